@@ -1,0 +1,119 @@
+"""Records: one JSON file per run, whole or absent, with a digest that says whether two runs are the same.
+
+A record is ``{format, edition, experiment, run, series, counted, factors, spec, outcome, trajectory, checkpoint,
+digest, provenance}``. The digest covers what was trained and what came of it (spec, outcome, trajectory, weights
+saved), never when, where or how fast (DESIGN §7).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+from pathlib import Path
+from typing import Any
+
+FORMAT = 1
+_IDENTITY = ("edition", "experiment", "run", "series", "counted", "factors")
+_REQUIRED = ("format", *_IDENTITY, "spec", "outcome", "trajectory", "digest", "provenance")
+# Planning figures of the published census: knowing them better must not change what a run *is*.
+_NOT_SEMANTIC = ("seconds_recorded",)
+
+
+class RecordError(ValueError):
+    """A record file is missing, truncated, altered, or belongs to another run."""
+
+
+def canonical_json(value: Any) -> bytes:
+    """Serialise plain JSON values to one byte string per value: sorted keys, no spaces, no NaN."""
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+
+
+def digest(record: dict) -> str:
+    """SHA-256 over the canonical spec, outcome, trajectory and weight hashes of a record (hex)."""
+    spec = {k: v for k, v in record["spec"].items() if k not in _NOT_SEMANTIC}
+    payload = {
+        "spec": spec,
+        "outcome": record["outcome"],
+        "trajectory": record["trajectory"],
+        "checkpoint": record.get("checkpoint"),
+    }
+    return hashlib.sha256(canonical_json(payload)).hexdigest()
+
+
+def make_record(spec: dict, outcome: dict, trajectory: dict, checkpoint: dict | None, provenance: dict) -> dict:
+    """Assemble a complete record, digest included, from its parts."""
+    record = {
+        "format": FORMAT,
+        **{key: spec[key] for key in _IDENTITY},
+        "spec": spec,
+        "outcome": outcome,
+        "trajectory": trajectory,
+        "checkpoint": checkpoint,
+        "provenance": provenance,
+    }
+    record["digest"] = digest(record)
+    return record
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write bytes so that ``path`` holds either its old content or all of the new one, even after a crash."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    try:
+        with os.fdopen(handle, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        # mkstemp makes files private; results are to be readable like any other output.
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(temporary).chmod(0o666 & ~umask)
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+
+
+def write_record(path: Path, record: dict) -> None:
+    """Write a record atomically as one line of JSON."""
+    write_atomically(path, canonical_json(record) + b"\n")
+
+
+def read_record(path: Path, *, edition: str | None = None, name: str | None = None) -> dict:
+    """Read and verify a record.
+
+    Args:
+        path: the record file.
+        edition: edition the record must belong to, or None for any.
+        name: ``EXPERIMENT/RUN`` the record must belong to, or None for any.
+
+    Raises:
+        RecordError: the file is missing, no complete JSON, of another format, altered since it was written
+            (digest), or another run's; the message names the file and what to do.
+    """
+    remedy = f"delete {path} and run the same target again"
+    try:
+        record = json.loads(path.read_bytes())
+    except FileNotFoundError:
+        raise RecordError(f"{path}: no such record; run the workflow for it first") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise RecordError(f"{path}: not a complete JSON record ({error}); {remedy}") from None
+    if not isinstance(record, dict) or any(key not in record for key in _REQUIRED):
+        missing = [k for k in _REQUIRED if not isinstance(record, dict) or k not in record]
+        raise RecordError(f"{path}: not a dualgrad record, missing {', '.join(missing)}; {remedy}")
+    if record["format"] != FORMAT:
+        raise RecordError(f"{path}: record format {record['format']!r}, expected {FORMAT}; {remedy}")
+    try:
+        actual = digest(record)
+    except (TypeError, AttributeError, ValueError, KeyError) as error:
+        raise RecordError(f"{path}: malformed record ({error}); {remedy}") from None
+    if actual != record["digest"] or any(record[key] != record["spec"].get(key) for key in _IDENTITY):
+        raise RecordError(f"{path}: content does not match its digest {record['digest']!r}; {remedy}")
+    found = f"{record['experiment']}/{record['run']}"
+    if name is not None and found != name:
+        raise RecordError(f"{path}: holds the run {found}, expected {name}; {remedy}")
+    if edition is not None and record["edition"] != edition:
+        raise RecordError(f"{path}: belongs to edition {record['edition']!r}, expected {edition!r}; {remedy}")
+    return record

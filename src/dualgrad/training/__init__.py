@@ -1,0 +1,1 @@
+"""The trainer: one loop that executes the stages and segments of a resolved run."""
