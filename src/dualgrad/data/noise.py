@@ -1,0 +1,261 @@
+"""Label noise and value labels, exactly as published.
+
+Every published procedure draws from numpy's legacy generator (MT19937). Here each gets a private
+`RandomState`, which yields the same numbers as the published calls on the seeded global generator, and the
+published per-index loops are replaced by vector draws that are bit-identical to them. Labels are int64
+vectors of shape (n,) in data-set order; no function changes its input.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dualgrad.data.errors import DataError
+from dualgrad.data.trusted import trusted_subset
+
+if TYPE_CHECKING:
+    import torch
+
+# X-Y section 1.2: the private generator of trusted set, flips and subsample is seeded with run seed + 10000.
+TEXT_SEED_OFFSET = 10_000
+
+
+def _check_rate(rate: float) -> None:
+    if not 0.0 <= rate <= 1.0:
+        raise ValueError(f"noise rate {rate!r} is outside [0, 1]")
+
+
+def symmetric(labels: np.ndarray, classes: int, rate: float, seed: int) -> np.ndarray:
+    """Noisy labels (n,): int(rate * n) examples get a uniformly drawn *wrong* class.
+
+    The true class is excluded, so the realised rate is exact, and for one seed the noise at a lower rate is
+    part of the noise at a higher one. Source: A-G 1.2, I-P 0, Q-R 1.2, S-T 0.2, Td-W 1.
+    """
+    _check_rate(rate)
+    labels = np.asarray(labels, dtype=np.int64)
+    state = np.random.RandomState(seed)
+    indices = state.permutation(len(labels))[: int(rate * len(labels))]
+    draws = state.randint(0, classes - 1, size=len(indices))
+    noisy = labels.copy()
+    noisy[indices] = draws + (draws >= labels[indices])
+    return noisy
+
+
+def asymmetric_bernoulli(
+    labels: np.ndarray, mapping: Sequence[Sequence[int]], rate: float, seed: int
+) -> np.ndarray:
+    """Noisy labels (n,): each example of a mapped class flips independently with probability `rate`.
+
+    `mapping` holds pairs (source class, target class). Walking through the data set, only examples of a
+    mapped class consume a uniform draw u, and flip if u < rate. Source: A-G 1.3 (experiment G).
+    """
+    _check_rate(rate)
+    labels = np.asarray(labels, dtype=np.int64)
+    target = labels.copy()
+    affected = np.zeros(len(labels), dtype=bool)
+    for source, destination in mapping:
+        members = labels == source
+        affected |= members
+        target[members] = destination
+    positions = np.flatnonzero(affected)
+    flipped = positions[np.random.RandomState(seed).random_sample(len(positions)) < rate]
+    noisy = labels.copy()
+    noisy[flipped] = target[flipped]
+    return noisy
+
+
+def asymmetric_exact(
+    labels: np.ndarray, mapping: Sequence[Sequence[int]], rate: float, seed: int
+) -> np.ndarray:
+    """Noisy labels (n,): of each mapped class exactly int(rate * class size) examples flip.
+
+    The pairs (source, target) are served in the given order, from one generator; membership goes by the
+    clean label. Source: Td-W, V1.
+    """
+    _check_rate(rate)
+    labels = np.asarray(labels, dtype=np.int64)
+    state = np.random.RandomState(seed)
+    noisy = labels.copy()
+    for source, destination in mapping:
+        members = np.flatnonzero(labels == source)
+        noisy[members[state.permutation(len(members))[: int(rate * len(members))]]] = destination
+    return noisy
+
+
+def text_pool(
+    labels: np.ndarray,
+    rate: float,
+    trusted_ratio: float,
+    subset: int | None,
+    seed: int,
+    *,
+    seed_offset: int = TEXT_SEED_OFFSET,
+    classes: int = 2,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Trusted set, label flips and structure subset of a text run, in the published draw order (X-Y 1.2).
+
+    The trusted set is drawn per true class (max(1, floor(ratio * class size)) each) and leaves the noisy
+    pool; floor(rate * pool size) labels of the pool flip to another class; `subset` examples of the pool,
+    drawn without regard to the flips, form the structure set (None: the whole pool).
+
+    Returns (structure indices, sorted; noisy labels of all n examples, clean where trusted; trusted indices,
+    sorted). Raises ValueError where `subset` exceeds the pool or a rate is outside [0, 1].
+    """
+    _check_rate(rate)
+    if not 0.0 <= trusted_ratio <= 1.0:
+        raise ValueError(f"trusted ratio {trusted_ratio!r} is outside [0, 1]")
+    labels = np.asarray(labels, dtype=np.int64)
+    state = np.random.RandomState(seed + seed_offset)
+
+    drawn = []
+    for c in range(classes):
+        members = np.flatnonzero(labels == c)
+        drawn.append(members[state.permutation(len(members))[: max(1, int(trusted_ratio * len(members)))]])
+    trusted = np.sort(np.concatenate(drawn))
+
+    in_pool = np.ones(len(labels), dtype=bool)
+    in_pool[trusted] = False
+    pool = np.flatnonzero(in_pool)
+    flipped = pool[state.permutation(len(pool))[: int(rate * len(pool))]]
+    # With two classes there is one candidate, and drawing it does not advance the generator, here as in the
+    # original.
+    draws = state.randint(0, classes - 1, size=len(flipped))
+    noisy = labels.copy()
+    noisy[flipped] = draws + (draws >= labels[flipped])
+
+    if subset is None:
+        return pool, noisy, trusted
+    if subset > len(pool):
+        raise ValueError(
+            f"a structure set of {subset} was asked for, but the noisy pool holds only {len(pool)}"
+        )
+    return np.sort(pool[state.permutation(len(pool))[:subset]]), noisy, trusted
+
+
+def random_labels(
+    n: int, classes: int, *, seed: int | None = None, generator: torch.Generator | None = None
+) -> np.ndarray:
+    """Uniform value labels (n,), true class included, fixed per example for a run.
+
+    With `seed`: numpy's legacy generator, as in J (seed 2000 for every run; I-P, J). With `generator`: a
+    private torch CPU generator, for B and C-Misaligned, whose published labels came from the GPU's generator
+    (A-G 1.5, step 6) and so cannot be repeated on another device.
+    """
+    if (seed is None) == (generator is None):
+        raise ValueError("random_labels needs either a seed or a generator")
+    if seed is not None:
+        return np.random.RandomState(seed).randint(0, classes, size=n).astype(np.int64)
+    import torch
+
+    return torch.randint(0, classes, (n,), generator=generator).numpy()
+
+
+def shifted(labels: np.ndarray, classes: int) -> np.ndarray:
+    """Systematically wrong value labels: the next class, (y + 1) mod classes (A-G, B2)."""
+    return (np.asarray(labels, dtype=np.int64) + 1) % classes
+
+
+def generator_seed(spec: Mapping[str, Any], base_seed: int | None, default_offset: int = 0) -> int:
+    """The seed of a block with either `seed` (fixed) or `seed_offset` (added to the run's base seed)."""
+    if spec.get("seed") is not None:
+        return int(spec["seed"])
+    if base_seed is None:
+        raise DataError("this block has a seed_offset, which needs the run's base seed, and there is none")
+    return int(base_seed) + int(spec.get("seed_offset", default_offset))
+
+
+def noisy_labels(
+    noise_spec: Mapping[str, Any], labels: np.ndarray, classes: int, base_seed: int | None
+) -> np.ndarray:
+    """Noisy labels (n,) for a resolved run's `noise` block (kind, rate, seed_offset | seed, map).
+
+    For kind text_pool use `label_tables`, which also knows the trusted ratio and the subset size.
+    Raises DataError for an unknown kind.
+    """
+    kind, rate = noise_spec["kind"], float(noise_spec["rate"])
+    seed = generator_seed(noise_spec, base_seed)
+    if kind == "symmetric":
+        return symmetric(labels, classes, rate, seed)
+    if kind == "asymmetric_bernoulli":
+        return asymmetric_bernoulli(labels, noise_spec["map"], rate, seed)
+    if kind == "asymmetric_exact":
+        return asymmetric_exact(labels, noise_spec["map"], rate, seed)
+    raise DataError(
+        f"unknown noise kind {kind!r}; expected symmetric, asymmetric_bernoulli or asymmetric_exact"
+        + (" (text_pool goes through label_tables)" if kind == "text_pool" else "")
+    )
+
+
+@dataclass(frozen=True)
+class LabelTables:
+    """All label vectors of a run, int64, over the whole training set (n,), plus index sets.
+
+    clean, noisy: labels by example; structure: indices the structure gradient draws batches from (ascending);
+    trusted: indices of the trusted set, or None; value: labels for the value gradient, or None where the
+    method has no value labels (synthetic directions) or they come from a generator the trainer holds.
+    """
+
+    clean: np.ndarray
+    noisy: np.ndarray
+    structure: np.ndarray
+    trusted: np.ndarray | None
+    value: np.ndarray | None
+
+
+def label_tables(
+    run: Mapping[str, Any],
+    labels: np.ndarray,
+    base_seed: int | None,
+    *,
+    generator: torch.Generator | None = None,
+) -> LabelTables:
+    """Label vectors and index sets of a resolved run, from its `task`, `noise` and `value` blocks.
+
+    `labels` are the clean labels (n,). `base_seed` is the seed s that offsets are added to. `generator` is
+    the run's private stream for random value labels (needed only where value.labels is random without a
+    fixed seed).
+    """
+    labels = np.asarray(labels, dtype=np.int64)
+    noise, value, task = run["noise"], run.get("value") or {}, run["task"]
+    classes, n = int(task["classes"]), len(labels)
+    kind = value.get("labels", "clean")
+
+    if noise["kind"] == "text_pool":
+        fixed = noise.get("seed") is not None
+        structure, noisy, trusted = text_pool(
+            labels,
+            float(noise["rate"]),
+            float(value["trusted"]["ratio"]),
+            task.get("subset"),
+            generator_seed({"seed": noise.get("seed"), "seed_offset": 0}, base_seed),
+            seed_offset=0 if fixed else int(noise.get("seed_offset", TEXT_SEED_OFFSET)),
+            classes=classes,
+        )
+        return LabelTables(labels, noisy, structure, trusted, labels)
+
+    noisy = noisy_labels(noise, labels, classes, base_seed)
+    trusted = None
+    if value.get("trusted"):
+        trusted = trusted_subset(
+            n, float(value["trusted"]["ratio"]), generator_seed(value["trusted"], base_seed)
+        )
+    if kind == "random":
+        if value["random"].get("seed") is not None:
+            targets = random_labels(n, classes, seed=int(value["random"]["seed"]))
+        elif generator is not None:
+            targets = random_labels(n, classes, generator=generator)
+        else:
+            targets = None
+    elif kind == "shifted":
+        targets = shifted(labels, classes)
+    elif kind in ("clean", "trusted", "trusted_batches"):
+        targets = labels
+    else:
+        raise DataError(
+            f"unknown value labels {kind!r}; expected clean, random, shifted, trusted or trusted_batches"
+        )
+    return LabelTables(labels, noisy, np.arange(n, dtype=np.int64), trusted, targets)

@@ -1,0 +1,62 @@
+"""Models, built in float32 on the CPU with the published initialisation and construction order.
+
+A model's parameters depend only on its specification and a seed. torchvision and transformers are imported
+only when a model of theirs is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from dualgrad.models.basic import mlp
+from dualgrad.models.resnet import resnet18_own, resnet34_own
+
+_BUILDERS: dict[str, Callable[[Mapping[str, Any], int], nn.Module]] = {
+    "mlp": mlp,
+    "resnet18_own": resnet18_own,
+    "resnet34_own": resnet34_own,
+}
+
+
+def build_model(spec: Mapping[str, Any], classes: int, seed: int) -> nn.Module:
+    """A model in train mode, float32, on the CPU, with `classes` outputs.
+
+    `spec` is the `model` block of a resolved run: `name` and the model's own options. Seeds torch's global
+    generator with `seed` first, so the parameters depend on nothing else, and leaves the generator where
+    construction ended. Raises ValueError for an unknown name.
+    """
+    name = spec["name"]
+    if name not in _BUILDERS:
+        raise ValueError(f"unknown model {name!r}; known: {', '.join(sorted(_BUILDERS))}")
+    default = torch.get_default_dtype()
+    torch.manual_seed(seed)
+    try:
+        # Drawn in float32 whatever the run computes in, so that precisions start from the same weights.
+        torch.set_default_dtype(torch.float32)
+        return _BUILDERS[name](spec, classes)
+    finally:
+        torch.set_default_dtype(default)
+
+
+def head_parameters(model: nn.Module) -> list[str]:
+    """Names, in the model's order, of the parameters of its classification head (c_sv is measured on
+    them).
+    """
+    heads = model.head_modules
+    return [
+        name for name, _ in model.named_parameters() if name.startswith(tuple(f"{head}." for head in heads))
+    ]
+
+
+def batchnorm_modules(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]:
+    """The model's batch-normalisation layers, in order."""
+    return [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
+
+
+def has_dropout(model: nn.Module) -> bool:
+    """Whether a train-mode forward pass of this model draws random numbers."""
+    return any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in model.modules())
