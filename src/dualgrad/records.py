@@ -27,7 +27,9 @@ class RecordError(ValueError):
 
 def canonical_json(value: Any) -> bytes:
     """Serialise plain JSON values to one byte string per value: sorted keys, no spaces, no NaN."""
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode()
+    return json.dumps(
+        value, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
+    ).encode()
 
 
 def digest(record: dict) -> str:
@@ -42,7 +44,9 @@ def digest(record: dict) -> str:
     return hashlib.sha256(canonical_json(payload)).hexdigest()
 
 
-def make_record(spec: dict, outcome: dict, trajectory: dict, checkpoint: dict | None, provenance: dict) -> dict:
+def make_record(
+    spec: dict, outcome: dict, trajectory: dict, checkpoint: dict | None, provenance: dict
+) -> dict:
     """Assemble a complete record, digest included, from its parts."""
     record = {
         "format": FORMAT,

@@ -1,0 +1,63 @@
+"""Which examples make up which batch: shuffled passes over a set of indices, epoch by epoch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+from dualgrad.training.streams import Streams
+
+
+def batches_per_pass(examples: int, batch_size: int, drop_last: bool) -> int:
+    """Return the number of batches in one pass over ``examples`` examples."""
+    full, rest = divmod(examples, batch_size)
+    return full if drop_last or not rest else full + 1
+
+
+class StructureOrder:
+    """Batches of the structure set; epoch e takes the next ``steps_per_epoch`` batches of an endless row of passes.
+
+    With ``steps_per_epoch=None`` an epoch is one pass, as published. Each pass has an order of its own, drawn from
+    the stream ``("order", pass)``, so any epoch can be entered without the ones before it.
+    """
+
+    def __init__(
+        self, indices: Tensor, batch_size: int, drop_last: bool, steps_per_epoch: int | None, streams: Streams
+    ):
+        self._indices = indices
+        self._batch_size = batch_size
+        self._per_pass = batches_per_pass(len(indices), batch_size, drop_last)
+        if not self._per_pass:
+            raise ValueError(
+                f"batch size {batch_size} with drop_last leaves no batch of {len(indices)} examples"
+            )
+        self._streams = streams
+        self._pass = -1
+        self._order = indices
+        self.steps_per_epoch = steps_per_epoch or self._per_pass
+
+    def epoch(self, epoch: int) -> Iterator[Tensor]:
+        """Yield the index batches of 0-based ``epoch``, each an int64 tensor on the indices' device."""
+        first = epoch * self.steps_per_epoch
+        for number in range(first, first + self.steps_per_epoch):
+            which, within = divmod(number, self._per_pass)
+            if which != self._pass:
+                self._order = _shuffled(self._indices, self._streams, "order", which)
+                self._pass = which
+            yield self._order[within * self._batch_size : (within + 1) * self._batch_size]
+
+
+def trusted_batches(trusted: Tensor, batch_size: int, epoch: int, streams: Streams) -> Iterator[Tensor]:
+    """Yield batches of trusted examples for one epoch, reshuffled whenever used up (X-Y §1.5)."""
+    again = 0
+    while True:
+        order = _shuffled(trusted, streams, "trusted_order", epoch, again)
+        yield from order.split(batch_size)
+        again += 1
+
+
+def _shuffled(indices: Tensor, streams: Streams, name: str, *index: int) -> Tensor:
+    order = torch.randperm(len(indices), generator=streams.generator(name, *index))
+    return indices[order.to(indices.device)]

@@ -1,0 +1,76 @@
+"""Weights that another run starts from, and the state a killed run resumes from.
+
+Both are torch files written atomically and read with ``weights_only=True``: loading one can run no code.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import pickle
+import zipfile
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from dualgrad.records import write_atomically
+
+
+class CheckpointError(ValueError):
+    """A checkpoint is missing, damaged, or not the one that its record describes."""
+
+
+def weights_digest(weights: dict[str, Tensor]) -> str:
+    """SHA-256 over names, dtypes, shapes and bytes of a state dict."""
+    result = hashlib.sha256()
+    for name in sorted(weights):
+        tensor = weights[name].detach().cpu().contiguous()
+        result.update(f"{name}|{tensor.dtype}|{tuple(tensor.shape)}|".encode())
+        result.update(tensor.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return result.hexdigest()
+
+
+def save(path: Path, content: dict) -> None:
+    """Write a torch file atomically."""
+    buffer = io.BytesIO()
+    torch.save(content, buffer)
+    write_atomically(path, buffer.getvalue())
+
+
+def load(path: Path, device: torch.device | str = "cpu") -> dict:
+    """Read a torch file without running any code in it.
+
+    Raises:
+        CheckpointError: missing, truncated, damaged, or holding anything but plain data and tensors.
+    """
+    try:
+        return torch.load(path, map_location=device, weights_only=True)
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{path}: no such checkpoint; run the workflow for the run that writes it"
+        ) from None
+    except (pickle.UnpicklingError, RuntimeError, EOFError, zipfile.BadZipFile, ValueError, OSError) as error:
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise CheckpointError(
+            f"{path}: damaged or unsafe checkpoint ({reason}); delete it and its record and run again"
+        ) from None
+
+
+def load_stage(path: Path, record: dict, stage: str) -> dict[str, Tensor]:
+    """Return the weights of ``stage`` from a run's checkpoint file, checked against the run's record.
+
+    Raises:
+        CheckpointError: damaged, without that stage, or not the weights that the record's hash names.
+    """
+    content = load(path)
+    name = f"{record['experiment']}/{record['run']}"
+    weights = (content.get("stages") or {}).get(stage) if isinstance(content, dict) else None
+    expected = (record.get("checkpoint") or {}).get(stage)
+    if weights is None or expected is None:
+        raise CheckpointError(f"{path}: holds no weights of stage {stage!r} of {name}")
+    if weights_digest(weights) != expected:
+        raise CheckpointError(
+            f"{path}: weights do not match the record of {name}; delete both and run that run again"
+        )
+    return weights

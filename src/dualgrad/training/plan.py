@@ -1,0 +1,52 @@
+"""The epochs of a stage, one by one: which λ, how many steps, whether to evaluate at its end."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class PlannedEpoch:
+    """One epoch of a stage.
+
+    Attributes:
+        segment: 0-based index of its segment.
+        lam: λ.
+        direction: ``up``, ``down`` or None.
+        steps: updates in this epoch, or None for the task's steps per epoch.
+        segment_end: last epoch of its segment.
+        evaluate: evaluate at its end.
+    """
+
+    segment: int
+    lam: float
+    direction: str | None
+    steps: int | None
+    segment_end: bool
+    evaluate: bool
+
+
+def plan_stage(stage: dict, max_steps: int | None = None) -> list[PlannedEpoch]:
+    """Return the epochs of a stage in order.
+
+    Args:
+        stage: a stage of a resolved run; a stage without segments trains nothing (trap selection, Td2).
+        max_steps: with a number, the stage is cut to one epoch of so many steps (trial runs on synthetic data).
+    """
+    epochs: list[tuple[int, dict, int | None, bool]] = []
+    for number, segment in enumerate(stage["segments"]):
+        if segment.get("steps"):
+            epochs.append((number, segment, segment["steps"], True))
+            continue
+        count = segment["epochs"]
+        epochs += [(number, segment, None, epoch == count - 1) for epoch in range(count)]
+    if max_steps is not None:
+        epochs = [(0, stage["segments"][0], max_steps, True)] if epochs else []
+    every, at_end = stage["evaluate"].get("every"), stage["evaluate"].get("at") == "segment_end"
+    planned = []
+    for position, (number, segment, steps, segment_end) in enumerate(epochs, start=1):
+        due = position == len(epochs) or (at_end and segment_end) or bool(every and position % every == 0)
+        planned.append(
+            PlannedEpoch(number, segment["lambda"], segment.get("direction"), steps, segment_end, due)
+        )
+    return planned

@@ -1,0 +1,322 @@
+"""One training session: a model, its optimizer, the cached value gradient, and the step that the specs define.
+
+A session begins with weights (fresh, or somebody's) and lasts through every stage that continues it: optimizer state,
+schedule, step counter and cached value gradient persist across λ changes (specs Q-R §1.5, S-T §4).
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dualgrad.models import batchnorm_modules, build_model, has_dropout, head_parameters
+from dualgrad.training.gradients import (
+    Unit,
+    direction_at_cosine,
+    dot,
+    global_norm,
+    mix,
+    renormalised,
+    unit,
+)
+from dualgrad.training.labels import Labels
+from dualgrad.training.schedules import lr_factor
+from dualgrad.training.streams import Streams
+
+OPTIMIZERS = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+
+# What a step can log; every value is a 0-dim tensor, absent where it has no meaning for the method.
+STEP_FIELDS = (
+    "loss_struct",
+    "loss_value",
+    "cos",
+    "norm_struct",
+    "norm_value",
+    "norm_mix",
+    "cos_mix_value",
+    "cos_actual",
+    "cos_struct_clean",
+    "cos_head",
+)
+
+
+@dataclass
+class Session:
+    """State of one training session (see module docstring).
+
+    Attributes:
+        update: t, optimizer steps done; never reset within a session.
+        epoch: epochs done.
+        cache: the value gradient of the last refresh, or None.
+    """
+
+    run: dict
+    model: nn.Module
+    labels: Labels
+    streams: Streams
+    base_lr: float
+    schedule: dict
+    total_updates: int
+    autocast: torch.dtype | None = None
+    update: int = 0
+    epoch: int = 0
+    cache: Unit | None = None
+    optimizer: torch.optim.Optimizer = field(init=False)
+
+    def __post_init__(self) -> None:
+        spec = dict(self.run["optimizer"])
+        kind = OPTIMIZERS[spec.pop("name")]
+        spec["lr"] = self.base_lr
+        self.params = list(self.model.parameters())
+        # One fused kernel for the update; numerically the plain optimizer.
+        self.optimizer = kind(self.params, fused=True, **spec)
+        self.batchnorms = batchnorm_modules(self.model)
+        # Dropout draws a new mask in the second pass, so the two passes cannot share one forward (specs I-P §0).
+        self.shares_forward = not has_dropout(self.model)
+        # The text experiments normalise without eps (X-Y §1.5), the vision ones add 1e-12 (A-G §1.9).
+        self.eps = 0.0 if self.run["task"]["kind"] == "text" else 1e-12
+        named = {name: position for position, (name, _) in enumerate(self.model.named_parameters())}
+        self.head = [named[name] for name in head_parameters(self.model)] if self._head_every else []
+
+    @property
+    def _head_every(self) -> int | None:
+        return self.run.get("head_cosine_every")
+
+    # ------------------------------------------------------------------ forward passes and gradients
+
+    @contextlib.contextmanager
+    def _double_batchnorm_update(self) -> Iterator[None]:
+        """Let one forward update BatchNorm's running statistics as two passes over the same batch would."""
+        momenta = [module.momentum for module in self.batchnorms]
+        for module, momentum in zip(self.batchnorms, momenta, strict=True):
+            module.momentum = 1.0 - (1.0 - momentum) ** 2
+        try:
+            yield
+        finally:
+            for module, momentum in zip(self.batchnorms, momenta, strict=True):
+                module.momentum = momentum
+                module.num_batches_tracked += 1
+
+    def _loss(self, inputs: tuple[Tensor, ...], target: Tensor) -> Tensor:
+        return F.cross_entropy(self._logits(inputs), target)
+
+    def _logits(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        if self.autocast is None:
+            return self.model(*inputs)
+        with torch.autocast(inputs[0].device.type, dtype=self.autocast):
+            logits = self.model(*inputs)
+        return logits.float()
+
+    def _gradient(self, loss: Tensor, *, keep: bool = False) -> tuple[Tensor, ...]:
+        return torch.autograd.grad(loss, self.params, retain_graph=keep)
+
+    # ------------------------------------------------------------------ the step
+
+    def step(
+        self,
+        index: Tensor,
+        inputs: tuple[Tensor, ...],
+        lam: float,
+        *,
+        trusted: tuple[Tensor, tuple[Tensor, ...]] | None = None,
+        direction: torch.Generator | None = None,
+        min_trusted: int = 1,
+    ) -> dict[str, Tensor]:
+        """Do one update at λ and return what can be logged about it.
+
+        Args:
+            index: (b,) indices of the batch's examples.
+            inputs: model inputs of the batch, augmented.
+            lam: mixing weight λ.
+            trusted: indices and inputs of a separate trusted batch (text), if the run uses such batches.
+            direction: generator of random directions, if the run uses a synthetic value direction.
+            min_trusted: fewest trusted examples in a batch that make a refresh (2 where BatchNorm sees vectors).
+        """
+        method = self.run["method"]
+        if method == "dual":
+            parts, log = self._dual(index, inputs, lam, trusted, direction, min_trusted)
+        else:
+            noisy = self.labels.noisy[index]
+            logits = self._logits(inputs)
+            struct_loss = F.cross_entropy(logits, noisy)
+            loss = struct_loss
+            if method == "lossmix":
+                clean = F.cross_entropy(logits, self.labels.value[index])
+                loss = (1.0 - lam) * struct_loss + lam * clean
+            parts, log = self._gradient(loss), {"loss_struct": struct_loss.detach()}
+        self._apply(parts)
+        return log
+
+    def _apply(self, parts: list[Tensor] | tuple[Tensor, ...]) -> None:
+        factor = lr_factor(
+            self.schedule, epoch=self.epoch, update=self.update, total_updates=self.total_updates
+        )
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.base_lr * factor
+        for parameter, part in zip(self.params, parts, strict=True):
+            parameter.grad = part
+        self.optimizer.step()
+        self.update += 1
+
+    def _dual(
+        self,
+        index: Tensor,
+        inputs: tuple[Tensor, ...],
+        lam: float,
+        trusted: tuple[Tensor, tuple[Tensor, ...]] | None,
+        direction: torch.Generator | None,
+        min_trusted: int,
+    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+        value = self.run["value"]
+        synthetic = value.get("synthetic")
+        due = self.update % value["period"] == 0 or self.cache is None
+        about_struct = synthetic is not None and synthetic["about"] == "struct"
+        compute = not about_struct and (due or value.get("fresh_every_step", False))
+
+        fresh = None
+        if compute and value["labels"] not in ("trusted", "trusted_batches"):
+            struct, fresh, log = self._both_from_one_batch(index, inputs)
+        else:
+            loss = self._loss(inputs, self.labels.noisy[index])
+            struct = unit(self._gradient(loss), self.eps)
+            log = {"loss_struct": loss.detach()}
+            if compute:
+                fresh = self._from_trusted(index, inputs, trusted, struct, log, min_trusted)
+        if due and fresh is not None:
+            self.cache = fresh
+
+        target, sign = self.cache, float(value["sign"])
+        if synthetic is not None:
+            reference = struct if about_struct else self.cache
+            random = [
+                torch.randn(p.shape, generator=direction, device=p.device, dtype=p.dtype) for p in self.params
+            ]
+            target = direction_at_cosine(reference, synthetic["cosine"], random, self.eps)
+            log["cos_actual"] = dot(reference.parts, target.parts) * reference.scale
+            if not about_struct:
+                log["cos_struct_clean"] = dot(struct.parts, reference.parts) * struct.scale * reference.scale
+        mixed = mix(struct, target, lam, sign)
+        log |= {
+            "cos": mixed.cosine,
+            "norm_struct": struct.norm,
+            "norm_value": target.norm,
+            "norm_mix": mixed.norm,
+            "cos_mix_value": mixed.cosine_to_value,
+        }
+        if value.get(
+            "fresh_every_step"
+        ):  # Td1, W1 log against the fresh value gradient, mix with the cached one
+            log["cos"] = dot(struct.parts, fresh.parts) * struct.scale * fresh.scale
+            log["norm_value"] = fresh.norm
+            log["cos_mix_value"] = dot(mixed.parts, fresh.parts) * fresh.scale / (mixed.norm + 1e-12)
+        if self.head and (self.update + 1) % self._head_every == 0:
+            s, v = ([g.parts[i] for i in self.head] for g in (struct, target))
+            log["cos_head"] = dot(s, v) / (global_norm(s) * global_norm(v) + 1e-12)
+        parts = mixed.parts
+        if self.run["renormalize"]:
+            parts = renormalised(parts, self.eps)
+        return parts, log
+
+    def _both_from_one_batch(
+        self, index: Tensor, inputs: tuple[Tensor, ...]
+    ) -> tuple[Unit, Unit, dict[str, Tensor]]:
+        """Return structure and value gradient of one batch, as two forward passes over it would give them."""
+        noisy, target = self.labels.noisy[index], self.labels.value[index]
+        if self.shares_forward:
+            with self._double_batchnorm_update():
+                logits = self._logits(inputs)
+            loss_s, loss_v = F.cross_entropy(logits, noisy), F.cross_entropy(logits, target)
+            struct = unit(self._gradient(loss_s, keep=True), self.eps)
+        else:
+            loss_s = self._loss(inputs, noisy)
+            struct = unit(self._gradient(loss_s), self.eps)
+            loss_v = self._loss(inputs, target)
+        value = unit(self._gradient(loss_v), self.eps)
+        return struct, value, {"loss_struct": loss_s.detach(), "loss_value": loss_v.detach()}
+
+    def _from_trusted(
+        self,
+        index: Tensor,
+        inputs: tuple[Tensor, ...],
+        trusted: tuple[Tensor, tuple[Tensor, ...]] | None,
+        struct: Unit,
+        log: dict[str, Tensor],
+        min_trusted: int,
+    ) -> Unit | None:
+        """Return the value gradient of trusted examples, or None to keep the stale one.
+
+        Trusted examples come in batches of their own (text) or are those of the structure batch. Where the batch
+        holds none, a stale gradient stays in use until the next multiple of K; with nothing cached yet, the
+        structure gradient of this step stands in (A-G §1.9 DUAL-TRUSTED, Td-W V2).
+        """
+        if trusted is not None:
+            index, inputs = trusted
+        else:
+            where = self.labels.trusted_mask[index].nonzero().squeeze(1)
+            if len(where) < min_trusted:
+                # V2 retries at every multiple of K only, D1–D3 likewise: the stand-in counts as a filled cache.
+                return None if self.cache is not None else struct
+            index, inputs = index[where], tuple(part[where] for part in inputs)
+        loss = self._loss(inputs, self.labels.value[index])
+        log["loss_value"] = loss.detach()
+        return unit(self._gradient(loss), self.eps)
+
+    # ------------------------------------------------------------------ state for resuming
+
+    def state(self) -> dict:
+        """Return everything that a resumed session needs beyond the resolved run."""
+        cache = None
+        if self.cache is not None:
+            cache = {"parts": list(self.cache.parts), "norm": self.cache.norm, "scale": self.cache.scale}
+        return {
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "update": self.update,
+            "epoch": self.epoch,
+            "cache": cache,
+        }
+
+    def load_state(self, state: dict) -> None:
+        """Restore what :meth:`state` returned."""
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.update, self.epoch = state["update"], state["epoch"]
+        self.cache = None if state["cache"] is None else Unit(**state["cache"])
+
+
+def new_model(run: dict, classes: int, seed: int, device: torch.device, dtype: torch.dtype) -> nn.Module:
+    """Build the run's model as published: drawn in float32 on the CPU from ``seed``, then cast and moved."""
+    return build_model(run["task"]["model"], classes, seed).to(device=device, dtype=dtype)
+
+
+@torch.no_grad()
+def evaluate(model: nn.Module, task, batch_size: int) -> dict:
+    """Evaluate on the whole clean test set in eval mode, full precision, no autocast.
+
+    Returns:
+        ``test_error`` (fraction), ``test_loss`` (unweighted mean of batch-mean cross-entropies, as published for
+        text; None where not finite) and ``constant_prediction`` (every example got the same class).
+    """
+    model.eval()
+    correct, losses, classes = 0, [], set()
+    for start in range(0, task.n_test, batch_size):
+        stop = min(start + batch_size, task.n_test)
+        logits = model(*task.test_inputs(start, stop))
+        target = task.test_labels[start:stop]
+        predicted = logits.argmax(dim=1)
+        correct += int((predicted == target).sum())
+        losses.append(F.cross_entropy(logits, target))
+        if len(classes) < 2:
+            classes.update(predicted.unique().tolist())
+    model.train()
+    loss = float(torch.stack(losses).mean())
+    return {
+        "test_error": (task.n_test - correct) / task.n_test,
+        "test_loss": loss if loss == loss and abs(loss) != float("inf") else None,
+        "constant_prediction": len(classes) == 1,
+    }

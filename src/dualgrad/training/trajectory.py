@@ -1,0 +1,107 @@
+"""What a run writes down while it trains: columns of evaluations, epochs and steps."""
+
+from __future__ import annotations
+
+import copy
+
+import torch
+from torch import Tensor
+
+_PLACE = ("stage", "branch", "segment", "direction", "lambda", "epoch", "stage_epoch")
+COLUMNS = {
+    "evaluations": (*_PLACE, "test_error", "test_loss"),
+    "epochs": (
+        *_PLACE,
+        "lr",
+        "loss_struct",
+        "loss_value",
+        "cos_mean",
+        "cos_std",
+        "cos_min",
+        "cos_max",
+        "norm_struct",
+        "norm_value",
+        "norm_mix",
+        "cos_mix_value",
+        "n_steps",
+    ),
+    "steps": (
+        "stage",
+        "branch",
+        "segment",
+        "lambda",
+        "epoch",
+        "step",
+        "cos_struct_value",
+        "cos_mix_value",
+        "norm_struct",
+        "norm_value",
+        "norm_mix",
+        "loss_struct",
+        "loss_value",
+    ),
+}
+
+
+class Trajectory:
+    """Column-oriented log of one run; blocks that stay empty are left out of the record."""
+
+    def __init__(self, blocks: dict[str, dict[str, list]] | None = None):
+        self.blocks = copy.deepcopy(blocks) if blocks else {}
+
+    def add(self, block: str, **values) -> None:
+        """Append one row; every column of the block must be given."""
+        columns = self.blocks.setdefault(block, {name: [] for name in COLUMNS[block]})
+        if values.keys() != columns.keys():
+            raise KeyError(f"{block}: columns {sorted(values)}, expected {sorted(columns)}")
+        for name, value in values.items():
+            columns[name].append(finite_or_none(value))
+
+    def rows(self, block: str) -> list[dict]:
+        """Return a block as a list of rows."""
+        columns = self.blocks.get(block, {})
+        return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+    def first_epochs(self, epochs: int) -> Trajectory:
+        """Return the trajectory as it was after the first ``epochs`` epochs (prefix runs, Y1B of Y1A)."""
+        cut = Trajectory(self.blocks)
+        for block, columns in self.blocks.items():
+            keep = [position for position, epoch in enumerate(columns["epoch"]) if epoch <= epochs]
+            cut.blocks[block] = {name: [column[i] for i in keep] for name, column in columns.items()}
+        return cut
+
+
+def finite_or_none(value):
+    """Return a float that JSON can hold, or None in place of NaN and infinities."""
+    if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
+        return None
+    return value
+
+
+class StepStatistics:
+    """Per-step values of one epoch, kept on the device and read back once."""
+
+    def __init__(self) -> None:
+        self._values: dict[str, list[Tensor]] = {}
+        self.steps = 0
+
+    def add(self, log: dict[str, Tensor]) -> None:
+        """Note the values of one step."""
+        self.steps += 1
+        for name, value in log.items():
+            self._values.setdefault(name, []).append(value)
+
+    def summary(self) -> dict[str, dict[str, float]]:
+        """Return mean, population standard deviation, minimum and maximum of every value over its steps."""
+        result = {}
+        for name, values in self._values.items():
+            stacked = torch.stack(values).double()
+            numbers = torch.stack(
+                [stacked.mean(), stacked.std(correction=0), stacked.min(), stacked.max()]
+            ).tolist()
+            result[name] = dict(zip(("mean", "std", "min", "max"), numbers, strict=True))
+        return result
+
+    def first(self, name: str, count: int) -> list[float]:
+        """Return the first ``count`` values of ``name`` as Python floats."""
+        return torch.stack(self._values[name][:count]).double().tolist() if name in self._values else []
