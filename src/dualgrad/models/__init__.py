@@ -12,13 +12,22 @@ from typing import Any
 import torch
 from torch import nn
 
-from dualgrad.models.basic import mlp
-from dualgrad.models.resnet import resnet18_own, resnet34_own
+from dualgrad.models import basic, distilbert, resnet, torchvision_resnet
 
+# Each builder takes the specification and the number of classes; its docstring says which options it reads.
 _BUILDERS: dict[str, Callable[[Mapping[str, Any], int], nn.Module]] = {
-    "mlp": mlp,
-    "resnet18_own": resnet18_own,
-    "resnet34_own": resnet34_own,
+    "mlp": basic.mlp,
+    "vgg11_p": basic.vgg11_p,
+    "vgg11_p2": basic.vgg11_p2,
+    "simplecnn_p": basic.simplecnn_p,
+    "simplecnn_p2": basic.simplecnn_p2,
+    "textcnn": basic.textcnn,
+    "resnet18_own": resnet.resnet18_own,
+    "resnet34_own": resnet.resnet34_own,
+    "resnet18_tv": torchvision_resnet.resnet18_tv,
+    "resnet34_tv": torchvision_resnet.resnet34_tv,
+    "distilbert": distilbert.distilbert,
+    "distilbert_mini": distilbert.distilbert_mini,
 }
 
 
