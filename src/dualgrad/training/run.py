@@ -36,6 +36,10 @@ class TrainingError(RuntimeError):
     """A run cannot be trained: something that it needs is not as it should be."""
 
 
+class Interrupted(RuntimeError):
+    """The run was asked to stop; its state is kept, and the same command continues it."""
+
+
 @dataclass(frozen=True)
 class Context:
     """Where and how a run is executed; nothing here may change its digest but ``device``.
@@ -49,6 +53,7 @@ class Context:
         resume: file for the state of an interrupted run, or None.
         resume_seconds: seconds between two writes of that file.
         report: called with (epochs done, epochs planned, last test error or None) after each epoch.
+        stop_requested: asked after each epoch; True saves the state and raises :class:`Interrupted`.
         worker: whether a warm worker runs this (provenance only).
     """
 
@@ -60,6 +65,7 @@ class Context:
     resume: Path | None = None
     resume_seconds: float = 60.0
     report: Callable[[int, int, float | None], None] | None = None
+    stop_requested: Callable[[], bool] | None = None
     worker: bool = False
 
     def record_of(self, name: str, edition: str) -> dict:
@@ -336,8 +342,7 @@ class _Trainer:
         epoch, streams = session.epoch, session.streams
         statistics = StepStatistics()
         if not progress.dead:  # nothing that is done to non-finite weights changes what they predict
-            # Dropout draws from torch's global generators: seeded per epoch, so that an epoch can be entered alone.
-            torch.manual_seed(streams.seed_for("dropout", epoch))
+            self._seed_dropout(streams.seed_for("dropout", epoch))
             self._train_epoch(planned, statistics, stage)
         session.epoch += 1
         progress.stage_epoch += 1
@@ -350,6 +355,16 @@ class _Trainer:
             errors = progress.trajectory.blocks.get("evaluations", {}).get("test_error")
             total = sum(len(p) for p in self.plans.values())
             self.context.report(done + progress.stage_epoch, total, errors[-1] if errors else None)
+
+    def _seed_dropout(self, seed: int) -> None:
+        """Seed the global generator that dropout draws from, per epoch, so that an epoch can be entered alone."""
+        if self.session.shares_forward:  # no dropout
+            return
+        if self.context.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        else:
+            # torch.manual_seed would queue a call for a CUDA that never starts, with a formatted stack each time.
+            torch.default_generator.manual_seed(seed)
 
     def _train_epoch(self, planned: PlannedEpoch, statistics: StepStatistics, stage: dict) -> None:
         session, run, streams, epoch = self.session, self.run, self.session.streams, self.session.epoch
@@ -499,14 +514,17 @@ class _Trainer:
         return canonical_json(self.run).decode()
 
     def _maybe_save(self, clock: float) -> None:
-        resume = self.context.resume
-        now = time.perf_counter()
-        if resume is None or now - self._saved_at < self.context.resume_seconds:
-            return
-        progress = {**self.progress.state(), "seconds": self.progress.seconds + now - clock}
-        state = {"run": self._fingerprint(), "progress": progress, "session": self.session.state()}
-        checkpoints.save(resume, state)
-        self._saved_at = now
+        resume, now = self.context.resume, time.perf_counter()
+        stopping = self.context.stop_requested is not None and self.context.stop_requested()
+        due = now - self._saved_at >= self.context.resume_seconds
+        if resume is not None and (stopping or due):
+            progress = {**self.progress.state(), "seconds": self.progress.seconds + now - clock}
+            state = {"run": self._fingerprint(), "progress": progress, "session": self.session.state()}
+            checkpoints.save(resume, state)
+            self._saved_at = now
+        if stopping:
+            name = f"{self.run['experiment']}/{self.run['run']}"
+            raise Interrupted(f"{name}: stopped after an epoch; run the same target again to continue it")
 
     def _restore(self) -> bool:
         """Load the state of an interrupted attempt at this very run; return whether there was one."""

@@ -1,0 +1,185 @@
+"""`dualgrad train EXPERIMENT/RUN`: train one run in this process and write its record.
+
+The same function trains for the workflow: `execute` is what a Snakemake job or the warm worker calls.
+"""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+import time
+from pathlib import Path
+
+# What a kill asks for: finish the epoch, keep the state to resume from, go.
+_STOP = {"requested": False}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("run", metavar="EXPERIMENT/RUN", help="the run, as `dualgrad census` names it")
+    parser.add_argument(
+        "--output", type=Path, help="record to write (default: where the workflow expects it)"
+    )
+    parser.add_argument(
+        "--checkpoint",
+        type=Path,
+        help="checkpoint to write, for runs that others start from (default: as above)",
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Train the run named on the command line."""
+    return execute(
+        {
+            "root": str(args.root),
+            "config": args.config,
+            "run": args.run,
+            "output": str(args.output) if args.output else None,
+            "checkpoint": str(args.checkpoint) if args.checkpoint else None,
+        },
+        echo=True,
+    )
+
+
+def load(root: Path, overrides: dict):
+    """Return (config, census) for a workflow root and configuration overrides."""
+    from dualgrad.census import load_census
+    from dualgrad.config import load_config
+
+    config = load_config(root, overrides)
+    return config, load_census(root, config)
+
+
+def preload(root: Path, overrides: dict) -> None:
+    """Import and read, before a worker forks, what every run of this configuration needs."""
+    from dualgrad.data import preload as preload_tasks
+    from dualgrad.data.errors import DataError
+    from dualgrad.training import run as _  # noqa: F401  (imports torch, the models and the loop)
+    from dualgrad.training.determinism import DTYPES
+
+    config, census = _cached(root, overrides)
+    if choose_device(config["device"], config["edition"]).type != "cpu":
+        return  # a CUDA context does not survive a fork
+    tasks = {}
+    for spec in census.runs.values():
+        task = spec["task"]
+        key = (task["dataset"], task["model"]["name"], repr(task.get("normalize")), spec["precision"])
+        tasks.setdefault(key, spec)
+    for spec in tasks.values():
+        try:
+            preload_tasks([spec], "cpu", DTYPES[spec["precision"]], root / config["data_dir"])
+        except DataError:
+            continue  # not there yet: a rule of the workflow prepares it before the first run needs it
+
+
+_CACHE: dict[tuple, tuple] = {}
+
+
+def _cached(root: Path, overrides: dict) -> tuple:
+    key = (str(root), repr(sorted(overrides.items())))
+    if key not in _CACHE:
+        _CACHE[key] = load(root, overrides)
+    return _CACHE[key]
+
+
+def choose_device(wanted: str, edition: str):
+    """Return the torch device for a configuration: demo and smoke always run on the CPU (DESIGN §3)."""
+    import torch
+
+    if edition in ("demo", "smoke") or wanted == "cpu":
+        return torch.device("cpu")
+    if wanted == "cuda" or torch.cuda.is_available():
+        return torch.device("cuda")
+    return torch.device("cpu")
+
+
+def execute(job: dict, *, echo: bool = False, worker: bool = False) -> int:
+    """Train one run and write its record, and its checkpoint if others start from it.
+
+    Args:
+        job: ``root``, ``config`` (overrides), ``run`` (EXPERIMENT/RUN), ``output`` and ``checkpoint`` (paths; None:
+            where the workflow expects them).
+        echo: show progress and the result on standard output.
+        worker: whether a warm worker runs this (provenance only).
+
+    Returns:
+        0 on success; 1 with a message on standard error where something that the run needs is not as it should
+        be; 143 where SIGTERM stopped it after an epoch whose state is kept.
+    """
+    from dualgrad.census import CensusError
+    from dualgrad.config import ConfigError
+    from dualgrad.data.errors import DataError
+    from dualgrad.records import RecordError, write_record
+    from dualgrad.training import checkpoints
+    from dualgrad.training.run import Context, Interrupted, TrainingError, train
+
+    root = Path(job["root"])
+    try:
+        config, census = _cached(root, job["config"])
+        spec = census.run(job["run"])
+        base = root / config["results_dir"] / spec["edition"]
+        output = Path(job["output"] or base / "runs" / f"{job['run']}.json")
+        checkpoint = Path(job["checkpoint"] or base / "checkpoints" / f"{job['run']}.pt")
+        signal.signal(signal.SIGTERM, _request_stop)
+        context = Context(
+            records=base / "runs",
+            checkpoints=base / "checkpoints",
+            data_dir=root / config["data_dir"],
+            device=choose_device(config["device"], spec["edition"]),
+            threads=config["threads_per_job"],
+            resume=output.with_name(f".{output.name}.resume"),
+            report=_Progress(job["run"], echo),
+            stop_requested=lambda: _STOP["requested"],
+            worker=worker,
+        )
+        record, weights = train(spec, context)
+        if spec["saves"]:
+            seed = record["outcome"].get("selected_seed", spec["seed"])
+            checkpoints.save(checkpoint, {"run": job["run"], "seed": seed, "stages": weights})
+        write_record(output, record)  # last: a record says that everything of its run is there
+    except Interrupted as interruption:
+        print(interruption, file=sys.stderr)
+        return 143
+    except (
+        CensusError,
+        ConfigError,
+        DataError,
+        RecordError,
+        TrainingError,
+        checkpoints.CheckpointError,
+    ) as error:
+        print(f"dualgrad: {error}", file=sys.stderr)
+        return 1
+    if echo:
+        outcome = record["outcome"]
+        error = f"test error {outcome['test_error']:.4f}, " if "test_error" in outcome else ""
+        print(f"{job['run']}: {outcome['status']}, {error}{record['provenance']['seconds']:.1f} s")
+        print(f"record {output}\ndigest {record['digest']}")
+    return 0
+
+
+def _request_stop(signum: int, frame) -> None:
+    _STOP["requested"] = True
+
+
+class _Progress:
+    """Progress of a long run: one line that is rewritten on a terminal, a line every half minute elsewhere."""
+
+    def __init__(self, name: str, echo: bool):
+        self._name, self._echo = name, echo
+        self._terminal = echo and sys.stdout.isatty()
+        self._interval = 0.2 if self._terminal else 30.0
+        self._last = time.monotonic()
+
+    def __call__(self, done: int, total: int, error: float | None) -> None:
+        now = time.monotonic()
+        if now - self._last < self._interval and not (self._terminal and done == total):
+            return
+        self._last = now
+        shown = "" if error is None else f", test error {error:.4f}"
+        text = f"{self._name}: epoch {done} of {total}{shown}"
+        if self._terminal:
+            print(f"\r\x1b[K{text}", end="\n" if done == total else "", flush=True)
+        else:
+            print(text, flush=True)
