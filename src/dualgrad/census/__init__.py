@@ -1,0 +1,10 @@
+"""The census: every published run as data (DESIGN §2), expanded from ``config/census/*.yaml``.
+
+``load_census`` reads, checks and expands; nothing here imports torch, numpy or pandas, because the workflow's
+front door and every thin job call it.
+"""
+
+from dualgrad.census.load import Census, find_root, load_census
+from dualgrad.census.vocabulary import CensusError
+
+__all__ = ["Census", "CensusError", "find_root", "load_census"]

@@ -1,0 +1,241 @@
+"""The words of a census entry: merging, references, factor levels, run names, segments, stages.
+
+A census entry is written for readers; a resolved run is written for the trainer. The functions here turn the one
+into the other, piece by piece, and know nothing about files.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from dualgrad.inputs import InputError, did_you_mean
+
+
+class CensusError(InputError):
+    """The census cannot be used; the message names file, key and what was expected."""
+
+
+# --- merging -------------------------------------------------------------------------------------------------
+
+# One choice with its details ("stop after 5 epochs above 0.40"): an override replaces it whole, because a mix of
+# two choices ("multistep with a warm-up of 0.1") means nothing.
+WHOLE = frozenset(
+    "start schedule segments evaluate gate stop model normalize augment noise optimizer "
+    "random trusted synthetic lr_scale".split()
+)
+
+
+def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    """Lay *over* on *base*: mappings merge key by key, everything else (and every WHOLE key) is replaced."""
+    merged = dict(base)
+    for key, value in over.items():
+        old = merged.get(key)
+        if isinstance(value, dict) and isinstance(old, dict) and key not in WHOLE:
+            # Names in `let` and levels in `factors` are values in themselves, never merged into one another.
+            merged[key] = {**old, **value} if key in ("let", "factors") else merge(old, value)
+        else:
+            merged[key] = value
+    return merged
+
+
+# --- references ----------------------------------------------------------------------------------------------
+
+_VALUE = re.compile(r"\$([A-Za-z_]\w*)(?: *([+-]) *(\d+(?:\.\d+)?))?")  # $seed, $seed + 100
+_TEXT = re.compile(r"\{([A-Za-z_]\w*)\}")  # Ta-prep-O/seed{seed}
+
+
+def references(node: Any) -> set[str]:
+    """Names that *node* refers to, by ``$name`` or, inside a text, by ``{name}``."""
+    if isinstance(node, str):
+        whole = _VALUE.fullmatch(node)
+        return {whole[1]} if whole else set(_TEXT.findall(node))
+    if isinstance(node, dict):
+        return set().union(*map(references, node.values())) if node else set()
+    if isinstance(node, list):
+        return set().union(*map(references, node)) if node else set()
+    return set()
+
+
+def substitute(node: Any, names: Mapping[str, Any]) -> Any:
+    """Put values for the references in *node*: ``$name`` keeps its type, ``{name}`` is written as in run names."""
+    if isinstance(node, str):
+        whole = _VALUE.fullmatch(node)
+        if whole:
+            value = _lookup(whole[1], names)
+            if whole[2]:
+                number = float(whole[3]) if "." in whole[3] else int(whole[3])
+                value = value + number if whole[2] == "+" else value - number
+            return value
+        return _TEXT.sub(lambda hit: spell(_lookup(hit[1], names), slug=False), node) if "{" in node else node
+    if isinstance(node, dict):
+        return {key: substitute(value, names) for key, value in node.items()}
+    if isinstance(node, list):
+        return [substitute(value, names) for value in node]
+    return node
+
+
+def _lookup(name: str, names: Mapping[str, Any]) -> Any:
+    try:
+        return names[name]
+    except KeyError:
+        known = ", ".join(sorted(names))
+        raise KeyError(f"nothing is called '{name}'{did_you_mean(name, names)} (known: {known})") from None
+
+
+# --- factors and names ---------------------------------------------------------------------------------------
+
+_RANGE = re.compile(r"(\d+)\.\.(\d+)")
+
+
+def levels(spec: Any) -> dict[Any, dict]:
+    """Levels of a factor, in order, each with what it overrides.
+
+    Accepts a list, one value, an integer range ``0..49`` (both ends included) or a mapping level -> overrides.
+    """
+    if isinstance(spec, dict):
+        return {level: over or {} for level, over in spec.items()}
+    if isinstance(spec, str) and (ends := _RANGE.fullmatch(spec)):
+        return {level: {} for level in range(int(ends[1]), int(ends[2]) + 1)}
+    return {level: {} for level in (spec if isinstance(spec, list) else [spec])}
+
+
+def spell(value: Any, slug: bool = True) -> str:
+    """A factor level as it stands in a run's name: numbers as %g, texts in lower case with dashes."""
+    if isinstance(value, (int, float)):
+        return f"{value:g}"
+    return re.sub(r"[^a-z0-9.]+", "-", str(value).lower()).strip("-") if slug else str(value)
+
+
+def run_name(template: str, factors: Mapping[str, Any]) -> str:
+    """Fill ``lam{lambda}_seed{seed}``; a part whose factor this run does not have is left out."""
+    pieces = re.split(
+        r"_(?=[^_{}]*\{)", template
+    )  # the underscores between parts, not those inside factor names
+    kept = [piece for piece in pieces if set(_TEXT.findall(piece)) <= factors.keys()]
+    return "_".join(_TEXT.sub(lambda hit: spell(factors[hit[1]]), piece) for piece in kept)
+
+
+# --- segments ------------------------------------------------------------------------------------------------
+
+
+def ladder(spec: Any) -> list[float]:
+    """λ values of a ladder: a list as written, or ``{from, to, step}`` with both ends, rounded to 6 decimals."""
+    if isinstance(spec, list):
+        return [float(value) for value in spec]
+    start, end, step = float(spec["from"]), float(spec["to"]), abs(float(spec["step"]))
+    count = (end - start) / step
+    if step == 0 or abs(count - round(count)) > 1e-6:
+        raise ValueError(f"a ladder from {start:g} to {end:g} does not fit steps of {step:g}")
+    return [round(start + math.copysign(step, end - start) * i, 6) for i in range(abs(round(count)) + 1)]
+
+
+def _ramp(spec: Mapping[str, Any], epochs: int) -> list[float]:
+    """λ of each epoch e = 0..E-1: from + w·(to - from), w = e/E (linear) or (1 - cos πe/E)/2 (cosine).
+
+    As published for Q2 (Q-R.md), so the last epoch is one step short of `to`, and linear values are not rounded.
+    """
+    start, end = float(spec["from"]), float(spec["to"])
+    if spec.get("shape", "linear") == "linear":
+        return [start + (e / epochs) * (end - start) for e in range(epochs)]
+    # Rounded, because the last digit of a cosine depends on the C library.
+    return [
+        round(start + (end - start) * (1 - math.cos(math.pi * e / epochs)) / 2, 12) for e in range(epochs)
+    ]
+
+
+def segments(spec: Any) -> list[dict[str, Any]]:
+    """Write a segment generator out as the plain list ``[{lambda, epochs, direction}, ...]``.
+
+    Generators: ``{lambda, epochs | steps}`` (constant), ``{ladder, hold}``, ``{ramp: {from, to, shape}, epochs}``,
+    ``{loop: {up, down}, hold}``, and a list of these, one after the other.
+    """
+    if isinstance(spec, list):
+        return [one for part in spec for one in segments(part)]
+    if "ladder" in spec:
+        return _held(ladder(spec["ladder"]), spec["hold"])
+    if "loop" in spec:
+        return [one for way in ("up", "down") for one in _held(ladder(spec["loop"][way]), spec["hold"], way)]
+    if "ramp" in spec:
+        values = _ramp(spec["ramp"], spec["epochs"])
+        return _held(values, 1)
+    length = "steps" if "steps" in spec else "epochs"
+    return [{"lambda": float(spec["lambda"]), length: spec[length], "direction": spec.get("direction")}]
+
+
+def _held(values: list[float], hold: int, direction: str | None = None) -> list[dict[str, Any]]:
+    if direction is None and values[0] != values[-1]:
+        direction = "up" if values[-1] > values[0] else "down"
+    return [{"lambda": value, "epochs": hold, "direction": direction} for value in values]
+
+
+# --- stages --------------------------------------------------------------------------------------------------
+
+
+def start(spec: Any, runs_of: Any) -> dict[str, Any]:
+    """Normal form of a stage's start; *runs_of* gives the run ids of an experiment (for ``select: {from}``)."""
+    if isinstance(spec, str):
+        return {"kind": spec}  # fresh | continue
+    if "select" in spec:
+        rule = {
+            "stage": "main",
+            "by": "test_error",
+            "min": None,
+            "max": None,
+            "order": "position",
+            "index": 0,
+        }
+        rule |= spec["select"]
+        return {"kind": "select", "runs": runs_of(rule.pop("from")), **rule}
+    if "run" in spec:
+        return {"kind": "checkpoint", "run": spec["run"], "stage": spec.get("stage", "main")}
+    return {"kind": "stage", "stage": spec["stage"]}
+
+
+def schedule(spec: Any) -> dict[str, Any]:
+    """Normal form of a learning-rate schedule: ``constant``, ``{milestones: [...]}`` or ``{warmup: 0.1}``."""
+    if isinstance(spec, str):
+        return {"kind": spec}
+    if "milestones" in spec:
+        return {"kind": "multistep", "milestones": spec["milestones"], "gamma": spec.get("gamma", 0.1)}
+    return {"kind": "warmup_linear", "warmup": spec["warmup"]}
+
+
+def stages(spec: Mapping[str, Mapping], defaults: Mapping[str, Any], runs_of: Any) -> list[dict[str, Any]]:
+    """Stages in their order, each complete. A stage that continues another belongs to its session (same streams)."""
+    done: list[dict[str, Any]] = []
+    for name, written in spec.items():
+        stage = {"name": name, **defaults, **written}
+        stage["start"] = start(stage["start"], runs_of)
+        stage["segments"] = segments(stage["segments"])
+        if stage["start"]["kind"] == "continue":
+            if not done:
+                raise ValueError(f"stage '{name}' continues, but no stage comes before it")
+            # One session: optimizer, schedule and streams run on, so nothing of its own can be set here.
+            stage |= {"lr": None, "schedule": None}
+            stage |= {key: done[-1][key] for key in ("session", "seed_offset")}
+        else:
+            stage["schedule"] = schedule(stage["schedule"])
+            stage["session"] = stage["session"] or name
+        known = [one["name"] for one in done]
+        if stage["start"]["kind"] == "stage" and stage["start"]["stage"] not in known:
+            wrong = stage["start"]["stage"]
+            raise ValueError(
+                f"stage '{name}' starts from '{wrong}', not a stage before it{did_you_mean(wrong, known)}"
+            )
+        if stage["gate"]:
+            stage["gate"] = {"on_fail": "warn", **stage["gate"]}
+        done.append(stage)
+    return done
+
+
+def closest(word: str, known: Iterable[str]) -> str:
+    """The did-you-mean hint for a run id: the experiment is compared first, then the run within it."""
+    known = list(known)
+    experiment, _, run = word.partition("/")
+    names = dict.fromkeys(one.split("/", 1)[0] for one in known)
+    if experiment not in names:
+        return did_you_mean(experiment, names)
+    return did_you_mean(run, [one.split("/", 1)[1] for one in known if one.startswith(experiment + "/")])
