@@ -1,0 +1,1 @@
+"""From records to what they say: tables, statistics, claims, comparisons. Knows nothing of training."""

@@ -1,0 +1,315 @@
+"""The tables' columns: name, type, unit and meaning, in one place, the same for every edition.
+
+Errors are fractions of the test set, epochs are 1-based, times are seconds. A column that only the published archive
+can fill (``released_only``) is there, all null, in the trained editions too: one schema, one reader.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+TEXT, WHOLE, REAL, FLAG = pa.string(), pa.int64(), pa.float64(), pa.bool_()
+TABLES = ("runs", "trajectories", "epochs", "geometry", "steps")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        name: column name.
+        type: Arrow type.
+        meaning: what a value says, in plain words.
+        unit: "fraction", "epochs", "s", …; "" for names, flags and pure numbers.
+        low, high: closed range that every value lies in, or None.
+        nullable: whether a row may leave it empty.
+        role: "key", "factor", "effective", "constant", "outcome", "provenance" or "value".
+        released_only: filled from the published archive alone.
+    """
+
+    name: str
+    type: pa.DataType
+    meaning: str
+    unit: str = ""
+    low: float | None = None
+    high: float | None = None
+    nullable: bool = True
+    role: str = "value"
+    released_only: bool = False
+
+
+def _error(name: str, meaning: str, **more) -> Column:
+    return Column(name, REAL, meaning, "fraction", 0.0, 1.0, **more)
+
+
+def _cosine(name: str, meaning: str, **more) -> Column:
+    # Published cosines are means of float32 dot products: allow their rounding beyond ±1.
+    return Column(name, REAL, meaning, "cosine", -1.0001, 1.0001, **more)
+
+
+def _lambda(name: str, meaning: str, **more) -> Column:
+    return Column(name, REAL, meaning, "", 0.0, 1.0, **more)
+
+
+def _with_role(role: str, columns: Iterable[Column]) -> tuple[Column, ...]:
+    return tuple(Column(**{**vars(column), "role": role}) for column in columns)
+
+
+_IDENTITY = _with_role(
+    "key",
+    (
+        Column("edition", TEXT, "where the row comes from: demo, smoke, paper or released", nullable=False),
+        Column("series", TEXT, "A-Q, R-W, X or Y; archived or helper for runs not counted", nullable=False),
+        Column("experiment", TEXT, "experiment as published (DESIGN §5)", nullable=False),
+        Column("run", TEXT, "run within the experiment: its factor levels", nullable=False),
+    ),
+)
+
+_FACTORS = _with_role(
+    "factor",
+    (
+        _lambda("lambda", "mixing weight λ, where it is a factor"),
+        Column("noise_rate", REAL, "label-noise rate η, where it is a factor", "fraction", 0.0, 1.0),
+        Column("seed", WHOLE, "seed, where it is a factor (V2: the loop seed 0–2 of both branches)"),
+        Column("replicate", WHOLE, "which execution of the same grid (M1 ran twice)"),
+        Column("condition", TEXT, "condition of B3 and J"),
+        Column("method", TEXT, "method of C; where no factor, the method as recorded (A, B, B2, J)"),
+        Column("clean_ratio", REAL, "share of the training set that is trusted (D1–D3, V2)", "fraction", 0, 1),
+        _cosine("cos_target", "cosine that the value direction was given (I, L)"),
+        Column("model", TEXT, "architecture, where a factor (P, P2); else as recorded (X series)"),
+        Column("width_mult", REAL, "width multiplier of the ResNet (Q1)", "", 0.0),
+        Column("lr", REAL, "initial learning rate, where a factor (Q3); else as recorded (P2)", "", 0.0),
+        Column("schedule_type", TEXT, "λ schedule of Q2"),
+        Column("hold_type", TEXT, "short or long hold per λ (R3)"),
+        Column("branch", TEXT, "ordered_up or collapse_down, where a run is one branch (Tb1, V2, W1)"),
+        Column("slot", TEXT, "place among selected states (Tb2 rank, Td2 trap, Tg and W1 position)"),
+        Column("intervention", TEXT, "escape attempt of Td2; base in W2"),
+    ),
+)
+
+_EFFECTIVE = _with_role(
+    "effective",
+    (
+        Column("eta", REAL, "label-noise rate η of the run, factor or not", "fraction", 0.0, 1.0),
+        _lambda("lam", "λ of the run where it has a single one"),
+        Column("s", WHOLE, "seed actually used: the selected state's for slots, S for V2, else the factor"),
+    ),
+)
+
+_CONSTANTS = _with_role(
+    "constant",
+    (
+        Column("region", TEXT, "K: ordered, critical or collapse by λ alone, not by outcome"),
+        Column("phase_label", TEXT, "Q4: ordered, critical or collapse by λ alone, not by outcome"),
+        Column("direction", TEXT, "R3: direction of the ladder, up or down"),
+        Column("sweep_type", TEXT, "R1, R2: fast or slow"),
+        Column("hold_epochs", WHOLE, "epochs per λ of a run that steps λ", "epochs", 1),
+        _lambda("target_lambda", "λ that a run is switched to (T1a, T13, W2)"),
+        _lambda("lambda_start", "first λ of a sweep (Ta1, Ta2)"),
+        _lambda("lambda_end", "last λ of a sweep (Ta1, Ta2)"),
+        Column("lr_mult", REAL, "Td2: learning rate of the escape attempt over the base rate", "", 0.0),
+        Column("reset_opt", FLAG, "Td2: recorded flag; no effect, every attempt has a fresh optimizer"),
+        Column("value_type", TEXT, "B3: aligned or anti"),
+        Column("renorm", FLAG, "B3: mixed gradient renormalised"),
+        Column("K", WHOLE, "B3: steps between refreshes of the value gradient", "steps", 1),
+        Column("aligned", FLAG, "C: value labels are the clean ones (no meaning for CE and Loss-mix)"),
+        Column("noise_type", TEXT, "symmetric or asymmetric, where recorded"),
+        Column("noise_map", TEXT, "V1: flipped classes as JSON, from → to"),
+        Column("dataset", TEXT, "data set, where recorded"),
+        Column("num_classes", WHOLE, "classes, where recorded", "", 2),
+        Column("architecture", TEXT, "V3: architecture as recorded"),
+        Column("trusted_ratio", REAL, "X, Y: trusted share of the training set", "fraction", 0.0, 1.0),
+    ),
+)
+
+_OUTCOMES = _with_role(
+    "outcome",
+    (
+        Column("status", TEXT, "completed, dead (not finite) or gate_failed", nullable=False),
+        _error(
+            "test_error",
+            "error of the last evaluation, the main metric; two-branch runs: of the ordered branch; traps: of the state",
+        ),
+        _error("test_acc", "1 - test_error"),
+        _error("best_error", "lowest error of all evaluations (chosen on the test set)"),
+        _error("best_acc", "1 - best_error"),
+        Column("best_epoch", WHOLE, "first epoch with the lowest error", "epochs", 0),
+        Column("test_loss", REAL, "cross-entropy of the last evaluation", "nats", 0.0),
+        Column("epochs", WHOLE, "epochs trained, all stages of the run together", "epochs", 0),
+        Column("steps", WHOLE, "optimizer steps, all stages of the run together", "steps", 0),
+        Column("constant_prediction", FLAG, "the last evaluation gave one class to every example"),
+        _error("init_error", "error of the initial state or phase"),
+        Column("init_success", FLAG, "the initial phase passed its gate"),
+        Column("lifetime", WHOLE, "T1a, T13: epochs until collapse, or observed without one", "epochs", 0),
+        Column("event", FLAG, "the stop rule fired: collapsed (up) or recovered (down)"),
+        Column("censored", FLAG, "observed to the end without the event; false where the gate failed"),
+        _lambda("threshold_lambda", "λ at the event; R3 without event: end of the ladder; spinodals: null"),
+        _lambda("first_crossing_lambda", "first λ of the ladder beyond the threshold, sustained or not"),
+        _lambda("final_lambda", "last λ reached (spinodals)"),
+        Column("convergence_epoch", WHOLE, "K: first epoch below the convergence threshold", "epochs", 1),
+        _cosine("avg_cos", "mean cosine of structure and value gradient (B3: first 100 steps)"),
+        Column("avg_gmix_norm", REAL, "mean norm of the mixed gradient (B3: first 100 steps)", "", 0.0),
+        _cosine("cos_actual", "mean cosine reached by a value direction set to cos_target"),
+        _cosine("cos_struct_clean", "L: mean cosine of structure and clean gradient"),
+        Column("lr_scale", REAL, "J LR_matched: factor on the learning rate", "", 0.0),
+        _error("ordered_init_error", "error of the ordered (low-error) initial state"),
+        _error("collapse_init_error", "error of the collapsed initial state"),
+        _error("ordered_final_error", "last error of the ordered branch, where a run has two"),
+        _error("collapse_final_error", "last error of the collapse branch, where a run has two"),
+        Column("final_gap", REAL, "collapse_final_error - ordered_final_error", "fraction", -1.0, 1.0),
+        Column("escaped", FLAG, "Td2: final error below the escape threshold"),
+        Column("improvement", REAL, "Td2: init_error - test_error", "fraction", -1.0, 1.0),
+        _lambda("collapse_lambda", "Tg2: first λ with error at or above 0.40"),
+        Column("selected_seed", WHOLE, "seed of the state that fills a slot"),
+        Column("selected_run", TEXT, "run that the slot's state comes from"),
+        Column("selection_passed", FLAG, "false where too few states passed and the nearest one was taken"),
+        Column("phase", TEXT, "S1, S2: ordered ≤ 0.20, collapsed ≥ 0.40, else intermediate, as recorded"),
+        Column("category", TEXT, "Td1: trapped_90 ≥ 0.85, partial_collapse ≥ 0.55, else ordered, as recorded"),
+        Column("is_ordered", FLAG, "Ta-prep-O: the state passed the gate error < 0.20"),
+        Column("is_collapsed", FLAG, "Ta-prep-C: the state passed the gate error ≥ 0.40"),
+    ),
+)
+
+_PROVENANCE = _with_role(
+    "provenance",
+    (
+        Column("seconds", REAL, "wall time as recorded", "s", 0.0),
+        Column("digest", TEXT, "SHA-256 of the run, its outcome and trajectory (trained editions)"),
+        Column("original_id", TEXT, "experiment_id as published", released_only=True),
+        Column("checkpoint_source", TEXT, "file name of the published starting state", released_only=True),
+        Column("source_file", TEXT, "published file, below the results folder", released_only=True),
+        Column("source_row", WHOLE, "0-based row of that file", "", 0, released_only=True),
+        Column("source_item", WHOLE, "0-based item of that row's nested list (Td2, W2)", "", 0, released_only=True),
+    ),
+)
+
+_RUN_KEYS = (
+    *_IDENTITY,
+    Column("eta", REAL, "label-noise rate η of the run", "fraction", 0.0, 1.0, role="key"),
+    Column("s", WHOLE, "seed actually used, as in runs", role="key"),
+)
+_PLACE = _with_role(
+    "key",
+    (
+        Column("stage", TEXT, "stage of the run (main, init, sweep, ordered_sweep, …)", nullable=False),
+        Column("branch", TEXT, "ordered or collapse, where the run has such branches"),
+        Column("segment", WHOLE, "0-based stretch of one λ within the stage", "", 0, nullable=False),
+    ),
+)
+_DIRECTION = Column("direction", TEXT, "up or down, where λ is swept", role="key")
+_AT_LAMBDA = _lambda("lambda", "λ in force", role="key")
+_EPOCH = Column("epoch", WHOLE, "epochs done in the session; 0 is before training", "epochs", 0, nullable=False)
+_STAGE_EPOCH = Column("stage_epoch", WHOLE, "epochs done in the stage", "epochs", 0, nullable=False)
+
+SCHEMA: dict[str, tuple[Column, ...]] = {
+    "runs": (
+        *_IDENTITY,
+        Column("counted", FLAG, "one of the 3,916 runs of the census", nullable=False, role="key"),
+        *_FACTORS,
+        *_EFFECTIVE,
+        *_CONSTANTS,
+        *_OUTCOMES,
+        *_PROVENANCE,
+    ),
+    "trajectories": (
+        *_RUN_KEYS,
+        *_PLACE,
+        _DIRECTION,
+        _AT_LAMBDA,
+        _EPOCH,
+        _STAGE_EPOCH,
+        _error("test_error", "error of this evaluation"),
+        Column("test_loss", REAL, "cross-entropy of this evaluation", "nats", 0.0),
+    ),
+    "epochs": (
+        *_RUN_KEYS,
+        *_PLACE,
+        _DIRECTION,
+        _AT_LAMBDA,
+        _EPOCH,
+        _STAGE_EPOCH,
+        Column("lr", REAL, "learning rate at the epoch's start", "", 0.0),
+        Column("loss_struct", REAL, "mean training loss on noisy labels", "nats", 0.0),
+        Column("loss_value", REAL, "mean training loss on value labels", "nats", 0.0),
+        _cosine("cos_mean", "mean cosine of structure and value gradient (text: of the head's parameters)"),
+        Column("cos_std", REAL, "its population standard deviation over steps", "cosine", 0.0, 1.0001),
+        _cosine("cos_min", "its minimum over steps"),
+        _cosine("cos_max", "its maximum over steps"),
+        Column("norm_struct", REAL, "mean norm of the structure gradient", "", 0.0),
+        Column("norm_value", REAL, "mean norm of the value gradient in use", "", 0.0),
+        Column("norm_mix", REAL, "mean norm of the mixed gradient", "", 0.0),
+        _cosine("cos_mix_value", "mean cosine of mixed and value gradient"),
+        Column("n_steps", WHOLE, "steps averaged over; published X3: all of the λ step", "steps", 0),
+        Column("global_step", WHOLE, "steps done by then (published X3)", "steps", 0, released_only=True),
+    ),
+    "geometry": (
+        *_RUN_KEYS,
+        *_PLACE,
+        _AT_LAMBDA,
+        _error("error", "error at the segment's end"),
+        _cosine("cos_struct_value_mean", "mean cosine of structure and fresh value gradient"),
+        Column("cos_struct_value_std", REAL, "its population standard deviation", "cosine", 0.0, 1.0001),
+        _cosine("cos_mix_value_mean", "mean cosine of mixed and fresh value gradient"),
+        Column("cos_mix_value_std", REAL, "its population standard deviation", "cosine", 0.0, 1.0001),
+        Column("norm_struct_mean", REAL, "mean norm of the structure gradient", "", 0.0),
+        Column("norm_value_mean", REAL, "mean norm of the fresh value gradient", "", 0.0),
+        Column("norm_mix_mean", REAL, "mean norm of the mixed gradient", "", 0.0),
+        Column("loss_struct_mean", REAL, "mean batch loss on noisy labels", "nats", 0.0),
+        Column("loss_value_mean", REAL, "mean batch loss on clean labels", "nats", 0.0),
+        Column("n_logs", WHOLE, "logged steps of the segment", "steps", 1),
+    ),
+    "steps": (
+        *_RUN_KEYS,
+        *_PLACE,
+        _AT_LAMBDA,
+        Column("epoch", WHOLE, "epoch that the step belongs to, 1 = first", "epochs", 1, nullable=False),
+        Column("step", WHOLE, "optimizer steps done before this one", "steps", 0, nullable=False),
+        _cosine("cos_struct_value", "cosine of structure and fresh value gradient"),
+        _cosine("cos_mix_value", "cosine of mixed and fresh value gradient"),
+        Column("norm_struct", REAL, "norm of the structure gradient", "", 0.0),
+        Column("norm_value", REAL, "norm of the fresh value gradient", "", 0.0),
+        Column("norm_mix", REAL, "norm of the mixed gradient", "", 0.0),
+        Column("loss_struct", REAL, "batch loss on noisy labels", "nats", 0.0),
+        Column("loss_value", REAL, "batch loss on clean labels", "nats", 0.0),
+    ),
+}
+
+#: Names by which ``runs`` columns can be set from a run's factors and labels.
+FACTOR_COLUMNS = tuple(column.name for column in _FACTORS)
+CONSTANT_COLUMNS = tuple(column.name for column in _CONSTANTS)
+OUTCOME_COLUMNS = tuple(column.name for column in _OUTCOMES)
+
+
+def columns(table: str) -> dict[str, Column]:
+    """Return a table's columns by name, in order."""
+    return {column.name: column for column in SCHEMA[table]}
+
+
+def arrow_schema(table: str) -> pa.Schema:
+    """Return a table's Arrow schema; units and meanings travel along as field metadata."""
+    return pa.schema(
+        [
+            pa.field(
+                column.name,
+                column.type,
+                nullable=column.nullable,
+                metadata={"unit": column.unit, "meaning": column.meaning},
+            )
+            for column in SCHEMA[table]
+        ]
+    )
+
+
+def describe() -> str:
+    """Return the schema of all tables as Markdown, for the docs and ``dualgrad tables --schema``."""
+    lines = []
+    for table in TABLES:
+        lines += [f"## {table}", "", "| column | type | unit | meaning |", "|---|---|---|---|"]
+        for column in SCHEMA[table]:
+            note = " (published archive only)" if column.released_only else ""
+            lines.append(f"| `{column.name}` | {column.type} | {column.unit} | {column.meaning}{note} |")
+        lines.append("")
+    return "\n".join(lines)

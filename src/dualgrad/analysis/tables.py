@@ -1,0 +1,440 @@
+"""Tables: the runs of an edition as Parquet, one folder of five tables per experiment, and all of them merged.
+
+``results/<edition>/tables/parts/<experiment>/{runs,trajectories,epochs,geometry,steps}.parquet`` hold one experiment;
+``results/<edition>/tables/<table>.parquet`` hold all counted ones in census order. Same rows, same bytes: nothing in
+them depends on when or where they were written.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import statistics
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dualgrad.analysis import schema
+from dualgrad.analysis.schema import FLAG, REAL, TABLES, TEXT, WHOLE, Column, arrow_schema, columns
+from dualgrad.records import RecordError, canonical_json, read_record
+
+_PYTHON_TYPES: dict[pa.DataType, tuple[frozenset[type], str]] = {
+    TEXT: (frozenset({str}), "text"),
+    WHOLE: (frozenset({int}), "a whole number"),
+    REAL: (frozenset({float, int}), "a number"),
+    FLAG: (frozenset({bool}), "true or false"),
+}
+_BLOCKS = {"evaluations": "trajectories", "epochs": "epochs", "steps": "steps"}
+
+
+class TableError(ValueError):
+    """Rows that do not fit the schema, or tables that are missing or of another version."""
+
+
+def check_values(column: Column, values: Sequence[Any], where: Callable[[int], str]) -> None:
+    """Check values against a column's type, range and nullability.
+
+    Args:
+        column: the column they are meant for.
+        values: Python values, None for null.
+        where: says for a position what to call it in a message.
+
+    Raises:
+        TableError: some value has the wrong type, is not finite, is out of range, or missing.
+    """
+    allowed, expected = _PYTHON_TYPES[column.type]
+    found = set(map(type, values))
+    numeric = column.type in (REAL, WHOLE)
+    present = values if type(None) not in found else [value for value in values if value is not None]
+    good = found - {type(None)} <= allowed and (column.nullable or len(present) == len(values))
+    if good and numeric and present:
+        # One pass for all values; a NaN makes the sum NaN, an infinity makes it infinite or NaN.
+        total = math.fsum(present) if column.type == REAL else 0.0
+        low = -math.inf if column.low is None else column.low
+        high = math.inf if column.high is None else column.high
+        good = math.isfinite(total) and low <= min(present) and max(present) <= high
+    if good:
+        return
+    for position, value in enumerate(values):
+        if value is None:
+            if not column.nullable:
+                raise TableError(f"{where(position)}: nothing there, expected {expected}")
+            continue
+        if type(value) not in allowed:
+            raise TableError(f"{where(position)}: {value!r}, expected {expected}")
+        if numeric:
+            if not math.isfinite(value):
+                raise TableError(f"{where(position)}: {value!r}, expected a finite number")
+            if (column.low is not None and value < column.low) or (
+                column.high is not None and value > column.high
+            ):
+                high = "" if column.high is None else f" and at most {column.high:g}"
+                raise TableError(f"{where(position)}: {value!r}, expected at least {column.low:g}{high}")
+    raise TableError(f"{where(0)}: values out of range")
+
+
+class TableSet:
+    """Rows of all five tables of one experiment, collected column by column."""
+
+    def __init__(self) -> None:
+        self._data: dict[str, dict[str, list]] = {
+            table: {name: [] for name in columns(table)} for table in TABLES
+        }
+
+    def add(
+        self,
+        table: str,
+        count: int,
+        same: Mapping[str, Any],
+        series: Mapping[str, Sequence[Any]] | None = None,
+        *,
+        where: Callable[[str, int], str] | None = None,
+    ) -> None:
+        """Append ``count`` rows.
+
+        Args:
+            table: one of :data:`schema.TABLES`.
+            count: number of rows.
+            same: values shared by all of them.
+            series: values by row; columns in neither are null.
+            where: names (column, row) in messages.
+
+        Raises:
+            TableError: a value does not fit its column, or a name is no column.
+        """
+        series = series or {}
+        known = columns(table)
+        for name in (*same, *series):
+            if name not in known:
+                raise TableError(f"table {table} has no column {name!r}; see dualgrad/analysis/schema.py")
+        naming = where or (lambda name, row: f"{table}.{name}, row {row}")
+        for name, column in known.items():
+            values = series[name] if name in series else [same.get(name)] * count
+            if len(values) != count:
+                raise TableError(f"{naming(name, 0)}: {len(values)} values, expected {count}")
+            check_values(column, values, lambda row, name=name: naming(name, row))
+            self._data[table][name].extend(values)
+
+    def arrow(self, table: str) -> pa.Table:
+        """Return one table as Arrow, in the order in which rows were added."""
+        target = arrow_schema(table)
+        data = self._data[table]
+        return pa.Table.from_arrays(
+            [pa.array(data[field.name], type=field.type) for field in target], schema=target
+        )
+
+    def write(self, folder: Path) -> None:
+        """Write all five tables into a folder, empty ones included."""
+        folder.mkdir(parents=True, exist_ok=True)
+        for table in TABLES:
+            _write(self.arrow(table), folder / f"{table}.parquet")
+
+
+# --------------------------------------------------------------------------------------------- rows of a run
+
+
+def effective_values(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return ``eta``, ``lam`` and ``s`` of a resolved run (see the schema), each None where undefined."""
+    factors = run["factors"]
+    lam = factors.get("lambda")
+    if lam is None:
+        trained = {
+            segment["lambda"]
+            for stage in run.get("stages", ())
+            for segment in stage.get("segments", ())
+            if segment.get("epochs") or segment.get("steps")
+        }
+        lam = trained.pop() if len(trained) == 1 else None
+    seed = run.get("seed")
+    return {
+        "eta": run["noise"]["rate"],
+        "lam": lam,
+        "s": factors.get("seed") if seed is None else seed,
+    }
+
+
+def held_epochs(run: Mapping[str, Any]) -> int | None:
+    """Return the epochs per λ of a resolved run that steps λ in equal holds, else None."""
+    for stage in run.get("stages", ()):
+        swept = [s for s in stage.get("segments", ()) if s.get("direction") is not None]
+        held = {segment.get("epochs") for segment in swept}
+        if len(swept) > 1 and len(held) == 1:
+            return held.pop()
+    return None
+
+
+def run_columns(run: Mapping[str, Any], edition: str) -> dict[str, Any]:
+    """Return what the census says of a run as ``runs`` columns: identity, factors, labels, effective values.
+
+    Raises:
+        TableError: a factor or label has no column.
+    """
+    row: dict[str, Any] = {
+        "edition": edition,
+        **{name: run[name] for name in ("series", "experiment", "run", "counted")},
+    }
+    for kind, values in (("label", run.get("labels") or {}), ("factor", run["factors"])):
+        for name, value in values.items():
+            if name not in schema.FACTOR_COLUMNS and name not in schema.CONSTANT_COLUMNS:
+                raise TableError(
+                    f"{run['experiment']}/{run['run']}: {kind} {name!r} has no column; "
+                    "add it to dualgrad/analysis/schema.py"
+                )
+            row[name] = _plain(name, value)
+    row |= effective_values(run)
+    row.setdefault("hold_epochs", held_epochs(run))
+    return row
+
+
+def _plain(name: str, value: Any) -> Any:
+    """Return a factor or label as its column's Python type (1 as 1.0 in a real column, mappings as JSON)."""
+    kind = columns("runs")[name].type
+    if isinstance(value, dict | list):
+        return json.dumps(value, sort_keys=True)
+    if kind == REAL and type(value) is int:
+        return float(value)
+    return value
+
+
+def row_keys(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the columns that every table repeats from ``runs``."""
+    return {name: row[name] for name in ("edition", "series", "experiment", "run", "eta", "s")}
+
+
+def complete(row: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> None:
+    """Fill outcome columns that follow from others, the same way for every edition.
+
+    Args:
+        row: ``runs`` columns, changed in place; what is set already stays.
+        evaluations: the run's evaluations in order, as trajectory rows.
+    """
+
+    def fill(name: str, value: Any) -> None:
+        if row.get(name) is None:
+            row[name] = value
+
+    last = {evaluation.get("branch"): evaluation for evaluation in evaluations}
+    if {"ordered", "collapse"} <= last.keys():
+        fill("ordered_final_error", last["ordered"]["test_error"])
+        fill("collapse_final_error", last["collapse"]["test_error"])
+        fill("test_error", row["ordered_final_error"])
+    elif evaluations:
+        fill("test_error", evaluations[-1]["test_error"])
+        if evaluations[-1].get("direction") is not None:
+            fill("final_lambda", evaluations[-1]["lambda"])
+    for error, accuracy in (("test_error", "test_acc"), ("best_error", "best_acc")):
+        if row.get(error) is not None:
+            fill(accuracy, 1.0 - row[error])
+
+
+# --------------------------------------------------------------------------------------------- trained records
+
+
+def add_record(tables: TableSet, record: Mapping[str, Any]) -> None:
+    """Add a verified record's rows.
+
+    Raises:
+        TableError: the record holds something the schema has no place for.
+    """
+    name = f"{record['experiment']}/{record['run']}"
+    row = run_columns(record["spec"], record["edition"])
+    outcome = dict(record["outcome"])
+    for key, value in outcome.items():
+        if key not in schema.OUTCOME_COLUMNS:
+            raise TableError(f"{name}: outcome {key!r} has no column; add it to dualgrad/analysis/schema.py")
+        row[key] = value
+    if row["s"] is None:
+        row["s"] = row.get("selected_seed")
+    row["seconds"] = record["provenance"].get("seconds")
+    row["digest"] = record["digest"]
+    blocks = {block: _block(record, block, name) for block in _BLOCKS}
+    evaluations = [
+        dict(zip(blocks["evaluations"][1], values, strict=True))
+        for values in zip(*blocks["evaluations"][1].values(), strict=True)
+    ]
+    complete(row, evaluations)
+    tables.add("runs", 1, row, where=lambda column, _: f"{name}: {column}")
+    keys = row_keys(row)
+    for block, table in _BLOCKS.items():
+        count, series = blocks[block]
+        tables.add(
+            table,
+            count,
+            keys,
+            series,
+            where=lambda column, i, block=block: f"{name}: {block}.{column}[{i}]",
+        )
+    count, series = _geometry(blocks["steps"][1], evaluations)
+    tables.add("geometry", count, keys, series)
+
+
+def _block(record: Mapping[str, Any], block: str, name: str) -> tuple[int, dict[str, list]]:
+    """Return (rows, columns) of one trajectory block; an absent block has no rows."""
+    series = dict(record["trajectory"].get(block) or {})
+    lengths = {len(values) for values in series.values()}
+    if len(lengths) > 1:
+        raise TableError(f"{name}: the columns of trajectory block {block} differ in length")
+    return (lengths.pop() if lengths else 0), series
+
+
+def _geometry(steps: Mapping[str, list], evaluations: Sequence[Mapping[str, Any]]) -> tuple[int, dict]:
+    """Average the logged steps of every λ of a sweep (standard deviations over steps, population)."""
+    rows = [dict(zip(steps, values, strict=True)) for values in zip(*steps.values(), strict=True)]
+    segments: dict[tuple, list[dict]] = {}
+    for step in rows:
+        segments.setdefault((step["stage"], step["segment"]), []).append(step)
+    if len(segments) < 2:  # a step log at one λ (Td1) is no geometry along a sweep
+        return 0, {}
+    errors = {(e["stage"], e["segment"]): e["test_error"] for e in evaluations}
+    result: list[dict[str, Any]] = []
+    for key, logs in segments.items():
+        row: dict[str, Any] = {
+            **{name: logs[0].get(name) for name in ("stage", "branch", "segment", "lambda")},
+            "error": errors.get(key),
+            "n_logs": len(logs),
+        }
+        for name in (
+            "cos_struct_value",
+            "cos_mix_value",
+            "norm_struct",
+            "norm_value",
+            "norm_mix",
+            "loss_struct",
+            "loss_value",
+        ):
+            values = [log[name] for log in logs if log.get(name) is not None]
+            row[f"{name}_mean"] = statistics.fmean(values) if values else None
+            if name.startswith("cos_"):
+                row[f"{name}_std"] = statistics.pstdev(values) if values else None
+        result.append(row)
+    return len(result), {name: [row[name] for row in result] for name in result[0]}
+
+
+def experiment_tables(runs: Iterable[Mapping[str, Any]], records: Path, edition: str) -> TableSet:
+    """Read and verify the records of one experiment's runs and return their tables.
+
+    Args:
+        runs: resolved runs in census order.
+        records: folder with one ``<run>.json`` per run.
+        edition: edition that they must belong to.
+
+    Raises:
+        RecordError: a record is missing, truncated, altered, another run's, or of another definition of the run.
+        TableError: a record does not fit the schema.
+    """
+    tables = TableSet()
+    for run in runs:
+        path = records / f"{run['run']}.json"
+        record = read_record(path, edition=edition, name=f"{run['experiment']}/{run['run']}")
+        if _definition(record["spec"]) != _definition(run):
+            raise RecordError(
+                f"{path}: was trained under another definition of this run (census, edition or precision "
+                f"changed since); delete {path} and run the same target again"
+            )
+        try:
+            add_record(tables, record)
+        except TableError as error:
+            raise TableError(
+                f"{path}: {error}; if the record is from another version, delete it and run again"
+            ) from None
+    return tables
+
+
+def _definition(run: Mapping[str, Any]) -> bytes:
+    return canonical_json({name: value for name, value in run.items() if name != "seconds_recorded"})
+
+
+# --------------------------------------------------------------------------------------------- Parquet
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    with _writer(path, table.schema) as writer:
+        writer.write_table(table, row_group_size=max(1, table.num_rows))
+
+
+def _writer(path: Path, target: pa.Schema) -> pq.ParquetWriter:
+    # The Arrow schema travels in the file, so that units and meanings can be read back.
+    return pq.ParquetWriter(path, target, compression="zstd", version="2.6", store_schema=True)
+
+
+def part_path(parts: Path, experiment: str, table: str) -> Path:
+    """Return where one table of one experiment lies."""
+    return parts / experiment / f"{table}.parquet"
+
+
+def _read_part(path: Path, table: str, names: Sequence[str] | None = None) -> pa.Table:
+    try:
+        file = pq.ParquetFile(path)
+    except FileNotFoundError:
+        raise TableError(f"{path}: no such table; build the tables of this experiment first") from None
+    except pa.ArrowInvalid as error:
+        raise TableError(f"{path}: not a complete Parquet file ({error}); delete it and build it again") from None
+    with file:
+        if not file.schema_arrow.equals(arrow_schema(table)):
+            raise TableError(f"{path}: has the columns of another version; delete it and build it again")
+        return file.read(columns=list(names) if names is not None else None)
+
+
+def merge_parts(parts: Path, experiments: Sequence[str], output: Path, tables: Sequence[str] = TABLES) -> None:
+    """Concatenate the parts of experiments, in the order given, into one file per table.
+
+    One row group per experiment; never more than one experiment's rows in memory.
+
+    Raises:
+        TableError: a part is missing or of another version.
+    """
+    output.mkdir(parents=True, exist_ok=True)
+    for table in tables:
+        target = output / f"{table}.parquet"
+        temporary = target.with_suffix(".parquet.tmp")
+        try:
+            with _writer(temporary, arrow_schema(table)) as writer:
+                for experiment in experiments:
+                    part = _read_part(part_path(parts, experiment, table), table)
+                    if part.num_rows:
+                        writer.write_table(part, row_group_size=part.num_rows)
+            temporary.replace(target)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+def read_tables(
+    edition_dir: Path | str,
+    experiments: Sequence[str] | str | None,
+    table: str,
+    names: Sequence[str] | None = None,
+):
+    """Read one table of some experiments as a pandas frame.
+
+    Args:
+        edition_dir: ``results/<edition>``.
+        experiments: their parts are read and stacked in this order; None reads the merged table.
+        table: runs, trajectories, epochs, geometry or steps.
+        names: columns to read, default all.
+
+    Returns:
+        DataFrame with a plain index; text as ``string``, whole numbers as ``Int64``, flags as ``boolean`` (missing:
+        ``NA``), real numbers as ``float64`` (missing: NaN).
+
+    Raises:
+        TableError: a table is missing or of another version.
+    """
+    folder = Path(edition_dir) / "tables"
+    if experiments is None:
+        return to_frame(_read_part(folder / f"{table}.parquet", table, names))
+    wanted = [experiments] if isinstance(experiments, str) else list(experiments)
+    pieces = [_read_part(part_path(folder / "parts", e, table), table, names) for e in wanted]
+    if not pieces:
+        return to_frame(arrow_schema(table).empty_table())
+    return to_frame(pa.concat_tables(pieces))
+
+
+def to_frame(table: pa.Table):
+    """Convert an Arrow table to pandas with the dtypes that :func:`read_tables` documents."""
+    import pandas as pd
+
+    mapping = {TEXT: pd.StringDtype("pyarrow"), WHOLE: pd.Int64Dtype(), FLAG: pd.BooleanDtype()}
+    return table.to_pandas(types_mapper=mapping.get)

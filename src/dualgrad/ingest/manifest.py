@@ -1,0 +1,112 @@
+"""Which published files are read, and whether they are the published bytes."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from dualgrad.ingest.errors import ArchiveError
+
+REPOSITORY = "HIDEKI-SQ/dual-gradient-learning"
+COMMIT = "48b95f5"
+#: Folder of the repository that holds ``results`` and ``archive``.
+PAPER = Path("notebooks/Paper-A")
+ENVIRONMENT = "DUALGRAD_RELEASED"
+HOW = (
+    "set the option released_archive (--config released_archive=PATH, dualgrad ingest --archive PATH) or "
+    f"${ENVIRONMENT} to a clone of github.com/{REPOSITORY} at commit {COMMIT}, or run dualgrad ingest --fetch"
+)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One published file: path below ``notebooks/Paper-A``, size in bytes, SHA-256 (hex)."""
+
+    path: str
+    size: int
+    sha256: str
+
+
+def manifest_path(root: Path) -> Path:
+    """Return where the manifest lies below the repository root."""
+    return root / "config" / "released" / "manifest.csv"
+
+
+def read_manifest(root: Path) -> dict[str, Entry]:
+    """Read ``config/released/manifest.csv`` (columns path, bytes, sha256).
+
+    Raises:
+        ArchiveError: the manifest is missing or malformed.
+    """
+    path = manifest_path(root)
+    try:
+        with path.open(newline="", encoding="utf-8") as file:
+            return {
+                row["path"]: Entry(row["path"], int(row["bytes"]), row["sha256"])
+                for row in csv.DictReader(file)
+            }
+    except (OSError, KeyError, ValueError) as error:
+        raise ArchiveError(f"{path}: unreadable manifest ({error}); restore it from the repository") from None
+
+
+def paper_folder(archive: Path) -> Path | None:
+    """Return the folder with ``results`` in a clone root, in ``notebooks/Paper-A`` itself, or beside ``results``."""
+    for candidate in (archive / PAPER, archive, archive.parent if archive.name == "results" else archive):
+        if (candidate / "results").is_dir():
+            return candidate
+    return None
+
+
+def find_archive(option: str | Path | None, root: Path) -> Path:
+    """Return the folder ``notebooks/Paper-A`` of the archive.
+
+    Looked for in this order: the option, the environment variable, ``../shared/released`` and ``released_archive``
+    beside and in the repository.
+
+    Raises:
+        ArchiveError: an option or variable points nowhere, or there is no archive at all.
+    """
+    for source, value in (("released_archive", option), (f"${ENVIRONMENT}", os.environ.get(ENVIRONMENT))):
+        if value:
+            found = paper_folder(Path(value).expanduser())
+            if found is None:
+                raise ArchiveError(f"{source}={value}: no folder {PAPER}/results there; {HOW}")
+            return found
+    for place in (root.parent / "shared" / "released", root / "released_archive"):
+        found = paper_folder(place)
+        if found is not None:
+            return found
+    raise ArchiveError(f"the published archive is not here; {HOW}")
+
+
+def _problem(entry: Entry, path: Path) -> str | None:
+    expected = f"expected {entry.size} bytes with SHA-256 {entry.sha256}"
+    try:
+        size = path.stat().st_size
+        if size != entry.size:
+            state = "truncated" if size < entry.size else "altered"
+            return f"{path}: {state}, {size} bytes; {expected}"
+        actual = hashlib.sha256(path.read_bytes()).hexdigest()
+    except FileNotFoundError:
+        return f"{path}: missing; {expected}"
+    except OSError as error:
+        return f"{path}: unreadable ({error}); {expected}"
+    return None if actual == entry.sha256 else f"{path}: altered, SHA-256 {actual}; {expected}"
+
+
+def verify(paper: Path, entries: dict[str, Entry]) -> None:
+    """Check that every file of the manifest is there with the published bytes; other files do not matter.
+
+    Raises:
+        ArchiveError: names every missing, truncated or altered file and what it should be.
+    """
+    problems = [text for entry in entries.values() if (text := _problem(entry, paper / entry.path))]
+    if problems:
+        lines = "\n  ".join(problems)
+        raise ArchiveError(
+            f"{len(problems)} of {len(entries)} published files are not as published:\n  {lines}\n"
+            f"restore them from github.com/{REPOSITORY} at commit {COMMIT}, or {HOW}"
+        )

@@ -1,0 +1,338 @@
+"""What the published files' fields mean, read from ``config/released/*.yaml`` and checked.
+
+A mapping file is ``{shapes: {name: source}, experiments: {name: [source, …]}}``. A *source* turns the rows of one
+published file into runs:
+
+    file        path below ``notebooks/Paper-A``
+    like        shape(s) whose keys come first; ``fields`` and ``constants`` are joined, other keys replaced
+    each        name of a nested list: its items are the rows (Td2, W2)
+    inherit     with ``each``: rules for fields of the row that holds the list
+    fields      rule for every field of a row; a field without a rule, or a missing one, is refused
+    factors     factors that no field holds as such: ``{const: value}``, ``{position: "pos{}"}`` (1-based row), or
+                ``{from: field, match: …, number: …, format: …}``
+    constants   ``runs`` columns with one value for all rows of the source (protocol, not recorded)
+    event       stop rule that says event, censored and the first crossing from the evaluations
+    blocks      which nested list is which table, see :class:`Block`
+
+A *rule* is a column's name (``name?``: may be null), a list of columns, or a mapping with some of
+
+    to: column(s) · nullable · optional (may be absent) · factor: name (must be the run's level, and finds the run)
+    is: constant · equals: column · one_minus: field · basename · json · skip: why
+    match: regular expression whose group is taken · number (as a whole number) · format: text with {}
+    fields: rules of a nested object, whose fields are then called ``object.field``
+    map: {published: ours}, in block items: plus: n · index: n (must be 0-based position + n)
+
+Block items name ``table.column`` or one of the keys ``stage branch direction lambda epoch stage_epoch``. A block's
+own keys are values, ``$column`` of the run, or ``{$column: {level: value}}``; ``{$stage: …}`` goes by the item's stage.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from dualgrad.analysis.schema import FACTOR_COLUMNS, TABLES, columns
+from dualgrad.ingest.errors import MappingError
+
+KEYS = ("stage", "branch", "direction", "lambda", "epoch", "stage_epoch")
+
+
+@dataclass(frozen=True)
+class Rule:
+    """How one published field is read (see the module docstring)."""
+
+    to: tuple[str, ...] = ()
+    nullable: bool = False
+    optional: bool = False
+    factor: str | None = None
+    constant: Any = None
+    has_constant: bool = False
+    equals: str | None = None
+    one_minus: str | None = None
+    basename: bool = False
+    json: bool = False
+    skip: str | None = None
+    match: re.Pattern | None = None
+    number: bool = False
+    format: str | None = None
+    fields: Mapping[str, Rule] | None = None
+    map: Mapping[Any, Any] | None = None
+    plus: int = 0
+    index: int | None = None
+
+
+@dataclass(frozen=True)
+class Block:
+    """A nested list (or one point made of scalars) and the table rows that it gives.
+
+    Attributes:
+        source: dotted field that holds the list, or None for a point.
+        form: ``rows`` (list of objects) or ``columns`` (object of equally long lists).
+        item: rules of an item's fields.
+        point: for a point: ``table.column`` → field.
+        same: stage, branch, direction, lambda, epoch of all items, where items do not carry them.
+        every: epochs between items, where items carry no epoch.
+        after: epochs of the session before the stage began.
+        copy_of: the list repeats the items of another field's list where ``where`` holds; checked, not kept.
+        values_of: (field, item field) that a plain list repeats; checked, not kept.
+        length: exact number of items, if it never varies.
+        ends_with, starts_with: column of the run that the last or first error equals.
+    """
+
+    source: str | None
+    form: str = "rows"
+    item: Mapping[str, Rule] = field(default_factory=dict)
+    point: Mapping[str, str] = field(default_factory=dict)
+    same: Mapping[str, Any] = field(default_factory=dict)
+    every: Any = None
+    after: Any = 0
+    copy_of: str | None = None
+    where: Mapping[str, Any] = field(default_factory=dict)
+    values_of: tuple[str, str] | None = None
+    length: int | None = None
+    ends_with: str | None = None
+    starts_with: str | None = None
+
+
+@dataclass(frozen=True)
+class Event:
+    """A stop rule: ``consecutive`` errors beyond ``threshold`` within a stage (specs Q-R §R3, S-T §3–4).
+
+    Attributes:
+        stage: stage that it watches.
+        above: True: error above the threshold, False: below.
+        inclusive: the threshold itself counts.
+        per_lambda: evaluations are λ steps, and the event has a λ.
+        otherwise: columns that are recorded without event.
+    """
+
+    stage: str
+    above: bool
+    threshold: float
+    inclusive: bool
+    consecutive: int
+    per_lambda: bool
+    otherwise: Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Source:
+    """Rows of one published file and what they mean."""
+
+    file: str
+    fields: Mapping[str, Rule]
+    blocks: tuple[Block, ...] = ()
+    each: str | None = None
+    inherit: Mapping[str, Rule] = field(default_factory=dict)
+    factors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
+    constants: Mapping[str, Any] = field(default_factory=dict)
+    event: Event | None = None
+
+
+def load_mapping(folder: Path) -> dict[str, tuple[Source, ...]]:
+    """Read and check all mapping files of a folder (``config/released``).
+
+    Returns:
+        Sources by experiment.
+
+    Raises:
+        MappingError: a file is no YAML, a key is unknown, a column does not exist, an experiment comes twice.
+    """
+    files = sorted(folder.glob("*.yaml"))
+    if not files:
+        raise MappingError(f"{folder}: no mapping files (*.yaml)")
+    texts = {}
+    for path in files:
+        try:
+            texts[path] = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER) or {}
+        except yaml.YAMLError as error:
+            raise MappingError(f"{path}: not valid YAML ({error})") from None
+        _known(texts[path], ("shapes", "experiments"), str(path))
+    shapes: dict[str, dict] = {}
+    for path, text in texts.items():
+        for name, shape in (text.get("shapes") or {}).items():
+            if name in shapes:
+                raise MappingError(f"{path}: shapes.{name}: defined twice")
+            shapes[name] = shape
+    result: dict[str, tuple[Source, ...]] = {}
+    for path, text in texts.items():
+        for experiment, sources in (text.get("experiments") or {}).items():
+            if experiment in result:
+                raise MappingError(f"{path}: experiments.{experiment}: defined twice")
+            result[experiment] = tuple(
+                _source(_with_shapes(source, shapes, where), where)
+                for i, source in enumerate(sources)
+                for where in [f"{path}: experiments.{experiment}[{i}]"]
+            )
+    return result
+
+
+def files_of(mapping: Mapping[str, tuple[Source, ...]]) -> set[str]:
+    """Return all published files that a mapping reads."""
+    return {source.file for sources in mapping.values() for source in sources}
+
+
+# The C loader is eight times as fast; both read the same YAML.
+_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+
+
+def _known(value: Any, allowed: tuple[str, ...], where: str) -> None:
+    if not isinstance(value, dict):
+        raise MappingError(f"{where}: {value!r}, expected a mapping")
+    for key in value:
+        if key not in allowed:
+            raise MappingError(f"{where}.{key}: unknown key, expected one of {', '.join(allowed)}")
+
+
+def _with_shapes(source: Any, shapes: Mapping[str, dict], where: str) -> dict:
+    if not isinstance(source, dict):
+        raise MappingError(f"{where}: {source!r}, expected a mapping")
+    names = source.get("like", [])
+    result: dict[str, Any] = {}
+    for name in [names] if isinstance(names, str) else names:
+        if name not in shapes:
+            raise MappingError(f"{where}.like: no shape {name!r}, expected one of {', '.join(sorted(shapes))}")
+        result = _joined(result, _with_shapes(shapes[name], shapes, f"shapes.{name}"))
+    return _joined(result, {key: value for key, value in source.items() if key != "like"})
+
+
+def _joined(first: dict, second: dict) -> dict:
+    result = dict(first)
+    for key, value in second.items():
+        joined = key in ("fields", "constants", "factors", "inherit") and isinstance(value, dict)
+        result[key] = {**result.get(key, {}), **value} if joined else value
+    return result
+
+
+def _source(raw: dict, where: str) -> Source:
+    _known(raw, tuple(Source.__dataclass_fields__), where)
+    if "file" not in raw or "fields" not in raw:
+        raise MappingError(f"{where}: needs file and fields")
+    for column in raw.get("constants", {}):
+        _column("runs", column, f"{where}.constants")
+    for name, rule in raw.get("factors", {}).items():
+        _known(rule, ("const", "position", "from", "match", "number", "format"), f"{where}.factors.{name}")
+        if name not in FACTOR_COLUMNS or len({"const", "position", "from"} & rule.keys()) != 1:
+            raise MappingError(f"{where}.factors.{name}: expected a factor with const, position or from")
+    return Source(
+        file=raw["file"],
+        fields=_rules(raw["fields"], where + ".fields"),
+        blocks=tuple(_block(block, f"{where}.blocks[{i}]") for i, block in enumerate(raw.get("blocks", ()))),
+        each=raw.get("each"),
+        inherit=_rules(raw.get("inherit", {}), where + ".inherit"),
+        factors=raw.get("factors", {}),
+        constants=raw.get("constants", {}),
+        event=_event(raw["event"], where + ".event") if "event" in raw else None,
+    )
+
+
+def _rules(raw: Any, where: str, *, items: bool = False) -> dict[str, Rule]:
+    if not isinstance(raw, dict):
+        raise MappingError(f"{where}: {raw!r}, expected a mapping of fields to rules")
+    return {str(name): _rule(value, f"{where}.{name}", items) for name, value in raw.items()}
+
+
+_RULE_KEYS = (
+    *("to", "nullable", "optional", "factor", "is", "equals", "one_minus", "basename", "json", "skip", "match"),
+    *("number", "format", "fields", "map", "plus", "index"),
+)
+
+
+def _rule(raw: Any, where: str, items: bool) -> Rule:
+    if isinstance(raw, str):
+        raw = {"to": raw.removesuffix("?"), "nullable": raw.endswith("?")}
+    elif isinstance(raw, list):
+        raw = {"to": raw}
+    _known(raw, _RULE_KEYS, where)
+    targets = raw.get("to", ())
+    targets = (targets,) if isinstance(targets, str) else tuple(targets)
+    for target in targets:
+        if items:
+            _item_target(target, where)
+        else:
+            _column("runs", target, where)
+    if raw.get("factor") is not None and raw["factor"] not in FACTOR_COLUMNS:
+        raise MappingError(f"{where}.factor: {raw['factor']!r} is no factor")
+    if not targets and not {"factor", "is", "equals", "one_minus", "skip", "fields", "index"} & raw.keys():
+        raise MappingError(f"{where}: says nothing about the field")
+    try:
+        match = re.compile(raw["match"]) if "match" in raw else None
+    except re.error as error:
+        raise MappingError(f"{where}.match: {error}") from None
+    return Rule(
+        to=targets,
+        constant=raw.get("is"),
+        has_constant="is" in raw,
+        match=match,
+        fields=_rules(raw["fields"], where + ".fields") if "fields" in raw else None,
+        **{
+            key: raw[key]
+            for key in _RULE_KEYS
+            if key in raw and key not in ("to", "is", "match", "fields")
+        },
+    )
+
+
+def _column(table: str, name: str, where: str) -> None:
+    if name not in columns(table):
+        raise MappingError(f"{where}: table {table} has no column {name!r}")
+
+
+def _item_target(target: str, where: str) -> None:
+    if target in KEYS:
+        return
+    table, _, column = target.partition(".")
+    if table not in TABLES[1:]:
+        raise MappingError(f"{where}: {target!r}, expected table.column or one of {', '.join(KEYS)}")
+    _column(table, column, where)
+
+
+_BLOCK_KEYS = (
+    *("from", "form", "item", "point", *KEYS[:5], "every", "after", "copy_of", "where", "values_of", "length"),
+    *("ends_with", "starts_with"),
+)
+
+
+def _block(raw: Any, where: str) -> Block:
+    _known(raw, _BLOCK_KEYS, where)
+    if ("from" in raw) == ("point" in raw):
+        raise MappingError(f"{where}: needs either from or point")
+    if raw.get("form", "rows") not in ("rows", "columns"):
+        raise MappingError(f"{where}.form: {raw['form']!r}, expected rows or columns")
+    for target in raw.get("point", {}):
+        _item_target(target, f"{where}.point")
+    return Block(
+        source=raw.get("from"),
+        item=_rules(raw.get("item", {}), where + ".item", items=True),
+        same={key: raw[key] for key in KEYS[:5] if key in raw},
+        values_of=tuple(raw["values_of"]) if "values_of" in raw else None,
+        **{
+            key: raw[key]
+            for key in ("form", "point", "every", "after", "copy_of", "where", "length", "ends_with", "starts_with")
+            if key in raw
+        },
+    )
+
+
+def _event(raw: Any, where: str) -> Event:
+    _known(
+        raw, ("stage", "error", "threshold", "inclusive", "consecutive", "per_lambda", "otherwise"), where
+    )
+    if raw.get("error") not in ("above", "below"):
+        raise MappingError(f"{where}.error: {raw.get('error')!r}, expected above or below")
+    for column in raw.get("otherwise", {}):
+        _column("runs", column, f"{where}.otherwise")
+    return Event(
+        stage=raw["stage"],
+        above=raw["error"] == "above",
+        threshold=raw["threshold"],
+        inclusive=raw["inclusive"],
+        consecutive=raw["consecutive"],
+        per_lambda=raw["per_lambda"],
+        otherwise=raw.get("otherwise", {}),
+    )
