@@ -11,7 +11,7 @@ class PlannedEpoch:
 
     Attributes:
         segment: 0-based index of its segment.
-        lam: λ.
+        lam: λ, or None where nothing is trained.
         direction: ``up``, ``down`` or None.
         steps: updates in this epoch, or None for the task's steps per epoch.
         segment_end: last epoch of its segment.
@@ -19,7 +19,7 @@ class PlannedEpoch:
     """
 
     segment: int
-    lam: float
+    lam: float | None
     direction: str | None
     steps: int | None
     segment_end: bool

@@ -266,7 +266,7 @@ class _Trainer:
         progress.stage_epoch = 0
         if kind == "continue":
             if stage["evaluate"].get("before"):
-                self._evaluate(stage, self.plans[name][0])
+                self._evaluate(stage, self._first(stage))
             return
         weights = None
         if kind == "stage":
@@ -283,7 +283,12 @@ class _Trainer:
         if weights is not None:
             self.session.model.load_state_dict(weights)
         if stage["evaluate"].get("before"):
-            self._evaluate(stage, self.plans[name][0])
+            self._evaluate(stage, self._first(stage))
+
+    def _first(self, stage: dict) -> PlannedEpoch:
+        """Where an evaluation before the first step stands; a stage that only selects has no λ."""
+        plan = self.plans[stage["name"]]
+        return plan[0] if plan else PlannedEpoch(0, None, None, None, False, True)
 
     def _open_session(self, stage: dict) -> None:
         """Start a session for ``stage`` and the stages that continue it: SEED(s + offset), model, optimizer."""
