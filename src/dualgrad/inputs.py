@@ -63,7 +63,7 @@ def read_yaml(path: Path, shown: str | None = None, error: type[InputError] = In
     shown = shown or str(path)
     try:
         with path.open(encoding="utf-8") as stream:
-            return yaml.load(stream, Loader=_Loader)  # noqa: S506 (a subclass of the safe loader)
+            return yaml.load(stream, Loader=_Loader)  # a subclass of the safe loader
     except FileNotFoundError:
         raise error(shown, "", "the file does not exist") from None
     except yaml.YAMLError as problem:

@@ -1,6 +1,7 @@
 """Editions: where records come from, and what becomes of a published run there (DESIGN §3).
 
-``resolve(run, edition)`` is a pure function of the published run and the edition's file.
+``resolve(run, edition)`` is a pure function of the published run and the edition's file; editions have no
+experiments of their own.
 """
 
 from __future__ import annotations
@@ -14,80 +15,222 @@ from dualgrad.census.graph import closure
 from dualgrad.census.vocabulary import CensusError, merge
 from dualgrad.inputs import check_schema, did_you_mean, read_yaml
 
+FOLDER = "config/editions"
+
+
+def edition_names(root: Path) -> list[str]:
+    """Names of the editions that *root* knows."""
+    return sorted(path.stem for path in (Path(root) / FOLDER).glob("*.yaml"))
+
 
 def load_edition(root: Path, config: Mapping[str, Any]) -> dict[str, Any]:
-    """Read ``config/editions/<edition>.yaml``, with what it extends and with *config*'s options laid on it.
+    """Read the edition that *config* names, with what it extends beneath it and *config*'s options on top.
 
     Raises:
-        CensusError: there is no such edition, or its file is malformed.
+        CensusError: there is no such edition, its file is malformed, or an option does not apply to it.
     """
-    name = config.get("edition") or "demo"
-    folder = root / "config" / "editions"
-    known = sorted(path.stem for path in folder.glob("*.yaml"))
-    chain, edition = [name], {}
-    while chain[-1]:
-        if chain[-1] not in known or chain[-1] in chain[:-1]:
-            hint = did_you_mean(chain[-1], known)
-            raise CensusError(
-                "config/editions", chain[-1], f"there is no such edition{hint} (known: {', '.join(known)})"
-            )
-        shown = f"config/editions/{chain[-1]}.yaml"
-        data = read_yaml(root / shown, shown, CensusError)
-        check_schema(data, root / "workflow" / "schemas" / "edition.schema.yaml", shown, CensusError)
-        edition = merge(data, edition)
-        chain.append(edition.pop("extends", None) if len(chain) == 1 else data.get("extends"))
-    edition.pop("extends", None)
-    edition["name"] = name
-    if config.get("precision"):
-        edition["precision"] = config["precision"]
-    if edition.get("options"):
-        edition["synthetic"] = config.get("paper_data", "cifar") == "synthetic"
-        edition["max_steps"] = config.get("max_steps")
+    name = config.get("edition", "demo")
+    edition = {"name": name, **_read(Path(root), name, ())}
+    for option in ("paper_data", "max_steps"):
+        default = {"paper_data": "cifar", "max_steps": None}[option]
+        given = config.get(option, default)
+        if given != default and option not in edition["options"]:
+            raise CensusError("config", option, f"applies to the edition paper only, not to {name}")
+        edition[option] = given
+    edition["precision"] = config.get("precision") or edition["precision"]
     return edition
 
 
+def _read(root: Path, name: str, chain: tuple[str, ...]) -> dict[str, Any]:
+    known = edition_names(root)
+    if name not in known:
+        raise CensusError(
+            FOLDER,
+            str(name),
+            f"there is no such edition{did_you_mean(name, known)} (known: {', '.join(known)})",
+        )
+    shown = f"{FOLDER}/{name}.yaml"
+    if name in chain:
+        raise CensusError(shown, "extends", f"goes in a circle: {' -> '.join([*chain, name])}")
+    data = read_yaml(root / shown, shown, CensusError)
+    check_schema(data, root / "workflow" / "schemas" / "edition.schema.yaml", shown, CensusError)
+    base = _read(root, data["extends"], (*chain, name)) if "extends" in data else {"options": []}
+    return merge(base, {key: value for key, value in data.items() if key != "extends"})
+
+
 def resolve(run: Mapping[str, Any], edition: Mapping[str, Any]) -> dict[str, Any]:
-    """The run as this edition executes it: a pure transformation of the published *run*."""
-    return _Edition(edition).resolve(run)
+    """The run as this edition executes it: a pure transformation of the published *run*.
+
+    Raises:
+        CensusError: the edition does not say what becomes of the run's data set or model.
+    """
+    return _Transform(edition).run(run)
 
 
 def resolve_all(runs: Mapping[str, Mapping], edition: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """``resolve`` for every run, doing equal parts once."""
-    transform = _Edition(edition)
-    return {target: transform.resolve(run) for target, run in runs.items()}
+    transform = _Transform(edition)
+    return {target: transform.run(run) for target, run in runs.items()}
 
 
-class _Edition:
-    """Transforms parts of runs and remembers them: published runs share their parts, and so do the results."""
+class _Transform:
+    """Transforms runs part by part and remembers the parts: published runs share theirs, and so do the results."""
 
     def __init__(self, edition: Mapping[str, Any]) -> None:
         self.edition = edition
-        self.memo: dict[tuple, Any] = {}
-        self.head = {
+        self.memo: dict[tuple, tuple[Any, Any]] = {}
+        synthetic = edition["paper_data"] == "synthetic"
+        self.synthetic = synthetic
+        self.common = {
             "edition": edition["name"],
-            "precision": edition.get("precision"),
-            "synthetic": bool(edition.get("synthetic") or edition.get("max_steps")),
-            "max_steps": edition.get("max_steps"),
+            "precision": edition["precision"],
+            # Whatever was trained on made-up data or cut short must never pass for a record of the census.
+            "synthetic": synthetic or edition["max_steps"] is not None,
+            "max_steps": edition["max_steps"],
         }
+        images, texts = edition.get("datasets", {}), edition.get("models", {})
+        self.own = {rule["task"]["dataset"] for rule in images.values() if "dataset" in rule.get("task", {})}
+        self.own |= {rule["task"]["model"]["name"] for rule in texts.values()}
 
-    def resolve(self, run: Mapping[str, Any]) -> dict[str, Any]:
-        first = ("experiment", "run", "series", "counted")
-        resolved = {key: run[key] for key in first} | {
-            "edition": self.head["edition"],
-            "protocol": run["protocol"],
+    def run(self, run: Mapping[str, Any]) -> dict[str, Any]:
+        task, factor = self._once("task", run["task"], self._task)
+        scale = (lambda part: self._scaled(part, factor)) if factor != 1 else None
+        changed = {
+            "task": task,
+            "value": self._once("value", run["value"], self._value),
+            "optimizer": self._once(("lr", factor), run["optimizer"], scale) if scale else run["optimizer"],
+            "stages": self._once(("stages", factor), run["stages"], lambda part: self._stages(part, factor)),
+            "log": self._once("log", run["log"], self._log),
+            "head_cosine_every": self._renumber("head_cosine_every", run["head_cosine_every"]),
         }
-        resolved |= {key: self.head[key] for key in ("precision", "synthetic", "max_steps")}
-        for key, value in run.items():
-            if key not in resolved:
-                resolved[key] = value
-        return resolved
+        order = (
+            "experiment",
+            "run",
+            "series",
+            "counted",
+            "edition",
+            "protocol",
+            "precision",
+            "synthetic",
+            "max_steps",
+        )
+        whole = {**run, **self.common, **changed}
+        return {key: whole[key] for key in order} | whole
+
+    def _once(self, which: Any, part: Any, make: Any) -> Any:
+        """*make* of *part*, computed once per object; the object is kept, so its identity stays its own."""
+        key = (which, id(part))
+        if key not in self.memo:
+            self.memo[key] = (part, make(part))
+        return self.memo[key][1]
+
+    def _rules(self, task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+        """What applies to a task, from the general to the special: its kind, its data set, its model."""
+        rules = []
+        for where, name in (
+            ("kinds", task["kind"]),
+            ("datasets", task["dataset"]),
+            ("models", task["model"]["name"]),
+        ):
+            known = self.edition.get(where)
+            if known is None:
+                continue
+            if name in known:
+                rules.append(known[name])
+            elif name not in self.own:
+                file, hint = f"{FOLDER}/{self.edition['name']}.yaml", did_you_mean(name, known)
+                raise CensusError(
+                    file, where, f"does not say what becomes of '{name}'{hint} (known: {', '.join(known)})"
+                )
+        return rules
+
+    def _task(self, task: Mapping[str, Any]) -> tuple[dict[str, Any], float]:
+        changed, factor = dict(task), 1.0
+        for rule in self._rules(task):
+            changed |= rule.get("task", {})
+            factor = rule.get("lr_factor", factor)
+            if (
+                "hidden_times" in rule
+            ):  # keeps width a factor: the hidden layers grow with the published option
+                times = task["model"][rule["hidden_times"]]
+                model = changed["model"]
+                changed["model"] = {
+                    **model,
+                    "hidden": [max(1, int(size * times)) for size in model["hidden"]],
+                }
+        changed["synthetic"] = self.synthetic
+        return changed, factor
+
+    def _value(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {**value, "period": self._renumber("value_period", value["period"])}
+
+    def _log(self, log: Mapping[str, Any]) -> Mapping[str, Any]:
+        renumbered = {key: self._renumber(key, log[key]) for key in ("steps_every", "first_steps")}
+        return {**log, **renumbered}
+
+    def _renumber(self, what: str, number: Any) -> Any:
+        return self.edition.get("renumber", {}).get(what, {}).get(number, number)
+
+    def _scaled(self, part: Mapping[str, Any], factor: float) -> Mapping[str, Any]:
+        # Rounded, so that 0.001 · 20 is written 0.02.
+        return part if part["lr"] is None else {**part, "lr": float(f"{part['lr'] * factor:.12g}")}
+
+    def _stages(self, stages: list[dict[str, Any]], factor: float) -> list[dict[str, Any]]:
+        most = self.edition.get("epochs_per_segment")
+        if factor == 1 and most is None:
+            return stages
+        if factor != 1:
+            stages = [self._scaled(stage, factor) for stage in stages]
+        return stages if most is None else _shortened(stages, most)
+
+
+def _shortened(stages: list[dict[str, Any]], most: int) -> list[dict[str, Any]]:
+    """Stages with at most *most* epochs per segment; milestones move in proportion to their session."""
+    lengths: dict[int, list[int]] = {}
+    begin = 0
+    short = []
+    for number, stage in enumerate(stages):
+        if stage["start"]["kind"] != "continue":
+            begin = number
+        cut = [
+            {**segment, "epochs": min(segment["epochs"], most)} if "epochs" in segment else segment
+            for segment in stage["segments"]
+        ]
+        short.append({**stage, "segments": cut})
+        before, after = lengths.setdefault(begin, [0, 0])
+        lengths[begin] = [
+            before + sum(segment.get("epochs", 0) for segment in stage["segments"]),
+            after + sum(segment.get("epochs", 0) for segment in cut),
+        ]
+    for number, (before, after) in lengths.items():
+        schedule = short[number]["schedule"]
+        if "milestones" in schedule and before:
+            moved = [max(1, round(milestone * after / before)) for milestone in schedule["milestones"]]
+            short[number]["schedule"] = {**schedule, "milestones": moved}
+    return short
 
 
 def select(runs: dict[str, dict[str, Any]], edition: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
-    """The runs that this edition has: all of them, or those its `select` names and everything they need."""
+    """The runs that this edition has: all, or those that its `select` chooses and everything that they need.
+
+    ``one_per_shape`` chooses, per experiment, the first run of every protocol shape: of every combination of
+    named levels, method and kind of start. Otherwise a list of patterns such as ``A/lam0.3*``.
+    """
     rule = edition.get("select")
-    if not rule:
+    if rule is None:
         return runs
-    chosen = {target for target in runs if any(fnmatchcase(target, pattern) for pattern in rule)}
+    if rule == "one_per_shape":
+        first: dict[tuple, str] = {}
+        for target, run in runs.items():
+            if run["counted"]:
+                first.setdefault(_shape(run), target)
+        chosen = set(first.values())
+    else:
+        chosen = {target for target in runs if any(fnmatchcase(target, pattern) for pattern in rule)}
     wanted = closure(chosen, runs)
     return {target: run for target, run in runs.items() if target in wanted}
+
+
+def _shape(run: Mapping[str, Any]) -> tuple:
+    named = tuple(level for level in run["factors"].values() if isinstance(level, str))
+    return run["experiment"], named, tuple(run["factors"]), run["method"], run["copy_of"] is not None

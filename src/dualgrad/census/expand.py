@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from itertools import product
 from typing import Any
 
@@ -15,9 +16,10 @@ HEADER = ("title", "count", "counted", "series")
 # What describes the grid; passed on, but no part of a run.
 GRID = ("extends", "factors", "blocks", "name", "let")
 # Keys of a run, in the order in which it is written down (INTERFACES of the trainer; see the census schema).
-RUN_KEYS = tuple(
-    "protocol factors labels seed streams copy_of prefix_epochs task noise value method renormalize optimizer "
-    "lr_scale head_cosine_every stages log outcome thresholds seconds_recorded".split()
+RUN_KEYS = (
+    *("protocol", "factors", "labels", "seed", "streams", "copy_of", "prefix_epochs"),
+    *("task", "noise", "value", "method", "renormalize", "optimizer", "lr_scale", "head_cosine_every"),
+    *("stages", "log", "outcome", "thresholds", "seconds_recorded"),
 )
 
 
@@ -215,10 +217,9 @@ class _Body:
         for other in self.let_refs[name]:
             if other not in names and other in self.let:
                 self._let(other, names, (*chain, name))
-        try:
+        # May refer to a factor that this block does not have; that is an error only if something uses it.
+        with suppress(KeyError):
             names[name] = words.substitute(self.let[name], names)
-        except KeyError:
-            pass  # may refer to a factor that this block does not have; an error only if something uses it
 
     def _finish(self, key: str, part: Any) -> Any:
         if key == "stages":

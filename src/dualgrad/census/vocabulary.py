@@ -23,8 +23,8 @@ class CensusError(InputError):
 # One choice with its details ("stop after 5 epochs above 0.40"): an override replaces it whole, because a mix of
 # two choices ("multistep with a warm-up of 0.1") means nothing.
 WHOLE = frozenset(
-    "start schedule segments evaluate gate stop model normalize augment noise optimizer "
-    "random trusted synthetic lr_scale".split()
+    ("start", "schedule", "segments", "evaluate", "gate", "stop")  # of a stage
+    + ("model", "normalize", "augment", "noise", "optimizer", "random", "trusted", "synthetic", "lr_scale")
 )
 
 
@@ -238,4 +238,4 @@ def closest(word: str, known: Iterable[str]) -> str:
     names = dict.fromkeys(one.split("/", 1)[0] for one in known)
     if experiment not in names:
         return did_you_mean(experiment, names)
-    return did_you_mean(run, [one.split("/", 1)[1] for one in known if one.startswith(experiment + "/")])
+    return did_you_mean(word, [one for one in known if one.startswith(experiment + "/")])

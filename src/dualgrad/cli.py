@@ -1,0 +1,108 @@
+"""The command line: a light front whose sub-commands import their work only when they are called.
+
+To add a command, write a module with ``add_arguments(parser)`` and ``run(args) -> int`` and name it in COMMANDS.
+``args.root`` is the workflow's folder, ``args.config`` the settings given on the command line, as a dict.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+import yaml
+
+from dualgrad import __version__
+from dualgrad.inputs import InputError, did_you_mean
+
+# Command -> (module, what it does). Modules are imported only when their command is called.
+COMMANDS: dict[str, tuple[str, str]] = {
+    "census": ("dualgrad.commands.census", "list, filter and count the runs"),
+    "show": ("dualgrad.commands.show", "print one run as it will be executed"),
+    "train": ("dualgrad.commands.train", "train one run and write its record"),
+}
+
+USAGE = "dualgrad COMMAND [--root FOLDER] [--edition NAME] [--config KEY=VALUE] ..."
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the command line; returns the exit status (2 for a mistake in what was typed or written)."""
+    argv = list(sys.argv[1:] if argv is None else argv)
+    name = argv[0] if argv else "--help"
+    if name in ("-h", "--help"):
+        print(_help())
+        return 0 if argv else 2
+    if name == "--version":
+        print(f"dualgrad {__version__}")
+        return 0
+    if name not in COMMANDS:
+        print(
+            f"dualgrad: there is no command '{name}'{did_you_mean(name, COMMANDS)}\n\n{_help()}",
+            file=sys.stderr,
+        )
+        return 2
+    module_name, about = COMMANDS[name]
+    module = import_module(module_name)
+    parser = argparse.ArgumentParser(
+        prog=f"dualgrad {name}",
+        description=(module.__doc__ or about).strip().replace("`", ""),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    module.add_arguments(parser)
+    shared = parser.add_argument_group("which workflow")
+    shared.add_argument(
+        "--root", type=Path, help="folder of the Snakefile (default: the nearest one from here upwards)"
+    )
+    shared.add_argument("--edition", help="where records come from (default: as in config/config.yaml)")
+    shared.add_argument(
+        "--config",
+        metavar="KEY=VALUE",
+        action="append",
+        default=[],
+        help="a setting of config/config.yaml, as for snakemake --config; can be given several times",
+    )
+    args = parser.parse_args(argv[1:])
+    try:
+        args.config = _settings(args)
+        if args.root is None:
+            from dualgrad.census import find_root
+
+            args.root = find_root()
+        return module.run(args)
+    except InputError as error:
+        print(f"dualgrad: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `dualgrad census | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _settings(args: argparse.Namespace) -> dict:
+    settings = {}
+    for text in args.config:
+        key, equals, value = text.partition("=")
+        if not equals:
+            raise InputError("--config", text, "expected KEY=VALUE")
+        settings[key] = yaml.safe_load(value)
+    if args.edition:
+        settings["edition"] = args.edition
+    return settings
+
+
+def _help() -> str:
+    width = max(map(len, COMMANDS))
+    lines = [
+        f"usage: {USAGE}",
+        "",
+        "Dual-gradient learning under label noise: the published census and its pipeline.",
+    ]
+    lines += ["", "commands:", *(f"  {name:{width}}  {about}" for name, (_, about) in COMMANDS.items())]
+    return "\n".join([*lines, "", "dualgrad COMMAND --help explains a command."])
+
+
+if __name__ == "__main__":
+    sys.exit(main())
