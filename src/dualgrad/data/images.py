@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from dualgrad.data.errors import DataError
-from dualgrad.data.store import load_arrays, save_arrays
+from dualgrad.data.store import content_digest, load_arrays, save_arrays
 
 Arrays = dict[str, np.ndarray]  # train_images, train_labels, test_images, test_labels
 
@@ -101,8 +101,31 @@ def prepared_path(name: str, data_dir: Path) -> Path:
     return data_dir / name / f"{name}.npz"
 
 
+def prepare_images(
+    name: str, data_dir: Path, source: Path | None = None, offline: bool = False
+) -> tuple[Path, str]:
+    """Build or fetch an image data set and write its prepared file; returns its path and digest.
+
+    Raises DataError where it cannot be fetched, or is not what it is known to be.
+    """
+    image_set, path = SETS[name], prepared_path(name, data_dir)
+    if image_set.build is not None:
+        arrays, origin = image_set.build(), "scikit-learn, load_digits"
+    else:
+        from dualgrad.data.cifar import CIFAR, load_cifar
+
+        arrays, origin = load_cifar(name, path.parent, source, offline), CIFAR[name].url
+    found = content_digest(arrays)
+    if image_set.digest is not None and found != image_set.digest:
+        raise DataError(
+            f"{name}: the arrays built from {origin} have SHA-256 {found}, expected {image_set.digest}; "
+            "install the pinned version of the package"
+        )
+    return path, save_arrays(path, arrays, {"data_set": name, "origin": origin})
+
+
 def load_images(name: str, data_dir: Path) -> Arrays:
-    """Arrays of an image data set, from its prepared file; sets that need no download are prepared on the
+    """Arrays of an image data set, from its prepared file; sets that come with a package are prepared on the
     spot.
 
     Raises DataError where the set is unknown, has not been fetched, or its file is damaged.
@@ -111,9 +134,24 @@ def load_images(name: str, data_dir: Path) -> Arrays:
         raise DataError(f"unknown image data set {name!r}; known: {', '.join(SETS)}")
     image_set, path = SETS[name], prepared_path(name, data_dir)
     if image_set.build is not None and not path.with_suffix(".json").exists():
-        arrays = image_set.build()
-        save_arrays(path, arrays, {"data_set": name, "from": "scikit-learn load_digits"})
-        return arrays
+        prepare_images(name, data_dir)
     return load_arrays(
         path, expected=image_set.digest, remedy=f"run: dualgrad data {name} --data-dir {data_dir}"
     )
+
+
+def synthetic_images(shape: tuple[int, int, int], classes: int, n_train: int, n_test: int) -> Arrays:
+    """Stand-ins of the shape of a data set, for trying the pipeline without it: one faint pattern per class
+    in noise.
+
+    The same arrays on every call. They are no data: a run reads them only where its task says `synthetic`.
+    """
+    state = np.random.RandomState(SPLIT_SEED + 2)
+    patterns = state.randint(-24, 25, size=(classes, *shape)).astype(np.int16)
+    arrays: Arrays = {}
+    for split, n in (("train", n_train), ("test", n_test)):
+        labels = np.arange(n, dtype=np.int64) % classes
+        images = state.randint(0, 256, size=(n, *shape), dtype=np.uint8)
+        images = np.clip(images + patterns[labels], 0, 255).astype(np.uint8)
+        arrays |= {f"{split}_images": images, f"{split}_labels": labels}
+    return arrays

@@ -1,15 +1,21 @@
-"""Prepared data files: written whole or not at all, and refused when they are not what was written."""
+"""Files of data: fetched against a known hash, written whole or not at all, refused when altered."""
 
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
+import tarfile
 import tempfile
+import time
+import urllib.error
+import urllib.request
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -26,22 +32,35 @@ def content_digest(arrays: Mapping[str, np.ndarray]) -> str:
     return total.hexdigest()
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 (hex) of a file."""
+def file_hash(path: Path, algorithm: str = "sha256") -> str:
+    """Hash (hex) of a file."""
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+        return hashlib.file_digest(stream, algorithm).hexdigest()
 
 
-def write_atomic(path: Path, content: bytes) -> None:
-    """Write `path` whole or not at all (temporary file in the same folder, then rename)."""
+def check_file(path: Path, sha256: str, remedy: str) -> None:
+    """Raise DataError, ending in `remedy`, unless `path` is a file with this SHA-256."""
+    if not path.is_file():
+        raise DataError(f"{path} is missing: {remedy}")
+    found = file_hash(path)
+    if found != sha256:
+        raise DataError(
+            f"{path} is truncated or altered: its SHA-256 is {found}, expected {sha256}; "
+            f"delete it and {remedy}"
+        )
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[BinaryIO]:
+    """A binary stream whose content appears as `path` whole, when the block ends well, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as stream:
-            stream.write(content)
+            yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        # mkstemp makes private files; data may be shared between users of one machine.
+        # mkstemp makes private files; data may be shared between the users of a machine.
         umask = os.umask(0)
         os.umask(umask)
         Path(name).chmod(0o666 & ~umask)
@@ -51,17 +70,84 @@ def write_atomic(path: Path, content: bytes) -> None:
         raise
 
 
-def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], source: Mapping[str, Any]) -> None:
-    """Write arrays to `path` (.npz) and their digest and origin to `path` with suffix .json, which comes
-    last.
-    """
-    import io
+def fetch(url: str, path: Path, sha256: str, *, attempts: int = 3, timeout: float = 60.0) -> None:
+    """Download `url` to `path`, unless it is there with this SHA-256 already.
 
-    stream = io.BytesIO()
-    np.savez(stream, **arrays)
-    write_atomic(path, stream.getvalue())
-    note = {"format": 1, "content_sha256": content_digest(arrays), "source": dict(source)}
-    write_atomic(path.with_suffix(".json"), (json.dumps(note, indent=2, sort_keys=True) + "\n").encode())
+    Raises DataError where the network fails `attempts` times or the content is not the expected one; `path`
+    is then neither created nor replaced.
+    """
+    if path.is_file() and file_hash(path) == sha256:
+        return
+    problem = ""
+    for attempt in range(attempts):
+        if attempt:
+            time.sleep(2**attempt)
+        try:
+            with replacing(path) as stream:
+                total = hashlib.sha256()
+                with urllib.request.urlopen(url, timeout=timeout) as source:
+                    while block := source.read(1 << 20):
+                        total.update(block)
+                        stream.write(block)
+                if total.hexdigest() != sha256:
+                    raise DataError(f"the download has SHA-256 {total.hexdigest()}, expected {sha256}")
+            return
+        except (urllib.error.URLError, OSError, DataError) as error:
+            problem = str(error)
+    raise DataError(
+        f"{url} could not be fetched ({problem}): try again, or download it on a machine that can reach it and give "
+        f"the file with --from {path.name}"
+    )
+
+
+def member(archive: Path, name: str, limit: int) -> bytes:
+    """The content of one regular file in a .tar.gz or .zip archive, read in memory; nothing is unpacked.
+
+    So no path, link or mode in the archive can touch the disk. Raises DataError where the member is missing,
+    is not a regular file, is larger than `limit` bytes, or the archive is damaged.
+    """
+    try:
+        if archive.suffix == ".zip":
+            with zipfile.ZipFile(archive) as opened:
+                return _bounded(archive, name, opened.open(name), opened.getinfo(name).file_size, limit)
+        with archive.open("rb") as stream:
+            return tar_member(stream, str(archive), name, limit)
+    except (KeyError, zipfile.BadZipFile, OSError, EOFError) as error:
+        raise DataError(f"{archive}: no readable member {name!r} ({error})") from error
+
+
+def tar_member(stream: BinaryIO, shown: str, name: str, limit: int) -> bytes:
+    """As `member`, for an open .tar.gz stream called `shown` in messages."""
+    try:
+        with tarfile.open(fileobj=stream, mode="r:gz") as opened:
+            found = opened.getmember(name)
+            if not found.isreg():
+                raise DataError(f"{shown}: member {name!r} is not a regular file")
+            return _bounded(shown, name, opened.extractfile(found), found.size, limit)
+    except (KeyError, tarfile.TarError, OSError, EOFError) as error:
+        raise DataError(f"{shown}: no readable member {name!r} ({error})") from error
+
+
+def _bounded(shown: object, name: str, stream: Any, size: int, limit: int) -> bytes:
+    # The size in the header is a claim: read one byte more than allowed and see.
+    with stream:
+        content = stream.read(limit + 1) if size <= limit else b""
+    if size > limit or len(content) > limit:
+        raise DataError(f"{shown}: member {name!r} is larger than the {limit} bytes expected at most")
+    return content
+
+
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], source: Mapping[str, Any]) -> str:
+    """Write arrays to `path` (.npz), then their digest and origin beside it (.json); returns the digest."""
+    buffer = io.BytesIO()
+    np.savez(buffer, **arrays)
+    with replacing(path) as stream:
+        stream.write(buffer.getbuffer())
+    digest = content_digest(arrays)
+    note = {"format": 1, "content_sha256": digest, "source": dict(source)}
+    with replacing(path.with_suffix(".json")) as stream:
+        stream.write((json.dumps(note, indent=2, sort_keys=True) + "\n").encode())
+    return digest
 
 
 def load_arrays(path: Path, *, expected: str | None = None, remedy: str) -> dict[str, np.ndarray]:
@@ -81,10 +167,10 @@ def load_arrays(path: Path, *, expected: str | None = None, remedy: str) -> dict
     except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise DataError(f"{path} cannot be read ({error}): delete it and {remedy}") from error
     found = content_digest(arrays)
-    for wanted, where in ((recorded, f"recorded in {note_path.name}"), (expected, "known for this data set")):
+    for wanted, where in ((recorded, f"recorded in {note_path.name}"), (expected, "that of this data set")):
         if wanted is not None and found != wanted:
             raise DataError(
-                f"{path} is not what it should be: its content has SHA-256 {found}, but {wanted} is {where}. "
-                f"Delete it and {remedy}"
+                f"{path} is altered: its content has SHA-256 {found}, but {wanted} is {where}; "
+                f"delete it and {remedy}"
             )
     return arrays

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,9 +14,14 @@ from torch import Tensor
 
 from dualgrad.data.errors import DataError
 from dualgrad.data.images import SETS as IMAGE_SETS
-from dualgrad.data.images import load_images
+from dualgrad.data.images import load_images, synthetic_images
+from dualgrad.data.reviews import UNKNOWN, load_reviews
+from dualgrad.data.sst2 import BERT_VOCABULARY, load_sst2, model_folder, synthetic_text
 
 Inputs = tuple[Tensor, ...]
+
+# Words of the reviews that a run distinguishes, most frequent first (with the three special tokens).
+DEFAULT_VOCABULARY = 2000
 
 
 @dataclass
@@ -27,6 +33,8 @@ class Task:
     padding: width of the zero border around stored training images that are still to be cropped, or None
     where the stored inputs are final. Stored images that are still to be cropped are uint8, (n, H + 2p, W +
     2p, C).
+    model_options: what a model has to know about the data (inputs, vocab_size, path), to be merged under its
+    specification: build_model({**task.model_options, **spec}, ...).
     """
 
     name: str
@@ -41,6 +49,7 @@ class Task:
     dtype: torch.dtype = torch.float32
     mean: Tensor | None = None
     std: Tensor | None = None
+    model_options: dict[str, Any] = field(default_factory=dict)
     _grid: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
 
     @property
@@ -63,7 +72,7 @@ class Task:
 
         Images: one tensor (b, C, H, W) of the task's dtype, randomly cropped and flipped, each on its own,
         where the task augments; exactly one draw of b numbers is taken from `generator` per call. Text:
-        (input ids, attention mask), both int64 (b, length), or (input ids,).
+        (input ids, attention mask), int64 and bool, both (b, length), or (input ids,) for TextCNN.
         """
         if self.padding is None:
             return tuple(stored[indices] for stored in self.train)
@@ -116,51 +125,131 @@ class Task:
 # Prepared tasks of this process: a warm worker fills it before forking, so its children share the memory.
 _TASKS: dict[tuple, Task] = {}
 
+# What a prepared task depends on, besides device, precision and folder.
+_KEYS = (
+    "kind",
+    "dataset",
+    "classes",
+    "normalize",
+    "augment",
+    "max_length",
+    "vocab_size",
+    "split",
+    "synthetic",
+)
 
-def _normalisation(task: Mapping[str, Any], channels: int) -> tuple[np.ndarray, np.ndarray]:
-    default = IMAGE_SETS[task["dataset"]]
-    given = task.get("normalize") or {"mean": default.mean, "std": default.std}
-    mean, std = np.asarray(given["mean"], dtype=np.float64), np.asarray(given["std"], dtype=np.float64)
-    if len(mean) != channels or len(std) != channels:
-        raise DataError(
-            f"task.normalize has {len(mean)} means and {len(std)} standard deviations, "
-            f"but {task['dataset']} has {channels} channel(s)"
-        )
-    return mean, std
+
+def _synthetic_sizes(task: Mapping[str, Any], train: int | None, test: int | None) -> tuple[Any, Any]:
+    given = task["synthetic"]
+    if not isinstance(given, Mapping):
+        given = {}
+    return given.get("train", train), given.get("test", test)
 
 
 def _image_task(task: Mapping[str, Any], device: torch.device, dtype: torch.dtype, data_dir: Path) -> Task:
-    arrays = load_images(task["dataset"], data_dir)
-    mean, std = _normalisation(task, arrays["train_images"].shape[1])
-    labels = tuple(torch.from_numpy(arrays[f"{part}_labels"]).to(device) for part in ("train", "test"))
+    name = task["dataset"]
+    if name not in IMAGE_SETS:
+        raise DataError(f"unknown image data set {name!r}; known: {', '.join(IMAGE_SETS)}")
+    image_set = IMAGE_SETS[name]
+    channels = image_set.shape[0]
+    given = task.get("normalize") or {"mean": image_set.mean, "std": image_set.std}
+    if len(given["mean"]) != channels or len(given["std"]) != channels:
+        raise DataError(
+            f"task.normalize has {len(given['mean'])} means and {len(given['std'])} standard deviations, "
+            f"but {name} has {channels} channel(s)"
+        )
+    real = np.float64 if dtype == torch.float64 else np.float32
+    mean, std = np.asarray(given["mean"], dtype=real), np.asarray(given["std"], dtype=real)
+
+    if task.get("synthetic"):
+        sizes = _synthetic_sizes(task, 50_000, 10_000)
+        arrays = synthetic_images(image_set.shape, image_set.classes, *sizes)
+    else:
+        arrays = load_images(name, data_dir)
+    common = {
+        "name": name,
+        "kind": "image",
+        "classes": int(task["classes"]),
+        "train_labels": torch.from_numpy(arrays["train_labels"]).to(device),
+        "test_labels": torch.from_numpy(arrays["test_labels"]).to(device),
+        "model_options": {"inputs": math.prod(image_set.shape)},
+    }
     augment = task.get("augment")
-    common = {"name": task["dataset"], "kind": "image", "classes": int(task["classes"])}
     # NumPy, not torch, does the arithmetic: it starts no OpenMP threads, which would not survive a fork.
     if not augment:
-        real = np.float64 if dtype == torch.float64 else np.float32
-        stored = []
-        for part in ("train", "test"):
-            images = arrays[f"{part}_images"].astype(real) / real(255)
-            images = (images - mean.astype(real)[:, None, None]) / std.astype(real)[:, None, None]
-            stored.append(torch.from_numpy(images).to(device=device, dtype=dtype))
-        return Task(
-            **common, train_labels=labels[0], test_labels=labels[1], train=(stored[0],), test=(stored[1],)
-        )
+        stored = {}
+        for split in ("train", "test"):
+            images = arrays[f"{split}_images"].astype(real) / real(255)
+            images = (images - mean[:, None, None]) / std[:, None, None]
+            stored[split] = (torch.from_numpy(images).to(device=device, dtype=dtype),)
+        return Task(**common, **stored)
     padding = int(augment["crop_padding"])
     border = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     train = np.pad(arrays["train_images"].transpose(0, 2, 3, 1), border)
     test = np.ascontiguousarray(arrays["test_images"].transpose(0, 2, 3, 1))
     return Task(
         **common,
-        train_labels=labels[0],
-        test_labels=labels[1],
         train=(torch.from_numpy(train).to(device),),
         test=(torch.from_numpy(test).to(device),),
         padding=padding,
         flip=bool(augment["flip"]),
         dtype=dtype,
-        mean=torch.tensor(mean, dtype=dtype, device=device),
-        std=torch.tensor(std, dtype=dtype, device=device),
+        mean=torch.from_numpy(mean).to(device=device, dtype=dtype),
+        std=torch.from_numpy(std).to(device=device, dtype=dtype),
+    )
+
+
+def _text_arrays(task: Mapping[str, Any], model: str, data_dir: Path) -> tuple[dict[str, np.ndarray], dict]:
+    """Token numbers and labels of both splits, and what the model has to know about them."""
+    name, options = task["dataset"], {}
+    if name == "reviews":
+        arrays = load_reviews(data_dir)
+        vocabulary = int(task.get("vocab_size") or DEFAULT_VOCABULARY)
+        for key, ids in arrays.items():
+            if key.endswith("_ids"):
+                # TextCNN was published without a token at the start of the sentence.
+                ids = ids[:, 1:] if model == "textcnn" else ids
+                arrays[key] = np.where(ids < vocabulary, ids, UNKNOWN)
+        options["vocab_size"] = vocabulary
+    elif name == "sst2":
+        if task.get("synthetic"):
+            arrays = synthetic_text(model, *_synthetic_sizes(task, None, None))
+        else:
+            arrays = load_sst2(data_dir, model)
+        if model == "textcnn":
+            options["vocab_size"] = int(arrays["vocabulary"])
+        else:
+            options["vocab_size"] = BERT_VOCABULARY
+        if model == "distilbert" and model_folder(data_dir).is_dir():
+            options["path"] = str(model_folder(data_dir))
+    else:
+        raise DataError(f"unknown text data set {name!r}; known: reviews, sst2")
+    return arrays, options
+
+
+def _text_task(task: Mapping[str, Any], device: torch.device, data_dir: Path) -> Task:
+    model = (task.get("model") or {}).get("name", "")
+    arrays, options = _text_arrays(task, model, data_dir)
+    source = task.get("split") or "train"
+    if f"{source}_ids" not in arrays:
+        raise DataError(f"data set {task['dataset']} has no split {source!r}")
+    inputs = {}
+    for target, split in (("train", source), ("test", "test")):
+        ids = arrays[f"{split}_ids"]
+        length = int(task.get("max_length") or ids.shape[1])
+        full = np.zeros((len(ids), length), dtype=np.int64)
+        kept = min(length, ids.shape[1])
+        full[:, :kept] = ids[:, :kept]
+        parts = (full,) if model == "textcnn" else (full, full != 0)
+        inputs[target] = tuple(torch.from_numpy(part).to(device) for part in parts)
+    return Task(
+        name=task["dataset"],
+        kind="text",
+        classes=int(task["classes"]),
+        train_labels=torch.from_numpy(arrays[f"{source}_labels"]).to(device),
+        test_labels=torch.from_numpy(arrays["test_labels"]).to(device),
+        model_options=options,
+        **inputs,
     )
 
 
@@ -177,30 +266,13 @@ def load_task(
     """
     task = run.get("task", run)
     device, data_dir = torch.device(device), Path(data_dir)
-    key = (
-        repr(
-            sorted(
-                (k, task.get(k))
-                for k in (
-                    "kind",
-                    "dataset",
-                    "classes",
-                    "normalize",
-                    "augment",
-                    "max_length",
-                    "synthetic",
-                    "split",
-                )
-            )
-        ),
-        repr(task.get("model", {}).get("name")),
-        device,
-        dtype,
-        str(data_dir.resolve()),
-    )
+    text_model = (task.get("model") or {}).get("name") if task["kind"] == "text" else None
+    key = (repr([task.get(name) for name in _KEYS]), text_model, device, dtype, str(data_dir.resolve()))
     if key not in _TASKS:
         if task["kind"] == "image":
             _TASKS[key] = _image_task(task, device, dtype, data_dir)
+        elif task["kind"] == "text":
+            _TASKS[key] = _text_task(task, device, data_dir)
         else:
             raise DataError(f"unknown task kind {task['kind']!r}; expected image or text")
     return _TASKS[key]
@@ -212,6 +284,17 @@ def preload(
     dtype: torch.dtype = torch.float32,
     data_dir: Path | str = "data",
 ) -> None:
-    """Prepare the tasks of these runs now, so that processes forked later find them in memory."""
+    """Prepare the tasks of these runs and import what their models need, so that processes forked later
+    start fast.
+
+    Starts no threads. A task whose data are missing is left for the run that needs it, which will say so.
+    """
+    from dualgrad.models import import_for
+
     for run in runs:
-        load_task(run, device, dtype, data_dir)
+        task = run.get("task", run)
+        import_for(task["model"]["name"])
+        try:
+            load_task(task, device, dtype, data_dir)
+        except DataError:
+            continue

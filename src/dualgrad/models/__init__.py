@@ -6,6 +6,7 @@ only when a model of theirs is asked for.
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -49,6 +50,14 @@ def build_model(spec: Mapping[str, Any], classes: int, seed: int) -> nn.Module:
         return _BUILDERS[name](spec, classes)
     finally:
         torch.set_default_dtype(default)
+
+
+def import_for(name: str) -> None:
+    """Import the libraries that model `name` is built from, without building it (they take seconds)."""
+    if name.endswith("_tv"):
+        importlib.import_module("torchvision.models.resnet")
+    elif name.startswith("distilbert"):
+        importlib.import_module("transformers.models.distilbert.modeling_distilbert")
 
 
 def head_parameters(model: nn.Module) -> list[str]:
