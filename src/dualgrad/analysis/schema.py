@@ -1,7 +1,7 @@
 """The tables' columns: name, type, unit and meaning, in one place, the same for every edition.
 
-Errors are fractions of the test set, epochs are 1-based, times are seconds. A column that only the published archive
-can fill (``released_only``) is there, all null, in the trained editions too: one schema, one reader.
+Errors are fractions of the test set, epochs count those done, times are seconds. A column that only the published
+archive can fill (``released_only``) is there, all null, in the trained editions too: one schema, one reader.
 """
 
 from __future__ import annotations
@@ -77,7 +77,9 @@ _FACTORS = _with_role(
         Column("replicate", WHOLE, "which execution of the same grid (M1 ran twice)"),
         Column("condition", TEXT, "condition of B3 and J"),
         Column("method", TEXT, "method of C; where no factor, the method as recorded (A, B, B2, J)"),
-        Column("clean_ratio", REAL, "share of the training set that is trusted (D1–D3, V2)", "fraction", 0, 1),
+        Column(
+            "clean_ratio", REAL, "share of the training set that is trusted (D1–D3, V2)", "fraction", 0, 1
+        ),
         _cosine("cos_target", "cosine that the value direction was given (I, L)"),
         Column("model", TEXT, "architecture, where a factor (P, P2); else as recorded (X series)"),
         Column("width_mult", REAL, "width multiplier of the ResNet (Q1)", "", 0.0),
@@ -119,6 +121,7 @@ _CONSTANTS = _with_role(
         Column("noise_type", TEXT, "symmetric or asymmetric, where recorded"),
         Column("noise_map", TEXT, "V1: flipped classes as JSON, from → to"),
         Column("dataset", TEXT, "data set, where recorded"),
+        Column("damage_epochs", WHOLE, "Y2: epochs at the damaging λ", "epochs", 1),
         Column("num_classes", WHOLE, "classes, where recorded", "", 2),
         Column("architecture", TEXT, "V3: architecture as recorded"),
         Column("trusted_ratio", REAL, "X, Y: trusted share of the training set", "fraction", 0.0, 1.0),
@@ -131,34 +134,42 @@ _OUTCOMES = _with_role(
         Column("status", TEXT, "completed, dead (not finite) or gate_failed", nullable=False),
         _error(
             "test_error",
-            "error of the last evaluation, the main metric; two-branch runs: of the ordered branch; traps: of the state",
+            "error of the last evaluation, the main metric; two-branch runs: of the ordered branch",
         ),
         _error("test_acc", "1 - test_error"),
-        _error("best_error", "lowest error of all evaluations (chosen on the test set)"),
+        _error("best_error", "lowest error after training began, as recorded or of all evaluations"),
         _error("best_acc", "1 - best_error"),
         Column("best_epoch", WHOLE, "first epoch with the lowest error", "epochs", 0),
         Column("test_loss", REAL, "cross-entropy of the last evaluation", "nats", 0.0),
         Column("epochs", WHOLE, "epochs trained, all stages of the run together", "epochs", 0),
         Column("steps", WHOLE, "optimizer steps, all stages of the run together", "steps", 0),
         Column("constant_prediction", FLAG, "the last evaluation gave one class to every example"),
-        _error("init_error", "error of the initial state or phase"),
-        Column("init_success", FLAG, "the initial phase passed its gate"),
-        Column("lifetime", WHOLE, "T1a, T13: epochs until collapse, or observed without one", "epochs", 0),
+        _error("init_error", "error of the initial state or phase (two-branch runs: of the ordered one)"),
+        Column("init_success", FLAG, "the initial phase, or a prepared state, passed its gate"),
+        Column(
+            "lifetime", WHOLE, "epochs of the stage until the event, or observed without one", "epochs", 0
+        ),
         Column("event", FLAG, "the stop rule fired: collapsed (up) or recovered (down)"),
         Column("censored", FLAG, "observed to the end without the event; false where the gate failed"),
-        _lambda("threshold_lambda", "λ at the event; R3 without event: end of the ladder; spinodals: null"),
-        _lambda("first_crossing_lambda", "first λ of the ladder beyond the threshold, sustained or not"),
-        _lambda("final_lambda", "last λ reached (spinodals)"),
+        _lambda(
+            "threshold_lambda", "λ at the event; without one null, but in R3 the ladder's end, as published"
+        ),
+        _lambda("first_crossing_lambda", "first λ with an error beyond the threshold, sustained or not"),
+        _lambda("final_lambda", "λ of the last evaluation, where λ is swept on one branch"),
         Column("convergence_epoch", WHOLE, "K: first epoch below the convergence threshold", "epochs", 1),
-        _cosine("avg_cos", "mean cosine of structure and value gradient (B3: first 100 steps)"),
-        Column("avg_gmix_norm", REAL, "mean norm of the mixed gradient (B3: first 100 steps)", "", 0.0),
+        _cosine("avg_cos", "mean over epochs of the mean cosine of structure and value gradient"),
+        Column("avg_gmix_norm", REAL, "mean over epochs of the mean norm of the mixed gradient", "", 0.0),
+        _cosine("first_cos", "B3: mean cosine over the first 100 steps"),
+        Column("first_gmix_norm", REAL, "B3: mean norm of the mixed gradient over these steps", "", 0.0),
         _cosine("cos_actual", "mean cosine reached by a value direction set to cos_target"),
         _cosine("cos_struct_clean", "L: mean cosine of structure and clean gradient"),
         Column("lr_scale", REAL, "J LR_matched: factor on the learning rate", "", 0.0),
         _error("ordered_init_error", "error of the ordered (low-error) initial state"),
         _error("collapse_init_error", "error of the collapsed initial state"),
-        _error("ordered_final_error", "last error of the ordered branch, where a run has two"),
-        _error("collapse_final_error", "last error of the collapse branch, where a run has two"),
+        _error(
+            "ordered_final_error", "last error of the ordered branch, where a run has two (V, Tb2: highest λ)"
+        ),
+        _error("collapse_final_error", "last error of the collapse branch, where a run has two (lowest λ)"),
         Column("final_gap", REAL, "collapse_final_error - ordered_final_error", "fraction", -1.0, 1.0),
         Column("escaped", FLAG, "Td2: final error below the escape threshold"),
         Column("improvement", REAL, "Td2: init_error - test_error", "fraction", -1.0, 1.0),
@@ -167,9 +178,9 @@ _OUTCOMES = _with_role(
         Column("selected_run", TEXT, "run that the slot's state comes from"),
         Column("selection_passed", FLAG, "false where too few states passed and the nearest one was taken"),
         Column("phase", TEXT, "S1, S2: ordered ≤ 0.20, collapsed ≥ 0.40, else intermediate, as recorded"),
-        Column("category", TEXT, "Td1: trapped_90 ≥ 0.85, partial_collapse ≥ 0.55, else ordered, as recorded"),
-        Column("is_ordered", FLAG, "Ta-prep-O: the state passed the gate error < 0.20"),
-        Column("is_collapsed", FLAG, "Ta-prep-C: the state passed the gate error ≥ 0.40"),
+        Column(
+            "category", TEXT, "Td1: trapped_90 ≥ 0.85, partial_collapse ≥ 0.55, else ordered, as recorded"
+        ),
     ),
 )
 
@@ -182,7 +193,14 @@ _PROVENANCE = _with_role(
         Column("checkpoint_source", TEXT, "file name of the published starting state", released_only=True),
         Column("source_file", TEXT, "published file, below the results folder", released_only=True),
         Column("source_row", WHOLE, "0-based row of that file", "", 0, released_only=True),
-        Column("source_item", WHOLE, "0-based item of that row's nested list (Td2, W2)", "", 0, released_only=True),
+        Column(
+            "source_item",
+            WHOLE,
+            "0-based item of that row's nested list (Td2, W2)",
+            "",
+            0,
+            released_only=True,
+        ),
     ),
 )
 
@@ -201,7 +219,9 @@ _PLACE = _with_role(
 )
 _DIRECTION = Column("direction", TEXT, "up or down, where λ is swept", role="key")
 _AT_LAMBDA = _lambda("lambda", "λ in force", role="key")
-_EPOCH = Column("epoch", WHOLE, "epochs done in the session; 0 is before training", "epochs", 0, nullable=False)
+_EPOCH = Column(
+    "epoch", WHOLE, "epochs done in the session; 0 is before training", "epochs", 0, nullable=False
+)
 _STAGE_EPOCH = Column("stage_epoch", WHOLE, "epochs done in the stage", "epochs", 0, nullable=False)
 
 SCHEMA: dict[str, tuple[Column, ...]] = {
@@ -265,7 +285,9 @@ SCHEMA: dict[str, tuple[Column, ...]] = {
         *_RUN_KEYS,
         *_PLACE,
         _AT_LAMBDA,
-        Column("epoch", WHOLE, "epoch that the step belongs to, 1 = first", "epochs", 1, nullable=False),
+        Column(
+            "epoch", WHOLE, "epochs done before the step's own (0 in the first)", "epochs", 0, nullable=False
+        ),
         Column("step", WHOLE, "optimizer steps done before this one", "steps", 0, nullable=False),
         _cosine("cos_struct_value", "cosine of structure and fresh value gradient"),
         _cosine("cos_mix_value", "cosine of mixed and fresh value gradient"),
@@ -277,6 +299,8 @@ SCHEMA: dict[str, tuple[Column, ...]] = {
     ),
 }
 
+#: Labels of the census that share a column with another name.
+LABEL_COLUMNS = {"epochs_per_lambda": "hold_epochs"}
 #: Names by which ``runs`` columns can be set from a run's factors and labels.
 FACTOR_COLUMNS = tuple(column.name for column in _FACTORS)
 CONSTANT_COLUMNS = tuple(column.name for column in _CONSTANTS)

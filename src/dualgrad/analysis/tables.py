@@ -177,7 +177,8 @@ def run_columns(run: Mapping[str, Any], edition: str) -> dict[str, Any]:
         **{name: run[name] for name in ("series", "experiment", "run", "counted")},
     }
     for kind, values in (("label", run.get("labels") or {}), ("factor", run["factors"])):
-        for name, value in values.items():
+        for label, value in values.items():
+            name = schema.LABEL_COLUMNS.get(label, label)
             if name not in schema.FACTOR_COLUMNS and name not in schema.CONSTANT_COLUMNS:
                 raise TableError(
                     f"{run['experiment']}/{run['run']}: {kind} {name!r} has no column; "
@@ -216,15 +217,28 @@ def complete(row: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> N
         if row.get(name) is None:
             row[name] = value
 
-    last = {evaluation.get("branch"): evaluation for evaluation in evaluations}
+    last = {evaluation["branch"]: evaluation for evaluation in evaluations}
+    main = evaluations
     if {"ordered", "collapse"} <= last.keys():
+        main = [evaluation for evaluation in evaluations if evaluation["branch"] == "ordered"]
         fill("ordered_final_error", last["ordered"]["test_error"])
         fill("collapse_final_error", last["collapse"]["test_error"])
-        fill("test_error", row["ordered_final_error"])
-    elif evaluations:
-        fill("test_error", evaluations[-1]["test_error"])
-        if evaluations[-1].get("direction") is not None:
-            fill("final_lambda", evaluations[-1]["lambda"])
+        fill("final_gap", row["collapse_final_error"] - row["ordered_final_error"])
+        fill("init_error", row.get("ordered_init_error"))
+    elif evaluations and evaluations[-1]["direction"] is not None:
+        fill("final_lambda", evaluations[-1]["lambda"])
+    if main:
+        fill("test_error", main[-1]["test_error"])
+        fill("test_loss", main[-1].get("test_loss"))
+    trained = [evaluation for evaluation in main if evaluation["stage_epoch"] > 0]
+    if len(trained) > 1:  # a lone final evaluation says nothing about the best one
+        best = min(trained, key=lambda evaluation: evaluation["test_error"])
+        fill("best_error", best["test_error"])
+        if row["best_error"] == best["test_error"]:
+            fill("best_epoch", best["epoch"])
+    if evaluations:
+        ends = {evaluation["stage"]: evaluation["stage_epoch"] for evaluation in evaluations}
+        fill("epochs", sum(ends.values()))
     for error, accuracy in (("test_error", "test_acc"), ("best_error", "best_acc")):
         if row.get(error) is not None:
             fill(accuracy, 1.0 - row[error])
@@ -248,6 +262,7 @@ def add_record(tables: TableSet, record: Mapping[str, Any]) -> None:
         row[key] = value
     if row["s"] is None:
         row["s"] = row.get("selected_seed")
+    _published_fill(record["spec"], record["trajectory"], row)
     row["seconds"] = record["provenance"].get("seconds")
     row["digest"] = record["digest"]
     blocks = {block: _block(record, block, name) for block in _BLOCKS}
@@ -269,6 +284,13 @@ def add_record(tables: TableSet, record: Mapping[str, Any]) -> None:
         )
     count, series = _geometry(blocks["steps"][1], evaluations)
     tables.add("geometry", count, keys, series)
+
+
+def _published_fill(run: Mapping[str, Any], trajectory: Mapping[str, Any], row: dict[str, Any]) -> None:
+    """Give a ladder that ended without event its last λ as threshold, as the published rows do (R3)."""
+    stops = [stage["stop"] for stage in run["stages"] if stage.get("stop")]
+    if row.get("censored") and any(stop["unit"] == "segment" for stop in stops):
+        row["threshold_lambda"] = trajectory["evaluations"]["lambda"][-1]
 
 
 def _block(record: Mapping[str, Any], block: str, name: str) -> tuple[int, dict[str, list]]:
@@ -371,14 +393,18 @@ def _read_part(path: Path, table: str, names: Sequence[str] | None = None) -> pa
     except FileNotFoundError:
         raise TableError(f"{path}: no such table; build the tables of this experiment first") from None
     except pa.ArrowInvalid as error:
-        raise TableError(f"{path}: not a complete Parquet file ({error}); delete it and build it again") from None
+        raise TableError(
+            f"{path}: not a complete Parquet file ({error}); delete it and build it again"
+        ) from None
     with file:
         if not file.schema_arrow.equals(arrow_schema(table)):
             raise TableError(f"{path}: has the columns of another version; delete it and build it again")
         return file.read(columns=list(names) if names is not None else None)
 
 
-def merge_parts(parts: Path, experiments: Sequence[str], output: Path, tables: Sequence[str] = TABLES) -> None:
+def merge_parts(
+    parts: Path, experiments: Sequence[str], output: Path, tables: Sequence[str] = TABLES
+) -> None:
     """Concatenate the parts of experiments, in the order given, into one file per table.
 
     One row group per experiment; never more than one experiment's rows in memory.

@@ -11,6 +11,7 @@ published file into runs:
     factors     factors that no field holds as such: ``{const: value}``, ``{position: "pos{}"}`` (1-based row), or
                 ``{from: field, match: …, number: …, format: …}``
     constants   ``runs`` columns with one value for all rows of the source (protocol, not recorded)
+    partial     why runs of the census may have no row here; without it every run needs one
     event       stop rule that says event, censored and the first crossing from the evaluations
     blocks      which nested list is which table, see :class:`Block`
 
@@ -20,10 +21,11 @@ A *rule* is a column's name (``name?``: may be null), a list of columns, or a ma
     is: constant · equals: column · one_minus: field · basename · json · skip: why
     match: regular expression whose group is taken · number (as a whole number) · format: text with {}
     fields: rules of a nested object, whose fields are then called ``object.field``
-    map: {published: ours}, in block items: plus: n · index: n (must be 0-based position + n)
+    plus: n (added) · in block items also index: n (must be 0-based position + n) · map: {published: ours}
 
 Block items name ``table.column`` or one of the keys ``stage branch direction lambda epoch stage_epoch``. A block's
-own keys are values, ``$column`` of the run, or ``{$column: {level: value}}``; ``{$stage: …}`` goes by the item's stage.
+own keys are values, ``$column`` of the run, or ``{$column: {level: value}}``; ``{$stage: …}`` goes by the item's
+stage.
 """
 
 from __future__ import annotations
@@ -107,8 +109,7 @@ class Event:
         stage: stage that it watches.
         above: True: error above the threshold, False: below.
         inclusive: the threshold itself counts.
-        per_lambda: evaluations are λ steps, and the event has a λ.
-        otherwise: columns that are recorded without event.
+        by_segment: evaluations are λ steps (the last λ stands in for a missing event), not epochs.
     """
 
     stage: str
@@ -116,8 +117,7 @@ class Event:
     threshold: float
     inclusive: bool
     consecutive: int
-    per_lambda: bool
-    otherwise: Mapping[str, Any]
+    by_segment: bool
 
 
 @dataclass(frozen=True)
@@ -132,6 +132,7 @@ class Source:
     factors: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     constants: Mapping[str, Any] = field(default_factory=dict)
     event: Event | None = None
+    partial: str | None = None
 
 
 def load_mapping(folder: Path) -> dict[str, tuple[Source, ...]]:
@@ -196,7 +197,9 @@ def _with_shapes(source: Any, shapes: Mapping[str, dict], where: str) -> dict:
     result: dict[str, Any] = {}
     for name in [names] if isinstance(names, str) else names:
         if name not in shapes:
-            raise MappingError(f"{where}.like: no shape {name!r}, expected one of {', '.join(sorted(shapes))}")
+            raise MappingError(
+                f"{where}.like: no shape {name!r}, expected one of {', '.join(sorted(shapes))}"
+            )
         result = _joined(result, _with_shapes(shapes[name], shapes, f"shapes.{name}"))
     return _joined(result, {key: value for key, value in source.items() if key != "like"})
 
@@ -228,6 +231,7 @@ def _source(raw: dict, where: str) -> Source:
         factors=raw.get("factors", {}),
         constants=raw.get("constants", {}),
         event=_event(raw["event"], where + ".event") if "event" in raw else None,
+        partial=raw.get("partial"),
     )
 
 
@@ -238,7 +242,19 @@ def _rules(raw: Any, where: str, *, items: bool = False) -> dict[str, Rule]:
 
 
 _RULE_KEYS = (
-    *("to", "nullable", "optional", "factor", "is", "equals", "one_minus", "basename", "json", "skip", "match"),
+    *(
+        "to",
+        "nullable",
+        "optional",
+        "factor",
+        "is",
+        "equals",
+        "one_minus",
+        "basename",
+        "json",
+        "skip",
+        "match",
+    ),
     *("number", "format", "fields", "map", "plus", "index"),
 )
 
@@ -270,11 +286,7 @@ def _rule(raw: Any, where: str, items: bool) -> Rule:
         has_constant="is" in raw,
         match=match,
         fields=_rules(raw["fields"], where + ".fields") if "fields" in raw else None,
-        **{
-            key: raw[key]
-            for key in _RULE_KEYS
-            if key in raw and key not in ("to", "is", "match", "fields")
-        },
+        **{key: raw[key] for key in _RULE_KEYS if key in raw and key not in ("to", "is", "match", "fields")},
     )
 
 
@@ -293,7 +305,19 @@ def _item_target(target: str, where: str) -> None:
 
 
 _BLOCK_KEYS = (
-    *("from", "form", "item", "point", *KEYS[:5], "every", "after", "copy_of", "where", "values_of", "length"),
+    *(
+        "from",
+        "form",
+        "item",
+        "point",
+        *KEYS[:5],
+        "every",
+        "after",
+        "copy_of",
+        "where",
+        "values_of",
+        "length",
+    ),
     *("ends_with", "starts_with"),
 )
 
@@ -313,26 +337,32 @@ def _block(raw: Any, where: str) -> Block:
         values_of=tuple(raw["values_of"]) if "values_of" in raw else None,
         **{
             key: raw[key]
-            for key in ("form", "point", "every", "after", "copy_of", "where", "length", "ends_with", "starts_with")
+            for key in (
+                "form",
+                "point",
+                "every",
+                "after",
+                "copy_of",
+                "where",
+                "length",
+                "ends_with",
+                "starts_with",
+            )
             if key in raw
         },
     )
 
 
 def _event(raw: Any, where: str) -> Event:
-    _known(
-        raw, ("stage", "error", "threshold", "inclusive", "consecutive", "per_lambda", "otherwise"), where
-    )
-    if raw.get("error") not in ("above", "below"):
-        raise MappingError(f"{where}.error: {raw.get('error')!r}, expected above or below")
-    for column in raw.get("otherwise", {}):
-        _column("runs", column, f"{where}.otherwise")
+    _known(raw, ("stage", "error", "threshold", "inclusive", "consecutive", "unit"), where)
+    for key, choices in (("error", ("above", "below")), ("unit", ("epoch", "segment"))):
+        if raw.get(key) not in choices:
+            raise MappingError(f"{where}.{key}: {raw.get(key)!r}, expected {' or '.join(choices)}")
     return Event(
         stage=raw["stage"],
         above=raw["error"] == "above",
         threshold=raw["threshold"],
         inclusive=raw["inclusive"],
         consecutive=raw["consecutive"],
-        per_lambda=raw["per_lambda"],
-        otherwise=raw.get("otherwise", {}),
+        by_segment=raw["unit"] == "segment",
     )

@@ -66,7 +66,13 @@ class _Reader:
         return ArchiveError(f"{self.where}, field {name}: {text[:80]}, expected {expected}")
 
     def fields(
-        self, row: Any, rules: Mapping[str, Rule], lists: Sequence[str], prefix: str = "", *, strict: bool = True
+        self,
+        row: Any,
+        rules: Mapping[str, Rule],
+        lists: Sequence[str],
+        prefix: str = "",
+        *,
+        strict: bool = True,
     ) -> None:
         """Read an object's fields by their rules; ``lists`` are fields that blocks read."""
         if not isinstance(row, dict):
@@ -114,8 +120,8 @@ class _Reader:
                 raise ArchiveError(str(error)) from None
             if column.type == REAL and value is not None:
                 value = float(value)
-        if rule.map is not None:
-            value = rule.map[value]
+        if rule.plus:
+            value += rule.plus
         if rule.basename and value is not None:
             value = PurePosixPath(value).name
         for target in targets:
@@ -192,9 +198,7 @@ def build_experiment(
             reader = _Reader(where)
             if parent is not None:
                 reader.fields(parent, source.inherit, (), strict=False)
-            lists = [
-                name for block in source.blocks for name in (block.source,) if name is not None
-            ]
+            lists = [name for block in source.blocks for name in (block.source,) if name is not None]
             reader.fields(row, source.fields, lists)
             for name, rule in source.factors.items():
                 reader.factors[name] = reader.factor(name, rule, position)
@@ -206,13 +210,13 @@ def build_experiment(
                 raise ArchiveError(f"{where}: second row for {experiment}/{run['run']}, expected one")
             done[run["run"]] = _run_tables(source, reader, run, position, item)
     missing = [run["run"] for run in runs if run["run"] not in done]
-    if missing:
+    if missing and not any(source.partial for source in sources):
         files = ", ".join(dict.fromkeys(source.file for source in sources))
         raise ArchiveError(
             f"{files}: no row for {len(missing)} of {len(runs)} runs of {experiment}, first {missing[0]}"
         )
     tables = TableSet()
-    rows = [done[run["run"]][0] for run in runs]
+    rows = [done[run["run"]][0] for run in runs if run["run"] in done]
     tables.add(
         "runs",
         len(rows),
@@ -248,8 +252,7 @@ def _run_tables(
     row = run_columns(run, EDITION)
     named = dict(reader.named)
     for name, value in (*source.constants.items(), *reader.columns.items()):
-        # The seed actually used is the recorded one: V2's collapse branch has 100 + the loop seed.
-        known = None if name == "s" else row.get(name)
+        known = row.get(name)
         if known is not None and value is not None and not _equal(known, value):
             raise reader.fail(named.get(name, name), value, f"{known!r} (census, {run['run']})")
         if known is None:
@@ -269,16 +272,15 @@ def _run_tables(
         for table, count, series in _block(block, reader, row, counters):
             pieces.append((table, count, series))
             if table == "trajectories":
-                names = list(series)
-                evaluations += [dict(zip(names, values, strict=True)) for values in zip(*series.values(), strict=True)]
+                evaluations += [
+                    dict(zip(series, values, strict=True)) for values in zip(*series.values(), strict=True)
+                ]
     if source.event is not None:
         if row["status"] == "completed":
             _check_event(source.event, evaluations, row, reader)
         else:
             row["event"] = False
     complete(row, evaluations)
-    if row.get("epochs") is None and evaluations:  # one session: its last evaluation is its end
-        row["epochs"] = evaluations[-1]["epoch"]
     for name, column in reader.equal:
         if not _equal(reader.raw[name], row.get(column)):
             raise reader.fail(name, reader.raw[name], f"{row.get(column)!r} ({column} of {run['run']})")
@@ -317,7 +319,11 @@ def _block(
     if block.length is not None and count != block.length:
         raise reader.fail(block.source or "(point)", count, f"{block.length} items")
 
-    keys: dict[str, list] = {"lambda": [row["lam"]] * count, "branch": [None] * count, "direction": [None] * count}
+    keys: dict[str, list] = {
+        "lambda": [row["lam"]] * count,
+        "branch": [None] * count,
+        "direction": [None] * count,
+    }
     keys |= {name: values.pop(name) for name in KEYS if name in values}
     stages = keys.setdefault("stage", [block.same.get("stage")] * count)
     for name, value in block.same.items():
@@ -330,7 +336,8 @@ def _block(
         raise MappingError(f"{reader.where}, {block.source}: the mapping gives no stage or epoch")
     if "stage_epoch" not in keys:
         keys["stage_epoch"] = [
-            epoch - _resolved(block.after, row, stage) for epoch, stage in zip(keys["epoch"], stages, strict=True)
+            epoch - _resolved(block.after, row, stage)
+            for epoch, stage in zip(keys["epoch"], stages, strict=True)
         ]
     result = []
     for table in dict.fromkeys(target.partition(".")[0] for target in values):
@@ -397,7 +404,9 @@ def _items(block: Block, reader: _Reader, row: Mapping[str, Any]) -> tuple[int, 
         if rule.index is not None:
             wrong = [i for i, value in enumerate(values) if type(value) is not int or value != i + rule.index]
             if wrong:
-                raise ArchiveError(f"{place(wrong[0])}: {values[wrong[0]]!r}, expected {wrong[0] + rule.index}")
+                raise ArchiveError(
+                    f"{place(wrong[0])}: {values[wrong[0]]!r}, expected {wrong[0] + rule.index}"
+                )
         if rule.one_minus is not None:
             for i, (value, other) in enumerate(zip(values, data[rule.one_minus], strict=True)):
                 if not _is_number(value) or not _is_number(other) or abs(value + other - 1.0) > _ROUNDING:
@@ -471,15 +480,19 @@ def _check_event(event: Event, evaluations: Sequence[Mapping[str, Any]], row: di
         if run_length == event.consecutive:
             at = evaluation
             break
-    found: dict[str, Any] = {"event": at is not None, "censored": at is None}
-    if at is None:
-        found |= event.otherwise
-    elif event.per_lambda:
-        found["threshold_lambda"] = at["lambda"]
+    found: dict[str, Any] = {
+        "event": at is not None,
+        "censored": at is None,
+        "threshold_lambda": None if at is None else at["lambda"],
+        "first_crossing_lambda": None if first is None else first["lambda"],
+    }
+    if event.by_segment:
+        if at is None:
+            found["threshold_lambda"] = watched[-1]["lambda"]
     else:
-        found["lifetime"] = at["stage_epoch"] - event.consecutive + 1
-    if event.per_lambda and first is not None:
-        found["first_crossing_lambda"] = first["lambda"]
+        found["lifetime"] = (
+            watched[-1]["stage_epoch"] if at is None else at["stage_epoch"] - event.consecutive + 1
+        )
     if at is not None and at is not watched[-1]:
         raise reader.fail(event.stage, len(watched), "no evaluation after the event")
     for name, value in found.items():
@@ -520,5 +533,3 @@ def build_all(
             yield experiment, build_experiment(experiment, mapping[experiment], runs_of(experiment), load)
         except TableError as error:
             raise ArchiveError(f"{experiment}: {error}") from None
-
-

@@ -1,0 +1,69 @@
+"""Turn the published archive's result files into the tables of edition released.
+
+The archive is a clone of the published repository (or its folder notebooks/Paper-A): --archive, else the setting
+released_archive, else $DUALGRAD_RELEASED, else ../shared/released, else released_archive/ here. Every file that is
+read is checked against config/released/manifest.csv first. --fetch gets the archive from the public repository.
+
+    dualgrad ingest --archive ~/dual-gradient-learning
+    dualgrad ingest --fetch --check
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("experiments", metavar="EXPERIMENT", nargs="*", help="experiments (default: all)")
+    parser.add_argument("--archive", type=Path, help="folder of the archive")
+    parser.add_argument(
+        "--output", type=Path, help="folder of parts (default: results/released/tables/parts)"
+    )
+    parser.add_argument("--fetch", action="store_true", help="fetch the archive into released_archive/ first")
+    parser.add_argument("--check", action="store_true", help="check the files' hashes and write nothing")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Check, and unless told otherwise ingest, the archive."""
+    from dualgrad.analysis.tables import TableError
+    from dualgrad.census import load_census
+    from dualgrad.config import load_config
+    from dualgrad.ingest import ArchiveError, find_archive, read_manifest, verify
+    from dualgrad.ingest.errors import MappingError
+    from dualgrad.ingest.fetch import fetch
+    from dualgrad.ingest.mapping import files_of, load_mapping
+    from dualgrad.ingest.rows import EDITION, build_all
+
+    config = load_config(args.root, {**args.config, "edition": EDITION})
+    census = load_census(args.root, config)
+    for name in args.experiments:
+        census.experiment(name)
+    try:
+        manifest = read_manifest(args.root)
+        if args.fetch:
+            paper = fetch(manifest, args.root / "released_archive")
+        else:
+            paper = find_archive(args.archive or config.get("released_archive"), args.root)
+        mapping = load_mapping(args.root / "config" / "released")
+        unlisted = sorted(files_of(mapping) - manifest.keys())
+        if unlisted:
+            raise MappingError(f"config/released/manifest.csv does not list {', '.join(unlisted)}")
+        verify(paper, manifest)
+        if args.check:
+            print(f"{paper}: all {len(manifest)} files as published")
+            return 0
+        names = args.experiments or [name for name in census.experiments if name in mapping]
+        output = args.output or args.root / config["results_dir"] / EDITION / "tables" / "parts"
+
+        def runs_of(name: str) -> list[dict]:
+            return [census.runs[target] for target in census.experiments[name]["runs"]]
+
+        for name, tables in build_all(mapping, runs_of, paper, names):
+            tables.write(output / name)
+    except (ArchiveError, MappingError, TableError) as error:
+        print(f"dualgrad ingest: {error}", file=sys.stderr)
+        return 1
+    return 0

@@ -1,0 +1,77 @@
+"""Turn records into Parquet tables: runs, trajectories, epochs, geometry, steps.
+
+With names of experiments: read and check their records and write one folder of tables each. With --merge: join the
+experiments' folders into one file per table. With --schema: print what the columns mean.
+
+    dualgrad tables R3a --edition demo
+    dualgrad tables --merge --edition demo
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "experiments", metavar="EXPERIMENT", nargs="*", help="experiments; --merge: default all"
+    )
+    parser.add_argument(
+        "--records",
+        type=Path,
+        help="folder of one experiment's records (default: results/EDITION/runs/EXPERIMENT)",
+    )
+    parser.add_argument(
+        "--output",
+        type=Path,
+        help="folder to write (default: results/EDITION/tables/parts/EXPERIMENT; --merge: results/EDITION/tables)",
+    )
+    parser.add_argument(
+        "--parts", type=Path, help="with --merge: folder of parts (default: results/EDITION/tables/parts)"
+    )
+    parser.add_argument("--merge", action="store_true", help="join the parts of the counted experiments")
+    parser.add_argument("--schema", action="store_true", help="print the columns, their units and meanings")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write tables of experiments, or merge them."""
+    from dualgrad.analysis import schema
+    from dualgrad.analysis.tables import TableError, experiment_tables, merge_parts
+    from dualgrad.census import load_census
+    from dualgrad.config import load_config
+    from dualgrad.records import RecordError
+
+    if args.schema:
+        print(schema.describe())
+        return 0
+    config = load_config(args.root, args.config)
+    census = load_census(args.root, config)
+    edition = config["edition"]
+    base = args.root / config["results_dir"] / edition
+    parts = args.parts or base / "tables" / "parts"
+    if not args.merge and not args.experiments:
+        print("dualgrad tables: name experiments, or say --merge", file=sys.stderr)
+        return 2
+    if not args.merge and len(args.experiments) > 1 and (args.records or args.output):
+        print("dualgrad tables: --records and --output are for one experiment", file=sys.stderr)
+        return 2
+    named = {name: census.experiment(name) for name in args.experiments}
+    try:
+        if args.merge:
+            names = list(named) or [name for name, one in census.experiments.items() if one["counted"]]
+            merge_parts(parts, names, args.output or base / "tables")
+            return 0
+        if census.edition.get("records") == "ingested":
+            print(f"dualgrad tables: edition {edition} has no records; use dualgrad ingest", file=sys.stderr)
+            return 2
+        for name, experiment in named.items():
+            runs = (census.runs[target] for target in experiment["runs"])
+            tables = experiment_tables(runs, args.records or base / "runs" / name, edition)
+            tables.write(args.output or parts / name)
+    except (TableError, RecordError) as error:
+        print(f"dualgrad tables: {error}", file=sys.stderr)
+        return 1
+    return 0
