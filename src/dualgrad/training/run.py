@@ -434,7 +434,7 @@ class _Trainer:
         first = run["log"].get("first_steps")
         for name in ("cos", "norm_mix") if first else ():
             known = progress.first_steps.setdefault(name, [])
-            known += statistics.first(name, first - len(known))
+            known += statistics.first(name, max(0, first - len(known)))
         if not run["log"].get("epochs"):
             return
 

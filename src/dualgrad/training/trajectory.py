@@ -104,4 +104,5 @@ class StepStatistics:
 
     def first(self, name: str, count: int) -> list[float]:
         """Return the first ``count`` values of ``name`` as Python floats."""
-        return torch.stack(self._values[name][:count]).double().tolist() if name in self._values else []
+        values = self._values.get(name, [])[:count]
+        return torch.stack(values).double().tolist() if values else []
