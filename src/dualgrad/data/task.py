@@ -16,7 +16,13 @@ from dualgrad.data.errors import DataError
 from dualgrad.data.images import SETS as IMAGE_SETS
 from dualgrad.data.images import load_images, synthetic_images
 from dualgrad.data.reviews import UNKNOWN, load_reviews
-from dualgrad.data.sst2 import BERT_VOCABULARY, load_sst2, model_folder, synthetic_text
+from dualgrad.data.sst2 import (
+    BERT_VOCABULARY,
+    checked_model_folder,
+    load_sst2,
+    model_folder,
+    synthetic_text,
+)
 
 Inputs = tuple[Tensor, ...]
 
@@ -220,8 +226,9 @@ def _text_arrays(task: Mapping[str, Any], model: str, data_dir: Path) -> tuple[d
             options["vocab_size"] = int(arrays["vocabulary"])
         else:
             options["vocab_size"] = BERT_VOCABULARY
-        if model == "distilbert" and model_folder(data_dir).is_dir():
-            options["path"] = str(model_folder(data_dir))
+        pretrained = model == "distilbert" and task["model"].get("pretrained", True)
+        if pretrained and model_folder(data_dir).is_dir():
+            options["path"] = str(checked_model_folder(data_dir))
     else:
         raise DataError(f"unknown text data set {name!r}; known: reviews, sst2")
     return arrays, options
@@ -266,7 +273,8 @@ def load_task(
     """
     task = run.get("task", run)
     device, data_dir = torch.device(device), Path(data_dir)
-    text_model = (task.get("model") or {}).get("name") if task["kind"] == "text" else None
+    model = task.get("model") or {}
+    text_model = (model.get("name"), model.get("pretrained", True)) if task["kind"] == "text" else None
     key = (repr([task.get(name) for name in _KEYS]), text_model, device, dtype, str(data_dir.resolve()))
     if key not in _TASKS:
         if task["kind"] == "image":
