@@ -9,8 +9,6 @@ import os
 import tarfile
 import tempfile
 import time
-import urllib.error
-import urllib.request
 import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -76,6 +74,8 @@ def fetch(url: str, path: Path, sha256: str, *, attempts: int = 3, timeout: floa
     Raises DataError where the network fails `attempts` times or the content is not the expected one; `path`
     is then neither created nor replaced.
     """
+    import urllib.request  # brings the HTTP client along, which no training job needs
+
     if path.is_file() and file_hash(path) == sha256:
         return
     problem = ""
@@ -92,7 +92,7 @@ def fetch(url: str, path: Path, sha256: str, *, attempts: int = 3, timeout: floa
                 if total.hexdigest() != sha256:
                     raise DataError(f"the download has SHA-256 {total.hexdigest()}, expected {sha256}")
             return
-        except (urllib.error.URLError, OSError, DataError) as error:
+        except (OSError, DataError) as error:
             problem = str(error)
     raise DataError(
         f"{url} could not be fetched ({problem}): try again, or download it on a machine that can reach it and give "

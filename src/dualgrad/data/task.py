@@ -81,7 +81,7 @@ class Task:
         (input ids, attention mask), int64 and bool, both (b, length), or (input ids,) for TextCNN.
         """
         if self.padding is None:
-            return tuple(stored[indices] for stored in self.train)
+            return tuple(stored.index_select(0, indices) for stored in self.train)
         if generator is None:
             raise ValueError(f"task {self.name} augments its training images: inputs() needs a generator")
         return (self._augmented(indices, generator),)
