@@ -39,17 +39,14 @@ class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     """The safe loader, except that a key written twice is an error: YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        mapping = super().construct_mapping(node, deep=deep)
-        if len(mapping) != len(node.value) and not any(key.tag.endswith(":merge") for key, _ in node.value):
-            seen: set[object] = set()
-            for key_node, _ in node.value:
-                key = self.construct_object(key_node, deep=True)
-                if key in seen:
-                    raise yaml.constructor.ConstructorError(
-                        None, None, f"the key '{key}' is written twice", key_node.start_mark
-                    )
-                seen.add(key)
-        return mapping
+        seen: set[tuple[str, str]] = set()
+        for key, _ in node.value:
+            if isinstance(key, yaml.ScalarNode):
+                if (key.tag, key.value) in seen:
+                    problem = f"the key '{key.value}' is written twice"
+                    raise yaml.constructor.ConstructorError(None, None, problem, key.start_mark)
+                seen.add((key.tag, key.value))
+        return super().construct_mapping(node, deep=deep)
 
 
 # PyYAML follows YAML 1.1, where 1e-3 is a text; everybody who writes it means a number.

@@ -12,7 +12,7 @@ from dualgrad.census.expand import Experiment, Library
 from dualgrad.census.vocabulary import CensusError, closest
 from dualgrad.inputs import check_schema, did_you_mean, read_yaml
 
-PROTOCOLS, TOTALS = "protocols.yaml", "totals.yaml"
+FOLDER, PROTOCOLS, TOTALS = "config/census", "protocols.yaml", "totals.yaml"
 
 
 @dataclass(frozen=True)
@@ -73,33 +73,8 @@ def load_census(root: Path, config: Mapping[str, Any] | None = None) -> Census:
         CensusError: an unknown or malformed key, a count that does not add up, a name that occurs twice, a run that
             needs an unknown run, a circle of runs, an unknown edition.
     """
-    root = Path(root)
-    config = config or {}
-    folder = root / "config" / "census"
-    schema = root / "workflow" / "schemas" / "census.schema.yaml"
-    files = sorted(folder.glob("*.yaml"))
-    if not files:
-        raise CensusError(folder, "", "no census files here")
-    content = {}
-    for path in files:
-        shown = path.relative_to(root).as_posix()
-        content[path.name] = (shown, read_yaml(path, shown, CensusError))
-        check_schema(content[path.name][1], schema, shown, CensusError)
-    shown_totals, totals = content.pop(TOTALS, (f"config/census/{TOTALS}", {"totals": {}}))
-    shown, protocols = content.pop(PROTOCOLS)
-
-    library = Library(protocols["defaults"])
-    for name, entry in protocols["protocols"].items():
-        library.entries[name] = (shown, entry)
-    found: dict[str, tuple[str, str, dict]] = {}
-    for shown, data in content.values():
-        for name, entry in data["experiments"].items():
-            if name in library.entries:
-                first = library.entries[name][0]
-                raise CensusError(shown, f"experiments.{name}", f"the name is already used in {first}")
-            library.entries[name] = (shown, entry)
-            found[name] = (shown, entry.get("series", data["series"]), entry)
-
+    root, config = Path(root), config or {}
+    library, totals, entries = _read(root)
     built: dict[str, Experiment] = {}
 
     def runs_of(name: str) -> list[str]:
@@ -107,31 +82,24 @@ def load_census(root: Path, config: Mapping[str, Any] | None = None) -> Census:
             raise ValueError(f"no experiment is called '{name}'{did_you_mean(name, built)}")
         return [f"{name}/{run}" for run in built[name].names()]
 
-    for name, (shown, _, entry) in found.items():
-        built[name] = Experiment(name, entry, (shown, f"experiments.{name}"), library, runs_of)
+    for name, (place, _, entry) in entries.items():
+        built[name] = Experiment(name, entry, place, library, runs_of)
 
-    published = totals["totals"]
     runs: dict[str, dict[str, Any]] = {}
     experiments: dict[str, dict[str, Any]] = {}
-    for name, (shown, series, entry) in found.items():
-        counted = entry.get("counted", series in published)
+    for name, (place, series, entry) in entries.items():
+        counted = entry.get("counted", series in totals)
         own = built[name].runs()
         if len(own) != entry["count"]:
-            raise CensusError(
-                shown,
-                f"experiments.{name}.count",
-                f"expected {entry['count']} runs, but the factors give {len(own)}",
-            )
-        for run_name, body in own.items():
-            runs[f"{name}/{run_name}"] = {
-                "experiment": name, "run": run_name, "series": series, "counted": counted, **body
-            }  # fmt: skip
-        experiments[name] = {
-            "title": entry["title"], "series": series, "counted": counted, "count": len(own), "file": shown,
-            "runs": [f"{name}/{run_name}" for run_name in own],
-        }  # fmt: skip
-    _check_totals(experiments, published, shown_totals)
-    graph.link(runs, {name: (file, f"experiments.{name}") for name, (file, *_) in found.items()})
+            problem = f"expected {entry['count']} runs, but the factors give {len(own)}"
+            raise CensusError(place[0], f"{place[1]}.count", problem)
+        head = {"series": series, "counted": counted}
+        for run, content in own.items():
+            runs[f"{name}/{run}"] = {"experiment": name, "run": run, **head, **content}
+        experiments[name] = {"title": entry["title"], **head, "count": len(own), "file": place[0]}
+        experiments[name]["runs"] = [f"{name}/{run}" for run in own]
+    _check_totals(experiments, totals)
+    graph.link(runs, {name: place for name, (place, *_) in entries.items()})
 
     edition = editions.load_edition(root, config)
     resolved = editions.resolve_all(runs, edition)
@@ -142,15 +110,41 @@ def load_census(root: Path, config: Mapping[str, Any] | None = None) -> Census:
     return Census(root, edition, kept, experiments, frozenset(resolved))
 
 
-def _check_totals(experiments: Mapping[str, Mapping], published: Mapping[str, int], shown: str) -> None:
-    for series, expected in published.items():
-        if series == "all":
-            got = sum(one["count"] for one in experiments.values() if one["counted"])
-        else:
-            got = sum(
-                one["count"] for one in experiments.values() if one["counted"] and one["series"] == series
-            )
-        if got != expected:
+def _read(
+    root: Path,
+) -> tuple[Library, dict[str, int], dict[str, tuple[tuple[str, str], str, dict[str, Any]]]]:
+    """Read and check the files: what can be extended, the totals, and name -> (place, series, entry)."""
+    schema = root / "workflow" / "schemas" / "census.schema.yaml"
+    content: dict[str, dict[str, Any]] = {}
+    for path in sorted((root / FOLDER).glob("*.yaml")):
+        shown = f"{FOLDER}/{path.name}"
+        content[path.name] = read_yaml(path, shown, CensusError)
+        check_schema(content[path.name], schema, shown, CensusError)
+    for name, key in ((PROTOCOLS, "protocols"), (TOTALS, "totals")):
+        if key not in content.get(name, {}):
+            raise CensusError(f"{FOLDER}/{name}", key, "this block is missing; it belongs to the census")
+    totals, shared = content.pop(TOTALS)["totals"], content.pop(PROTOCOLS)
+
+    library = Library(shared["defaults"])
+    for name, entry in shared["protocols"].items():
+        library.add(name, (f"{FOLDER}/{PROTOCOLS}", f"protocols.{name}"), entry)
+    entries = {}
+    for file, data in content.items():
+        if "experiments" not in data:
             raise CensusError(
-                shown, f"totals.{series}", f"expected {expected} counted runs, the experiments give {got}"
+                f"{FOLDER}/{file}", "experiments", "this block is missing; expected series and experiments"
             )
+        for name, entry in data["experiments"].items():
+            place = (f"{FOLDER}/{file}", f"experiments.{name}")
+            library.add(name, place, entry)
+            entries[name] = (place, entry.get("series", data["series"]), entry)
+    return library, totals, entries
+
+
+def _check_totals(experiments: Mapping[str, Mapping], totals: Mapping[str, int]) -> None:
+    for series, expected in totals.items():
+        mine = [one for one in experiments.values() if one["counted"] and series in (one["series"], "all")]
+        got = sum(one["count"] for one in mine)
+        if got != expected:
+            problem = f"expected {expected} counted runs, but the experiments give {got}"
+            raise CensusError(f"{FOLDER}/{TOTALS}", f"totals.{series}", problem)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from dualgrad.inputs import InputError, did_you_mean
@@ -49,27 +49,35 @@ _TEXT = re.compile(r"\{([A-Za-z_]\w*)\}")  # Ta-prep-O/seed{seed}
 
 def references(node: Any) -> set[str]:
     """Names that *node* refers to, by ``$name`` or, inside a text, by ``{name}``."""
-    if isinstance(node, str):
-        whole = _VALUE.fullmatch(node)
-        return {whole[1]} if whole else set(_TEXT.findall(node))
-    if isinstance(node, dict):
-        return set().union(*map(references, node.values())) if node else set()
-    if isinstance(node, list):
-        return set().union(*map(references, node)) if node else set()
-    return set()
+    found: set[str] = set()
+    waiting = [node]
+    while waiting:
+        one = waiting.pop()
+        if isinstance(one, dict):
+            waiting += one.values()
+        elif isinstance(one, list):
+            waiting += one
+        elif isinstance(one, str) and ("$" in one or "{" in one):
+            whole = _VALUE.fullmatch(one)
+            found.update([whole[1]] if whole else _TEXT.findall(one))
+    return found
 
 
 def substitute(node: Any, names: Mapping[str, Any]) -> Any:
-    """Put values for the references in *node*: ``$name`` keeps its type, ``{name}`` is written as in run names."""
+    """Put values for the references in *node*: ``$name`` keeps its type, ``{name}`` is written as in run names.
+
+    Raises:
+        KeyError: nothing has that name.
+        TypeError: ``$name + number`` of something that is no number.
+    """
     if isinstance(node, str):
-        whole = _VALUE.fullmatch(node)
-        if whole:
-            value = _lookup(whole[1], names)
+        if "$" in node and (whole := _VALUE.fullmatch(node)):
+            value = names[whole[1]]
             if whole[2]:
                 number = float(whole[3]) if "." in whole[3] else int(whole[3])
-                value = value + number if whole[2] == "+" else value - number
+                return value + number if whole[2] == "+" else value - number
             return value
-        return _TEXT.sub(lambda hit: spell(_lookup(hit[1], names), slug=False), node) if "{" in node else node
+        return _TEXT.sub(lambda hit: spell(names[hit[1]], slug=False), node) if "{" in node else node
     if isinstance(node, dict):
         return {key: substitute(value, names) for key, value in node.items()}
     if isinstance(node, list):
@@ -77,29 +85,21 @@ def substitute(node: Any, names: Mapping[str, Any]) -> Any:
     return node
 
 
-def _lookup(name: str, names: Mapping[str, Any]) -> Any:
-    try:
-        return names[name]
-    except KeyError:
-        known = ", ".join(sorted(names))
-        raise KeyError(f"nothing is called '{name}'{did_you_mean(name, names)} (known: {known})") from None
-
-
 # --- factors and names ---------------------------------------------------------------------------------------
 
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
 
 
-def levels(spec: Any) -> dict[Any, dict]:
-    """Levels of a factor, in order, each with what it overrides.
+def levels(spec: Any) -> dict[Any, dict | None]:
+    """Levels of a factor, in order, each with what it overrides (None: nothing).
 
     Accepts a list, one value, an integer range ``0..49`` (both ends included) or a mapping level -> overrides.
     """
     if isinstance(spec, dict):
-        return {level: over or {} for level, over in spec.items()}
+        return {level: over or None for level, over in spec.items()}
     if isinstance(spec, str) and (ends := _RANGE.fullmatch(spec)):
-        return {level: {} for level in range(int(ends[1]), int(ends[2]) + 1)}
-    return {level: {} for level in (spec if isinstance(spec, list) else [spec])}
+        return dict.fromkeys(range(int(ends[1]), int(ends[2]) + 1))
+    return dict.fromkeys(spec if isinstance(spec, list) else [spec])
 
 
 def spell(value: Any, slug: bool = True) -> str:
@@ -122,47 +122,74 @@ def run_name(template: str, factors: Mapping[str, Any]) -> str:
 
 
 def ladder(spec: Any) -> list[float]:
-    """λ values of a ladder: a list as written, or ``{from, to, step}`` with both ends, rounded to 6 decimals."""
+    """λ values of a ladder: a list as written, or ``{from, to, step}`` with both ends, rounded to 6 decimals.
+
+    Raises:
+        ValueError: the steps do not lead from one end to the other.
+    """
     if isinstance(spec, list):
         return [float(value) for value in spec]
-    start, end, step = float(spec["from"]), float(spec["to"]), abs(float(spec["step"]))
-    count = (end - start) / step
-    if step == 0 or abs(count - round(count)) > 1e-6:
-        raise ValueError(f"a ladder from {start:g} to {end:g} does not fit steps of {step:g}")
-    return [round(start + math.copysign(step, end - start) * i, 6) for i in range(abs(round(count)) + 1)]
+    first, last, step = (float(_get(spec, key, "a ladder")) for key in ("from", "to", "step"))
+    count = abs(last - first) / step if step > 0 else 0.5
+    if abs(count - round(count)) > 1e-6:
+        raise ValueError(f"no ladder leads from {first:g} to {last:g} in steps of {step:g}")
+    return [round(first + math.copysign(step, last - first) * i, 6) for i in range(round(count) + 1)]
 
 
-def _ramp(spec: Mapping[str, Any], epochs: int) -> list[float]:
-    """λ of each epoch e = 0..E-1: from + w·(to - from), w = e/E (linear) or (1 - cos πe/E)/2 (cosine).
+def ramp(spec: Mapping[str, Any], epochs: int) -> list[float]:
+    """λ of each epoch e = 0..E-1: from + w·(to - from) with w = e/E (linear) or (1 - cos πe/E)/2 (cosine).
 
-    As published for Q2 (Q-R.md), so the last epoch is one step short of `to`, and linear values are not rounded.
+    As published for Q2 (Q-R.md): the last epoch is one step short of `to`, and linear values are not rounded.
     """
-    start, end = float(spec["from"]), float(spec["to"])
+    first, last = (float(_get(spec, key, "a ramp")) for key in ("from", "to"))
     if spec.get("shape", "linear") == "linear":
-        return [start + (e / epochs) * (end - start) for e in range(epochs)]
+        return [first + (e / epochs) * (last - first) for e in range(epochs)]
     # Rounded, because the last digit of a cosine depends on the C library.
     return [
-        round(start + (end - start) * (1 - math.cos(math.pi * e / epochs)) / 2, 12) for e in range(epochs)
+        round(first + (last - first) * (1 - math.cos(math.pi * e / epochs)) / 2, 12) for e in range(epochs)
     ]
+
+
+# What a segment generator may be made of; `epochs` or `steps` is its length.
+_GENERATORS = (
+    {"lambda", "epochs"},
+    {"lambda", "steps"},
+    {"ladder", "hold"},
+    {"ramp", "epochs"},
+    {"loop", "hold"},
+)
 
 
 def segments(spec: Any) -> list[dict[str, Any]]:
     """Write a segment generator out as the plain list ``[{lambda, epochs, direction}, ...]``.
 
-    Generators: ``{lambda, epochs | steps}`` (constant), ``{ladder, hold}``, ``{ramp: {from, to, shape}, epochs}``,
-    ``{loop: {up, down}, hold}``, and a list of these, one after the other.
+    Generators: ``{lambda, epochs}`` or ``{lambda, steps}`` (constant), ``{ladder, hold}``,
+    ``{ramp: {from, to, shape}, epochs}``, ``{loop: {up, down}, hold}``, and a list of these, one after the other.
+
+    Raises:
+        ValueError: none of these, or a length that is no positive integer.
     """
     if isinstance(spec, list):
         return [one for part in spec for one in segments(part)]
+    if not isinstance(spec, dict) or set(spec) not in _GENERATORS:
+        shapes = " or ".join("{" + ", ".join(sorted(shape)) + "}" for shape in _GENERATORS)
+        raise ValueError(f"expected segments of the shape {shapes}; got {spec!r}")
+    for length in ("epochs", "steps", "hold"):
+        number = spec.get(length, 1)
+        if isinstance(number, bool) or not isinstance(number, int) or number < 1:
+            raise ValueError(
+                f"the number of {length} of a segment must be a positive integer; got {number!r}"
+            )
     if "ladder" in spec:
         return _held(ladder(spec["ladder"]), spec["hold"])
     if "loop" in spec:
-        return [one for way in ("up", "down") for one in _held(ladder(spec["loop"][way]), spec["hold"], way)]
+        ways = ((way, ladder(_get(spec["loop"], way, "a loop"))) for way in ("up", "down"))
+        return [one for way, values in ways for one in _held(values, spec["hold"], way)]
     if "ramp" in spec:
-        values = _ramp(spec["ramp"], spec["epochs"])
-        return _held(values, 1)
-    length = "steps" if "steps" in spec else "epochs"
-    return [{"lambda": float(spec["lambda"]), length: spec[length], "direction": spec.get("direction")}]
+        return _held(ramp(spec["ramp"], spec["epochs"]), 1)
+    if isinstance(spec["lambda"], bool) or not isinstance(spec["lambda"], (int, float)):
+        raise ValueError(f"the lambda of a segment must be a number; got {spec['lambda']!r}")
+    return [{**spec, "lambda": float(spec["lambda"]), "direction": None}]
 
 
 def _held(values: list[float], hold: int, direction: str | None = None) -> list[dict[str, Any]]:
@@ -171,11 +198,20 @@ def _held(values: list[float], hold: int, direction: str | None = None) -> list[
     return [{"lambda": value, "epochs": hold, "direction": direction} for value in values]
 
 
+def _get(spec: Mapping[str, Any], key: str, what: str) -> Any:
+    if key not in spec:
+        raise ValueError(f"{what} needs '{key}'; got {dict(spec)!r}")
+    return spec[key]
+
+
 # --- stages --------------------------------------------------------------------------------------------------
 
 
-def start(spec: Any, runs_of: Any) -> dict[str, Any]:
-    """Normal form of a stage's start; *runs_of* gives the run ids of an experiment (for ``select: {from}``)."""
+RunsOf = Callable[[str], list[str]]  # experiment -> ids of its runs
+
+
+def start(spec: Any, runs_of: RunsOf) -> dict[str, Any]:
+    """Normal form of a stage's start; *runs_of* gives the candidates of ``select: {from: EXPERIMENT}``."""
     if isinstance(spec, str):
         return {"kind": spec}  # fresh | continue
     if "select" in spec:
@@ -203,9 +239,14 @@ def schedule(spec: Any) -> dict[str, Any]:
     return {"kind": "warmup_linear", "warmup": spec["warmup"]}
 
 
-def stages(spec: Mapping[str, Mapping], defaults: Mapping[str, Any], runs_of: Any) -> list[dict[str, Any]]:
-    """Stages in their order, each complete. A stage that continues another belongs to its session (same streams)."""
-    done: list[dict[str, Any]] = []
+def stages(spec: Mapping[str, Mapping], defaults: Mapping[str, Any], runs_of: RunsOf) -> list[dict[str, Any]]:
+    """Stages in their order, each complete. A stage that continues another belongs to its session.
+
+    Raises:
+        ValueError: a stage starts from one that does not come before it, or sets what its session has set.
+    """
+    done: dict[str, dict[str, Any]] = {}
+    last: dict[str, Any] = {}
     for name, written in spec.items():
         stage = {"name": name, **defaults, **written}
         stage["start"] = start(stage["start"], runs_of)
@@ -213,22 +254,30 @@ def stages(spec: Mapping[str, Mapping], defaults: Mapping[str, Any], runs_of: An
         if stage["start"]["kind"] == "continue":
             if not done:
                 raise ValueError(f"stage '{name}' continues, but no stage comes before it")
-            # One session: optimizer, schedule and streams run on, so nothing of its own can be set here.
-            stage |= {"lr": None, "schedule": None}
-            stage |= {key: done[-1][key] for key in ("session", "seed_offset")}
+            own = {"session", "seed_offset", "lr", "schedule"} & written.keys()
+            if own:
+                raise ValueError(
+                    f"stage '{name}' continues '{last['name']}' and cannot set its own {min(own)}"
+                )
+            # One session: optimizer, schedule and streams run on.
+            stage |= {
+                "lr": None,
+                "schedule": None,
+                "session": last["session"],
+                "seed_offset": last["seed_offset"],
+            }
         else:
             stage["schedule"] = schedule(stage["schedule"])
             stage["session"] = stage["session"] or name
-        known = [one["name"] for one in done]
-        if stage["start"]["kind"] == "stage" and stage["start"]["stage"] not in known:
-            wrong = stage["start"]["stage"]
+        source = stage["start"]["stage"] if stage["start"]["kind"] == "stage" else None
+        if source is not None and source not in done:
             raise ValueError(
-                f"stage '{name}' starts from '{wrong}', not a stage before it{did_you_mean(wrong, known)}"
+                f"stage '{name}' starts from '{source}', no stage before it{did_you_mean(source, done)}"
             )
         if stage["gate"]:
             stage["gate"] = {"on_fail": "warn", **stage["gate"]}
-        done.append(stage)
-    return done
+        done[name] = last = stage
+    return list(done.values())
 
 
 def closest(word: str, known: Iterable[str]) -> str:

@@ -1,0 +1,112 @@
+"""Settings: defaults, overrides, and what is said about mistakes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dualgrad.config import ConfigError, load_config
+from dualgrad.inputs import InputError, did_you_mean, read_yaml
+
+
+def test_defaults(root):
+    config = load_config(root)
+    assert config["edition"] == "demo" and config["device"] == "auto" and config["threads_per_job"] == 1
+    assert config["precision"] is None and config["released_archive"] is None and config["max_steps"] is None
+
+
+def test_every_setting_is_described_and_commented(root):
+    schema = yaml.safe_load((root / "workflow" / "schemas" / "config.schema.yaml").read_text())
+    config = load_config(root)
+    assert list(config) == list(schema["properties"]) == schema["required"]
+    assert all(one["description"] for one in schema["properties"].values())
+    lines = (root / "config" / "config.yaml").read_text().splitlines()
+    for key in config:
+        line = next(number for number, text in enumerate(lines) if text.startswith(f"{key}:"))
+        above = next(
+            text for text in reversed(lines[:line]) if not text or text.startswith("#") or ":" not in text
+        )
+        assert above.startswith("#") or lines[line - 1].split(":")[0] in config, key
+
+
+def test_overrides_win(root):
+    config = load_config(root, {"edition": "released", "released_archive": "somewhere", "threads_per_job": 4})
+    assert (config["edition"], config["released_archive"], config["threads_per_job"]) == (
+        "released",
+        "somewhere",
+        4,
+    )
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        ({"editon": "demo"}, r"--config: unknown key 'editon'; did you mean 'edition'"),
+        ({"edition": "demmo"}, r"--config: edition: expected one of demo, paper.*did you mean 'demo'"),
+        ({"device": "gpu"}, r"--config: device: expected one of auto, cpu, cuda.*got 'gpu'"),
+        ({"precision": "double"}, r"precision: expected one of .*float64"),
+        ({"threads_per_job": 0}, r"threads_per_job: expected at least 1, number of training threads.*got 0"),
+        ({"threads_per_job": "two"}, r"threads_per_job: expected integer"),
+        ({"max_steps": -1}, r"max_steps: expected at least 1"),
+        ({"paper_data": "mnist"}, r"paper_data: expected one of cifar, synthetic"),
+    ],
+)
+def test_mistakes_on_the_command_line(root, overrides, message):
+    with pytest.raises(ConfigError, match=message):
+        load_config(root, overrides)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "message"),
+    [
+        (
+            "device: auto",
+            "device: autos",
+            r"config/config.yaml: device: expected one of.*did you mean 'auto'",
+        ),
+        (
+            "data_dir: data",
+            "datadir: data",
+            r"config/config.yaml: the key 'data_dir' is missing|unknown key 'datadir'",
+        ),
+        (
+            "device: auto",
+            "device: auto\ndevice: cpu",
+            r"config/config.yaml: line \d+: the key 'device' is written twice",
+        ),
+        ("device: auto", "device: [auto", r"config/config.yaml: line \d+"),
+    ],
+)
+def test_mistakes_in_the_file(workspace, old, new, message):
+    path = workspace / "config" / "config.yaml"
+    path.write_text(path.read_text().replace(old, new, 1))
+    with pytest.raises(ConfigError, match=message):
+        load_config(workspace)
+
+
+def test_a_missing_file_is_named(tmp_path: Path):
+    with pytest.raises(ConfigError, match=r"config/config.yaml: the file does not exist"):
+        load_config(tmp_path)
+
+
+def test_numbers_with_exponents_are_numbers(tmp_path: Path):
+    path = tmp_path / "numbers.yaml"
+    path.write_text("a: 1e-3\nb: 5.0e-4\nc: 2E5\nd: e5\n")
+    assert read_yaml(path) == {"a": 1e-3, "b": 5e-4, "c": 2e5, "d": "e5"}
+
+
+def test_merge_keys_of_yaml_are_no_duplicates(tmp_path: Path):
+    path = tmp_path / "merged.yaml"
+    path.write_text("a: &a {x: 1, y: 2}\nb: {<<: *a, x: 3}\n")
+    assert read_yaml(path)["b"] == {"x": 3, "y": 2}
+    path.write_text("a: {x: 1, x: 2}\n")
+    with pytest.raises(InputError, match="the key 'x' is written twice"):
+        read_yaml(path)
+
+
+def test_did_you_mean():
+    assert did_you_mean("lambd", ["lambda", "seed"]) == "; did you mean 'lambda'?"
+    assert did_you_mean("resnet18", ["ResNet18", "VGG11"]) == "; did you mean 'ResNet18'?"
+    assert did_you_mean("entirely", ["lambda", "seed"]) == ""
