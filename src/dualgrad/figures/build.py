@@ -1,0 +1,97 @@
+"""Make one figure: read its tables, compute and save its panel frames, draw it, write the files."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+
+from .frames import COLUMNS_READ, Tables
+from .sources import FIGURE_EXPERIMENTS, FIGURE_TABLES, VARIANTS
+
+
+def module(figure: str) -> ModuleType:
+    """The module that knows a figure: figure1 ... figure5, ed1 ... ed8."""
+    if figure not in FIGURE_EXPERIMENTS:
+        raise ValueError(f"unknown figure '{figure}', expected one of: {', '.join(FIGURE_EXPERIMENTS)}")
+    return importlib.import_module(f"dualgrad.figures.{figure.lower().replace('ed_fig', 'ed')}")
+
+
+def read(tables_dir: Path, figure: str, variant: str) -> Tables:
+    """The tables of the experiments that a figure draws, from results/<edition>/tables."""
+    from dualgrad.analysis.tables import read_tables
+
+    if tables_dir.name != "tables":
+        raise ValueError(f"{tables_dir}: expected a folder named 'tables' (results/<edition>/tables)")
+    experiments = FIGURE_EXPERIMENTS[figure]
+    frames = {
+        table: read_tables(tables_dir.parent, experiments, table, names=list(COLUMNS_READ[table]))
+        for table in FIGURE_TABLES
+    }
+    return Tables(frames, variant)
+
+
+def compute(figure: str, tables: Tables) -> dict[str, pd.DataFrame]:
+    """All panel frames of a figure."""
+    return {letter: function(tables) for letter, function in module(figure).PANELS.items()}
+
+
+def save_panels(figure: str, panels: Mapping[str, pd.DataFrame], folder: Path) -> list[Path]:
+    """Write the frames as <figure>_<panel>.parquet."""
+    folder.mkdir(parents=True, exist_ok=True)
+    written = []
+    for letter, frame in panels.items():
+        path = folder / f"{figure}_{letter}.parquet"
+        partial = path.with_name(f".{path.name}.partial")
+        frame.to_parquet(partial, index=False)
+        partial.replace(path)
+        written.append(path)
+    return written
+
+
+def make(
+    figure: str,
+    edition: str,
+    tables_dir: Path,
+    outputs: Sequence[Path],
+    data_dir: Path | None = None,
+    variant: str = "published",
+) -> dict[str, pd.DataFrame]:
+    """Make a figure's files; returns the panel frames.
+
+    Raises:
+        ValueError: unknown figure or variant, or an output that is neither PDF, PNG nor SVG.
+        TableError: a table is missing.
+    """
+    if variant not in VARIANTS:
+        raise ValueError(f"unknown variant '{variant}', expected one of: {', '.join(VARIANTS)}")
+    for path in outputs:
+        if path.suffix.lower() not in (".pdf", ".png", ".svg"):
+            raise ValueError(f"{path}: expected a name ending in .pdf, .png or .svg")
+    panels = compute(figure, read(tables_dir, figure, variant))
+    if data_dir is not None:
+        save_panels(figure, panels, data_dir)
+    draw(figure, panels, edition, outputs, variant)
+    return panels
+
+
+def draw(
+    figure: str,
+    panels: Mapping[str, pd.DataFrame],
+    edition: str,
+    outputs: Sequence[Path],
+    variant: str = "published",
+) -> None:
+    """Draw a figure from its panel frames and write it."""
+    import matplotlib
+
+    from . import style
+
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()  # a user's own matplotlibrc must not change a figure
+        matplotlib.rcParams.update(style.STYLE)
+        page = module(figure).draw(panels, style.Look(edition, variant))
+        style.save(page, outputs)

@@ -1,0 +1,149 @@
+"""Extended Data Figure 1: the two-branch gap under other noise, architecture, data set and noise rate.
+
+Source: figure specification, ED Figure 1 a-d.
+"""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from . import frames as f
+from . import style as s
+from .frames import Tables
+
+AUDIT_NOTE = (
+    "per-seed gaps printed, seeds at a constant-class error apart; d low branch selected from the search runs"
+)
+# letter -> experiment, title, published x and y limits, lambda of the arrow
+SETTINGS = {
+    "a": ("V1", "Asymmetric noise (η=0.4, ResNet18, CIFAR-10)", (0.28, 0.72), (0.0, 0.75), 0.50),
+    "b": ("V3", "ResNet34 architecture (η=0.4, CIFAR-10)", (0.28, 0.72), (0.0, 0.85), 0.50),
+    "c": ("V4", "CIFAR-100 dataset (η=0.4, ResNet18)", (0.28, 0.72), (0.30, 0.92), 0.50),
+    "d": ("Tb2", "High noise η=0.8 (ResNet18, CIFAR-10)", (0.38, 0.82), (0.30, 1.02), 0.60),
+}
+# What the same settings are called where data and model are miniatures.
+MINIATURE_TITLES = {
+    "a": "Asymmetric noise (η=0.4)",
+    "b": "Deeper model (η=0.4)",
+    "c": "100 classes (η=0.4)",
+    "d": "High noise (η=0.8)",
+}
+TRAP_SPREAD = 1e-9  # a seed whose error never moves along the whole sweep
+
+
+def compute(tables: Tables, experiment: str, arrow: float) -> pd.DataFrame:
+    """Mean and single curves of both branches, the gap at the arrow and its range over lambda."""
+    parts, means, curves = [], {}, {}
+    for branch in ("ordered", "collapse"):
+        rows = tables.trajectories(experiment, stage=f"{branch}_sweep")
+        means[branch] = f.summary(rows, "test_error", branch, x="lambda")
+        curves[branch] = rows
+        parts += [means[branch], f.single_runs(rows, "lambda", "test_error", branch)]
+    gap = f.difference(means["collapse"], means["ordered"])
+    where = f.nearest(gap, arrow)
+    parts += [
+        f.number("gap", f.at(gap, where), x=where),
+        f.number("gap range", None, low=100 * gap["y"].min(), high=100 * gap["y"].max()),
+    ]
+    if tables.audited:
+        parts += _per_seed(curves, where)
+    return f.panel(*parts)
+
+
+def _per_seed(curves: dict[str, pd.DataFrame], where: float) -> list[pd.DataFrame]:
+    """The gap of every seed at the arrow, and the mean gap of the seeds that are not stuck."""
+    at = {
+        branch: rows[(rows["lambda"] - where).abs() < 1e-6].set_index("s")["test_error"]
+        for branch, rows in curves.items()
+    }
+    gaps = (at["collapse"] - at["ordered"]).dropna() * 100
+    spread = curves["collapse"].groupby("s")["test_error"].agg(lambda errors: errors.max() - errors.min())
+    stuck = {seed for seed, width in spread.items() if width <= TRAP_SPREAD}
+    parts = [
+        f.rows("gap", "trapped" if seed in stuck else "moving", x=where, y=gap, seed=seed)
+        for seed, gap in gaps.items()
+    ]
+    free = [gap for seed, gap in gaps.items() if seed not in stuck]
+    parts.append(
+        f.number("gap without trapped", sum(free) / len(free) if free else float("nan"), n=len(free))
+    )
+    return parts
+
+
+def _panel(letter: str):
+    experiment, _, _, _, arrow = SETTINGS[letter]
+
+    def function(tables: Tables) -> pd.DataFrame:
+        return compute(tables, experiment, arrow)
+
+    function.__doc__ = f"Both branches of {experiment}."
+    return function
+
+
+PANELS = {letter: _panel(letter) for letter in SETTINGS}
+
+
+def draw(panels: dict[str, pd.DataFrame], look: s.Look) -> Figure:
+    """The whole figure from its panel frames."""
+    page = s.Page(look, "ED_Fig1", 5.9, AUDIT_NOTE)
+    axes = page.panels("abcd", 2)
+    for letter in SETTINGS:
+        draw_panel(page, axes[letter], panels[letter], letter)
+    return page.finish()
+
+
+def draw_panel(page: s.Page, ax: Axes, data: pd.DataFrame, letter: str) -> None:
+    """One setting: means with bands, thin lines per seed, the gap and its range."""
+    _, title, x_limits, y_limits, _ = SETTINGS[letter]
+    s.labels(
+        ax,
+        title if page.look.published_scale else MINIATURE_TITLES[letter],
+        "Mixing coefficient λ",
+        "Test error",
+    )
+    low, high = f.pick(data, "mean", "ordered"), f.pick(data, "mean", "collapse")
+    if low.empty and high.empty:
+        s.no_data(ax)
+        return
+    for branch, colour in (("ordered", s.GREEN), ("collapse", s.RED)):
+        for _, rows in f.pick(data, "run", branch).groupby("run"):
+            rows = rows.sort_values("x")
+            ax.plot(rows["x"], rows["y"], color=colour, lw=0.5, alpha=0.55, zorder=2)
+    s.curve(ax, low, s.GREEN, label="L-branch (ordered init)", band=0.15)
+    s.curve(
+        ax,
+        high,
+        s.RED,
+        marker="s",
+        size=3.2,
+        label="H-branch (collapse init)",
+        band=0.15,
+    )
+    s.limits(ax, page.look, x=x_limits, y=y_limits, floor=0, ceiling=1.02)
+    if not page.look.exact:
+        bottom, top = ax.get_ylim()
+        ax.set_ylim(bottom, top + 0.12 * (top - bottom))
+    where = f.get(data, "gap", "x")
+    s.gap_arrow(page, ax, where, f.at(low, where), f.at(high, where), f"{s.percent(f.get(data, 'gap'))}%")
+    bounds = f.pick(data, "number", "gap range").iloc[0]
+    if f.known(bounds["low"], bounds["high"]):
+        text = f"Gap: {s.spread_text(bounds['low'], bounds['high'])}%, n={s.counts(high)}"
+        if page.look.audited:
+            text = f"gap over λ:\n{bounds['low']:.2f}–{bounds['high']:.2f} pp\n" + _seed_text(data)
+        page.note(ax, text, corner="center left", box=True, color=s.GREY)
+    page.legend(ax, corner="upper left" if letter in "ab" and page.look.exact else "center right")
+
+
+def _seed_text(data: pd.DataFrame) -> str:
+    """'per seed at λ=0.50: 79*/28/31 pp', the trapped ones starred."""
+    gaps = f.pick(data, "gap").sort_values("seed")
+    sizes = "/".join(
+        f"{gap['y']:.0f}{'*' if gap['series'] == 'trapped' else ''}" for _, gap in gaps.iterrows()
+    )
+    text = f"per seed at λ={gaps['x'].iloc[0]:.2f}:\n{sizes} pp"
+    free = f.pick(data, "number", "gap without trapped").iloc[0]
+    if "*" in sizes:
+        text += "\n* never moves" + (f",\nwithout: {free['y']:.1f} pp" if f.known(free["y"]) else ": all")
+    return text

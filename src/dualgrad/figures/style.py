@@ -1,0 +1,658 @@
+"""How every figure looks: colours, type, panel furniture, and the placing of texts where no data are.
+
+Encodings (figure specification, section 0): green = L branch / ordered; red = H branch / collapse / noise rate 0.8;
+blue = noise rate 0.4 / dynamic sweep; orange = critical, gaps, call-outs; purple = variance; teal = TextCNN; grey =
+notes; pale yellow span = critical region. The shades stay apart under red-green colour blindness, and markers differ.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import matplotlib
+import numpy as np
+import pandas as pd
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyArrowPatch
+
+from .frames import known
+from .sources import PUBLISHED_EDITIONS
+
+GREEN, DARK_GREEN, LIGHT_GREEN = "#009E73", "#00724F", "#66C2A5"
+RED, DARK_RED = "#C8321F", "#8E1B10"
+BLUE, LIGHT_BLUE = "#0072B2", "#7FB8DA"
+ORANGE = "#E08A00"
+PURPLE = "#8250A6"
+TEAL = "#2AA6A6"
+GREY, LIGHT_GREY, DARK = "#6B6B6B", "#B8B8B8", "#222222"
+YELLOW = "#FFF5C2"
+
+BRANCH_COLOUR = {"L": GREEN, "H": RED, "ordered": GREEN, "collapse": RED}
+PAGE_WIDTH = 7.1  # inches: 511 pt, within the published 490-520 pt
+PNG_DPI = 200
+
+STYLE = {
+    "font.family": "DejaVu Sans",  # ships with matplotlib: the same glyphs, hence the same bytes, everywhere
+    "mathtext.fontset": "dejavusans",
+    "font.size": 7.0,
+    "axes.titlesize": 7.6,
+    "axes.titlepad": 5.0,
+    "axes.titlelocation": "left",
+    "axes.labelsize": 7.2,
+    "axes.labelpad": 2.5,
+    "axes.linewidth": 0.7,
+    "axes.edgecolor": DARK,
+    "axes.labelcolor": DARK,
+    "axes.grid": False,
+    "axes.axisbelow": True,
+    "text.color": DARK,
+    "xtick.labelsize": 6.6,
+    "ytick.labelsize": 6.6,
+    "xtick.direction": "out",
+    "ytick.direction": "out",
+    "xtick.major.size": 2.6,
+    "ytick.major.size": 2.6,
+    "xtick.major.width": 0.7,
+    "ytick.major.width": 0.7,
+    "xtick.color": DARK,
+    "ytick.color": DARK,
+    "legend.fontsize": 6.4,
+    "legend.frameon": False,
+    "legend.handlelength": 1.9,
+    "legend.handletextpad": 0.5,
+    "legend.labelspacing": 0.35,
+    "legend.borderpad": 0.25,
+    "lines.linewidth": 1.2,
+    "lines.markersize": 3.6,
+    "errorbar.capsize": 2.0,
+    "figure.facecolor": "white",
+    "axes.facecolor": "white",
+    "savefig.facecolor": "white",
+    "text.hinting": "none",  # widths that do not depend on the resolution: texts are placed at one, saved at another
+    "pdf.fonttype": 42,  # embedded TrueType: text stays text
+    "svg.hashsalt": "dualgrad",
+}
+
+
+@dataclass(frozen=True)
+class Look:
+    """What is being drawn: which edition, in which variant."""
+
+    edition: str
+    variant: str = "published"
+
+    @property
+    def published_scale(self) -> bool:
+        """Whether errors are on the published scale (as against a miniature)."""
+        return self.edition in PUBLISHED_EDITIONS
+
+    @property
+    def exact(self) -> bool:
+        """Whether the published axis limits apply."""
+        return self.published_scale and self.variant == "published"
+
+    @property
+    def audited(self) -> bool:
+        """Whether this is the variant with the artefacts taken out."""
+        return self.variant == "audited"
+
+    def footer(self, name: str, note: str) -> str:
+        """What the figure says about itself below the panels."""
+        title = (
+            name.replace("ED_Fig", "Extended Data Figure ")
+            .replace("Figure", "Figure ")
+            .replace("Figure  ", "Figure ")
+        )
+        says = {
+            "released": "released edition: drawn from the published result files",
+            "paper": "paper edition: trained anew as published",
+            "demo": "demo edition: miniature on embedded data; not the published results",
+            "smoke": "smoke edition: cut down for tests on embedded data; not the published results",
+        }.get(self.edition, f"{self.edition} edition: not the published results")
+        text = f"{title}   |   {says}"
+        return text + (f"   |   audited: {note}" if self.audited else "")
+
+
+# ------------------------------------------------------------------------------------------------------ page
+
+
+class Page:
+    """A figure of the common width, its panels, and the texts that are placed at the end."""
+
+    def __init__(self, look: Look, name: str, height: float, audit_note: str = "") -> None:
+        self.look, self.name, self.audit_note = look, name, audit_note
+        self.figure = Figure(figsize=(PAGE_WIDTH, height))
+        FigureCanvasAgg(self.figure)
+        self._notes: list[_Placed] = []
+        self._soft: list[Artist] = []
+
+    def panels(
+        self,
+        letters: str,
+        columns: int,
+        *,
+        left: float = 0.62,
+        right: float = 0.14,
+        top: float = 0.32,
+        bottom: float | None = None,
+        wspace: float = 0.78,
+        hspace: float = 0.72,
+        widths: Sequence[float] | None = None,
+        insets: Mapping[str, float] | None = None,
+    ) -> dict[str, Axes]:
+        """A grid of axes with panel letters; margins and gaps are in inches, so that type fits at any height.
+
+        ``letters``: one per cell; a capital is a second cell of that panel and carries no letter.
+        ``insets``: inches by which a panel's axes start further right (long category names); letter and title stay.
+        """
+        width, height = self.figure.get_size_inches()
+        # The audited footer runs over two lines.
+        bottom = bottom if bottom is not None else 0.72 if self.look.audited else 0.62
+        count_rows = math.ceil(len(letters) / columns)
+        cell_width = (width - left - right - wspace * (columns - 1)) / columns
+        cell_height = (height - top - bottom - hspace * (count_rows - 1)) / count_rows
+        grid = self.figure.add_gridspec(
+            count_rows,
+            columns,
+            left=left / width,
+            right=1 - right / width,
+            top=1 - top / height,
+            bottom=bottom / height,
+            wspace=wspace / cell_width,
+            hspace=hspace / cell_height if count_rows > 1 else 0,
+            width_ratios=widths,
+        )
+        axes = {}
+        for i, letter in enumerate(letters):
+            ax = self.figure.add_subplot(grid[i // columns, i % columns])
+            axes[letter] = ax
+            inset = (insets or {}).get(letter, 0.0)
+            if inset:
+                place = ax.get_position()
+                ax.set_position(
+                    (place.x0 + inset / width, place.y0, place.width - inset / width, place.height)
+                )
+                ax.set_title(" ").set_x(-inset / (place.width * width - inset))
+            if letter.islower():  # a capital continues the panel of its small letter
+                self.letter(ax, letter, inset)
+        return axes
+
+    def letter(self, ax: Axes, letter: str, inset: float = 0.0) -> None:
+        """The bold panel letter, at the left edge of the panel's cell, on the title's line."""
+        ax.annotate(
+            letter,
+            xy=(0, 1),
+            xycoords="axes fraction",
+            xytext=(-34 - 72 * inset, 4.6),
+            textcoords="offset points",
+            fontsize=10.5,
+            fontweight="bold",
+            ha="left",
+            va="baseline",
+            annotation_clip=False,
+        )
+
+    def soft(self, artist: Artist) -> Artist:
+        """Mark an artist as background: texts may lie on it."""
+        self._soft.append(artist)
+        return artist
+
+    # -- texts whose place is found at the end
+
+    def note(
+        self,
+        ax: Axes,
+        text: str,
+        *,
+        near: tuple[float, float] | None = None,
+        corner: str = "upper left",
+        arrow: bool = False,
+        box: bool = False,
+        reach: float = 1.0,
+        **style: object,
+    ) -> None:
+        """A text inside ``ax``: close to the data point ``near`` or in a corner, wherever there is room."""
+        options: dict[str, object] = {
+            "fontsize": 6.4,
+            "color": GREY,
+            "ha": "left",
+            "va": "bottom",
+            "zorder": 8,
+            "linespacing": 1.25,
+        }
+        options.update(style)
+        if box:
+            edge = options.get("color", GREY)
+            options["bbox"] = {
+                "boxstyle": "round,pad=0.3",
+                "fc": "white",
+                "ec": edge,
+                "lw": 0.6,
+                "alpha": 0.92,
+            }
+        artist = ax.text(0.5, 0.5, text, transform=ax.transAxes, **options)
+        self._notes.append(_Placed(ax, artist, near, corner, arrow, pad=4.5 if box else 2.0, reach=reach))
+
+    def legend(
+        self,
+        ax: Axes,
+        *,
+        corner: str = "upper left",
+        handles: Sequence[Artist] | None = None,
+        **options: object,
+    ) -> None:
+        """The panel's legend, in the named corner if there is room, else where there is."""
+        shown = list(handles) if handles is not None else ax.get_legend_handles_labels()[0]
+        if not shown:
+            return
+        legend = ax.legend(handles=shown, loc="upper left", **options)
+        legend.set_zorder(7)
+        self._notes.insert(self._first_text(), _Placed(ax, legend, None, corner, False, pad=1.0, reach=1.0))
+
+    def _first_text(self) -> int:
+        return next((i for i, placed in enumerate(self._notes) if not placed.is_legend), len(self._notes))
+
+    def finish(self) -> Figure:
+        """Place the texts, write the footer, hand back the figure."""
+        self._place()
+        width, height = self.figure.get_size_inches()
+        text = self.look.footer(self.name, self.audit_note)
+        self.figure.text(
+            0.14 / width,
+            0.09 / height,
+            _wrap(text, 172),
+            fontsize=5.6,
+            color="#8A8A8A" if self.look.published_scale else "#444444",
+            ha="left",
+            va="bottom",
+            linespacing=1.3,
+            gid="footer",
+        )
+        return self.figure
+
+    def _place(self) -> None:
+        if not self._notes:
+            return
+        hidden = [
+            artist
+            for artist in (*self._soft, *(placed.artist for placed in self._notes))
+            if artist.get_visible()
+        ]
+        figure, canvas = self.figure, self.figure.canvas
+        full_dpi = figure.dpi
+        figure.set_dpi(100)
+        for artist in hidden:
+            artist.set_visible(False)
+        canvas.draw()
+        pixels = np.asarray(canvas.buffer_rgba())[..., :3].astype(float)
+        for artist in hidden:
+            artist.set_visible(True)
+        ink = (255.0 - pixels.min(axis=2)) / 255.0
+        renderer = canvas.get_renderer()
+        for placed in self._notes:
+            placed.settle(ink, renderer)
+        figure.set_dpi(full_dpi)
+
+
+_ARROW_LENGTH = 26.0  # wanted distance of a text from the point its arrow leads to, in pixels at 100 dpi
+
+
+@dataclass
+class _Placed:
+    """A text or legend, and what is known of where it wants to be."""
+
+    ax: Axes
+    artist: Artist
+    near: tuple[float, float] | None
+    corner: str
+    arrow: bool
+    pad: float
+    reach: float
+
+    @property
+    def is_legend(self) -> bool:
+        return hasattr(self.artist, "get_texts")
+
+    def settle(self, ink: np.ndarray, renderer: object) -> None:
+        """Choose the place with the least ink under the text, then nearest to where it wants to be."""
+        height = ink.shape[0]
+        extent = self.artist.get_window_extent(renderer)
+        box = self.ax.get_window_extent(renderer)
+        wide, tall = extent.width + 2 * self.pad, extent.height + 2 * self.pad
+        margin = 3.0
+        xs = np.arange(box.x0 + margin, max(box.x1 - margin - wide, box.x0 + margin) + 0.5, 3.0)
+        ys = np.arange(box.y0 + margin, max(box.y1 - margin - tall, box.y0 + margin) + 0.5, 3.0)
+        # A line or a dot under a text makes it hard to read; a pale band hardly does.
+        weights = np.where(ink > 0.4, 12.0 * ink, ink)
+        total = np.zeros((height + 1, ink.shape[1] + 1))
+        total[1:, 1:] = weights.cumsum(axis=0).cumsum(axis=1)
+
+        left = np.clip(np.round(xs).astype(int), 0, ink.shape[1])
+        right = np.clip(np.round(xs + wide).astype(int), 0, ink.shape[1])
+        top = np.clip(height - np.round(ys + tall).astype(int), 0, height)
+        bottom = np.clip(height - np.round(ys).astype(int), 0, height)
+        covered = (
+            total[np.ix_(bottom, right)]
+            - total[np.ix_(top, right)]
+            - total[np.ix_(bottom, left)]
+            + total[np.ix_(top, left)]
+        ) / (wide * tall)
+
+        if self.near is not None:
+            px, py = self.ax.transData.transform(self.near)
+        else:
+            px = {"left": box.x0, "right": box.x1}.get(self.corner.split()[-1], (box.x0 + box.x1) / 2)
+            py = {"lower": box.y0, "upper": box.y1}.get(self.corner.split()[0], (box.y0 + box.y1) / 2)
+        # Distance from the text's box (not its centre) to the wanted point.
+        dx = np.maximum(np.maximum(xs - px, px - (xs + wide)), 0.0)
+        dy = np.maximum(np.maximum(ys - py, py - (ys + tall)), 0.0)
+        distance = np.hypot(dx[None, :], dy[:, None])
+        if self.arrow:
+            distance = np.abs(distance - _ARROW_LENGTH)
+        far = distance / math.hypot(box.width, box.height)
+        weight = 1.0 if self.near is not None else 0.5
+        cost = 40.0 * covered + weight / self.reach * far
+        iy, ix = np.unravel_index(int(cost.argmin()), cost.shape)
+        x0, y0 = xs[ix] + self.pad, ys[iy] + self.pad
+        fx, fy = self.ax.transAxes.inverted().transform((x0, y0))
+
+        if self.is_legend:
+            self.artist.set_loc((fx, fy))
+            self.artist.borderaxespad = 0
+        else:
+            # The text's own anchor may not be its box's corner (descenders, multi-line): shift by the difference.
+            ax0, ay0 = self.ax.transAxes.transform(self.artist.get_position())
+            shift = self.ax.transAxes.inverted().transform((ax0 + x0 - extent.x0, ay0 + y0 - extent.y0))
+            self.artist.set_position(tuple(shift))
+            if self.arrow and self.near is not None:
+                self._point(extent.width, extent.height, x0, y0, px, py)
+        row0, row1 = int(top[iy]), int(bottom[iy])
+        ink[row0:row1, int(left[ix]) : int(right[ix])] = 1.0
+
+    def _point(self, wide: float, tall: float, x0: float, y0: float, px: float, py: float) -> None:
+        """An arrow from the nearest point of the text's box to the data point."""
+        start = (min(max(px, x0), x0 + wide), min(max(py, y0), y0 + tall))
+        if math.hypot(start[0] - px, start[1] - py) < 6:
+            return
+        inverse = self.ax.transAxes.inverted()
+        self.ax.add_patch(
+            FancyArrowPatch(
+                tuple(inverse.transform(start)),
+                tuple(inverse.transform((px, py))),
+                transform=self.ax.transAxes,
+                arrowstyle="-|>",
+                mutation_scale=6,
+                lw=0.8,
+                color=self.artist.get_color(),
+                shrinkA=1.0,
+                shrinkB=2.0,
+                zorder=6,
+            )
+        )
+
+
+def _wrap(text: str, width: int) -> str:
+    """Break a footer into lines, between its clauses where one does not fit."""
+    lines = [""]
+    for clause in re.split(r"(?<=;) ", text):
+        joined = f"{lines[-1]} {clause}".strip()
+        if len(joined) <= width:
+            lines[-1] = joined
+        else:
+            lines.append(clause)
+    return "\n".join(lines)
+
+
+# ------------------------------------------------------------------------------------------- panel furniture
+
+
+def labels(ax: Axes, title: str, x: str, y: str) -> None:
+    """Title and axis names."""
+    ax.set_title(title)
+    ax.set_xlabel(x)
+    ax.set_ylabel(y)
+
+
+def limits(
+    ax: Axes,
+    look: Look,
+    *,
+    x: tuple[float, float] | None = None,
+    y: tuple[float, float] | None = None,
+    same_x: bool = True,
+    floor: float | None = None,
+    ceiling: float | None = None,
+) -> None:
+    """The published limits where they apply; elsewhere limits that hold the data.
+
+    ``same_x``: the x axis is a grid of the census (lambda, noise rate), the same in every edition.
+    """
+    if x is not None and (look.exact or same_x):
+        ax.set_xlim(*x)
+    if y is not None and look.exact:
+        ax.set_ylim(*y)
+    elif y is not None:
+        # Extents of lines, bands and dots as drawn.
+        low, high = ax.dataLim.y0, ax.dataLim.y1
+        if not known(low, high) or high <= low:
+            ax.set_ylim(*y)
+            return
+        room = 0.06 * (high - low)
+        low = low - room if floor is None else max(low - room, floor)
+        high = high + 1.6 * room if ceiling is None else min(high + 1.6 * room, ceiling)
+        ax.set_ylim(low, high)
+
+
+def no_data(ax: Axes, text: str = "no data in this edition") -> None:
+    """What a panel shows when its rows are missing."""
+    ax.text(
+        0.5,
+        0.5,
+        text,
+        transform=ax.transAxes,
+        ha="center",
+        va="center",
+        color=GREY,
+        fontsize=7,
+        style="italic",
+    )
+    ax.set_xticks([])
+    ax.set_yticks([])
+
+
+def curve(
+    ax: Axes,
+    mean: pd.DataFrame,
+    colour: str,
+    *,
+    marker: str | None = "o",
+    label: str | None = None,
+    style: str = "-",
+    width: float = 1.2,
+    band: float = 0.18,
+    size: float = 3.4,
+    zorder: float = 3,
+    hollow: bool = False,
+) -> None:
+    """A line of means with its band of one population SD."""
+    if mean.empty:
+        return
+    x, y, sd = (mean[column].to_numpy(dtype=float) for column in ("x", "y", "sd"))
+    if band > 0:
+        ax.fill_between(x, y - sd, y + sd, color=colour, alpha=band, lw=0, zorder=zorder - 1)
+    ax.plot(
+        x,
+        y,
+        color=colour,
+        ls=style,
+        lw=width,
+        marker=marker,
+        ms=size,
+        mew=0.8 if hollow else 0.4,
+        mec=colour if hollow else "white",
+        mfc="white" if hollow else colour,
+        label=label,
+        zorder=zorder,
+    )
+
+
+def variance_axis(
+    page: Page, ax: Axes, bars: pd.DataFrame, width: float, published_top: float, region: tuple[float, float]
+) -> Axes:
+    """Purple bars on a right-hand axis, behind the curves of ``ax``; the critical region behind both."""
+    twin = ax.twinx()
+    span(page, twin, *region)
+    twin.bar(bars["x"], bars["y"], width=width, color=PURPLE, alpha=0.34, lw=0, zorder=1)
+    highest = float(bars["y"].max()) if len(bars) else 0.0
+    twin.set_ylim(0, published_top if page.look.exact else 1.4 * max(highest, 1e-9))
+    twin.set_ylabel(r"Variance ($\times10^{-4}$)", color=PURPLE)
+    twin.tick_params(axis="y", colors=PURPLE)
+    twin.spines["right"].set_color(PURPLE)
+    ax.set_zorder(twin.get_zorder() + 1)
+    ax.patch.set_visible(False)
+    return twin
+
+
+def span(
+    page: Page,
+    ax: Axes,
+    low: float,
+    high: float,
+    *,
+    colour: str = YELLOW,
+    horizontal: bool = False,
+    alpha: float = 1.0,
+) -> None:
+    """A pale stretch behind the data."""
+    if known(low, high):
+        draw = ax.axhspan if horizontal else ax.axvspan
+        page.soft(draw(low, high, color=colour, lw=0, alpha=alpha, zorder=0))
+
+
+def double_arrow(
+    ax: Axes, start: tuple[float, float], end: tuple[float, float], colour: str = ORANGE, width: float = 1.1
+) -> None:
+    """A two-headed arrow between two data points."""
+    if known(*start, *end):
+        ax.add_patch(
+            FancyArrowPatch(
+                start,
+                end,
+                arrowstyle="<|-|>",
+                mutation_scale=6.5,
+                lw=width,
+                color=colour,
+                shrinkA=0,
+                shrinkB=0,
+                zorder=6,
+            )
+        )
+
+
+def gap_arrow(
+    page: Page, ax: Axes, x: float, low: float, high: float, text: str, *, bold: bool = True
+) -> None:
+    """The orange arrow between two branches, with its printed size beside it."""
+    if not known(x, low, high):
+        return
+    double_arrow(ax, (x, low), (x, high))
+    page.note(
+        ax,
+        text,
+        near=(x, (low + high) / 2),
+        color=ORANGE,
+        fontsize=7.2,
+        fontweight="bold" if bold else "normal",
+    )
+
+
+def threshold(ax: Axes, value: float, *, vertical: bool = False, colour: str = GREY) -> None:
+    """A dotted reference line."""
+    (ax.axvline if vertical else ax.axhline)(value, color=colour, lw=0.8, ls=(0, (1, 1.6)), zorder=1.5)
+
+
+def spread(values: Sequence[float], gap: float) -> list[float]:
+    """Positions close to ``values`` but at least ``gap`` apart (labels at line ends)."""
+    order = np.argsort(values)
+    placed = np.asarray(values, dtype=float)[order]
+    for _ in range(50):
+        moved = False
+        for i in range(len(placed) - 1):
+            short = gap - (placed[i + 1] - placed[i])
+            if short > 1e-9:
+                placed[i] -= short / 2
+                placed[i + 1] += short / 2
+                moved = True
+        if not moved:
+            break
+    result = np.empty_like(placed)
+    result[order] = placed
+    return result.tolist()
+
+
+def jitter(count: int, width: float) -> np.ndarray:
+    """Sideways offsets for dots: uniform, and the same at every drawing."""
+    return np.random.default_rng(0).uniform(-width, width, count)
+
+
+def counts(frame: pd.DataFrame) -> str:
+    """How many rows stand behind the points of a curve: '6', or '6-16' where it varies."""
+    values = frame["n"].dropna().astype(int)
+    if values.empty:
+        return "0"
+    return str(values.min()) if values.min() == values.max() else f"{values.min()}–{values.max()}"
+
+
+def spread_text(low: float, high: float) -> str:
+    """'37–53', or one number where both round to the same."""
+    return f"{low:.0f}" if f"{low:.0f}" == f"{high:.0f}" else f"{low:.0f}–{high:.0f}"
+
+
+def lr_marks(
+    page: Page, ax: Axes, drops: Iterable[float], *, horizontal: bool = False, shift: float = 0.5
+) -> None:
+    """Dashed lines where the learning rate falls to a tenth."""
+    for i, drop in enumerate(drops):
+        (ax.axhline if horizontal else ax.axvline)(drop + shift, color=GREY, lw=0.8, ls="--", zorder=1)
+        low = ax.get_xlim()[0] if horizontal else ax.get_ylim()[0]
+        if i == 0:
+            page.note(
+                ax,
+                "lr ×0.1",
+                near=(low, drop + shift) if horizontal else (drop + shift, low),
+                color=GREY,
+                fontsize=6,
+            )
+
+
+def percent(value: float, digits: int = 0) -> str:
+    """A fraction as percentage points, rounded half away from zero as the published labels are."""
+    return "n/a" if not known(value) else f"{value * 100:.{digits}f}"
+
+
+# ----------------------------------------------------------------------------------------------------- files
+
+
+def save(figure: Figure, outputs: Iterable[Path]) -> None:
+    """Write the figure in the formats the names ask for, without times, so that equal data give equal bytes."""
+    for path in outputs:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        partial = path.with_name(f".{path.name}.partial")
+        kind = path.suffix.lstrip(".").lower()
+        metadata: dict[str, object] = {"Software": None} if kind == "png" else {"Date": None}
+        if kind == "pdf":
+            metadata = {
+                "CreationDate": None,
+                "ModDate": None,
+                "Creator": "dualgrad",
+                "Producer": f"matplotlib {matplotlib.__version__}",
+            }
+        figure.savefig(partial, format=kind, dpi=PNG_DPI, metadata=metadata)
+        partial.replace(path)
