@@ -159,6 +159,10 @@ class Session:
         for group in self.optimizer.param_groups:
             group["lr"] = self.base_lr * factor
         for parameter, part in zip(self.params, parts, strict=True):
+            # Fused kernels walk through memory and never look at strides: a channels_last gradient, which is what
+            # convolutions return for channels_last images, would be applied to a contiguous weight permuted.
+            if part.stride() != parameter.stride():
+                part = torch.empty_like(parameter).copy_(part)
             parameter.grad = part
         self.optimizer.step()
         self.update += 1
