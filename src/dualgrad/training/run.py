@@ -381,9 +381,7 @@ class _Trainer:
             separate = trusted_batches(self.labels.trusted, run["task"]["batch_size"], epoch, streams)
         every = run["log"].get("steps_every")
         minimum = self._min_trusted
-        for number, index in enumerate(self.order.epoch(epoch)):
-            if planned.steps is not None and number == planned.steps:
-                break
+        for index in self.order.epoch(epoch, planned.steps):
             inputs = self.task.inputs(index, augment)
             trusted = None
             if separate is not None:
