@@ -122,7 +122,8 @@ def train(run: dict, context: Context) -> tuple[dict, dict[str, dict[str, Tensor
     trainer.execute(clock)
     progress = trainer.progress
     outcome = summarise(run, progress.trajectory, trainer.extra())
-    saved = {s["name"]: progress.weights[s["name"]] for s in run["stages"] if s.get("save")}
+    kept = [s["name"] for s in run["stages"] if s.get("save") and s["name"] in progress.weights]
+    saved = {name: progress.weights[name] for name in kept}
     return _finish(run, context, outcome, progress.trajectory, saved, started, progress.seconds)
 
 
