@@ -324,8 +324,14 @@ class _Trainer:
         planned = [epoch for s in session for epoch in self.plans[s["name"]]]
         return sum(epoch.steps or self.order.steps_per_epoch for epoch in planned)
 
+    def _note_if_dead(self) -> None:
+        session = self.session
+        if not session.dead and not all(bool(torch.isfinite(p).all()) for p in session.params):
+            session.dead = self.progress.dead = True
+
     def _end(self, stage: dict) -> None:
         progress, name = self.progress, stage["name"]
+        self._note_if_dead()
         rows = [r for r in progress.trajectory.rows("evaluations") if r["stage"] == name]
         error = rows[-1]["test_error"] if rows else progress.start_errors.get(name)
         progress.errors[name] = error
@@ -347,7 +353,7 @@ class _Trainer:
         session, progress, run = self.session, self.progress, self.run
         epoch, streams = session.epoch, session.streams
         statistics = StepStatistics()
-        if not progress.dead:  # nothing that is done to non-finite weights changes what they predict
+        if not session.dead:  # nothing that is done to non-finite weights changes what they predict
             self._seed_dropout(streams.seed_for("dropout", epoch))
             self._train_epoch(planned, statistics, stage)
         session.epoch += 1
@@ -423,8 +429,8 @@ class _Trainer:
         progress = self.progress
         summary = statistics.summary() if statistics.steps else {}
         loss = summary.get("loss_struct", {}).get("mean", 0.0)
-        if not math.isfinite(loss) and not progress.dead:
-            progress.dead = not all(bool(torch.isfinite(p).all()) for p in self.session.params)
+        if not math.isfinite(loss):
+            self._note_if_dead()
         # Text runs measure c_sv on the head, every so many updates (X-Y §1.5).
         cosine = "cos_head" if run.get("head_cosine_every") else "cos"
         for name in (cosine, "norm_mix", "cos_actual", "cos_struct_clean"):

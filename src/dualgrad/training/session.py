@@ -53,6 +53,7 @@ class Session:
         update: t, optimizer steps done; never reset within a session.
         epoch: epochs done.
         cache: the value gradient of the last refresh, or None.
+        dead: the weights are no longer finite, and training them further would change nothing.
     """
 
     run: dict
@@ -66,6 +67,7 @@ class Session:
     update: int = 0
     epoch: int = 0
     cache: Unit | None = None
+    dead: bool = False
     optimizer: torch.optim.Optimizer = field(init=False)
 
     def __post_init__(self) -> None:
@@ -283,13 +285,14 @@ class Session:
             "update": self.update,
             "epoch": self.epoch,
             "cache": cache,
+            "dead": self.dead,
         }
 
     def load_state(self, state: dict) -> None:
         """Restore what :meth:`state` returned."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
-        self.update, self.epoch = state["update"], state["epoch"]
+        self.update, self.epoch, self.dead = state["update"], state["epoch"], state["dead"]
         self.cache = None if state["cache"] is None else Unit(**state["cache"])
 
 
