@@ -87,7 +87,7 @@ class Progress:
     weights: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
     start_errors: dict[str, float] = field(default_factory=dict)
-    epoch_means: dict[str, list[float]] = field(default_factory=dict)
+    averaged: dict[str, list[float]] = field(default_factory=dict)
     first_steps: dict[str, list[float]] = field(default_factory=dict)
     steps: int = 0
     dead: bool = False
@@ -137,7 +137,7 @@ def _copied(run: dict, context: Context) -> tuple[dict, Trajectory, dict]:
         trajectory = trajectory.first_epochs(run["prefix_epochs"])
         rows = trajectory.rows("epochs")
         extra["steps"] = sum(row["n_steps"] for row in rows)
-        extra["avg_cos"] = math.fsum(row["cos_mean"] for row in rows) / len(rows)
+        extra["avg_cos"] = _average([row["cos_mean"] for row in rows])
         extra.pop("avg_gmix_norm", None)
         extra.pop("constant_prediction", None)
     return summarise(run, trajectory, extra), trajectory, {}
@@ -433,9 +433,11 @@ class _Trainer:
             self._note_if_dead()
         # Text runs measure c_sv on the head, every so many updates (X-Y §1.5).
         cosine = "cos_head" if run.get("head_cosine_every") else "cos"
-        for name in (cosine, "norm_mix", "cos_actual", "cos_struct_clean"):
-            if name in summary:
-                progress.epoch_means.setdefault(name, []).append(summary[name]["mean"])
+        for name in ("cos", "norm_mix", "cos_actual", "cos_struct_clean"):
+            if name in summary and name != ("cos" if cosine == "cos_head" else None):
+                progress.averaged.setdefault(name, []).append(summary[name]["mean"])
+        if cosine == "cos_head":  # all measures count alike (X-Y §6.8), however many an epoch holds
+            progress.averaged.setdefault(cosine, []).extend(statistics.first(cosine))
         first = run["log"].get("first_steps")
         for name in ("cos", "norm_mix") if first else ():
             known = progress.first_steps.setdefault(name, [])
@@ -507,15 +509,14 @@ class _Trainer:
             "cos_actual": "cos_actual",
             "cos_struct_clean": "cos_struct_clean",
         }
-        for name, means in progress.epoch_means.items():
-            average = math.fsum(means) / len(means)
-            extra[names[name]] = average if math.isfinite(average) else None
+        for name, values in progress.averaged.items():
+            extra[names[name]] = _average(values)
         if self.run["log"].get("first_steps"):
             # B3 measured the mix after its renormalisation.
             renormalised = self.run["renormalize"]
-            cosines, norms = progress.first_steps["cos"], progress.first_steps["norm_mix"]
-            extra["first_cos"] = math.fsum(cosines) / len(cosines)
-            extra["first_gmix_norm"] = 1.0 if renormalised else math.fsum(norms) / len(norms)
+            extra["first_cos"] = _average(progress.first_steps["cos"])
+            norm = _average(progress.first_steps["norm_mix"])
+            extra["first_gmix_norm"] = norm if norm is None or not renormalised else 1.0
         if self.run.get("lr_scale") is not None:
             extra["lr_scale"] = self.lr_scale
         return extra | self.selected
@@ -557,6 +558,13 @@ class _Trainer:
         self.session.load_state(state["session"])
         self.progress = progress
         return True
+
+
+def _average(values: list[float | None]) -> float | None:
+    """Return the mean, or None where there is nothing to average or a value is not finite (a dead run)."""
+    if not values or any(value is None or not math.isfinite(value) for value in values):
+        return None
+    return math.fsum(values) / len(values)
 
 
 def run_uses_vector_batchnorm(session: Session) -> bool:

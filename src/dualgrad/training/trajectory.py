@@ -102,7 +102,7 @@ class StepStatistics:
             result[name] = dict(zip(("mean", "std", "min", "max"), numbers, strict=True))
         return result
 
-    def first(self, name: str, count: int) -> list[float]:
-        """Return the first ``count`` values of ``name`` as Python floats."""
+    def first(self, name: str, count: int | None = None) -> list[float]:
+        """Return the first ``count`` values of ``name``, or all of them, as Python floats."""
         values = self._values.get(name, [])[:count]
         return torch.stack(values).double().tolist() if values else []
