@@ -137,6 +137,7 @@ def _copied(run: dict, context: Context) -> tuple[dict, Trajectory, dict]:
         trajectory = trajectory.first_epochs(run["prefix_epochs"])
         rows = trajectory.rows("epochs")
         extra["steps"] = sum(row["n_steps"] for row in rows)
+        extra["status"] = "dead" if any(row["loss_struct"] is None for row in rows) else "completed"
         extra["avg_cos"] = _average([row["cos_mean"] for row in rows])
         extra.pop("avg_gmix_norm", None)
         extra.pop("constant_prediction", None)

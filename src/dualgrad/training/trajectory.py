@@ -66,7 +66,8 @@ class Trajectory:
         """Return the trajectory as it was after the first ``epochs`` epochs (prefix runs, Y1B of Y1A)."""
         cut = Trajectory(self.blocks)
         for block, columns in self.blocks.items():
-            keep = [position for position, epoch in enumerate(columns["epoch"]) if epoch <= epochs]
+            last = epochs - 1 if block == "steps" else epochs  # steps name the epochs done before them
+            keep = [position for position, epoch in enumerate(columns["epoch"]) if epoch <= last]
             cut.blocks[block] = {name: [column[i] for i in keep] for name, column in columns.items()}
         return cut
 
