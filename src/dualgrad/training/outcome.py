@@ -105,7 +105,8 @@ def _gates_and_stops(run: dict, by_stage: dict, outcome: dict) -> None:
         rows = by_stage[stage["name"]]
         gate, stop = stage.get("gate"), stage.get("stop")
         if gate and rows:
-            outcome["init_success"] = gate_passes(gate, rows[-1]["test_error"])
+            passed = gate_passes(gate, rows[-1]["test_error"])
+            outcome["init_success"] = passed and outcome.get("init_success", True)
         if not stop:
             continue
         errors = [row["test_error"] for row in rows if row["stage_epoch"] > 0]
