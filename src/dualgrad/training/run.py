@@ -548,15 +548,23 @@ class _Trainer:
             if state["run"] != self._fingerprint():  # another version of this run: start over
                 return False
             progress = Progress.from_state(state["progress"])
-        except (checkpoints.CheckpointError, KeyError, TypeError):
+            stage = self.run["stages"][progress.stage]
+            position = progress.stage
+            while stage["start"]["kind"] == "continue":
+                position -= 1
+                stage = self.run["stages"][position]
+            self._open_session(stage)
+            self.session.load_state(state["session"])
+        except (
+            checkpoints.CheckpointError,
+            KeyError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+            IndexError,
+            AttributeError,
+        ):
             return False  # a damaged state costs the time it would have saved, never the run
-        stage = self.run["stages"][progress.stage]
-        position = progress.stage
-        while stage["start"]["kind"] == "continue":
-            position -= 1
-            stage = self.run["stages"][position]
-        self._open_session(stage)
-        self.session.load_state(state["session"])
         self.progress = progress
         return True
 
