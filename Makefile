@@ -1,0 +1,46 @@
+# Everything from a bare machine with Python >= 3.11, make and a network.
+#
+#   make figures    Figures 1-5 in miniature, in figures/main (edition demo; about ten minutes on two cores)
+#   make test       the whole test suite
+#   make lint       formatting and static checks
+#   make setup      .venv alone: pinned packages, this package, and a `snakemake` that takes targets last
+#   make clean      removes .venv; results, figures and data stay
+#
+# PYTHON=python3.12 make setup    builds the environment with another interpreter.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/ready
+
+.PHONY: figures test lint setup clean
+.DEFAULT_GOAL := figures
+
+figures: setup
+	$(BIN)/snakemake figures/main --cores all
+
+test: setup
+	$(BIN)/python -m pytest
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint
+
+setup: $(READY)
+
+# Made again when the pins or this package's own declaration change.
+$(READY): envs/requirements.txt pyproject.toml src/dualgrad/launcher.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "$(PYTHON) is older than Python 3.11; name another: PYTHON=python3.12 make setup" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
+	  { echo "$(PYTHON) lacks the modules venv and ensurepip (Debian: apt install python3-venv)" >&2; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --requirement envs/requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
+	$(BIN)/python -m dualgrad.launcher
+	touch $@
+
+clean:
+	rm -rf $(VENV)

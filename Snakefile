@@ -1,0 +1,63 @@
+"""The pipeline's front door: what people ask for. How it is made stands in workflow/rules.
+
+    snakemake figures/main                    Figures 1-5 of the configured edition (default: demo)
+    snakemake results/demo/runs/A/lam0.35_eta0.4_seed0.json
+    snakemake census --config edition=paper
+
+Settings: config/config.yaml. Experiments: config/census. Defaults of the command line: workflow/profiles/default.
+"""
+
+from snakemake.utils import min_version
+
+min_version("9.25")
+
+
+# Jobs run in the environment that runs Snakemake. `--software-deployment-method apptainer` runs them in this image.
+container: "envs/dualgrad.sif"
+
+
+# A group of jobs on a cluster runs one by one, so it needs the GPUs of one; and the limit is for a machine, not for a
+# cluster.
+resource_scopes:
+    gpu="local",
+
+
+include: "workflow/rules/common.smk"
+include: "workflow/rules/console.smk"
+include: "workflow/rules/worker.smk"
+include: "workflow/rules/data.smk"
+
+
+if INGESTED:
+
+    include: "workflow/rules/ingest.smk"
+
+else:
+
+    include: "workflow/rules/runs.smk"
+
+
+include: "workflow/rules/tables.smk"
+include: "workflow/rules/figures.smk"
+
+
+# A target's name may be a path: it is asked for by that name although a folder has it too.
+rule:
+    name:
+        "figures/main"
+    default_target: True
+    input:
+        FIGURE_FILES["main"],
+    localrule: True
+
+
+rule census:
+    input:
+        CENSUS_FILES,
+    localrule: True
+
+
+rule tables:
+    input:
+        collect("<results>/tables/{table}.parquet", table=TABLES),
+    localrule: True

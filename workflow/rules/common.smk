@@ -1,0 +1,143 @@
+"""What all rules share: settings, the census, and the command that every job runs."""
+
+import json
+import re
+import sys
+from pathlib import Path
+
+import yaml
+from snakemake.exceptions import WorkflowError
+
+try:
+    from dualgrad.census import load_census
+    from dualgrad.config import load_config
+    from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_PANELS, FIGURE_TABLES
+    from dualgrad.inputs import InputError
+    from dualgrad.worker import WarmWorker, local_gpus, prepare_jobs
+except ImportError as error:
+    raise WorkflowError(
+        f"{error}: the package dualgrad is not installed where this Snakemake runs. "
+        "`make setup` builds an environment with both in .venv; elsewhere: pip install -e ."
+    )
+
+# The folder of this workflow. Results are written below the working directory, which is the same unless --directory.
+ROOT = Path(workflow.basedir)
+
+
+# Everything that people write is read and checked here, before any job exists.
+try:
+    SETTINGS = load_config(ROOT, config)
+    CENSUS = load_census(ROOT, SETTINGS)
+except InputError as error:
+    raise WorkflowError(str(error))
+
+EDITION = SETTINGS["edition"]
+INGESTED = CENSUS.edition["records"] == "ingested"
+TABLES = ("runs", "trajectories", "epochs", "geometry", "steps")
+
+
+pathvars:
+    results=f"{SETTINGS['results_dir']}/{EDITION}",
+    logs=f"logs/{EDITION}",
+    data=SETTINGS["data_dir"],
+
+
+def as_words(settings):
+    """Return settings as words of the command line of `dualgrad`."""
+    words = []
+    for key, value in settings.items():
+        plain = isinstance(value, str) and yaml.safe_load(value) == value
+        words += ["--config", f"{key}={value if plain else json.dumps(value)}"]
+    return words
+
+
+def job_settings():
+    """Return what every job's command must be told: what differs from the files that it reads by itself."""
+    words = as_words(config)
+    if Path.cwd() != ROOT:
+        folders = {key: str(Path(SETTINGS[key]).absolute()) for key in ("results_dir", "data_dir")}
+        words += ["--root", str(ROOT), *as_words(folders)]
+    return words
+
+
+# A rule's command is a `dualgrad` command line; in the jobs it is run by the warm worker, with these settings.
+prepare_jobs(job_settings())
+
+
+def check_targets(words):
+    """Refuse runs that do not exist, in words: Snakemake would say that no rule makes such a file."""
+    pattern = re.compile(rf"{re.escape(SETTINGS['results_dir'])}/([^/]+)/(runs|checkpoints)/(.+)\.(json|pt)")
+    for word in words:
+        if path := pattern.fullmatch(word):
+            edition, kind, name, _ = path.groups()
+            if edition != EDITION:
+                raise WorkflowError(f"{word}: the edition is '{EDITION}'; add --config edition={edition}")
+            try:
+                run = CENSUS.run(name)
+            except InputError as error:
+                raise WorkflowError(f"{word}: {error}")
+            if kind == "checkpoints" and not run["saves"]:
+                raise WorkflowError(f"{word}: no other run starts from {name}, so its weights are not kept")
+
+
+if workflow.is_main_process:
+    check_targets(sys.argv[1:])
+
+
+def spec_of_run(wildcards):
+    """Return what a run is. Builtin types only: Snakemake sees no change in others."""
+    run = CENSUS.run(wildcards.run)
+    return {key: value for key, value in run.items() if key != "seconds_recorded"}
+
+
+def files_needed_by_run(wildcards):
+    """Return the records and checkpoints that a run reads."""
+    files = []
+    for need in CENSUS.run(wildcards.run)["needs"]:
+        files.append(f"<results>/runs/{need}.json")
+        if CENSUS.runs[need]["saves"]:
+            files.append(f"<results>/checkpoints/{need}.pt")
+    return files
+
+
+def data_of_run(wildcards):
+    """Return the files of a run's data set. Ancient: they are checked by hash, so a new download changes nothing."""
+    run = CENSUS.run(wildcards.run)
+    if run.get("synthetic"):
+        return []
+    name, model = run["task"]["dataset"], run["task"]["model"]["name"]
+    if name != "sst2":
+        return ancient(f"<data>/{name}/{name}.npz")
+    if model == "textcnn":
+        return ancient("<data>/sst2/words.npz")
+    return [ancient("<data>/sst2/wordpiece.npz"), ancient("<data>/distilbert-base-uncased/model.safetensors")]
+
+
+# Runs whose weights other runs start from, as an alternative of a regular expression.
+SAVING_RUNS = "|".join(re.escape(name) for name, run in CENSUS.runs.items() if run["saves"])
+
+
+def records_of_experiment(wildcards):
+    """Return the records of an experiment's runs."""
+    return [f"<results>/runs/{run}.json" for run in CENSUS.experiment(wildcards.experiment)["runs"]]
+
+
+def parts_of(experiments, tables=TABLES):
+    """Return the parts that hold these experiments' tables."""
+    return collect(
+        "<results>/tables/parts/{experiment}/{table}.parquet", experiment=experiments, table=tables
+    )
+
+
+COUNTED = [name for name, experiment in CENSUS.experiments.items() if experiment["counted"]]
+if INGESTED:
+    CENSUS_FILES = parts_of(COUNTED)
+else:
+    CENSUS_FILES = [f"<results>/runs/{name}.json" for name, run in CENSUS.runs.items() if run["counted"]]
+
+
+def gpus_per_run(wildcards):
+    """Return how many GPUs a run asks for. A cluster is trusted to have what device=auto would take."""
+    if "cpu" in (SETTINGS["device"], CENSUS.edition["device"]):
+        return 0
+    return int(SETTINGS["device"] == "cuda" or not workflow.local_exec or bool(local_gpus()))

@@ -1,0 +1,38 @@
+"""Tables: a folder of parts for each experiment, and all of them merged.
+
+A figure reads the parts of the experiments that it shows, so it asks for their runs and no others. The merged tables
+are for statistics, claims and readers.
+"""
+
+if not INGESTED:
+
+    rule table_parts:
+        """Read and check the records of an experiment."""
+        input:
+            records_of_experiment,
+        output:
+            collect("<results>/tables/parts/{{experiment}}/{table}.parquet", table=TABLES),
+        log:
+            "<logs>/tables/{experiment}.log",
+        wildcard_constraints:
+            experiment=r"[\w-]+",
+        localrule: True
+        params:
+            edition=EDITION,
+        shell:
+            "dualgrad tables {wildcards.experiment} --edition {params.edition} > {log} 2>&1"
+
+
+rule merge_tables:
+    """Join the tables of all counted experiments."""
+    input:
+        parts_of(COUNTED),
+    output:
+        collect("<results>/tables/{table}.parquet", table=TABLES),
+    log:
+        "<logs>/tables/merge.log",
+    localrule: True
+    params:
+        edition=EDITION,
+    shell:
+        "dualgrad tables --merge --edition {params.edition} > {log} 2>&1"
