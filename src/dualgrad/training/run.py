@@ -434,11 +434,14 @@ class _Trainer:
             self._note_if_dead()
         # Text runs measure c_sv on the head, every so many updates (X-Y §1.5).
         cosine = "cos_head" if run.get("head_cosine_every") else "cos"
-        for name in ("cos", "norm_mix", "cos_actual", "cos_struct_clean"):
-            if name in summary and name != ("cos" if cosine == "cos_head" else None):
-                progress.averaged.setdefault(name, []).append(summary[name]["mean"])
+        names = ["norm_mix", "cos_actual", "cos_struct_clean"]
         if cosine == "cos_head":  # all measures count alike (X-Y §6.8), however many an epoch holds
             progress.averaged.setdefault(cosine, []).extend(statistics.first(cosine))
+        else:
+            names.append(cosine)
+        for name in names:
+            if name in summary:
+                progress.averaged.setdefault(name, []).append(summary[name]["mean"])
         first = run["log"].get("first_steps")
         for name in ("cos", "norm_mix") if first else ():
             known = progress.first_steps.setdefault(name, [])
