@@ -241,7 +241,7 @@ SCHEMA: dict[str, tuple[Column, ...]] = {
         _AT_LAMBDA,
         _EPOCH,
         _STAGE_EPOCH,
-        _error("test_error", "error of this evaluation"),
+        _error("test_error", "error of this evaluation", nullable=False),
         Column("test_loss", REAL, "cross-entropy of this evaluation", "nats", 0.0),
     ),
     "epochs": (

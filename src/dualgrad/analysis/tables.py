@@ -11,6 +11,7 @@ import json
 import math
 import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -71,8 +72,8 @@ def check_values(column: Column, values: Sequence[Any], where: Callable[[int], s
             if (column.low is not None and value < column.low) or (
                 column.high is not None and value > column.high
             ):
-                high = "" if column.high is None else f" and at most {column.high:g}"
-                raise TableError(f"{where(position)}: {value!r}, expected at least {column.low:g}{high}")
+                most = "" if column.high is None else f" and at most {column.high:g}"
+                raise TableError(f"{where(position)}: {value!r}, expected at least {column.low:g}{most}")
     raise TableError(f"{where(0)}: values out of range")
 
 
@@ -110,12 +111,12 @@ class TableSet:
         for name in (*same, *series):
             if name not in known:
                 raise TableError(f"table {table} has no column {name!r}; see dualgrad/analysis/schema.py")
-        naming = where or (lambda name, row: f"{table}.{name}, row {row}")
+        naming = where or f"{table}.{{0}}, row {{1}}".format
         for name, column in known.items():
             values = series[name] if name in series else [same.get(name)] * count
             if len(values) != count:
                 raise TableError(f"{naming(name, 0)}: {len(values)} values, expected {count}")
-            check_values(column, values, lambda row, name=name: naming(name, row))
+            check_values(column, values, partial(naming, name))
             self._data[table][name].extend(values)
 
     def arrow(self, table: str) -> pa.Table:
@@ -230,7 +231,7 @@ def complete(row: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> N
     if main:
         fill("test_error", main[-1]["test_error"])
         fill("test_loss", main[-1].get("test_loss"))
-    trained = [evaluation for evaluation in main if evaluation["stage_epoch"] > 0]
+    trained = [e for e in main if e["stage_epoch"] > 0 and e["test_error"] is not None]
     if len(trained) > 1:  # a lone final evaluation says nothing about the best one
         best = min(trained, key=lambda evaluation: evaluation["test_error"])
         fill("best_error", best["test_error"])
@@ -255,24 +256,18 @@ def add_record(tables: TableSet, record: Mapping[str, Any]) -> None:
     """
     name = f"{record['experiment']}/{record['run']}"
     row = run_columns(record["spec"], record["edition"])
-    outcome = dict(record["outcome"])
-    for key, value in outcome.items():
+    known = columns("runs")
+    for key, value in record["outcome"].items():
         if key not in schema.OUTCOME_COLUMNS:
             raise TableError(f"{name}: outcome {key!r} has no column; add it to dualgrad/analysis/schema.py")
+        check_values(known[key], [value], f"{name}: {key}".format)
         row[key] = value
     if row["s"] is None:
         row["s"] = row.get("selected_seed")
-    _published_fill(record["spec"], record["trajectory"], row)
     row["seconds"] = record["provenance"].get("seconds")
     row["digest"] = record["digest"]
-    blocks = {block: _block(record, block, name) for block in _BLOCKS}
-    evaluations = [
-        dict(zip(blocks["evaluations"][1], values, strict=True))
-        for values in zip(*blocks["evaluations"][1].values(), strict=True)
-    ]
-    complete(row, evaluations)
-    tables.add("runs", 1, row, where=lambda column, _: f"{name}: {column}")
     keys = row_keys(row)
+    blocks = {block: _block(record, block, name) for block in _BLOCKS}
     for block, table in _BLOCKS.items():
         count, series = blocks[block]
         tables.add(
@@ -280,33 +275,52 @@ def add_record(tables: TableSet, record: Mapping[str, Any]) -> None:
             count,
             keys,
             series,
-            where=lambda column, i, block=block: f"{name}: {block}.{column}[{i}]",
+            where=f"{name}: {block}.{{0}}[{{1}}]".format,
         )
-    count, series = _geometry(blocks["steps"][1], evaluations)
+    evaluations, steps = (_rows_of(*blocks[block], _BLOCKS[block]) for block in ("evaluations", "steps"))
+    _published_fill(record["spec"], evaluations, row)
+    complete(row, evaluations)
+    tables.add("runs", 1, row, where=f"{name}: {{0}}".format)
+    count, series = _geometry(steps, evaluations)
     tables.add("geometry", count, keys, series)
 
 
-def _published_fill(run: Mapping[str, Any], trajectory: Mapping[str, Any], row: dict[str, Any]) -> None:
+def _published_fill(
+    run: Mapping[str, Any], evaluations: Sequence[Mapping[str, Any]], row: dict[str, Any]
+) -> None:
     """Give a ladder that ended without event its last λ as threshold, as the published rows do (R3)."""
     stops = [stage["stop"] for stage in run["stages"] if stage.get("stop")]
     if row.get("censored") and any(stop["unit"] == "segment" for stop in stops):
-        row["threshold_lambda"] = trajectory["evaluations"]["lambda"][-1]
+        row["threshold_lambda"] = evaluations[-1]["lambda"]
 
 
 def _block(record: Mapping[str, Any], block: str, name: str) -> tuple[int, dict[str, list]]:
     """Return (rows, columns) of one trajectory block; an absent block has no rows."""
-    series = dict(record["trajectory"].get(block) or {})
+    series = record["trajectory"].get(block) or {}
+    if not isinstance(series, dict) or not all(isinstance(values, list) for values in series.values()):
+        raise TableError(f"{name}: trajectory block {block} is no object of lists")
     lengths = {len(values) for values in series.values()}
     if len(lengths) > 1:
         raise TableError(f"{name}: the columns of trajectory block {block} differ in length")
     return (lengths.pop() if lengths else 0), series
 
 
-def _geometry(steps: Mapping[str, list], evaluations: Sequence[Mapping[str, Any]]) -> tuple[int, dict]:
+def _rows_of(count: int, series: Mapping[str, list], table: str) -> list[dict[str, Any]]:
+    """Return a block's rows with every column of its table, absent ones None."""
+    missing = [None] * count
+    names = list(columns(table))
+    return [
+        dict(zip(names, values, strict=True))
+        for values in zip(*(series.get(name, missing) for name in names), strict=True)
+    ]
+
+
+def _geometry(
+    steps: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]]
+) -> tuple[int, dict[str, list]]:
     """Average the logged steps of every λ of a sweep (standard deviations over steps, population)."""
-    rows = [dict(zip(steps, values, strict=True)) for values in zip(*steps.values(), strict=True)]
-    segments: dict[tuple, list[dict]] = {}
-    for step in rows:
+    segments: dict[tuple, list[Mapping[str, Any]]] = {}
+    for step in steps:
         segments.setdefault((step["stage"], step["segment"]), []).append(step)
     if len(segments) < 2:  # a step log at one λ (Td1) is no geometry along a sweep
         return 0, {}
@@ -314,7 +328,7 @@ def _geometry(steps: Mapping[str, list], evaluations: Sequence[Mapping[str, Any]
     result: list[dict[str, Any]] = []
     for key, logs in segments.items():
         row: dict[str, Any] = {
-            **{name: logs[0].get(name) for name in ("stage", "branch", "segment", "lambda")},
+            **{name: logs[0][name] for name in ("stage", "branch", "segment", "lambda")},
             "error": errors.get(key),
             "n_logs": len(logs),
         }
@@ -327,7 +341,7 @@ def _geometry(steps: Mapping[str, list], evaluations: Sequence[Mapping[str, Any]
             "loss_struct",
             "loss_value",
         ):
-            values = [log[name] for log in logs if log.get(name) is not None]
+            values = [log[name] for log in logs if log[name] is not None]
             row[f"{name}_mean"] = statistics.fmean(values) if values else None
             if name.startswith("cos_"):
                 row[f"{name}_std"] = statistics.pstdev(values) if values else None

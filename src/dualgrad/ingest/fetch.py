@@ -57,9 +57,9 @@ def unpack(tarball: Path, entries: Mapping[str, Entry], target: Path) -> None:
                 for member in archive:
                     # "<repository>-<commit>/notebooks/…": the first folder is GitHub's.
                     name = "/".join(PurePosixPath(member.name).parts[1:])
-                    if name not in wanted or not member.isreg():
+                    source = archive.extractfile(member) if name in wanted and member.isreg() else None
+                    if source is None:
                         continue
-                    source = archive.extractfile(member)
                     path = staging / name
                     path.parent.mkdir(parents=True, exist_ok=True)
                     with source, path.open("wb") as file:

@@ -73,7 +73,7 @@ class Block:
     """A nested list (or one point made of scalars) and the table rows that it gives.
 
     Attributes:
-        source: dotted field that holds the list, or None for a point.
+        source: dotted field that holds the list, "" for a point.
         form: ``rows`` (list of objects) or ``columns`` (object of equally long lists).
         item: rules of an item's fields.
         point: for a point: ``table.column`` → field.
@@ -86,7 +86,7 @@ class Block:
         ends_with, starts_with: column of the run that the last or first error equals.
     """
 
-    source: str | None
+    source: str
     form: str = "rows"
     item: Mapping[str, Rule] = field(default_factory=dict)
     point: Mapping[str, str] = field(default_factory=dict)
@@ -95,7 +95,7 @@ class Block:
     after: Any = 0
     copy_of: str | None = None
     where: Mapping[str, Any] = field(default_factory=dict)
-    values_of: tuple[str, str] | None = None
+    values_of: tuple[str, ...] = ()
     length: int | None = None
     ends_with: str | None = None
     starts_with: str | None = None
@@ -331,10 +331,10 @@ def _block(raw: Any, where: str) -> Block:
     for target in raw.get("point", {}):
         _item_target(target, f"{where}.point")
     return Block(
-        source=raw.get("from"),
+        source=raw.get("from", ""),
         item=_rules(raw.get("item", {}), where + ".item", items=True),
         same={key: raw[key] for key in KEYS[:5] if key in raw},
-        values_of=tuple(raw["values_of"]) if "values_of" in raw else None,
+        values_of=tuple(raw.get("values_of", ())),
         **{
             key: raw[key]
             for key in (

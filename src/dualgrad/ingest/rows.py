@@ -198,7 +198,7 @@ def build_experiment(
             reader = _Reader(where)
             if parent is not None:
                 reader.fields(parent, source.inherit, (), strict=False)
-            lists = [name for block in source.blocks for name in (block.source,) if name is not None]
+            lists = [block.source for block in source.blocks if block.source]
             reader.fields(row, source.fields, lists)
             for name, rule in source.factors.items():
                 reader.factors[name] = reader.factor(name, rule, position)
@@ -304,7 +304,7 @@ def _block(
     block: Block, reader: _Reader, row: Mapping[str, Any], counters: dict[tuple, tuple[Any, int]]
 ) -> list[tuple[str, int, dict]]:
     """Return [(table, rows, columns)] of one block."""
-    if block.source is None:
+    if not block.source:
         count, values = 1, {}
         for target, name in block.point.items():
             if type(reader.raw.get(name)) not in (float, int):
@@ -313,7 +313,7 @@ def _block(
     else:
         if block.copy_of is not None:
             return _check_copy(block, reader)
-        if block.values_of is not None:
+        if block.values_of:
             return _check_values_of(block, reader)
         count, values = _items(block, reader, row)
     if block.length is not None and count != block.length:
@@ -350,9 +350,9 @@ def _block(
         }
         result.append((table, count, series))
     errors = values.get("trajectories.test_error")
-    for index, name in ((-1, block.ends_with), (0, block.starts_with)):
-        if name is not None and errors and not _equal(errors[index], row.get(name)):
-            raise reader.fail(f"{block.source}[{index}]", errors[index], f"{row.get(name)!r} ({name})")
+    for index, same in ((-1, block.ends_with), (0, block.starts_with)):
+        if same is not None and errors and not _equal(errors[index], row.get(same)):
+            raise reader.fail(f"{block.source}[{index}]", errors[index], f"{row.get(same)!r} ({same})")
     return result
 
 
@@ -449,7 +449,7 @@ def _check_copy(block: Block, reader: _Reader) -> list:
     """Check that a list repeats those items of another list that match ``where`` (R1, R2 branches)."""
     expected = [
         item
-        for item in reader.raw[block.copy_of]
+        for item in reader.raw[block.copy_of or ""]
         if isinstance(item, dict) and all(item.get(name) == value for name, value in block.where.items())
     ]
     if reader.raw[block.source] != expected:
