@@ -222,7 +222,8 @@ class Session:
             log["cos_mix_value"] = dot(mixed.parts, fresh.parts) * fresh.scale / (mixed.norm + 1e-12)
         if self.head and (self.update + 1) % self._head_every == 0:
             s, v = ([g.parts[i] for i in self.head] for g in (struct, target))
-            log["cos_head"] = dot(s, v) / (global_norm(s) * global_norm(v) + 1e-12)
+            lengths = global_norm(s) * global_norm(v)
+            log["cos_head"] = dot(s, v) / lengths.clamp_min(torch.finfo(lengths.dtype).tiny)
         parts = mixed.parts
         if self.run["renormalize"]:
             parts = renormalised(parts, self.eps)
