@@ -20,6 +20,7 @@ from torch import Tensor
 
 from dualgrad import __version__
 from dualgrad.data import load_task
+from dualgrad.models import head_parameters
 from dualgrad.records import canonical_json, make_record, read_record
 from dualgrad.training import checkpoints
 from dualgrad.training.batches import StructureOrder, trusted_batches
@@ -296,7 +297,9 @@ class _Trainer:
         """Start a session for ``stage`` and the stages that continue it: SEED(s + offset), model, optimizer."""
         run, seed = self.run, self.seed + stage["seed_offset"]
         streams = Streams(run["streams"]["group"], run["streams"]["replicate"], seed, stage["session"])
-        model = new_model(run, self.task.classes, seed, self.context.device, self.dtype)
+        model = new_model(run, self.task, seed, self.dtype)
+        if stage["start"]["kind"] == "fresh" and run["task"]["model"].get("body_from"):
+            self._load_body(model, run["task"]["model"]["body_from"])
         task = run["task"]
         self.order = StructureOrder(
             self.labels.structure, task["batch_size"], task["drop_last"], task["steps_per_epoch"], streams
@@ -313,6 +316,17 @@ class _Trainer:
             autocast=self.autocast,
         )
         model.train()
+
+    def _load_body(self, model: torch.nn.Module, source: str) -> None:
+        """Give a fresh model another run's weights but for the head: fine-tuning, as DistilBERT is fine-tuned."""
+        record = self.context.record_of(source, self.run["edition"])
+        weights = checkpoints.load_stage(self.context.checkpoint_of(source), record, "main")
+        head = set(head_parameters(model))
+        missing, unexpected = model.load_state_dict(
+            {name: value for name, value in weights.items() if name not in head}, strict=False
+        )
+        if unexpected or set(missing) != head:
+            raise TrainingError(f"{source}: its model does not fit {self.run['task']['model']['name']}")
 
     def _planned_updates(self, stage: dict) -> int:
         stages = self.run["stages"]

@@ -14,6 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dualgrad.data.task import Task
 from dualgrad.models import batchnorm_modules, build_model, has_dropout, head_parameters
 from dualgrad.training.gradients import (
     Unit,
@@ -297,13 +298,14 @@ class Session:
         self.cache = None if state["cache"] is None else Unit(**state["cache"])
 
 
-def new_model(run: dict, classes: int, seed: int, device: torch.device, dtype: torch.dtype) -> nn.Module:
+def new_model(run: dict, task: Task, seed: int, dtype: torch.dtype) -> nn.Module:
     """Build the run's model as published: drawn in float32 on the CPU from ``seed``, then cast and moved."""
-    return build_model(run["task"]["model"], classes, seed).to(device=device, dtype=dtype)
+    spec = {**task.model_options, **run["task"]["model"]}
+    return build_model(spec, task.classes, seed).to(device=task.train_labels.device, dtype=dtype)
 
 
 @torch.no_grad()
-def evaluate(model: nn.Module, task, batch_size: int) -> dict:
+def evaluate(model: nn.Module, task: Task, batch_size: int) -> dict:
     """Evaluate on the whole clean test set in eval mode, full precision, no autocast.
 
     Returns:
