@@ -623,8 +623,8 @@ def test_unknown_edition(root):
 
 
 def test_an_edition_must_know_the_network(workspace):
-    add(workspace, mine={"title": "t", "count": 1, "extends": ["base", "fixed"], "name": "seed{seed}",
-        "let": {"noise_rate": 0.4, "lambda": 0.3}, "factors": {"seed": 0}, "task": {"model": {"name": "resnet50"}}})  # fmt: skip
+    add(workspace, mine={"title": "t", "count": 1, "extends": ["base", "fixed"], "factors": {"seed": 0},
+        "let": {"noise_rate": 0.4, "lambda": 0.3}, "task": {"model": {"name": "resnet50"}}})  # fmt: skip
     assert load_census(workspace, {"edition": "paper"}).runs["mine/seed0"]["task"]["model"] == {
         "name": "resnet50"
     }
@@ -697,24 +697,27 @@ def edit(workspace: Path, file: str, old: str, new: str) -> None:
         ("A-Q.yaml", "    factors:", "    factor:", r"experiments.A: unknown key 'factor'; did you mean 'factors'"),
         ("A-Q.yaml", "extends: [base, fixed]", "extends: [base, fixd]", r"experiments.A.extends: .*'fixd'.*'fixed'"),
         ("A-Q.yaml", "labels: shifted", "labels: shiftd", r"B2.value.labels: expected one of clean.*mean 'shifted'"),
-        ("A-Q.yaml", "noise_rate: [0.4, 0.8]", "noise_rat: [0.4, 0.8]", r"A.name: 'noise_rate' is no factor here"),
-        ("A-Q.yaml", "lam{lambda}_eta", "lam_eta", r"A.name: two runs are called 'lam_eta0.4_seed0'"),
+        ("A-Q.yaml", "noise_rate: [0.4, 0.8]", "noise_rat: [0.4, 0.8]", r"A.noise: .*'noise_rate'; did you.*'noise_rat'"),
+        ("A-Q.yaml", "{condition}_lam{lambda}", "{conditin}_lam{lambda}", r"B3.name: 'conditin' is no factor here"),
+        ("A-Q.yaml", "_lam{lambda}_eta", "_lam_eta", r"B3.name: two runs are called 'baseline_lam_eta0.4_seed0'"),
         ("A-Q.yaml", "J-stepsize/lam{lambda}", "J-stepsiz/lam{lambda}", r"'J/lr.*needs 'J-stepsiz.*did you mean"),
         ("A-Q.yaml", "M2:", "M1:", r"A-Q.yaml: line \d+: the key 'M1' is written twice"),
         ("A-Q.yaml", "count: 54", "count: many", r"A.count: expected integer, number of runs.*got 'many'"),
         ("A-Q.yaml", "series: A-Q", "serie: A-Q", r"A-Q.yaml: "),
-        ("R-W.yaml", "hold: 1\n", "hold: 0\n", r"R1a.stages: the number of hold .* positive integer; got 0"),
+        ("R-W.yaml", "hold: 1 #", "hold: 0 #", r"R1a.stages: the number of hold .* positive integer; got 0"),
         ("R-W.yaml", "step: 0.02}, hold: $hold", "step: 0.04}, hold: $hold", r"R3a.stages: no ladder leads from 0.4"),
-        ("R-W.yaml", "lambda: 0.70, epochs: 100", "lambda: $lamda, epochs: 100", r"Tb2.stages: nothing is called 'lamda'"),
-        ("R-W.yaml", "{lambda: $target,", "{lambda: $targt,", r"T1a.stages: nothing is called 'targt'; did you mean 'target'"),
+        ("R-W.yaml", "lambda: 0.70, ep", "lambda: $lamda, ep", r"Tb2.stages: nothing is called 'lamda'"),
+        ("R-W.yaml", "{lambda: $target,", "{lambda: $targt,", r"T1a.stages: .* 'targt'; did you mean 'target'"),
         ("R-W.yaml", "target: 0.46,", "target: 0.46, spare: 1,", r"T1a.let.spare: changes no run"),
-        ("R-W.yaml", "from: Ta-prep-C, max", "from: Ta-prep-D, max", r"no experiment is called 'Ta-prep-D'; did you"),
+        ("protocols.yaml", "from: Ta-prep-C", "from: Ta-prep-D", r"no experiment is called 'Ta-prep-D'; did you"),
         ("R-W.yaml", "stage: select}", "stage: selekt}", r"'Td2/trap1' has no stage 'selekt'.*did you mean 'select'"),
-        ("R-W.yaml", "        start: continue\n", "        start: continue\n        lr: 0.1\n", r"cannot set its own lr"),
+        ("R-W.yaml", "start: continue\n", "start: continue\n        lr: 0.1\n", r"cannot set its own lr"),
         ("R-W.yaml", "[0, 2, 4]", "[0, 2]", r"experiments.Tb1.count: expected 8 runs, but the factors give 7"),
         ("totals.yaml", "R-W: 1273", "R-W: 1272", r"totals.R-W: expected 1272 counted runs.*give 1273"),
         ("totals.yaml", "all: 3916", "all: 3917", r"totals.all: expected 3917"),
-        ("protocols.yaml", "  base-b:\n    extends: image", "  base-b:\n    extends: base-b", r"base-b.*goes in a circle"),
+        ("protocols.yaml", "base-b:\n    extends: image", "base-b:\n    extends: base-b", r"base-b.*in a circle"),
+        ("A-Q.yaml", "seed: 0..2", "seed: 0-2", r"A.seed: expected an integer or null; got '0-2' .a range"),
+        ("protocols.yaml", "schedule: {mile", "schedule: {mils", r"main.schedule: unknown key .*'milestones'"),
         ("protocols.yaml", "drop_last: false", "drop_last: perhaps", r"image.task.drop_last: expected boolean"),
         ("protocols.yaml", "period: 16", "period: {", r"protocols.yaml: line \d+: "),
     ],
@@ -732,8 +735,8 @@ def test_an_experiment_removed_is_noticed(workspace):
 
 
 def test_a_factor_that_changes_nothing_is_refused(workspace):
-    add(workspace, mine={"title": "t", "count": 6, "extends": "M2", "factors": {"lambda": [0.1], "temprature": [1, 2]},
-        "name": "lam{lambda}_t{temprature}_seed{seed}"})  # fmt: skip
+    add(workspace, mine={"title": "t", "count": 6, "extends": "M2", "name": "lam{lambda}_t{temprature}_seed{seed}",
+        "factors": {"lambda": [0.1], "temprature": [1, 2]}})  # fmt: skip
     with pytest.raises(CensusError, match=r"mine.yaml: experiments.mine.factors.temprature: changes no run"):
         load_census(workspace, {})
 
@@ -777,6 +780,12 @@ def test_run_names():
     assert words.run_name(template, factors) == "trueanti-k1_lam0_eta0.45_seed3"
     del factors["lambda"]
     assert words.run_name(template, factors) == "trueanti-k1_eta0.45_seed3"
+
+
+def test_the_place_of_a_level_can_be_referred_to(census):
+    for number, slot in enumerate(("trap1", "trap2", "trap3")):
+        assert census.runs[f"Td2/{slot}"]["stages"][0]["start"]["index"] == number
+    assert [census.runs[f"W1/ordered-up_pos{place}"]["seed"] for place in (1, 2, 3)] == [0, 1, 2]
 
 
 def test_references_keep_their_type():

@@ -82,9 +82,13 @@ def check_schema(
     if found is None:
         return
     while found.context:  # of several alternatives, explain the one that came furthest
-        found = max(found.context, key=lambda one: (len(one.absolute_path), one.validator != "type"))
+        found = max(found.context, key=lambda one: (len(one.absolute_path), _TELLING.get(one.validator, 2)))
     path = prefix + ".".join(str(part) for part in found.absolute_path)
     raise error(shown, path, _explain(found))
+
+
+# Of two failed alternatives, the one that says more: a wrong type only says that it was another one.
+_TELLING = {"type": 0, "enum": 1, "additionalProperties": 3}
 
 
 def _explain(found: jsonschema.ValidationError) -> str:
@@ -112,6 +116,6 @@ def _explain(found: jsonschema.ValidationError) -> str:
         "exclusiveMinimum": lambda: f"more than {found.validator_value}",
     }.get(rule, lambda: "")()
     about = schema.get("description", "")
-    expected = ", ".join(part for part in (expected, about) if part) or found.message
+    expected = ", ".join(part for part in (expected, about) if part) or f"something else ({found.message})"
     hint = did_you_mean(value, found.validator_value) if rule == "enum" else ""
     return f"expected {expected}; got {value!r}{hint}"

@@ -88,9 +88,14 @@ class _Transform:
             "synthetic": synthetic or edition["max_steps"] is not None,
             "max_steps": edition["max_steps"],
         }
-        images, texts = edition.get("datasets", {}), edition.get("models", {})
-        self.own = {rule["task"]["dataset"] for rule in images.values() if "dataset" in rule.get("task", {})}
-        self.own |= {rule["task"]["model"]["name"] for rule in texts.values()}
+        # What the edition puts in place of published data sets and networks; runs may also ask for that directly.
+        tasks = [
+            rule.get("task", {})
+            for where in ("datasets", "models")
+            for rule in edition.get(where, {}).values()
+        ]
+        self.own = {task["dataset"] for task in tasks if "dataset" in task}
+        self.own |= {task["model"]["name"] for task in tasks if "model" in task}
 
     def run(self, run: Mapping[str, Any]) -> dict[str, Any]:
         task, factor = self._once("task", run["task"], self._task)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
 from itertools import product
-from typing import Any
+from typing import Any, NamedTuple
 
 from dualgrad.census import vocabulary as words
 from dualgrad.census.vocabulary import CensusError, merge
@@ -66,6 +66,16 @@ class Library:
         return merge(whole, own)
 
 
+class Cell(NamedTuple):
+    """One combination of factor levels: a run before it has content."""
+
+    name: str
+    factors: dict[str, Any]
+    places: dict[str, int]  # <factor>_index: place of the level among the factor's levels, from 0
+    block: int
+    overrides: list[dict]  # of the chosen levels
+
+
 class Experiment:
     """One census entry, ready to be expanded.
 
@@ -89,23 +99,21 @@ class Experiment:
         self.template: str = whole.pop("name", "")
         self.general: dict[str, Any] = whole.pop("factors", {})
         self.blocks: list[Entry] = whole.pop("blocks", None) or [{}]
+        self.factors = {*self.general}.union(*(block.get("factors") or {} for block in self.blocks))
         self.content = merge(library.run_defaults, whole)
         self.used: set[str] = set()  # names that some run refers to
         if not self.template:
             raise self.error("name", "the template of the run names is missing, e.g. lam{lambda}_seed{seed}")
-        for word in sorted(words.references(self.template) - self.factors()):
-            raise self.error("name", f"'{word}' is no factor here{did_you_mean(word, self.factors())}")
+        # An inherited template may name factors that this entry does not have, its own may not.
+        for word in sorted(words.references(entry.get("name", "")) - self.factors):
+            raise self.error("name", f"'{word}' is no factor here{did_you_mean(word, self.factors)}")
 
     def error(self, key: str, problem: str) -> CensusError:
         """A CensusError about *key* of this entry."""
         return CensusError(self.place[0], f"{self.place[1]}.{key}", problem)
 
-    def factors(self) -> set[str]:
-        """Names of all factors that some run has."""
-        return set(self.general).union(*(block.get("factors") or {} for block in self.blocks))
-
-    def grid(self) -> Iterator[tuple[str, dict[str, Any], int, list[dict]]]:
-        """Yield run name, factors, number of the block and overrides of the levels, for every run in order."""
+    def grid(self) -> Iterator[Cell]:
+        """Yield every combination of factor levels that is a run, in order."""
         for number, block in enumerate(self.blocks):
             own = block.get("factors") or {}
             axes = {
@@ -113,13 +121,16 @@ class Experiment:
                 for factor in {**self.general, **own}
                 if own.get(factor, ...) is not None  # null: these runs do not have the factor
             }
-            for chosen in product(*(levels.items() for levels in axes.values())):
-                factors = {factor: level for factor, (level, _) in zip(axes, chosen, strict=True)}
-                yield (
-                    words.run_name(self.template, factors),
-                    factors,
-                    number,
-                    [over for _, over in chosen if over],
+            for chosen in product(*(enumerate(levels.items()) for levels in axes.values())):
+                factors = {factor: level for factor, (_, (level, _)) in zip(axes, chosen, strict=True)}
+                yield Cell(
+                    name=words.run_name(self.template, factors),
+                    factors=factors,
+                    places={
+                        f"{factor}_index": place for factor, (place, _) in zip(axes, chosen, strict=True)
+                    },
+                    block=number,
+                    overrides=[over for _, (_, over) in chosen if over],
                 )
 
     def _levels(self, factor: str, own: Any, number: int) -> dict[Any, dict | None]:
@@ -138,7 +149,7 @@ class Experiment:
 
     def names(self) -> list[str]:
         """Run names alone, without building the runs."""
-        return [name for name, *_ in self.grid()]
+        return [cell.name for cell in self.grid()]
 
     def runs(self) -> dict[str, dict[str, Any]]:
         """Build every run, by name. Equal parts of runs are one object: treat the runs as read-only.
@@ -148,33 +159,31 @@ class Experiment:
         """
         runs: dict[str, dict[str, Any]] = {}
         bodies: dict[tuple[int, ...], _Body] = {}
-        for name, factors, number, overrides in self.grid():
-            if name in runs:
+        for cell in self.grid():
+            if cell.name in runs:
                 raise self.error(
-                    "name", f"two runs are called '{name}'; it must name every factor that differs"
+                    "name", f"two runs are called '{cell.name}'; it must name every factor that differs"
                 )
-            which = (
-                number,
-                *map(id, overrides),
-            )  # overrides live as long as the entry, so do their identities
+            which = (cell.block, *map(id, cell.overrides))  # overrides live as long as the entry
             if which not in bodies:
-                bodies[which] = self._body(number, overrides)
-            runs[name] = bodies[which].run(factors)
+                bodies[which] = self._body(cell)
+            runs[cell.name] = bodies[which].run(cell)
         self._check_used()
         return runs
 
-    def _body(self, number: int, overrides: list[dict]) -> _Body:
+    def _body(self, cell: Cell) -> _Body:
         content = self.content
         for over in (
-            *overrides,
-            self.blocks[number],
-        ):  # a block knows more about its runs than a shared level
+            *cell.overrides,
+            self.blocks[cell.block],
+        ):  # a block knows more than a level that others share
             if over:
                 content = merge(content, self.library.resolve(over, self.place))
         return _Body(self, {key: value for key, value in content.items() if key not in GRID})
 
     def _check_used(self) -> None:
-        for factor in sorted(self.factors() - self.used):
+        used = self.used | {name.removesuffix("_index") for name in self.used}
+        for factor in sorted(self.factors - used):
             specs = [
                 self.general.get(factor),
                 *((block.get("factors") or {}).get(factor) for block in self.blocks),
@@ -205,12 +214,12 @@ class _Body:
         self.needed = [name for name in self.let if name in used]
         owner.used |= used
 
-    def run(self, factors: dict[str, Any]) -> dict[str, Any]:
+    def run(self, cell: Cell) -> dict[str, Any]:
         """The run with these factor levels."""
-        names = {"experiment": self.owner.name, **factors}
+        names = {"experiment": self.owner.name, **cell.places, **cell.factors}
         for name in self.needed:
             self._let(name, names, ())
-        run = {"factors": factors}
+        run: dict[str, Any] = {"factors": cell.factors}
         for key, part, refs in self.parts:
             try:
                 # Equal values of what a part refers to give an equal part, so most parts are made once.
@@ -219,8 +228,7 @@ class _Body:
                     self.memo[which] = self._made(key, words.substitute(part, names) if refs else part)
                 run[key] = self.memo[which]
             except KeyError as missing:
-                word = missing.args[0]
-                hint = did_you_mean(word, names)
+                word, hint = missing.args[0], did_you_mean(missing.args[0], names)
                 raise self.owner.error(
                     key, f"nothing is called '{word}'{hint} (known: {', '.join(sorted(names))})"
                 ) from None
@@ -231,6 +239,8 @@ class _Body:
     def _made(self, key: str, part: Any) -> Any:
         if key == "stages":
             return words.stages(part, self.owner.library.stage_defaults, self.owner.runs_of)
+        if key == "seed" and part is not None and type(part) is not int:
+            raise ValueError(f"expected an integer or null; got {part!r} (a range of seeds is written 0..49)")
         return part
 
     def _let(self, name: str, names: dict[str, Any], chain: tuple[str, ...]) -> None:
