@@ -12,7 +12,8 @@ from dualgrad.inputs import did_you_mean
 def link(runs: dict[str, dict[str, Any]], places: Mapping[str, tuple[str, str]]) -> None:
     """Fill in `needs`, `saves` and the stages' `save` flags.
 
-    A run needs every run it copies, starts from, selects among or takes its learning-rate scale from. A stage is
+    A run needs every run it copies, starts from, selects among or takes its learning-rate scale or the body of its
+    model from. A stage is
     saved because another run starts from its weights, never because somebody said so.
 
     Raises:
@@ -24,7 +25,10 @@ def link(runs: dict[str, dict[str, Any]], places: Mapping[str, tuple[str, str]])
         stages = run["stages"]
         if id(stages) not in known_sources:
             known_sources[id(stages)] = _sources(stages)
-        sources = known_sources[id(stages)]
+        sources = list(known_sources[id(stages)])
+        body = run["task"]["model"].get("body_from")
+        if body:
+            sources.append((body, "main"))
         needs = [source for source, _ in sources]
         needs += [run["copy_of"]] if run["copy_of"] else []
         needs += [run["lr_scale"]["run"]] if isinstance(run["lr_scale"], dict) else []

@@ -75,6 +75,8 @@ def load_census(root: Path, config: Mapping[str, Any] | None = None) -> Census:
     """
     root, config = Path(root), config or {}
     library, totals, entries = _read(root)
+    edition = editions.load_edition(root, config)
+    entries |= _helpers(edition, library, root / "workflow" / "schemas" / "census.schema.yaml")
     built: dict[str, Experiment] = {}
 
     def runs_of(name: str) -> list[str]:
@@ -85,29 +87,32 @@ def load_census(root: Path, config: Mapping[str, Any] | None = None) -> Census:
     for name, (place, _, entry) in entries.items():
         built[name] = Experiment(name, entry, place, library, runs_of)
 
-    runs: dict[str, dict[str, Any]] = {}
+    edition = editions.load_edition(root, config)
+    published: dict[str, dict[str, Any]] = {}
     experiments: dict[str, dict[str, Any]] = {}
     for name, (place, series, entry) in entries.items():
-        counted = entry.get("counted", series in totals)
+        head = {"series": series, "counted": entry.get("counted", series in totals)}
         own = built[name].runs()
         if len(own) != entry["count"]:
             problem = f"expected {entry['count']} runs, but the factors give {len(own)}"
             raise CensusError(place[0], f"{place[1]}.count", problem)
-        head = {"series": series, "counted": counted}
+        if "editions" in entry and head["counted"]:
+            raise CensusError(place[0], f"{place[1]}.editions", "counted runs belong to every edition")
+        if edition["name"] not in entry.get("editions", [edition["name"]]):
+            continue
         for run, content in own.items():
-            runs[f"{name}/{run}"] = {"experiment": name, "run": run, **head, **content}
+            published[f"{name}/{run}"] = {"experiment": name, "run": run, **head, **content}
         experiments[name] = {"title": entry["title"], **head, "count": len(own), "file": place[0]}
         experiments[name]["runs"] = [f"{name}/{run}" for run in own]
     _check_totals(experiments, totals)
-    graph.link(runs, {name: place for name, (place, *_) in entries.items()})
 
-    edition = editions.load_edition(root, config)
-    resolved = editions.resolve_all(runs, edition)
-    kept = editions.select(resolved, edition)
-    if len(kept) < len(resolved):
+    runs = editions.resolve_all(published, edition)
+    graph.link(runs, {name: place for name, (place, *_) in entries.items()})
+    kept = editions.select(runs, edition)
+    if len(kept) < len(runs):
         for one in experiments.values():
             one["runs"] = [target for target in one["runs"] if target in kept]
-    return Census(root, edition, kept, experiments, frozenset(resolved))
+    return Census(root, edition, kept, experiments, frozenset(runs))
 
 
 def _read(
@@ -139,6 +144,23 @@ def _read(
             library.add(name, place, entry)
             entries[name] = (place, entry.get("series", data["series"]), entry)
     return library, totals, entries
+
+
+def _helpers(
+    edition: Mapping[str, Any], library: Library, schema: Path
+) -> dict[str, tuple[tuple[str, str], str, dict[str, Any]]]:
+    """Uncounted runs that only this edition needs, such as the pretraining of a small text model."""
+    entries: dict[str, tuple[tuple[str, str], str, dict[str, Any]]] = {}
+    helpers = edition.get("helpers")
+    if not helpers:
+        return entries
+    shown = f"{editions.FOLDER}/{edition['name']}.yaml (helpers)"
+    check_schema({"series": "helper", "experiments": helpers}, schema, shown, CensusError)
+    for name, entry in helpers.items():
+        place = (shown, f"experiments.{name}")
+        library.add(name, place, entry)
+        entries[name] = (place, "helper", {**entry, "counted": False})
+    return entries
 
 
 def _check_totals(experiments: Mapping[str, Mapping], totals: Mapping[str, int]) -> None:
