@@ -237,6 +237,15 @@ def test_a_ladder_without_event_keeps_its_last_lambda(demo, tmp_path):
     assert found == {"R3b/short_eta0.4_seed0": (0.2, 0.2), "T2-spinodal/seed0": (None, 0.2)}
 
 
+def test_an_escape_attempt_has_the_seed_of_its_trap(demo, tmp_path):
+    runs = [demo.runs[f"Td2/{name}"] for name in ("trap2", "trap2_combined")]
+    outcome = {"status": "completed", "test_error": 0.9}
+    write_record(tmp_path / "trap2.json", record_of(runs[0], {**outcome, "selected_seed": 5}))
+    write_record(tmp_path / "trap2_combined.json", record_of(runs[1], outcome))
+    rows = experiment_tables(runs, tmp_path, "demo").arrow("runs").to_pylist()
+    assert [(row["s"], row["selected_seed"]) for row in rows] == [(5, 5), (5, 5)]
+
+
 def test_two_branches_and_geometry(demo, tmp_path):
     run = demo.runs["V1/seed0"]
     rows = [

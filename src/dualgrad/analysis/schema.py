@@ -299,8 +299,6 @@ SCHEMA: dict[str, tuple[Column, ...]] = {
     ),
 }
 
-#: Labels of the census that share a column with another name.
-LABEL_COLUMNS = {"epochs_per_lambda": "hold_epochs"}
 #: Names by which ``runs`` columns can be set from a run's factors and labels.
 FACTOR_COLUMNS = tuple(column.name for column in _FACTORS)
 CONSTANT_COLUMNS = tuple(column.name for column in _CONSTANTS)

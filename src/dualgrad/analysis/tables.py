@@ -178,8 +178,7 @@ def run_columns(run: Mapping[str, Any], edition: str) -> dict[str, Any]:
         **{name: run[name] for name in ("series", "experiment", "run", "counted")},
     }
     for kind, values in (("label", run.get("labels") or {}), ("factor", run["factors"])):
-        for label, value in values.items():
-            name = schema.LABEL_COLUMNS.get(label, label)
+        for name, value in values.items():
             if name not in schema.FACTOR_COLUMNS and name not in schema.CONSTANT_COLUMNS:
                 raise TableError(
                     f"{run['experiment']}/{run['run']}: {kind} {name!r} has no column; "
@@ -248,8 +247,13 @@ def complete(row: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> N
 # --------------------------------------------------------------------------------------------- trained records
 
 
-def add_record(tables: TableSet, record: Mapping[str, Any]) -> None:
+def add_record(tables: TableSet, record: Mapping[str, Any], seeds: dict[str, int | None]) -> None:
     """Add a verified record's rows.
+
+    Args:
+        tables: what to add to.
+        record: the record.
+        seeds: seed used by each run of the experiment so far, by ``EXPERIMENT/RUN``; gains this run's.
 
     Raises:
         TableError: the record holds something the schema has no place for.
@@ -263,7 +267,12 @@ def add_record(tables: TableSet, record: Mapping[str, Any]) -> None:
         check_values(known[key], [value], f"{name}: {key}".format)
         row[key] = value
     if row["s"] is None:
-        row["s"] = row.get("selected_seed")
+        if (
+            row.get("selected_seed") is None
+        ):  # an escape attempt has the seed of the trap that it starts from (Td2)
+            row["selected_seed"] = seeds.get(record["spec"]["stages"][0]["start"].get("run", ""))
+        row["s"] = row["selected_seed"]
+    seeds[name] = row["s"]
     row["seconds"] = record["provenance"].get("seconds")
     row["digest"] = record["digest"]
     keys = row_keys(row)
@@ -362,6 +371,7 @@ def experiment_tables(runs: Iterable[Mapping[str, Any]], records: Path, edition:
         TableError: a record does not fit the schema.
     """
     tables = TableSet()
+    seeds: dict[str, int | None] = {}
     for run in runs:
         path = records / f"{run['run']}.json"
         record = read_record(path, edition=edition, name=f"{run['experiment']}/{run['run']}")
@@ -371,7 +381,7 @@ def experiment_tables(runs: Iterable[Mapping[str, Any]], records: Path, edition:
                 f"changed since); delete {path} and run the same target again"
             )
         try:
-            add_record(tables, record)
+            add_record(tables, record, seeds)
         except TableError as error:
             raise TableError(
                 f"{path}: {error}; if the record is from another version, delete it and run again"
