@@ -252,6 +252,21 @@ def test_ingest_is_fast_and_gives_the_same_bytes(
             assert (tmp_path / name / f"{table}.parquet").read_bytes() == part.read_bytes()
 
 
+def test_the_command(released_archive, tmp_path, monkeypatch, capsys):
+    from dualgrad.cli import COMMANDS, main
+
+    COMMANDS.setdefault("ingest", ("dualgrad.commands.ingest", "turn the published archive into tables"))
+    settings = ["--root", str(ROOT), "--config", f"results_dir={tmp_path}"]
+    archive = ["--archive", str(released_archive)]
+    assert main(["ingest", "--check", *archive, *settings]) == 0
+    assert "files as published" in capsys.readouterr().out and not list(tmp_path.iterdir())
+    assert main(["ingest", "A", "W2", *archive, *settings]) == 0
+    assert len(read_tables(tmp_path / "released", ["A", "W2"], "runs")) == 66
+    assert main(["ingest", "Nope", *archive, *settings]) == 2
+    assert main(["ingest", "--archive", str(tmp_path / "nowhere"), *settings]) == 1
+    assert "no folder notebooks/Paper-A/results there; set the option" in capsys.readouterr().err
+
+
 # ------------------------------------------------------------------------------------------------- refusing files
 
 

@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -131,7 +132,9 @@ class TableSet:
         """Write all five tables into a folder, empty ones included."""
         folder.mkdir(parents=True, exist_ok=True)
         for table in TABLES:
-            _write(self.arrow(table), folder / f"{table}.parquet")
+            rows = self.arrow(table)
+            with _writer(folder / f"{table}.parquet", rows.schema) as writer:
+                writer.write_table(rows, row_group_size=max(1, rows.num_rows))
 
 
 # --------------------------------------------------------------------------------------------- rows of a run
@@ -396,14 +399,19 @@ def _definition(run: Mapping[str, Any]) -> bytes:
 # --------------------------------------------------------------------------------------------- Parquet
 
 
-def _write(table: pa.Table, path: Path) -> None:
-    with _writer(path, table.schema) as writer:
-        writer.write_table(table, row_group_size=max(1, table.num_rows))
-
-
-def _writer(path: Path, target: pa.Schema) -> pq.ParquetWriter:
-    # The Arrow schema travels in the file, so that units and meanings can be read back.
-    return pq.ParquetWriter(path, target, compression="zstd", version="2.6", store_schema=True)
+@contextmanager
+def _writer(path: Path, target: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """Write a Parquet file that appears under its name when it is complete."""
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        # The Arrow schema travels in the file, so that units and meanings can be read back.
+        with pq.ParquetWriter(
+            temporary, target, compression="zstd", version="2.6", store_schema=True
+        ) as writer:
+            yield writer
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def part_path(parts: Path, experiment: str, table: str) -> Path:
@@ -438,17 +446,11 @@ def merge_parts(
     """
     output.mkdir(parents=True, exist_ok=True)
     for table in tables:
-        target = output / f"{table}.parquet"
-        temporary = target.with_suffix(".parquet.tmp")
-        try:
-            with _writer(temporary, arrow_schema(table)) as writer:
-                for experiment in experiments:
-                    part = _read_part(part_path(parts, experiment, table), table)
-                    if part.num_rows:
-                        writer.write_table(part, row_group_size=part.num_rows)
-            temporary.replace(target)
-        finally:
-            temporary.unlink(missing_ok=True)
+        with _writer(output / f"{table}.parquet", arrow_schema(table)) as writer:
+            for experiment in experiments:
+                part = _read_part(part_path(parts, experiment, table), table)
+                if part.num_rows:
+                    writer.write_table(part, row_group_size=part.num_rows)
 
 
 def read_tables(
