@@ -514,25 +514,14 @@ def test_replicates_are_independent(census):
 
 
 def test_demo_changes_scale_and_nothing_else(census, demo):
-    kept = (
-        "factors",
-        "labels",
-        "seed",
-        "streams",
-        "noise",
-        "method",
-        "outcome",
-        "thresholds",
-        "needs",
-        "saves",
-    )
+    kept = ("factors", "labels", "seed", "streams", "noise", "method", "outcome", "thresholds", "saves")
     assert {target for target, run in demo.runs.items() if run["counted"]} == {
         target for target, run in census.runs.items() if run["counted"]
     }
     for target, published in census.runs.items():
         small = demo.runs[target]
-        assert set(published["needs"]) <= set(small["needs"]), target
         assert {key: small[key] for key in kept} == {key: published[key] for key in kept}, target
+        assert set(published["needs"]) <= set(small["needs"]), target  # and a pretrained body, for texts
         for one, other in zip(small["stages"], published["stages"], strict=True):
             assert {**one, "lr": None} == {**other, "lr": None}, target
         assert small["edition"] == "demo" and small["task"]["steps_per_epoch"] >= 1
@@ -682,21 +671,30 @@ def test_an_experiment_can_extend_another(workspace):
     assert not census.runs["A2/lam0.5_eta0.8_seed7"]["counted"]
 
 
-def test_an_edition_can_give_networks_a_trained_body(workspace):
-    """A miniature stands in for pretrained weights: one uncounted run that only some editions have."""
-    add(workspace, body={"title": "t", "count": 1, "extends": ["text-fixed", "ce"], "factors": {"seed": 0},
-        "let": {"noise_rate": 0.0, "lambda": 0.0, "epochs": 2}, "editions": ["demo"],
-        "task": {"dataset": "reviews", "split": "pretrain", "model": {"name": "distilbert_mini"}}})  # fmt: skip
+def test_an_edition_can_have_helpers(workspace):
+    """A miniature stands in for pretrained weights: an uncounted run that only this edition has and needs."""
     file = workspace / "config" / "editions" / "demo.yaml"
     data = yaml.safe_load(file.read_text())
-    data["models"]["distilbert"]["task"]["model"]["body_from"] = "body/seed0"
+    data["helpers"] = {
+        "Body": {
+            "title": "t", "count": 1, "extends": ["text-fixed", "ce"], "factors": {"seed": 0},
+            "let": {"noise_rate": 0.0, "lambda": 0.0, "epochs": 2},
+            "task": {"dataset": "reviews", "split": "pretrain", "model": {"name": "distilbert_mini"}},
+        }
+    }  # fmt: skip
+    data["models"]["distilbert"]["task"]["model"]["body_from"] = "Body/seed0"
     file.write_text(yaml.safe_dump(data))
     census = load_census(workspace, {"edition": "demo"})
-    assert census.runs["X1/lam0.1_seed3"]["needs"] == ["body/seed0"]
+    assert census.runs["X1/lam0.1_seed3"]["needs"] == ["Body/seed0"]
     assert census.runs["X1c/lam0.1_seed3"]["needs"] == []
-    body = census.runs["body/seed0"]
-    assert body["saves"] and body["stages"][0]["save"] and body["needs"] == [] and not body["counted"]
-    assert "body" not in load_census(workspace, {"edition": "paper"}).experiments
+    body = census.runs["Body/seed0"]
+    assert body["saves"] and body["stages"][0]["save"] and body["needs"] == []
+    assert not body["counted"] and body["series"] == "helper"
+    assert "Body" not in load_census(workspace, {"edition": "paper"}).experiments
+    data["helpers"]["Body"]["tilte"] = data["helpers"]["Body"].pop("title")
+    file.write_text(yaml.safe_dump(data))
+    with pytest.raises(CensusError, match=r"demo.yaml: experiments.Body: .*title"):
+        load_census(workspace, {"edition": "demo"})
 
 
 # --- mistakes ---------------------------------------------------------------------------------------------------
@@ -717,7 +715,7 @@ def edit(workspace: Path, file: str, old: str, new: str) -> None:
         ("A-Q.yaml", "    factors:", "    factor:", r"experiments.A: unknown key 'factor'; did you mean 'factors'"),
         ("A-Q.yaml", "extends: [base, fixed]", "extends: [base, fixd]", r"experiments.A.extends: .*'fixd'.*'fixed'"),
         ("A-Q.yaml", "labels: shifted", "labels: shiftd", r"B2.value.labels: expected one of clean.*mean 'shifted'"),
-        ("A-Q.yaml", "noise_rate: [0.4, 0.8]", "noise_rat: [0.4, 0.8]", r"A.noise: .*'noise_rate'; did you.*noise_rat"),
+        ("A-Q.yaml", "noise_rate: [0.4, 0.8]", "noise_rat: [0.4, 0.8]", r"A.noise: .*'noise_rate'; did you mean"),
         ("A-Q.yaml", "{condition}_lam{lambda}", "{conditin}_lam{lambda}", r"B3.name: 'conditin' is no factor here"),
         ("A-Q.yaml", "_lam{lambda}_eta", "_lam_eta", r"B3.name: two runs are called 'baseline_lam_eta0.4_seed0'"),
         ("A-Q.yaml", "J-stepsize/lam{lambda}", "J-stepsiz/lam{lambda}", r"'J/lr.*needs 'J-stepsiz.*did you mean"),

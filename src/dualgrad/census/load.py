@@ -74,9 +74,10 @@ def load_census(root: Path, config: Mapping[str, Any] | None = None) -> Census:
             needs an unknown run, a circle of runs, an unknown edition.
     """
     root, config = Path(root), config or {}
-    library, totals, entries = _read(root)
+    schema = root / "workflow" / "schemas" / "census.schema.yaml"
+    library, totals, entries = _read(root, schema)
     edition = editions.load_edition(root, config)
-    entries |= _helpers(edition, library, root / "workflow" / "schemas" / "census.schema.yaml")
+    entries |= _helpers(edition, library, schema)
     built: dict[str, Experiment] = {}
 
     def runs_of(name: str) -> list[str]:
@@ -87,7 +88,6 @@ def load_census(root: Path, config: Mapping[str, Any] | None = None) -> Census:
     for name, (place, _, entry) in entries.items():
         built[name] = Experiment(name, entry, place, library, runs_of)
 
-    edition = editions.load_edition(root, config)
     published: dict[str, dict[str, Any]] = {}
     experiments: dict[str, dict[str, Any]] = {}
     for name, (place, series, entry) in entries.items():
@@ -96,10 +96,6 @@ def load_census(root: Path, config: Mapping[str, Any] | None = None) -> Census:
         if len(own) != entry["count"]:
             problem = f"expected {entry['count']} runs, but the factors give {len(own)}"
             raise CensusError(place[0], f"{place[1]}.count", problem)
-        if "editions" in entry and head["counted"]:
-            raise CensusError(place[0], f"{place[1]}.editions", "counted runs belong to every edition")
-        if edition["name"] not in entry.get("editions", [edition["name"]]):
-            continue
         for run, content in own.items():
             published[f"{name}/{run}"] = {"experiment": name, "run": run, **head, **content}
         experiments[name] = {"title": entry["title"], **head, "count": len(own), "file": place[0]}
@@ -115,11 +111,12 @@ def load_census(root: Path, config: Mapping[str, Any] | None = None) -> Census:
     return Census(root, edition, kept, experiments, frozenset(runs))
 
 
-def _read(
-    root: Path,
-) -> tuple[Library, dict[str, int], dict[str, tuple[tuple[str, str], str, dict[str, Any]]]]:
-    """Read and check the files: what can be extended, the totals, and name -> (place, series, entry)."""
-    schema = root / "workflow" / "schemas" / "census.schema.yaml"
+# Experiment -> (place, series, what the file says).
+Entries = dict[str, tuple[tuple[str, str], str, dict[str, Any]]]
+
+
+def _read(root: Path, schema: Path) -> tuple[Library, dict[str, int], Entries]:
+    """Read and check the files: what can be extended, the totals, and the experiments."""
     content: dict[str, dict[str, Any]] = {}
     for path in sorted((root / FOLDER).glob("*.yaml")):
         shown = f"{FOLDER}/{path.name}"
@@ -133,12 +130,11 @@ def _read(
     library = Library(shared["defaults"])
     for name, entry in shared["protocols"].items():
         library.add(name, (f"{FOLDER}/{PROTOCOLS}", f"protocols.{name}"), entry)
-    entries = {}
+    entries: Entries = {}
     for file, data in content.items():
         if "experiments" not in data:
-            raise CensusError(
-                f"{FOLDER}/{file}", "experiments", "this block is missing; expected series and experiments"
-            )
+            problem = "this block is missing; expected series and experiments"
+            raise CensusError(f"{FOLDER}/{file}", "experiments", problem)
         for name, entry in data["experiments"].items():
             place = (f"{FOLDER}/{file}", f"experiments.{name}")
             library.add(name, place, entry)
@@ -146,18 +142,16 @@ def _read(
     return library, totals, entries
 
 
-def _helpers(
-    edition: Mapping[str, Any], library: Library, schema: Path
-) -> dict[str, tuple[tuple[str, str], str, dict[str, Any]]]:
+def _helpers(edition: Mapping[str, Any], library: Library, schema: Path) -> Entries:
     """Uncounted runs that only this edition needs, such as the pretraining of a small text model."""
-    entries: dict[str, tuple[tuple[str, str], str, dict[str, Any]]] = {}
-    helpers = edition.get("helpers")
-    if not helpers:
-        return entries
-    shown = f"{editions.FOLDER}/{edition['name']}.yaml (helpers)"
-    check_schema({"series": "helper", "experiments": helpers}, schema, shown, CensusError)
+    helpers = edition.get("helpers", {})
+    shown = f"{editions.FOLDER}/{edition['name']}.yaml"
+    if helpers:
+        data = {"series": "helper", "experiments": helpers}
+        check_schema(data, schema, shown, CensusError)
+    entries: Entries = {}
     for name, entry in helpers.items():
-        place = (shown, f"experiments.{name}")
+        place = (shown, f"helpers.{name}")
         library.add(name, place, entry)
         entries[name] = (place, "helper", {**entry, "counted": False})
     return entries
