@@ -47,7 +47,27 @@ rule:
         "figures/main"
     default_target: True
     input:
-        FIGURE_FILES["main"],
+        collect("figures/main/{figure}.{ending}", figure=MAIN_FIGURES, ending=["pdf", "png"]),
+    localrule: True
+
+
+rule:
+    name:
+        "figures/extended_data"
+    input:
+        collect("figures/extended_data/{figure}.{ending}", figure=EXTENDED_FIGURES, ending=["pdf", "png"]),
+    localrule: True
+
+
+rule:
+    name:
+        "figures/audited"
+    input:
+        collect(
+            "figures/audited/{figure}.{ending}",
+            figure=MAIN_FIGURES + EXTENDED_FIGURES,
+            ending=["pdf", "png"],
+        ),
     localrule: True
 
 

@@ -11,7 +11,13 @@ from snakemake.exceptions import WorkflowError
 try:
     from dualgrad.census import load_census
     from dualgrad.config import load_config
-    from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_PANELS, FIGURE_TABLES
+    from dualgrad.figures.sources import (
+        EXTENDED_FIGURES,
+        FIGURE_EXPERIMENTS,
+        FIGURE_PANELS,
+        FIGURE_TABLES,
+        MAIN_FIGURES,
+    )
     from dualgrad.inputs import InputError
     from dualgrad.worker import WarmWorker, local_gpus, prepare_jobs
 except ImportError as error:
@@ -127,6 +133,17 @@ def parts_of(experiments, tables=TABLES):
     return collect(
         "<results>/tables/parts/{experiment}/{table}.parquet", experiment=experiments, table=tables
     )
+
+
+def panel_files(figure, variant):
+    """Return the files that hold a figure's plotted numbers."""
+    folder = "<results>/figure_data" if variant == "published" else f"<results>/figure_data/{variant}"
+    return [f"{folder}/{figure}_{panel}.parquet" for panel in FIGURE_PANELS[figure]]
+
+
+def folder_of_panels(wildcards, output):
+    """Return the folder of a figure's plotted numbers."""
+    return str(Path(output.panels[0]).parent)
 
 
 COUNTED = [name for name, experiment in CENSUS.experiments.items() if experiment["counted"]]

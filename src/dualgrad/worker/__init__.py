@@ -8,7 +8,8 @@ Three parts:
 - ``server`` imports a command's modules when the command is first asked for and from then on forks. A child has the
   client's arguments, environment, working folder and standard streams, so it is what the client would have been.
 - ``client`` is what ``dualgrad`` means in a job's shell command (``bin`` is put on the jobs' PATH). It starts in
-  10 ms because it imports nothing, waits for its child and leaves with its status. Without a worker (a cluster node, a crash, no Linux) it becomes the command itself.
+  10 ms because it imports nothing, waits for its child and leaves with its status. Without a worker (a cluster
+  node, a crash) it becomes the command itself.
 
 A job is killed by killing its client: the server sees the connection close and ends the child.
 """

@@ -23,7 +23,7 @@ def through_worker(address, words):
             if int.from_bytes(peer[4:8], sys.byteorder) != os.getuid():
                 return LOST
         environment = [key + b"=" + value for key, value in os.environb.items()]
-        texts = [os.getcwdb(), b"%d" % len(words), *map(os.fsencode, words), *environment]
+        texts = [os.getcwdb(), b"%d" % len(words), *map(os.fsencode, words), *environment]  # noqa: PTH109
         body = b"\0".join(texts)
         message = len(body).to_bytes(4, "little") + body
         streams = b"".join(stream.to_bytes(4, sys.byteorder) for stream in (0, 1, 2))

@@ -1,0 +1,384 @@
+"""The warm worker: children stand in for their clients, and nothing outlives its owner."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+import dualgrad.worker
+from dualgrad.worker import ADDRESS, GPUS, PYTHON, SETTINGS, WORKFLOW, WarmWorker, prepare_jobs
+
+CLIENT = Path(dualgrad.worker.__file__).with_name("client.py")
+
+# A command that tests can steer, known to every Python that has its folder on PYTHONPATH.
+COMMAND = """
+import os, signal, sys, time
+
+LOADED = []
+
+def preload(root, settings):
+    LOADED.append(os.getpid())
+
+def add_arguments(parser):
+    parser.add_argument("actions", nargs="*")
+
+def run(args):
+    for action in args.actions:
+        name, _, value = action.partition(":")
+        if name == "say":
+            print(value, flush=True)
+        elif name == "who":
+            print(os.getppid(), os.getpid(), len(LOADED), flush=True)
+        elif name == "settings":
+            print(args.config, flush=True)
+        elif name == "where":
+            print(os.getcwd(), os.environ.get("MARK"), sys.stdin.readline().strip(), flush=True)
+        elif name == "gpu":
+            print(os.environ.get("CUDA_VISIBLE_DEVICES"), flush=True)
+        elif name == "sleep":
+            time.sleep(float(value))
+        elif name == "stubborn":
+            signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        elif name == "kill-server":
+            os.kill(os.getppid(), signal.SIGKILL)
+            time.sleep(60)
+        elif name == "die":
+            os.kill(os.getpid(), int(value))
+        elif name == "raise":
+            raise RuntimeError(value)
+        elif name == "exit":
+            return int(value)
+    return 0
+"""
+
+
+@pytest.fixture
+def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An environment in which `dualgrad stub` exists, and a folder like a workflow's."""
+    folder = tmp_path / "stub"
+    folder.mkdir()
+    (folder / "stub_command.py").write_text(COMMAND)
+    (folder / "sitecustomize.py").write_text(
+        "from dualgrad import cli\ncli.COMMANDS['stub'] = ('stub_command', 'for tests')\n"
+    )
+    (tmp_path / "Snakefile").touch()
+    (tmp_path / "config" / "census").mkdir(parents=True)
+    monkeypatch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
+    for name in (ADDRESS, WORKFLOW, PYTHON, SETTINGS, GPUS):
+        monkeypatch.setenv(name, "")  # so that it is put back at the end
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PATH", os.environ["PATH"])
+    monkeypatch.chdir(tmp_path)
+    prepare_jobs([])
+    return tmp_path
+
+
+@pytest.fixture
+def worker(stub: Path) -> Iterator[WarmWorker]:
+    """A running worker that knows `dualgrad stub`."""
+    worker = WarmWorker()
+    worker.start()
+    yield worker
+    worker.stop()
+
+
+def start(*actions: str, **more) -> subprocess.Popen:
+    """Start a job as a rule's command would."""
+    return subprocess.Popen(
+        ["dualgrad", "stub", *actions], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
+    )
+
+
+def job(*actions: str, **more) -> subprocess.CompletedProcess:
+    """Run a job to its end."""
+    return subprocess.run(
+        ["dualgrad", "stub", *actions], capture_output=True, text=True, timeout=60, check=False, **more
+    )
+
+
+def who(line: str) -> tuple[int, int, int]:
+    """Parent, process and number of preloads, as the action `who` prints them."""
+    parent, process, loaded = map(int, line.split())
+    return parent, process, loaded
+
+
+def server(worker: WarmWorker) -> int:
+    """The server's process, as its children see it."""
+    return who(job("who").stdout)[0]
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> bool:
+    """Whether a condition comes true in time."""
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if condition():
+            return True
+        time.sleep(0.05)
+    return condition()
+
+
+# ------------------------------------------------------------------------------------------ being the client
+
+
+def test_children_share_one_warm_process(worker: WarmWorker) -> None:
+    first, second = who(job("who").stdout), who(job("who").stdout)
+    assert first[0] == second[0] == worker._process.pid
+    assert first[1] != second[1]
+    assert first[2] == second[2] == 1, "the command was prepared once, before the first fork"
+
+
+def test_a_child_has_the_clients_folder_environment_and_streams(worker: WarmWorker, tmp_path: Path) -> None:
+    elsewhere = tmp_path / "sub folder"
+    elsewhere.mkdir()
+    done = job("where", "say:ä '\"$x", cwd=elsewhere, env=os.environ | {"MARK": "a=b\nc"}, input="a line\n")
+    assert done.stdout == f"{elsewhere} a=b\nc a line\nä '\"$x\n"
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.parametrize(
+    ("action", "status", "message"),
+    [
+        ("exit:3", 3, ""),
+        ("raise:no such thing", 1, "RuntimeError: no such thing"),
+        ("--nonsense", 2, "unrecognized arguments: --nonsense"),
+        (f"die:{signal.SIGKILL}", 128 + signal.SIGKILL, ""),
+    ],
+)
+def test_the_clients_status_is_the_childs(worker: WarmWorker, action: str, status: int, message: str) -> None:
+    done = job(action)
+    assert done.returncode == status
+    assert message in done.stderr
+
+
+def test_settings_end_every_command_line(worker: WarmWorker) -> None:
+    prepare_jobs(["--config", "data_dir=/a folder", "--config", "edition=smoke"])
+    assert job("settings").stdout == "{'data_dir': '/a folder', 'edition': 'smoke'}\n"
+
+
+def test_many_jobs_at_once(worker: WarmWorker) -> None:
+    jobs = [start("sleep:0.2", f"say:{number}") for number in range(20)]
+    assert [one.communicate(timeout=60)[0] for one in jobs] == [f"{number}\n" for number in range(20)]
+
+
+def test_the_client_imports_next_to_nothing() -> None:
+    tree = ast.parse(CLIENT.read_text())
+    imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
+    assert imported == {"_socket", "os", "sys"}
+    assert not [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
+
+
+def test_another_user_is_turned_away(worker: WarmWorker) -> None:
+    if os.getuid() != 0:
+        pytest.skip("only root can take on another user's identity")
+    code = """
+        import array, os, socket
+        os.setuid(65534)
+        with socket.socket(socket.AF_UNIX) as s:
+            s.connect("\\0" + os.environ["DUALGRAD_WORKER"][1:])
+            body = b"\\0".join([b"/", b"2", b"stub", b"say:in"])
+            try:
+                socket.send_fds(s, [len(body).to_bytes(4, "little") + body], [0, 1, 2])
+                print("answer", s.recv(10))
+            except ConnectionError:
+                print("answer", b"")
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "answer b''\n"
+    assert job("say:still here").stdout == "still here\n"
+
+
+@pytest.mark.parametrize("rubbish", [b"", b"\0", b"\xff\xff\xff\xff", b"\x05\0\0\0abcde", b"\x03\0\0\0a\0b"])
+def test_rubbish_does_not_hurt_the_server(worker: WarmWorker, rubbish: bytes) -> None:
+    import socket
+
+    with socket.socket(socket.AF_UNIX) as connection:
+        connection.connect("\0" + os.environ[ADDRESS][1:])
+        connection.sendall(rubbish)
+        connection.shutdown(socket.SHUT_WR)
+        with contextlib.suppress(ConnectionResetError):
+            assert connection.recv(10) == b""
+    assert job("say:still here").stdout == "still here\n"
+
+
+# ------------------------------------------------------------------------------------------ going without
+
+
+def test_without_a_worker_the_client_does_the_work(stub: Path) -> None:
+    done = job("who", "exit:4")
+    parent, _, loaded = who(done.stdout)
+    assert (parent, loaded, done.returncode) == (os.getpid(), 0, 4)
+    assert done.stderr == ""
+
+
+def test_a_job_whose_server_died_is_done_without_it(worker: WarmWorker) -> None:
+    client = start("who", "sleep:2", "say:done")
+    parent = who(client.stdout.readline())[0]
+    os.kill(parent, signal.SIGKILL)
+    output, complaint = client.communicate(timeout=60)
+    alone = who(output.splitlines()[0])
+    assert alone[0] == os.getpid(), "the client became the command"
+    assert output.endswith("done\n") and client.returncode == 0
+    assert "goes on without it" in complaint
+
+
+def test_a_server_that_died_is_started_again(worker: WarmWorker) -> None:
+    first = server(worker)
+    os.kill(first, signal.SIGKILL)
+    assert eventually(lambda: server(worker) not in (first, os.getpid()))
+
+
+def test_a_server_that_keeps_dying_is_given_up(worker: WarmWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    for _ in range(dualgrad.worker._RESTARTS + 1):
+        process = worker._process
+        process.kill()
+        process.wait()
+        eventually(lambda process=process: worker._process is not process, 5)
+    assert eventually(lambda: worker._listener.fileno() == -1)
+    done = job("say:alone")
+    assert done.stdout == "alone\n"
+    assert "does not answer" in done.stderr
+
+
+def test_children_die_with_their_server(worker: WarmWorker) -> None:
+    client = start("who", "stubborn", "sleep:60")
+    parent, child, _ = who(client.stdout.readline())
+    client.kill()  # so that it does not do the work again
+    os.kill(parent, signal.SIGKILL)
+    assert eventually(lambda: not is_alive(child))
+    client.communicate()
+
+
+# ------------------------------------------------------------------------------------------ ending
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
+def test_killing_a_client_ends_its_job(worker: WarmWorker, number: int) -> None:
+    client = start("who", "sleep:60")
+    parent, child, _ = who(client.stdout.readline())
+    client.send_signal(number)
+    client.communicate(timeout=20)
+    assert client.returncode != 0
+    assert eventually(lambda: not is_alive(child))
+    assert is_alive(parent)
+
+
+def test_a_job_that_ignores_sigterm_is_killed(worker: WarmWorker) -> None:
+    client = start("stubborn", "who", "sleep:60")
+    child = who(client.stdout.readline())[1]
+    client.kill()
+    client.communicate()
+    assert eventually(lambda: not is_alive(child))
+
+
+def listening(address: str) -> bool:
+    """Whether a socket of this name exists."""
+    return address in Path("/proc/net/unix").read_text()
+
+
+def test_stopping_leaves_nothing(worker: WarmWorker) -> None:
+    address = os.environ[ADDRESS]
+    client = start("who", "sleep:60")
+    parent, child, _ = who(client.stdout.readline())
+    assert listening(address)
+    worker.stop()
+    assert not is_alive(parent) and not is_alive(child)
+    assert not listening(address)
+    assert ADDRESS not in os.environ
+    client.communicate(timeout=20)
+    assert client.returncode == 128 + signal.SIGTERM
+    worker.stop()  # again: no harm
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])
+def test_nothing_outlives_its_owner(stub: Path, number: int) -> None:
+    code = """
+        import os, subprocess, time
+        from dualgrad.worker import WarmWorker
+        WarmWorker().start()
+        print(os.environ["DUALGRAD_WORKER"], flush=True)
+        subprocess.Popen(["dualgrad", "stub", "who", "sleep:60"])
+        time.sleep(60)
+    """
+    before = set(stub.iterdir())
+    owner = subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(code)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    address = owner.stdout.readline().strip()
+    parent, child, _ = who(owner.stdout.readline())
+    owner.send_signal(number)
+    owner.wait()
+    assert eventually(lambda: not is_alive(parent) and not is_alive(child))
+    # The pipe is closed by whoever held it last: the client. It does not start the work again.
+    assert owner.stdout.read() == ""
+    assert not listening(address)
+    assert set(stub.iterdir()) == before
+
+
+def test_a_job_without_worker_ends_with_its_workflow(stub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    workflow = subprocess.Popen(["sleep", "60"])
+    monkeypatch.setenv(WORKFLOW, str(workflow.pid))
+    alone = start("say:here", "sleep:60")
+    assert alone.stdout.readline() == "here\n"
+    workflow.kill()
+    workflow.wait()
+    assert alone.wait(timeout=20) != 0
+    alone.communicate()
+
+
+# ------------------------------------------------------------------------------------------ GPUs
+
+
+def test_gpus_are_shared_out(worker: WarmWorker, monkeypatch: pytest.MonkeyPatch) -> None:
+    # Names that no other test or workflow on this machine can hold.
+    names = [f"test-{os.getpid()}-{number}" for number in range(2)]
+    monkeypatch.setenv(GPUS, ",".join(names))
+    jobs = [start("gpu", "sleep:60") for _ in range(2)]
+    held = [one.stdout.readline().strip() for one in jobs]
+    assert sorted(held) == names
+    third = job("gpu")
+    assert third.stdout.strip() == names[0], "with all taken, a second round begins"
+    jobs[1].kill()
+    jobs[1].communicate()
+    assert job("gpu").stdout.strip() == held[1], "a slot is free as soon as its holder is gone"
+    jobs[0].kill()
+    jobs[0].communicate()
+
+
+def test_a_gpu_is_kept_without_a_worker(stub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"test-{os.getpid()}-{number}" for number in range(2)]
+    monkeypatch.setenv(GPUS, ",".join(names))
+    holder = start("gpu", "sleep:60")
+    assert holder.stdout.readline().strip() == names[0]
+    assert job("gpu").stdout.strip() == names[1]
+    with contextlib.suppress(ProcessLookupError):
+        holder.kill()
+    holder.communicate()
+
+
+def test_local_gpus_follow_cuda_visible_devices(monkeypatch: pytest.MonkeyPatch) -> None:
+    for text, names in (("", []), ("-1", []), ("0,2", ["0", "2"]), ("GPU-1f", ["GPU-1f"])):
+        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", text)
+        assert dualgrad.worker.local_gpus() == names
