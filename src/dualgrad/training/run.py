@@ -423,6 +423,9 @@ class _Trainer:
         return 2 if run_uses_vector_batchnorm(self.session) else 1
 
     def _log_step(self, stage: dict, planned: PlannedEpoch, step: int, log: dict) -> None:
+        def value(name: str) -> float | None:  # plain cross-entropy has no cosines, a stale value gradient no loss
+            return float(log[name]) if name in log else None
+
         self.progress.trajectory.add(
             "steps",
             stage=stage["name"],
@@ -431,13 +434,13 @@ class _Trainer:
             **{"lambda": planned.lam},
             epoch=self.session.epoch,
             step=step,
-            cos_struct_value=float(log["cos"]),
-            cos_mix_value=float(log["cos_mix_value"]),
-            norm_struct=float(log["norm_struct"]),
-            norm_value=float(log["norm_value"]),
-            norm_mix=float(log["norm_mix"]),
-            loss_struct=float(log["loss_struct"]),
-            loss_value=float(log["loss_value"]) if "loss_value" in log else None,
+            cos_struct_value=value("cos"),
+            cos_mix_value=value("cos_mix_value"),
+            norm_struct=value("norm_struct"),
+            norm_value=value("norm_value"),
+            norm_mix=value("norm_mix"),
+            loss_struct=value("loss_struct"),
+            loss_value=value("loss_value"),
         )
 
     def _log_epoch(self, stage: dict, planned: PlannedEpoch, statistics: StepStatistics, run: dict) -> None:
