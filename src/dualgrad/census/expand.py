@@ -228,10 +228,10 @@ class _Body:
                     self.memo[which] = self._made(key, words.substitute(part, names) if refs else part)
                 run[key] = self.memo[which]
             except KeyError as missing:
-                word, hint = missing.args[0], did_you_mean(missing.args[0], names)
-                raise self.owner.error(
-                    key, f"nothing is called '{word}'{hint} (known: {', '.join(sorted(names))})"
-                ) from None
+                known = sorted(names.keys() - cell.places.keys())
+                hint = did_you_mean(missing.args[0], known)
+                problem = f"nothing is called '{missing.args[0]}'{hint} (known: {', '.join(known)})"
+                raise self.owner.error(key, problem) from None
             except (ValueError, TypeError) as problem:
                 raise self.owner.error(key, str(problem)) from None
         return run
