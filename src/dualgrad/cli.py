@@ -23,6 +23,11 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "census": ("dualgrad.commands.census", "list, filter and count the runs"),
     "show": ("dualgrad.commands.show", "print one run as it will be executed"),
     "train": ("dualgrad.commands.train", "train one run and write its record"),
+    "data": ("dualgrad.commands.data", "fetch and prepare a data set"),
+    "ingest": ("dualgrad.commands.ingest", "turn the published archive into tables"),
+    "tables": ("dualgrad.commands.tables", "turn records into tables"),
+    "figure": ("dualgrad.commands.figure", "draw a figure from tables"),
+    "worker": ("dualgrad.commands.worker", "keep a warm process that trains runs on request"),
 }
 
 USAGE = "dualgrad COMMAND [--root FOLDER] [--edition NAME] [--config KEY=VALUE] ..."
