@@ -552,7 +552,7 @@ class _Trainer:
         if resume is not None and (stopping or due):
             progress = {**self.progress.state(), "seconds": self.progress.seconds + now - clock}
             state = {"run": self._fingerprint(), "progress": progress, "session": self.session.state()}
-            checkpoints.save(resume, state)
+            checkpoints.save_sealed(resume, state)
             self._saved_at = now
         if stopping:
             name = f"{self.run['experiment']}/{self.run['run']}"
@@ -564,7 +564,7 @@ class _Trainer:
         if resume is None or not resume.exists():
             return False
         try:
-            state = checkpoints.load(resume, self.context.device)
+            state = checkpoints.load_sealed(resume, self.context.device)
             if state["run"] != self._fingerprint():  # another version of this run: start over
                 return False
             progress = Progress.from_state(state["progress"])
