@@ -27,7 +27,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ingest": ("dualgrad.commands.ingest", "turn the published archive into tables"),
     "tables": ("dualgrad.commands.tables", "turn records into tables"),
     "figure": ("dualgrad.commands.figure", "draw a figure from tables"),
-    "worker": ("dualgrad.commands.worker", "keep a warm process that trains runs on request"),
 }
 
 USAGE = "dualgrad COMMAND [--root FOLDER] [--edition NAME] [--config KEY=VALUE] ..."
