@@ -66,6 +66,7 @@ def make(
         ValueError: unknown figure or variant, or an output that is neither PDF, PNG nor SVG.
         TableError: a table is missing.
     """
+    module(figure)
     if variant not in VARIANTS:
         raise ValueError(f"unknown variant '{variant}', expected one of: {', '.join(VARIANTS)}")
     for path in outputs:

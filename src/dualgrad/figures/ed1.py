@@ -131,19 +131,19 @@ def draw_panel(page: s.Page, ax: Axes, data: pd.DataFrame, letter: str) -> None:
     if f.known(bounds["low"], bounds["high"]):
         text = f"Gap: {s.spread_text(bounds['low'], bounds['high'])}%, n={s.counts(high)}"
         if page.look.audited:
-            text = f"gap over λ:\n{bounds['low']:.2f}–{bounds['high']:.2f} pp\n" + _seed_text(data)
-        page.note(ax, text, corner="center left", box=True, color=s.GREY)
+            text = f"gap over λ: {bounds['low']:.2f}–{bounds['high']:.2f} pp\n" + _seed_text(data)
+        page.note(ax, text, corner="center left", box=True, color=s.GREY, fontsize=6)
     page.legend(ax, corner="upper left" if letter in "ab" and page.look.exact else "center right")
 
 
 def _seed_text(data: pd.DataFrame) -> str:
-    """'per seed at λ=0.50: 79*/28/31 pp', the trapped ones starred."""
+    """'per seed at 0.50: 79*/28/31', the trapped ones starred."""
     gaps = f.pick(data, "gap").sort_values("seed")
     sizes = "/".join(
         f"{gap['y']:.0f}{'*' if gap['series'] == 'trapped' else ''}" for _, gap in gaps.iterrows()
     )
-    text = f"per seed at λ={gaps['x'].iloc[0]:.2f}:\n{sizes} pp"
+    text = f"per seed at {gaps['x'].iloc[0]:.2f}: {sizes}"
     free = f.pick(data, "number", "gap without trapped").iloc[0]
     if "*" in sizes:
-        text += "\n* never moves" + (f",\nwithout: {free['y']:.1f} pp" if f.known(free["y"]) else ": all")
+        text += "\n* stuck; " + (f"mean without: {free['y']:.1f}" if f.known(free["y"]) else "no other seed")
     return text

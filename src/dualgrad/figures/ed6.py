@@ -110,6 +110,9 @@ def _courses(page: s.Page, ax: Axes, data: pd.DataFrame, suffix: str) -> None:
     last = float(f.pick(data, "mean")["x"].max())
     ax.set_xlim(-0.05 * last, 1.05 * last)
     s.limits(ax, page.look, y=(-0.61, 0.32))
+    if page.look.audited:
+        bottom, top = ax.get_ylim()
+        ax.set_ylim(bottom, top + 0.22 * (top - bottom))
     s.lr_marks(page, ax, f.pick(data, "number", "lr drop")["y"], shift=-0.5)
     # An opaque ground: the dashed lines run under the legend.
     page.legend(ax, corner="upper right", frameon=True, facecolor="white", edgecolor="none", framealpha=0.85)

@@ -68,4 +68,6 @@ def draw_panel(page: s.Page, ax: Axes, data: pd.DataFrame, letter: str) -> None:
         dots["x"] + s.jitter(len(dots), 0.008), dots["y"], s=3.5, color=s.RED, alpha=0.35, lw=0, zorder=2
     )
     s.curve(ax, mean, s.RED, marker="D", size=4.2, band=0.15, width=1.3, zorder=4)
-    page.note(ax, f"n={f.get(data, 'runs'):.0f}, η={rate:g}", corner="lower left", color=s.GREY)
+    page.note(
+        ax, f"n={f.get(data, 'runs'):.0f}{s.named(', η=', rate, 'g')}", corner="lower left", color=s.GREY
+    )

@@ -95,7 +95,7 @@ def panel_d(tables: Tables) -> pd.DataFrame:
                 )
             )
             epochs = group["hold_epochs"].dropna()
-            if name == "up" and len(epochs):
+            if name == "up" and eta < 0.6 and len(epochs):
                 parts.append(f.number(f"hold {hold}", float(epochs.iloc[0]), eta=eta))
     whole = f.panel(*parts)
     low_rate = whole[(whole["eta"] < 0.6) & (whole["layer"] == "threshold")]
@@ -128,7 +128,7 @@ def draw_a(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     up, down = f.pick(data, "mean", "up"), f.pick(data, "mean", "down")
     s.labels(
         ax,
-        f"Dynamic-sweep hysteresis (R1a, {f.get(data, 'hold'):.0f} ep/λ)",
+        f"Dynamic-sweep hysteresis (R1a{s.named(', ', f.get(data, 'hold'), '.0f')} ep/λ)",
         "Mixing coefficient λ",
         "Test error",
     )

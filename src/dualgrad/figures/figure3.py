@@ -205,7 +205,9 @@ def lines(
 def draw_a(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     """Panel a as published."""
     target = f.get(data, "lambda")
-    s.labels(ax, f"L-branch stability (T1a, λ={target:.2f})", "Epoch (observation phase)", "Test error")
+    s.labels(
+        ax, f"L-branch stability (T1a{s.named(', λ=', target)})", "Epoch (observation phase)", "Test error"
+    )
     mean = f.pick(data, "mean", "mean")
     if mean.empty:
         s.no_data(ax, "no run passed the gate of its initial phase")
@@ -236,7 +238,7 @@ def _survival(data: pd.DataFrame) -> str:
     alive, started, runs = (f.get(data, name) for name in ("survivors", "started", "runs"))
     excluded = runs - started
     dagger = "†" if excluded else ""
-    text = f"{alive:.0f}/{started:.0f}{dagger} survive, λ={f.get(data, 'lambda'):.2f}"
+    text = f"{alive:.0f}/{started:.0f}{dagger} survive{s.named(', λ=', f.get(data, 'lambda'))}"
     return text + (
         f"\n† {excluded:.0f} run{'s' if excluded > 1 else ''} failed the initial gate" if excluded else ""
     )
@@ -245,7 +247,12 @@ def _survival(data: pd.DataFrame) -> str:
 def draw_a_audited(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     """Panel a with the phase before the switch, the lr drops and the excluded run."""
     target = f.get(data, "lambda")
-    s.labels(ax, f"Survival after the switch to λ={target:.2f} (T1a)", "Epoch after the switch", "Test error")
+    s.labels(
+        ax,
+        f"Survival after the switch{s.named(' to λ=', target)} (T1a)",
+        "Epoch after the switch",
+        "Test error",
+    )
     whole, mean = f.pick(data, "mean", "whole"), f.pick(data, "mean", "mean")
     if mean.empty:
         s.no_data(ax, "no run passed the gate of its initial phase")
@@ -300,7 +307,7 @@ def draw_b(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     lam = float(splits["x"].iloc[0]) if len(splits) else FOREST_LAMBDA
     title = "Error over training" if page.look.audited else "Bifurcation near boundary"
     s.labels(ax, f"{title} (S2, λ={lam:.2f})", "Epoch", "Test error")
-    if splits.empty or not splits["n"].iloc[0]:
+    if splits.empty or not splits["n"].iloc[0] or f.pick(data, "run").empty:
         s.no_data(ax)
         return
     row = splits.iloc[0]

@@ -413,7 +413,8 @@ def _condition(
     page: s.Page, ax: Axes, data: pd.DataFrame, bars: pd.DataFrame, corner: str = "upper right"
 ) -> None:
     """The grey line with n, lambda and noise rate."""
-    text = f"n={s.counts(bars)} per condition, λ={f.get(data, 'lambda'):.2f}, η={f.get(data, 'noise rate'):g}"
+    text = f"n={s.counts(bars)} per condition"
+    text += s.named(", λ=", f.get(data, "lambda")) + s.named(", η=", f.get(data, "noise rate"), "g")
     page.note(ax, text, corner=corner, color=s.GREY, fontsize=6.2)
 
 
@@ -548,7 +549,7 @@ def draw_f(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     mean = f.pick(data, "mean", "Y1A")
     s.labels(
         ax,
-        f"Gradient corrosion over time (Y1A, λ={f.get(data, 'lambda'):.2f})",
+        f"Gradient corrosion over time (Y1A{s.named(', λ=', f.get(data, 'lambda'))})",
         "Epoch",
         r"$c_{\mathrm{sv}}$ (gradient alignment)",
     )
@@ -577,7 +578,7 @@ def draw_f(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     )
     page.note(
         ax,
-        f"n={s.counts(mean)} seeds, η={f.get(data, 'noise rate'):g}",
+        f"n={s.counts(mean)} seeds{s.named(', η=', f.get(data, 'noise rate'), 'g')}",
         corner="lower right",
         color=s.GREY,
         fontsize=6.2,

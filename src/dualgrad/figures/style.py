@@ -354,6 +354,8 @@ class _Placed:
         dx = np.maximum(np.maximum(xs - px, px - (xs + wide)), 0.0)
         dy = np.maximum(np.maximum(ys - py, py - (ys + tall)), 0.0)
         distance = np.hypot(dx[None, :], dy[:, None])
+        if self.near is not None:  # among equally near places, the one centred on the point
+            distance += 0.05 * np.hypot(xs[None, :] + wide / 2 - px, ys[:, None] + tall / 2 - py)
         if self.arrow:
             distance = np.abs(distance - _ARROW_LENGTH)
         far = distance / math.hypot(box.width, box.height)
@@ -630,6 +632,11 @@ def lr_marks(
                 color=GREY,
                 fontsize=6,
             )
+
+
+def named(text: str, value: float, form: str = ".2f") -> str:
+    """``text`` with its number, or nothing where the edition has none: named(", λ=", 0.6) is ', λ=0.60'."""
+    return f"{text}{value:{form}}" if known(value) else ""
 
 
 def percent(value: float, digits: int = 0) -> str:

@@ -1,0 +1,524 @@
+"""The figures: plotted numbers against the published ones, incomplete tables, equal bytes, the footer."""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import hashlib
+import importlib
+import json
+import math
+import random
+import re
+import subprocess
+import sys
+from collections import defaultdict
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from dualgrad.analysis.tables import effective_values
+from dualgrad.figures import build
+from dualgrad.figures import frames as f
+from dualgrad.figures.frames import COLUMNS, Tables
+from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_PANELS, VARIANTS
+
+ROOT = Path(__file__).resolve().parents[1]
+FIGURES = list(FIGURE_EXPERIMENTS)
+NUMBERS = Path(__file__).parent / "data" / "figure_numbers.csv"
+EXPERIMENTS = sorted({name for names in FIGURE_EXPERIMENTS.values() for name in names})
+
+
+# --------------------------------------------------------------------------------------------- the published archive
+
+
+@pytest.fixture(scope="session")
+def released(released_archive, tmp_path_factory) -> Path:
+    """The archive's tables of all experiments that figures draw, ingested once."""
+    from dualgrad.census import load_census
+    from dualgrad.ingest.mapping import load_mapping
+    from dualgrad.ingest.rows import build_all
+
+    census = load_census(ROOT, {"edition": "released"})
+    runs = defaultdict(list)
+    for run in census.runs.values():
+        runs[run["experiment"]].append(run)
+    tables = tmp_path_factory.mktemp("results") / "released" / "tables"
+    mapping = load_mapping(ROOT / "config" / "released")
+    for name, one in build_all(mapping, runs.__getitem__, released_archive, EXPERIMENTS):
+        one.write(tables / "parts" / name)
+    return tables
+
+
+@pytest.fixture(scope="session")
+def panels(released):
+    """Panel frames of the released edition by (figure, variant), computed once each."""
+    done: dict[tuple[str, str], dict[str, pd.DataFrame]] = {}
+
+    def get(figure: str, variant: str = "published") -> dict[str, pd.DataFrame]:
+        if (figure, variant) not in done:
+            done[figure, variant] = build.compute(figure, build.read(released, figure, variant))
+        return done[figure, variant]
+
+    return get
+
+
+def check_rows() -> dict[tuple[str, str], list[dict[str, str]]]:
+    rows = defaultdict(list)
+    with NUMBERS.open(newline="", encoding="utf-8") as stream:
+        for row in csv.DictReader(stream):
+            rows[row["figure"], row["variant"]].append(row)
+    return rows
+
+
+CHECKS = check_rows()
+
+
+def find(frame: pd.DataFrame, row: dict[str, str]) -> pd.DataFrame:
+    """The plotted row that a check names. Series may carry more keys: 'up|short|0.4', 'row|0.05', 'seed|2'."""
+    found = frame[frame["layer"] == row["layer"]]
+    series, *more = row["series"].split("|")
+    if row["layer"] == "threshold":
+        found = found[(found["series"] == series) & (found["label"] == more[0])]
+        found = found[(found["eta"] - float(more[1])).abs() < 1e-9]
+    elif row["layer"] == "cell":
+        found = found[(found["low"] - float(more[0])).abs() < 1e-9]
+        if series != "row":
+            found = found[found["series"] == series]
+    elif row["layer"] == "gap" and more:
+        found = found[found["seed"] == float(more[0])]
+    elif row["layer"] != "gap" or series != "seed":
+        found = found[found["series"] == series]
+    if row["x"]:
+        found = found[(found["x"] - float(row["x"])).abs() < 1e-5]
+    return found
+
+
+def value(found: pd.DataFrame, column: str) -> float:
+    if column == "percent":
+        return 100 * float(found["y"].iloc[0])
+    return float(found[column].iloc[0])
+
+
+def tolerance(printed: str) -> float:
+    """Half a unit of the last printed digit (rounded twice, here and there), and never less than 1e-4."""
+    mantissa, _, exponent = printed.lower().partition("e")
+    digits = len(mantissa.partition(".")[2])
+    half = 0.5 * 10.0**-digits
+    return half * 10.0 ** int(exponent) if exponent else max(half + 1e-5, 1e-4)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("figure", FIGURES)
+def test_numbers_of_the_specification(panels, figure, variant):
+    checks, wrong = CHECKS[figure, variant], []
+    assert len(checks) > 10
+    for row in checks:
+        found = find(panels(figure, variant)[row["panel"]], row)
+        if len(found) != 1:
+            wrong.append(f"{row}: {len(found)} rows")
+            continue
+        got = value(found, row["column"])
+        if not abs(got - float(row["value"])) <= tolerance(row["value"]) * (1 + 1e-9) + 1e-12:
+            wrong.append(f"{row}: {got}")
+    assert not wrong, f"{len(wrong)} of {len(checks)}:\n" + "\n".join(wrong)
+
+
+def test_every_panel_has_check_numbers():
+    named = {(figure, row["panel"]) for (figure, _), rows in CHECKS.items() for row in rows}
+    assert named == {(figure, letter) for figure, letters in FIGURE_PANELS.items() for letter in letters}
+
+
+def test_dots_outside_the_published_axes(panels):
+    dots = f.pick(panels("Figure1")["c"], "run")
+    over = dots[dots["y"].notna() & (dots["x"] > 0.82)]
+    assert sorted(over["series"]) == ["0.48", "0.48", "0.50"]
+    assert over["x"].round(6).tolist() == [0.9] * 3
+    assert (f.pick(panels("ED_Fig2")["b"], "run")["y"] > 0.75).sum() == 7
+    assert (f.pick(panels("ED_Fig2")["d"], "run")["y"] > 0.62).sum() == 9
+    parts = f.pick(panels("ED_Fig2")["d"], "run")["series"].value_counts()
+    assert (parts["L"], parts["H"]) == (262, 240)
+
+
+def test_bars_and_profiles_hold_every_run(panels):
+    """Histograms on 39 equal bins: what they miss is what lies outside them."""
+    data = panels("Figure1")["c"]
+    for series, rows in f.pick(data, "profile").groupby("series"):
+        assert len(rows) == 39
+        inside = f.pick(data, "run", series)["x"].between(0.05, 0.80)
+        assert rows["y"].sum() == inside.sum()
+    assert f.pick(panels("ED_Fig2")["c"], "count", "all")["y"].sum() == 297
+    assert len(f.pick(panels("ED_Fig7")["a"], "run")) == 120
+    assert f.pick(panels("ED_Fig8")["a"], "run")["run"].nunique() == 90
+
+
+def test_final_values_of_the_forest_are_the_archives(panels, released_archive):
+    folder = next((released_archive / "results").glob("exp_S2_*"))
+    raw = []
+    for part in "abcde":
+        raw += [row["final_error"] for row in json.loads((folder / f"S2{part}_results.json").read_text())]
+    forest = f.pick(panels("Figure3")["b"], "run")
+    last = forest[forest["x"] == 100].sort_values("seed")["y"]
+    assert len(raw) == 300
+    assert sorted(last.round(9)) == sorted(round(error, 9) for error in raw)
+
+
+def test_jumps_start_and_end_where_published(panels):
+    runs = f.pick(panels("Figure3")["d"], "run")
+    ends = runs[runs["x"] == 30]
+    starts = runs[runs["x"] == 0]
+    high = starts[starts["series"] == "collapse"].groupby("seed")["y"].mean()
+    assert high.round(4).tolist() == [0.7901, 0.4860, 0.5867]
+    bounds = ends[ends["series"] == "collapse"].groupby("seed")["y"].agg(["min", "max"])
+    assert bounds.to_numpy() == pytest.approx(
+        np.array([[0.773, 0.799], [0.413, 0.426], [0.511, 0.520]]), abs=5.1e-4
+    )
+    low = runs[runs["series"] == "ordered"]
+    assert low[low["x"] == 0]["y"].agg(["min", "max"]).tolist() == pytest.approx([0.132, 0.134], abs=5.1e-4)
+    assert low[low["x"] == 30]["y"].agg(["min", "max"]).tolist() == pytest.approx([0.126, 0.131], abs=5.1e-4)
+    assert len(starts) == 18 and runs["run"].nunique() == 9
+
+
+def test_wide_bands_come_from_trapped_seeds(panels):
+    data = panels("ED_Fig1", "audited")
+    for letter, seed in (("a", 0), ("b", 2)):
+        trapped = f.pick(data[letter], "gap", "trapped")
+        assert trapped["seed"].tolist() == [seed]
+    assert f.get(data["a"], "gap without trapped") == pytest.approx(29.8, abs=0.05)
+    assert f.get(data["b"], "gap without trapped") == pytest.approx(42.1, abs=0.05)
+    assert math.isnan(f.get(data["d"], "gap without trapped"))
+
+
+def test_audited_forest_is_not_called_bimodal(panels):
+    pytest.importorskip("diptest")
+    assert f.get(panels("ED_Fig2", "audited")["c"], "dip p") == pytest.approx(0.973, abs=0.01)
+    rows = f.pick(panels("Figure1", "audited")["c"], "number")
+    p = rows[rows["series"].str.startswith("dip p")]["y"]
+    assert len(p) == 6 and p.min() > 0.3
+    audited = f.pick(panels("Figure1", "audited")["c"], "split")
+    assert audited[audited["eta"] < 0.6]["n"].sum() == 400
+
+
+# --------------------------------------------------------------------------------------------- made-up tables
+
+
+def made_up(
+    census, seed: int = 0, keep: float = 1.0, runs_per_experiment: int = 80
+) -> dict[str, pd.DataFrame]:
+    """Tables with invented errors for runs of the census: the right shape, no meaning."""
+    luck = random.Random(seed)
+    runs, evaluations, epochs, geometry = [], [], [], []
+    for name in EXPERIMENTS:
+        mine = [run for run in census.runs.values() if run["experiment"] == name]
+        luck.shuffle(mine)
+        for run in mine[:runs_per_experiment]:
+            if luck.random() > keep:
+                continue
+            add_made_up_run(run, luck, runs, evaluations, epochs, geometry)
+    return {
+        "runs": pd.DataFrame(runs),
+        "trajectories": pd.DataFrame(evaluations),
+        "epochs": pd.DataFrame(epochs),
+        "geometry": pd.DataFrame(geometry),
+    }
+
+
+def add_made_up_run(run, luck, runs, evaluations, epochs, geometry):
+    factors = run["factors"]
+    keys = {"experiment": run["experiment"], "run": run["run"], "eta": run["noise"]["rate"]}
+    keys["s"] = factors.get("seed", luck.randrange(4))
+    error = None
+    for stage in run["stages"]:
+        done = 0
+        for number, segment in enumerate(stage["segments"]):
+            done += segment.get("epochs") or 1
+            error = min(0.05 + segment["lambda"] * luck.random() * 1.2, 0.9)
+            place = {"stage": stage["name"], "branch": stage["branch"], "segment": number}
+            place |= {"lambda": segment["lambda"], "direction": segment.get("direction")}
+            for epoch in sorted({1, max(done // 2, 1), done} if len(stage["segments"]) == 1 else {done}):
+                where = {**keys, **place, "epoch": epoch, "stage_epoch": epoch}
+                evaluations.append({**where, "test_error": error * luck.uniform(0.9, 1.1)})
+                epochs.append({**where, "lr": 0.1, "cos_mean": luck.uniform(-0.8, 0.4)})
+            geometry.append({**keys, **place, "cos_struct_value_mean": luck.uniform(-0.3, 0.3)})
+    runs.append(
+        {
+            **keys,
+            **{column: factors[column] for column in factors if column in f.COLUMNS_READ["runs"]},
+            **{column: value for column, value in run["labels"].items() if column in f.COLUMNS_READ["runs"]},
+            "counted": run["counted"],
+            "lam": effective_values(run)["lam"],
+            "test_error": error,
+            "epochs": 10,
+            "init_error": 0.2,
+            "init_success": luck.random() < 0.9,
+            "censored": luck.random() < 0.5,
+            "threshold_lambda": luck.choice([0.3, 0.44, 0.6]),
+            "convergence_epoch": luck.choice([None, 51, 60]),
+            "avg_cos": luck.uniform(-0.5, 0.1),
+            "final_gap": luck.uniform(0, 0.6),
+            "escaped": luck.random() < 0.2,
+        }
+    )
+
+
+@pytest.fixture(scope="module")
+def invented(census):
+    return made_up(census)
+
+
+def figure_of(figure: str, tables: Tables, edition: str = "demo"):
+    """The drawn figure, not written."""
+    import matplotlib
+
+    from dualgrad.figures import style
+
+    with matplotlib.rc_context(style.STYLE):
+        frames = build.compute(figure, tables)
+        return build.module(figure).draw(frames, style.Look(edition, tables.variant)), frames
+
+
+def cut(tables: dict[str, pd.DataFrame], how: str) -> dict[str, pd.DataFrame]:
+    """Tables with something missing."""
+    runs, rows = tables["runs"], tables["trajectories"]
+    if how == "nothing":
+        return {}
+    if how == "no rows":
+        return {name: frame.iloc[:0] for name, frame in tables.items()}
+    if how == "no trajectories":
+        return {"runs": runs}
+    if how == "one run each":
+        first = runs.groupby("experiment").head(1)
+        kept = set(zip(first["experiment"], first["run"], strict=True))
+        return {
+            name: frame[[pair in kept for pair in zip(frame["experiment"], frame["run"], strict=True)]]
+            for name, frame in tables.items()
+        }
+    if how == "all dead":
+        gone = ["test_error", "convergence_epoch", "final_gap", "threshold_lambda", "avg_cos"]
+        return {"runs": runs.assign(**dict.fromkeys(gone)), "trajectories": rows.assign(test_error=None)}
+    if how == "no high branch":
+        rows = rows[~rows["stage"].str.contains("collapse") & (rows["branch"] != "collapse")]
+        return {**tables, "trajectories": rows, "geometry": tables["geometry"].iloc[:0]}
+    if how == "one noise rate":
+        return {name: frame[frame["eta"] < 0.6] for name, frame in tables.items()}
+    if how == "equal errors":
+        return {**tables, "runs": runs.assign(test_error=0.9), "trajectories": rows.assign(test_error=0.9)}
+    if how == "nothing converges":
+        return {**tables, "runs": runs.assign(convergence_epoch=None, init_success=False, escaped=False)}
+    raise AssertionError(how)
+
+
+CUTS = [
+    *("nothing", "no rows", "no trajectories", "one run each", "all dead"),
+    *("no high branch", "one noise rate", "equal errors", "nothing converges"),
+]
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("figure", FIGURES)
+def test_draws_whatever_is_missing(invented, figure, variant):
+    for how in CUTS:
+        drawn, frames = figure_of(figure, Tables(cut(invented, how), variant))
+        drawn.canvas.draw()
+        for frame in frames.values():
+            assert list(frame.columns) == list(COLUMNS), how
+        if how in ("nothing", "no rows"):
+            assert any("no data" in text.get_text() or "no run" in text.get_text() for text in texts(drawn))
+
+
+def texts(figure):
+    return [*figure.texts, *(text for ax in figure.axes for text in ax.texts)]
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("figure", FIGURES)
+def test_every_made_up_panel_is_drawn(invented, figure, variant):
+    drawn, frames = figure_of(figure, Tables(invented, variant))
+    assert set(frames) == set(FIGURE_PANELS[figure])
+    said = [text.get_text() for text in texts(drawn)]
+    assert not [text for text in said if re.search(r"no data|\bnan\b|None", text)]
+    letters = [text for text in said if len(text) == 1 and text.islower()]
+    assert set(FIGURE_PANELS[figure]) <= set(letters)
+
+
+@pytest.mark.parametrize("edition", ["demo", "smoke", "mine", "paper", "released"])
+def test_footer_names_the_edition(edition):
+    for variant in VARIANTS:
+        drawn, _ = figure_of("ED_Fig4", Tables({}, variant), edition)
+        footer = next(text for text in drawn.texts if text.get_gid() == "footer").get_text()
+        assert footer.startswith("Extended Data Figure 4") and f"{edition} edition" in footer
+        assert ("not the published results" in footer) == (edition not in ("paper", "released"))
+        assert ("audited" in footer) == (variant == "audited")
+        assert footer.count("\n") <= 1
+
+
+def test_texts_do_not_lie_on_each_other(invented):
+    for figure in FIGURES:
+        drawn, _ = figure_of(figure, Tables(invented))
+        drawn.canvas.draw()
+        renderer = drawn.canvas.get_renderer()
+        for ax in drawn.axes:
+            legend = ax.get_legend()
+            if legend is None:
+                continue
+            box = legend.get_window_extent(renderer).padded(-3)
+            for text in ax.texts:
+                if text.get_text() and text.get_gid() is None:
+                    other = text.get_window_extent(renderer).padded(-3)
+                    assert not box.overlaps(other), f"{figure}: {text.get_text()!r} under a legend"
+
+
+# --------------------------------------------------------------------------------------------- files
+
+
+def test_all_panels_are_saved(invented, tmp_path):
+    for figure in FIGURES:
+        frames = build.compute(figure, Tables(invented))
+        for path in build.save_panels(figure, frames, tmp_path):
+            letter = path.stem.removeprefix(f"{figure}_")
+            pd.testing.assert_frame_equal(pd.read_parquet(path), frames[letter], check_dtype=False)
+    names = {f"{figure}_{letter}.parquet" for figure, letters in FIGURE_PANELS.items() for letter in letters}
+    assert {path.name for path in tmp_path.iterdir()} == names
+
+
+def test_panel_frames_can_be_drawn_after_reading_them_back(invented, tmp_path):
+    """Drawing needs nothing but the saved frames."""
+    frames = build.compute("Figure2", Tables(invented))
+    build.draw("Figure2", frames, "demo", [tmp_path / "direct.png"])
+    build.save_panels("Figure2", frames, tmp_path)
+    back = {letter: pd.read_parquet(tmp_path / f"Figure2_{letter}.parquet") for letter in frames}
+    build.draw("Figure2", back, "demo", [tmp_path / "back.png"])
+    assert (tmp_path / "direct.png").read_bytes() == (tmp_path / "back.png").read_bytes()
+
+
+def test_equal_data_give_equal_bytes(invented, tmp_path):
+    """Here, again, and in another process with another user's settings."""
+    frames = build.compute("Figure3", Tables(invented))
+    build.save_panels("Figure3", frames, tmp_path)
+    for name in ("one", "two"):
+        build.draw("Figure3", frames, "demo", [tmp_path / f"{name}.pdf", tmp_path / f"{name}.png"])
+    (tmp_path / "matplotlibrc").write_text("font.size: 20\nsavefig.dpi: 30\n")
+    code = (
+        "import sys, pathlib, pandas as pd; from dualgrad.figures import build; here = pathlib.Path(sys.argv[1]);"
+        "frames = {x: pd.read_parquet(here / f'Figure3_{x}.parquet') for x in 'abcd'};"
+        "build.draw('Figure3', frames, 'demo', [here / 'three.pdf', here / 'three.png'])"
+    )
+    subprocess.run([sys.executable, "-c", code, str(tmp_path)], check=True, cwd=tmp_path)
+    for kind in ("pdf", "png"):
+        digests = {
+            hashlib.sha256((tmp_path / f"{name}.{kind}").read_bytes()).hexdigest()
+            for name in ("one", "two", "three")
+        }
+        assert len(digests) == 1, kind
+    pdf = (tmp_path / "one.pdf").read_bytes()
+    assert b"CreationDate" not in pdf and b"/FontFile2" in pdf
+
+
+def test_make_reads_the_parts_and_writes_everything(released, tmp_path):
+    out, data = tmp_path / "ED_Fig4.png", tmp_path / "data"
+    build.make("ED_Fig4", "released", released, [out], data, "audited")
+    assert out.read_bytes().startswith(b"\x89PNG")
+    assert sorted(path.name for path in data.iterdir()) == ["ED_Fig4_a.parquet", "ED_Fig4_b.parquet"]
+
+
+def test_command(released, tmp_path, capsys):
+    command = importlib.import_module("dualgrad.commands.figure")
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    words = ["ED_Fig7", "--tables", str(released), "--output", str(tmp_path / "f.png")]
+    args = parser.parse_args([*words, "--data-dir", str(tmp_path / "data")])
+    args.edition, args.root, args.config = "released", ROOT, {}
+    assert command.run(args) == 0
+    assert len(list((tmp_path / "data").iterdir())) == 3 and (tmp_path / "f.png").is_file()
+    args.tables = tmp_path / "elsewhere" / "tables"
+    assert command.run(args) == 2
+    assert "no such table" in capsys.readouterr().err
+
+
+def test_mistakes_are_named(tmp_path):
+    with pytest.raises(ValueError, match="unknown figure 'Figure9', expected one of: Figure1"):
+        build.make("Figure9", "demo", tmp_path / "tables", [])
+    with pytest.raises(ValueError, match="unknown variant 'fixed'"):
+        build.make("Figure1", "demo", tmp_path / "tables", [], variant="fixed")
+    with pytest.raises(ValueError, match="expected a name ending in"):
+        build.make("Figure1", "demo", tmp_path / "tables", [tmp_path / "f.gif"])
+    with pytest.raises(ValueError, match="expected a folder named 'tables'"):
+        build.make("Figure1", "demo", tmp_path, [tmp_path / "f.png"])
+
+
+# --------------------------------------------------------------------------------------------- what Snakemake imports
+
+
+def test_sources_are_light_and_complete(census):
+    code = (
+        "import sys, dualgrad.figures.sources;"
+        "print([name for name in ('pandas', 'numpy', 'matplotlib', 'torch', 'pyarrow') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True)
+    assert done.stdout.strip() == "[]"
+    assert set(FIGURE_PANELS) == set(FIGURE_EXPERIMENTS) and len(FIGURES) == 13
+    for figure in FIGURES:
+        assert list(build.module(figure).PANELS) == FIGURE_PANELS[figure]
+    assert set(EXPERIMENTS) <= set(census.experiments)
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+def test_panels_read_only_the_named_experiments(invented, figure):
+    """What a figure needs is what FIGURE_EXPERIMENTS says: other experiments change nothing."""
+    wanted = FIGURE_EXPERIMENTS[figure]
+    mine = {name: frame[frame["experiment"].isin(wanted)] for name, frame in invented.items()}
+    for variant in VARIANTS:
+        whole, part = (
+            build.compute(figure, Tables(invented, variant)),
+            build.compute(figure, Tables(mine, variant)),
+        )
+        for letter in whole:
+            pd.testing.assert_frame_equal(whole[letter], part[letter])
+
+
+# --------------------------------------------------------------------------------------------- the statistics
+
+
+def test_spread_is_the_population_sd():
+    table = pd.DataFrame({"lam": [0.1, 0.1, 0.2], "test_error": [0.1, 0.3, 0.5]})
+    mean = f.summary(table, "test_error", "A")
+    assert mean["y"].tolist() == pytest.approx([0.2, 0.5])
+    assert mean["sd"].tolist() == pytest.approx([0.1, 0.0])
+    assert mean["n"].tolist() == [2, 1]
+    assert f.variance(table, "test_error", "A")["y"].tolist() == pytest.approx([0.01, 0.0])
+
+
+def test_lambda_is_rounded_before_grouping():
+    runs = pd.DataFrame(
+        {"experiment": "A", "run": ["a", "b"], "lam": [0.3, 0.1 + 0.2], "test_error": [0.1, 0.2]}
+    )
+    assert f.summary(Tables({"runs": runs}).runs("A"), "test_error", "A")["n"].tolist() == [2]
+
+
+def test_runs_that_are_not_counted_are_left_out():
+    runs = pd.DataFrame({"experiment": "Td2", "run": ["a", "b"], "counted": [True, False]})
+    assert Tables({"runs": runs}).runs("Td2")["run"].tolist() == ["a"]
+
+
+def test_threshold_is_strict():
+    assert f.by_threshold(pd.Series([0.2999, 0.3, 0.3001])) == ["L", "H", "H"]
+
+
+def test_crossing_is_upward_and_interpolated():
+    x = np.array([0.2, 0.3, 0.4, 0.5])
+    assert f.crossing_up(x, np.array([0.4, 0.2, 0.2, 0.4]), 0.3) == pytest.approx(0.45)
+    assert math.isnan(f.crossing_up(x, np.array([0.4, 0.2, 0.2, 0.2]), 0.3))
+
+
+def test_p_values():
+    from scipy import stats
+
+    from dualgrad.figures.figure5 import paired_p, student_p
+
+    first, second = pd.Series([1.0, 2.0, 4.0]).to_numpy(), pd.Series([2.5, 3.0, 6.5]).to_numpy()
+    assert student_p(first, second) == pytest.approx(stats.ttest_ind(first, second).pvalue)
+    assert paired_p(second - first) == pytest.approx(stats.ttest_rel(first, second).pvalue)
+    assert math.isnan(student_p(first[:0], second)) and math.isnan(paired_p(first[:1]))
