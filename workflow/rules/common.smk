@@ -17,6 +17,7 @@ try:
         FIGURE_PANELS,
         FIGURE_TABLES,
         MAIN_FIGURES,
+        VARIANTS,
     )
     from dualgrad.inputs import InputError
     from dualgrad.worker import WarmWorker, local_gpus, prepare_jobs
@@ -139,6 +140,16 @@ def panel_files(figure, variant):
     """Return the files that hold a figure's plotted numbers."""
     folder = "<results>/figure_data" if variant == "published" else f"<results>/figure_data/{variant}"
     return [f"{folder}/{figure}_{panel}.parquet" for panel in FIGURE_PANELS[figure]]
+
+
+def drawn_figure(ending):
+    """Return an input function: the picture that `show` copies into a folder."""
+
+    def path(wildcards):
+        variant = "audited" if wildcards.folder == "audited" else "published"
+        return f"<results>/figures/{variant}/{wildcards.figure}.{ending}"
+
+    return path
 
 
 def folder_of_panels(wildcards, output):

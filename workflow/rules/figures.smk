@@ -1,30 +1,20 @@
-"""Figures: drawn from the parts of the tables that they show, in the configured edition.
+"""Figures: drawn from the parts of the tables that they show, then put where people look for them.
 
-The pictures' paths do not name the edition, but the tables that they are drawn from do: after a change of edition a
-picture's inputs are others than it was made from, so it is drawn again.
+Two steps, because the pictures in `figures` do not name their edition. Each edition draws its own; `show` copies those
+of the configured one. A copy whose source is of another edition than last time has another input, so it is made again.
 """
 
-for folder, variant, figures in (
-    ("main", "published", MAIN_FIGURES),
-    ("extended_data", "published", EXTENDED_FIGURES),
-    ("audited", "audited", MAIN_FIGURES + EXTENDED_FIGURES),
-):
-    for figure in figures:
+for figure in FIGURE_EXPERIMENTS:
+    for variant in VARIANTS:
 
         rule:
             name:
-                f"{folder}_{figure}"
+                f"{figure}_{variant}"
             input:
                 parts_of(FIGURE_EXPERIMENTS[figure], FIGURE_TABLES),
             output:
-                pdf=f"figures/{folder}/{figure}.pdf",
-                png=report(
-                    f"figures/{folder}/{figure}.png",
-                    caption="../report/figure.rst",
-                    category="Figures",
-                    subcategory=variant,
-                    labels={"figure": figure, "edition": EDITION},
-                ),
+                pdf=f"<results>/figures/{variant}/{figure}.pdf",
+                png=f"<results>/figures/{variant}/{figure}.png",
                 panels=panel_files(figure, variant),
             log:
                 f"<logs>/figures/{variant}/{figure}.log",
@@ -38,3 +28,29 @@ for folder, variant, figures in (
             shell:
                 "dualgrad figure {params.figure} --edition {params.edition} --variant {params.variant}"
                 " --tables {params.tables} --data-dir {params.panels} --output {output.pdf} {output.png} > {log} 2>&1"
+
+
+rule show:
+    """Put a figure of the configured edition into the folder `figures`."""
+    input:
+        pdf=drawn_figure("pdf"),
+        png=drawn_figure("png"),
+    output:
+        pdf="figures/{folder}/{figure}.pdf",
+        png=report(
+            "figures/{folder}/{figure}.png",
+            caption="../report/figure.rst",
+            category="Figures",
+            subcategory="{folder}",
+            labels={"figure": "{figure}", "edition": EDITION},
+        ),
+    log:
+        "<logs>/figures/{folder}/{figure}.log",
+    wildcard_constraints:
+        folder="main|extended_data|audited",
+        figure="|".join(FIGURE_EXPERIMENTS),
+    localrule: True
+    params:
+        edition=EDITION,
+    shell:
+        "(cp {input.pdf} {output.pdf} && cp {input.png} {output.png}) > {log} 2>&1"

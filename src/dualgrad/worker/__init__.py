@@ -34,6 +34,9 @@ PYTHON = "DUALGRAD_PYTHON"
 SETTINGS = "DUALGRAD_SETTINGS"
 GPUS = "DUALGRAD_GPUS"
 
+# Whether this process is a child of the worker (for the record's provenance).
+inside = False
+
 _RESTARTS = 5
 _PATIENCE = 10.0  # seconds for the server to end its children and itself
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")

@@ -20,6 +20,7 @@ import traceback
 from importlib import import_module
 from pathlib import Path
 
+import dualgrad.worker
 from dualgrad import cli
 from dualgrad.census import find_root
 
@@ -177,6 +178,7 @@ class Server:
             os.environ.clear()
             os.environ.update(environment)
             os.chdir(folder)
+            dualgrad.worker.inside = True
             status = cli.main(words)
         except SystemExit as leave:
             status = leave.code if isinstance(leave.code, int) else int(leave.code is not None)

@@ -1,0 +1,416 @@
+"""The DAG: what a target comes to, what is refused, what is made again; run for real in edition smoke.
+
+The workflow is always a copy in a temporary folder, so the repository's results stay as they are.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+
+from dualgrad.census import load_census
+from dualgrad.census.graph import closure
+from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_PANELS, MAIN_FIGURES
+
+ROOT = Path(__file__).resolve().parents[1]
+RUN = "results/demo/runs/A/lam0.35_eta0.4_seed0.json"
+
+
+def copy_workflow(target: Path) -> Path:
+    """A copy of all that the workflow consists of, apart from the package."""
+    for name in ("Snakefile", "config", "workflow"):
+        source = ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, target / name)
+    (target / "profiles").symlink_to("workflow/profiles")
+    return target
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A fresh copy of the workflow."""
+    return copy_workflow(tmp_path)
+
+
+def command(*words: str) -> list[str]:
+    """The command `snakemake`, as `make setup` installs it."""
+    return [sys.executable, "-c", "from dualgrad.launcher import main; main()", *words]
+
+
+def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
+    """This process's environment, without what a workflow around it may have put there."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DUALGRAD_")}
+    return kept | (more or {})
+
+
+def snakemake(
+    folder: Path, *words: str, more: Mapping[str, str] | None = None
+) -> subprocess.CompletedProcess:
+    """Run Snakemake in a folder, with its messages in ``stdout``."""
+    return subprocess.run(
+        command(*words),
+        cwd=folder,
+        env=environment(more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+def planned(output: str) -> dict[str, int]:
+    """Jobs by rule, from the job table that Snakemake prints; empty if there is nothing to do."""
+    if "Nothing to be done" in output:
+        return {}
+    table = output.rpartition("Job stats:")[2]
+    return {rule: int(count) for rule, count in re.findall(r"^(\S+) +(\d+)$", table, re.MULTILINE)}
+
+
+def dry_run(folder: Path, *words: str) -> dict[str, int]:
+    """Jobs by rule that a target needs."""
+    done = snakemake(folder, *words, "--dry-run")
+    assert done.returncode == 0, done.stdout
+    return planned(done.stdout)
+
+
+def runs_in(jobs: Mapping[str, int]) -> int:
+    """Number of runs among jobs."""
+    return jobs.get("train", 0) + jobs.get("train_and_save", 0)
+
+
+# --------------------------------------------------------------------------------------------------- planning
+
+
+def test_the_census_is_one_job_per_run(checkout: Path) -> None:
+    census = load_census(ROOT, {"edition": "demo"})
+    counted = {name for name, run in census.runs.items() if run["counted"]}
+    started = time.monotonic()
+    jobs = dry_run(checkout, "census")
+    elapsed = time.monotonic() - started
+    assert len(counted) == 3916
+    assert runs_in(jobs) == len(closure(counted, census.runs))
+    assert jobs["train_and_save"] == sum(run["saves"] for run in census.runs.values())
+    assert elapsed < 30, "measured: 6 s on an idle machine"
+
+
+def test_the_main_figures_need_their_own_experiments_only(checkout: Path) -> None:
+    census = load_census(ROOT, {"edition": "demo"})
+    experiments = {name for figure in MAIN_FIGURES for name in FIGURE_EXPERIMENTS[figure]}
+    wanted = {run for name in experiments for run in census.experiments[name]["runs"]}
+    jobs = dry_run(checkout)  # the default target
+    assert jobs["figures/main"] == 1
+    assert runs_in(jobs) == len(closure(wanted, census.runs)) < 1800
+    assert jobs["table_parts"] == len(experiments)
+
+
+def test_a_single_run_and_what_it_starts_from(checkout: Path) -> None:
+    assert dry_run(checkout, RUN) == {"data_set": 1, "train": 1, "total": 2}
+    census = load_census(ROOT, {"edition": "demo"})
+    name = "Td2/trap1_baseline"
+    expected = closure({name}, census.runs)
+    assert len(expected) > 2
+    assert runs_in(dry_run(checkout, f"results/demo/runs/{name}.json")) == len(expected)
+
+
+def test_the_released_archive_is_not_trained(checkout: Path) -> None:
+    jobs = dry_run(checkout, "figures/main", "figures/extended_data", "--config", "edition=released")
+    assert jobs["ingest"] == 1 and runs_in(jobs) == 0
+    assert jobs["total"] == 1 + 2 * 13 + 2  # drawn, then shown
+
+
+def test_the_snakefile_imports_nothing_heavy() -> None:
+    # On a cluster the Snakefile is read again in every job.
+    imports = re.compile(r"^ *(?:from ([\w.]+) import|import ([\w.]+))", re.MULTILINE)
+    files = [ROOT / "Snakefile", *(ROOT / "workflow" / "rules").glob("*.smk")]
+    found = {name for file in files for pair in imports.findall(file.read_text()) for name in pair if name}
+    own = sorted(name for name in found if not name.startswith("snakemake"))
+    assert "dualgrad.census" in own
+    code = f"""
+        import sys, {", ".join(own)}
+        from pathlib import Path
+        dualgrad.census.load_census(Path({str(ROOT)!r}), dualgrad.config.load_config(Path({str(ROOT)!r})))
+        heavy = {{"torch", "numpy", "pandas", "pyarrow", "matplotlib", "scipy", "sklearn", "transformers"}}
+        print(sorted(heavy & set(sys.modules)))
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout == "[]\n"
+
+
+def test_a_change_of_settings_for_execution_changes_no_job(checkout: Path) -> None:
+    table = {
+        words: dry_run(checkout, RUN, *words) for words in ((), ("--config", "device=cpu"), ("--cores", "1"))
+    }
+    assert len({tuple(jobs.items()) for jobs in table.values()}) == 1
+
+
+# --------------------------------------------------------------------------------------------------- refusing
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["census", "--config", "editon=paper"], "unknown key 'editon'; did you mean 'edition'?"),
+        (
+            ["census", "--config", "edition=papr"],
+            "edition: expected one of demo, paper, released, smoke; got 'papr'",
+        ),
+        (["census", "--config", "threads_per_job=none"], "threads_per_job"),
+        (["results/demo/runs/A/lam0.36_eta0.4_seed0.json"], "there is no such run; did you mean 'A/lam0.3"),
+        (["results/demo/runs/AA/lam0.35_eta0.4_seed0.json"], "there is no such run; did you mean"),
+        (["results/paper/runs/A/lam0.35_eta0.4_seed0.json"], "add --config edition=paper"),
+        (["results/demo/checkpoints/A/lam0.35_eta0.4_seed0.pt"], "no other run starts from A/lam0.35"),
+        (["figures/main/Figure6.pdf"], "No rule to produce figures/main/Figure6.pdf"),
+    ],
+)
+def test_mistakes_on_the_command_line(checkout: Path, words: list[str], message: str) -> None:
+    done = snakemake(checkout, *words)
+    assert done.returncode != 0
+    assert message in done.stdout
+    assert "Traceback" not in done.stdout
+    assert not (checkout / "results").exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("config/config.yaml", "edition: demo", "editon: demo", ["config/config.yaml", "editon"]),
+        ("config/editions/demo.yaml", "precision:", "precison:", ["config/editions/demo.yaml", "precison"]),
+        ("config/census/X.yaml", "count: 200", "count: 201", ["config/census/X.yaml", "X2", "201", "200"]),
+    ],
+)
+def test_mistakes_in_files(checkout: Path, file: str, old: str, new: str, message: list[str]) -> None:
+    text = (checkout / file).read_text()
+    assert old in text
+    (checkout / file).write_text(text.replace(old, new, 1))
+    done = snakemake(checkout, "census")
+    assert done.returncode != 0
+    for part in message:
+        assert part in done.stdout
+    assert "Traceback" not in done.stdout
+    assert not (checkout / "results").exists()
+
+
+# --------------------------------------------------------------------------------------------------- running
+
+SMOKE = ("--config", "edition=smoke")
+
+
+@pytest.fixture(scope="module")
+def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A copy of the workflow in which the main figures of edition smoke have been made. Tests leave it as it is."""
+    folder = copy_workflow(tmp_path_factory.mktemp("drawn"))
+    done = snakemake(folder, "figures/main", *SMOKE)
+    assert done.returncode == 0, done.stdout
+    (folder / "messages.txt").write_text(done.stdout)
+    return folder
+
+
+def digest(folder: Path, name: str) -> str:
+    """Digest of a run's record."""
+    return json.loads((folder / "results" / "smoke" / "runs" / f"{name}.json").read_text())["digest"]
+
+
+def test_the_main_figures_are_there(drawn: Path) -> None:
+    for figure in MAIN_FIGURES:
+        for ending in ("pdf", "png"):
+            assert (drawn / f"figures/main/{figure}.{ending}").stat().st_size > 1000
+        for panel in FIGURE_PANELS[figure]:
+            assert (drawn / f"results/smoke/figure_data/{figure}_{panel}.parquet").is_file()
+
+
+def test_progress_is_shown_and_single_jobs_are_not(drawn: Path) -> None:
+    messages = (drawn / "messages.txt").read_text()
+    assert re.search(r"^\d+ of \d+ steps \(\d+%\) done$", messages, re.MULTILINE)
+    assert "steps (100%) done" in messages
+    assert "rule train" not in messages
+    assert len(messages.splitlines()) < 200
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("figures/main", *SMOKE),
+        ("figures/main", "--cores", "1", "--resources", "gpu=1", *SMOKE),
+        (*SMOKE, "--cores", "1", "--resources", "gpu=1", "figures/main"),
+        ("--cores", "1", *SMOKE, "figures/main"),
+        SMOKE,
+    ],
+)
+def test_there_is_nothing_more_to_do(drawn: Path, words: tuple[str, ...]) -> None:
+    done = snakemake(drawn, *words)
+    assert done.returncode == 0
+    assert "Nothing to be done" in done.stdout
+
+
+def test_another_edition_replaces_the_figures(drawn: Path, tmp_path: Path) -> None:
+    folder = copy_workflow(tmp_path)
+    for name in ("results", "figures", "data", ".snakemake"):
+        shutil.copytree(drawn / name, folder / name)
+    # The pictures are there, but of another edition: none of them counts.
+    jobs = dry_run(folder, "figures/main")
+    assert jobs["show"] == len(MAIN_FIGURES) and runs_in(jobs) > 1000
+    # Not even where that edition has been drawn too, earlier.
+    other = folder / "results" / "demo" / "figures" / "published"
+    shutil.copytree(folder / "results" / "smoke" / "figures" / "published", other)
+    for path in other.iterdir():
+        path.write_bytes(b"demo")
+        os.utime(path, (1, 1))
+    done = snakemake(folder, "figures/main", "--allowed-rules", "show", "figures/main")
+    assert done.returncode == 0, done.stdout
+    assert (folder / "figures/main/Figure1.png").read_bytes() == b"demo"
+    done = snakemake(folder, "figures/main", *SMOKE)
+    assert runs_in(planned(done.stdout)) == 0
+    assert (folder / "figures/main/Figure1.png").read_bytes() == (
+        drawn / "figures/main/Figure1.png"
+    ).read_bytes()
+
+
+def test_one_edited_entry_trains_its_own_runs_again(drawn: Path, tmp_path: Path) -> None:
+    folder = copy_workflow(tmp_path)
+    for name in ("results", "figures", "data", ".snakemake"):
+        shutil.copytree(drawn / name, folder / name)
+    assert dry_run(folder, "figures/main", *SMOKE) == {}
+    path = folder / "config" / "census" / "A-Q.yaml"
+    before = load_census(folder, {"edition": "smoke"}).runs
+    text = path.read_text()
+    start = text.index("\n  A:\n")
+    # A harmless new constant in one entry; comments and layout of the whole file change nothing.
+    path.write_text(
+        "# edited\n"
+        + text[:start]
+        + text[start:].replace("\n  A:\n", "\n  A:\n    labels: {phase_label: x}\n", 1)
+    )
+    after = load_census(folder, {"edition": "smoke"}).runs
+    changed = {name for name in before if before[name] != after[name]}
+    assert changed and all(name.startswith("A/") for name in changed)
+    jobs = dry_run(folder, "figures/main", *SMOKE)
+    assert runs_in(jobs) == len(changed)
+    assert jobs["table_parts"] == 1
+    assert jobs["Figure1_published"] == jobs["Figure4_published"] == 1 and "Figure2_published" not in jobs
+
+
+def test_a_record_is_the_same_with_and_without_the_worker(drawn: Path, tmp_path: Path) -> None:
+    folder = copy_workflow(tmp_path)
+    name = next(name for name in load_census(ROOT, {"edition": "smoke"}).runs if name.startswith("A/"))
+    target = f"results/smoke/runs/{name}.json"
+    for words in ((), ("--no-hooks",)):  # without hooks no worker is started
+        (folder / target).unlink(missing_ok=True)
+        done = snakemake(folder, target, *SMOKE, *words)
+        assert done.returncode == 0, done.stdout
+        assert digest(folder, name) == digest(drawn, name)
+    assert not list(folder.glob("results/smoke/runs/*/.*")), "no temporary file is left"
+
+
+def test_results_below_another_working_directory(drawn: Path, tmp_path: Path) -> None:
+    name = next(name for name in load_census(ROOT, {"edition": "smoke"}).runs if name.startswith("A/"))
+    done = snakemake(
+        drawn,
+        f"results/smoke/runs/{name}.json",
+        *SMOKE,
+        "--directory",
+        str(tmp_path),
+        "--snakefile",
+        "Snakefile",
+    )
+    assert done.returncode == 0, done.stdout
+    assert digest(tmp_path, name) == digest(drawn, name)
+
+
+def test_a_failed_run_shows_its_log(drawn: Path, tmp_path: Path) -> None:
+    folder = copy_workflow(tmp_path)
+    shutil.copytree(drawn / "data", folder / "data")
+    path = folder / "data" / "digits" / "digits.npz"
+    path.write_bytes(path.read_bytes()[:-1000])
+    name = next(name for name in load_census(ROOT, {"edition": "smoke"}).runs if name.startswith("A/"))
+    done = snakemake(folder, f"results/smoke/runs/{name}.json", *SMOKE)
+    assert done.returncode != 0
+    assert "Error in rule train" in done.stdout
+    assert "digits.npz" in done.stdout.partition("Logfile")[2]
+    assert not (folder / f"results/smoke/runs/{name}.json").exists()
+
+
+def descendants(process: int) -> set[int]:
+    """All processes below one."""
+    parents = {}
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        try:
+            parents[int(entry.parent.name)] = int(entry.read_text().rpartition(")")[2].split()[1])
+        except (FileNotFoundError, ProcessLookupError):
+            continue
+    found, wave = set(), {process}
+    while wave:
+        wave = {child for child, parent in parents.items() if parent in wave}
+        found |= wave
+    return found
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
+def test_a_killed_workflow_leaves_no_process_and_goes_on(drawn: Path, tmp_path: Path, number: int) -> None:
+    folder = copy_workflow(tmp_path)
+    shutil.copytree(drawn / "data", folder / "data")
+    target = "results/smoke/tables/parts/A/runs.parquet"
+    with (folder / "messages.txt").open("w") as messages:
+        running = subprocess.Popen(
+            command(target, *SMOKE),
+            cwd=folder,
+            env=environment(),
+            stdout=messages,
+            stderr=messages,
+            start_new_session=True,
+        )
+    records = folder / "results" / "smoke" / "runs" / "A"
+    deadline = time.monotonic() + 120
+    while not list(records.glob("*.json")):
+        assert running.poll() is None and time.monotonic() < deadline, (folder / "messages.txt").read_text()
+        time.sleep(0.02)
+    family = descendants(running.pid)
+    assert family
+    running.send_signal(number)
+    running.wait(timeout=60)
+    deadline = time.monotonic() + 30
+    while any(map(is_alive, family)) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not any(map(is_alive, family))
+    if number == signal.SIGKILL:
+        assert snakemake(folder, "--unlock", *SMOKE).returncode == 0
+    done = snakemake(folder, target, *SMOKE)
+    assert done.returncode == 0, done.stdout
+    for path in records.glob("*.json"):
+        assert digest(folder, f"A/{path.stem}") == digest(drawn, f"A/{path.stem}")
+
+
+# --------------------------------------------------------------------------------------------------- form
+
+
+def test_lint_is_clean() -> None:
+    done = snakemake(ROOT, "--lint")
+    assert done.returncode == 0 and "good condition" in done.stdout, done.stdout
+
+
+def test_every_entry_of_the_default_profile_says_why() -> None:
+    lines = (ROOT / "workflow/profiles/default/profile.yaml").read_text().splitlines()
+    for place, line in enumerate(lines):
+        if re.match(r"[a-z-]+:", line):
+            above = [text for text in lines[:place] if not re.match(r"[a-z-]+:", text)]
+            assert above and above[-1].startswith("#"), line
