@@ -58,8 +58,9 @@ def panel_c(tables: Tables) -> pd.DataFrame:
     errors = runs[np.isclose(runs["lam"], FOREST_LAMBDA)]["test_error"].dropna()
     low = errors < f.LH_THRESHOLD
     parts = []
+    bins = f.bins_for(errors, BINS)
     for name, values in (("all", errors), ("L", errors[low]), ("H", errors[~low])):
-        counts, edges = np.histogram(values, bins=BINS)
+        counts, edges = np.histogram(values, bins=bins)
         parts.append(f.rows("count", name, x=(edges[:-1] + edges[1:]) / 2, y=counts))
     parts += [f.split(errors, "S2", x=FOREST_LAMBDA), f.number("threshold", f.LH_THRESHOLD)]
     if tables.audited:
@@ -103,7 +104,8 @@ def draw_a(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     mean = f.pick(data, "mean", "S1")
     s.labels(
         ax,
-        f"S1: Phase transition (η=0.4, n={s.counts(mean)} per λ)",
+        page.look.title("S1: Phase transition", "S1: Fraction below 0.30")
+        + f" (η=0.4, n={s.counts(mean)} per λ)",
         "Mixing coefficient λ",
         "L-branch fraction",
     )
@@ -128,7 +130,6 @@ def draw_a(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
             label=f"S2, same λ and η (n={s.counts(other)})",
             zorder=5,
         )
-        ax.set_title("Fraction of runs below 0.30 (η=0.4)")
         page.legend(ax, corner="lower left")
     s.threshold(ax, 0.5)
     s.limits(ax, page.look, x=(0.413, 0.567))
@@ -202,13 +203,13 @@ def _dot_handle(colour: str, label: str):
 def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     """Panel c: the histogram, coloured by the threshold."""
     splits = f.pick(data, "split")
-    title = "S2: Final errors" if page.look.audited else "S2: Bimodal distribution"
+    title = page.look.title("S2: Bimodal distribution", "S2: Final errors")
     s.labels(ax, f"{title} at λ={FOREST_LAMBDA:.2f}", "Final test error", "Count")
     if splits.empty or not splits["n"].iloc[0]:
         s.no_data(ax)
         return
     row = splits.iloc[0]
-    width = float(BINS[1] - BINS[0])
+    width = float(f.pick(data, "count", "all")["x"].diff().median())
     for name, colour, label in (
         ("all", s.LIGHT_BLUE, "all"),
         ("L", s.GREEN, f"L (n={row['low']:.0f})"),
@@ -228,7 +229,8 @@ def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     cut = f.get(data, "threshold")
     ax.axvline(cut, color=s.DARK, ls="--", lw=1, zorder=3)
     top = float(f.pick(data, "count", "all")["y"].max())
-    ax.set_xlim(0.075, 0.625)
+    centres = f.pick(data, "count", "all")["x"]
+    ax.set_xlim(centres.min() - 2.45 * width, centres.max() + 2.45 * width)
     ax.set_ylim(0, 34.65 if page.look.exact else 1.3 * max(top, 1))
     page.note(ax, f"{cut:.2f}", near=(cut, 0.97 * ax.get_ylim()[1]), color=s.DARK, fontsize=6.2)
     box = f"n={row['n']:.0f}\n{row['low']:.0f} L / {row['high']:.0f} H"
@@ -257,7 +259,12 @@ def draw_d(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     """Panel d as published."""
     splits = f.pick(data, "split").sort_values("x")
     total = int(splits["n"].sum()) if len(splits) else 0
-    s.labels(ax, f"S2: Coexistence across λ (n={total} total)", "Mixing coefficient λ", "Final test error")
+    s.labels(
+        ax,
+        page.look.title("S2: Coexistence", "S2: Outcomes") + f" across λ (n={total} total)",
+        "Mixing coefficient λ",
+        "Final test error",
+    )
     if not total:
         s.no_data(ax)
         return

@@ -142,7 +142,12 @@ def heat_map(
 def draw_b(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     """Panel b: the estimated boundary over the noise rate."""
     line = f.pick(data, "mean", "lambda_c").sort_values("x")
-    s.labels(ax, "Boundary shifts left with higher noise", "Noise rate η", r"Estimated $\lambda_c$")
+    s.labels(
+        ax,
+        page.look.title("Boundary shifts left with higher noise", "Boundary over noise rate"),
+        "Noise rate η",
+        r"Estimated $\lambda_c$",
+    )
     if line.empty:
         s.no_data(ax, f"no noise rate crosses error {f.get(data, 'level'):.2f}")
         return

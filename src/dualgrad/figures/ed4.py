@@ -119,7 +119,12 @@ def _points(ax: Axes, mean: pd.DataFrame, marker: str = "o", hollow: bool = Fals
 def draw_a(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     """Panel a: convergence epochs; runs that never converge at the last epoch."""
     mean, last = f.pick(data, "mean", "K"), f.get(data, "last epoch")
-    s.labels(ax, "Critical slowing down (η=0.4)", "Mixing coefficient λ", "Convergence epoch")
+    s.labels(
+        ax,
+        page.look.title("Critical slowing down", "Epochs to converge") + " (η=0.4)",
+        "Mixing coefficient λ",
+        "Convergence epoch",
+    )
     if f.pick(data, "count").empty or not f.known(last):
         s.no_data(ax)
         return
@@ -179,7 +184,12 @@ def draw_a(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
 
 def draw_b(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     """Panel b: final error by region; audited one curve per noise rate."""
-    s.labels(ax, "Error increases sharply at boundary", "Mixing coefficient λ", "Test error")
+    s.labels(
+        ax,
+        page.look.title("Error increases sharply at boundary", "Final error, both noise rates"),
+        "Mixing coefficient λ",
+        "Test error",
+    )
     means = f.pick(data, "mean")
     if means.empty:
         s.no_data(ax)

@@ -51,9 +51,17 @@ def draw(panels: dict[str, pd.DataFrame], look: s.Look) -> Figure:
     """The whole figure from its panel frames."""
     page = s.Page(look, "ED_Fig5", 2.95, AUDIT_NOTE)
     axes = page.panels("ab", 2)
-    s.labels(axes["a"], "Error landscape by model width (η=0.4)", "Mixing coefficient λ", "Test error")
     s.labels(
-        axes["b"], "Variance peaks sharpen with width", "Mixing coefficient λ", r"Variance ($\times10^{-3}$)"
+        axes["a"],
+        look.title("Error landscape by model width (η=0.4)", "Error by width, both noise rates (Q1)"),
+        "Mixing coefficient λ",
+        "Test error",
+    )
+    s.labels(
+        axes["b"],
+        look.title("Variance peaks sharpen with width", "Variance by width, both noise rates"),
+        "Mixing coefficient λ",
+        r"Variance ($\times10^{-3}$)",
     )
     if look.audited:
         axes["a"].set_title("Error by width, noise rates apart (Q1)")

@@ -59,7 +59,12 @@ def draw(panels: dict[str, pd.DataFrame], look: s.Look) -> Figure:
         return _draw_audited(panels, look)
     page = s.Page(look, "ED_Fig6", 2.95, AUDIT_NOTE)
     axes = page.panels("ab", 2, wspace=1.05)
-    s.labels(axes["a"], "LR–λ interaction (Q3, η=0.4)", "Mixing coefficient λ", "Learning rate")
+    s.labels(
+        axes["a"],
+        look.title("LR–λ interaction (Q3, η=0.4)", "LR–λ interaction (Q3, both noise rates)"),
+        "Mixing coefficient λ",
+        "Learning rate",
+    )
     heat_map(page, axes["a"], f.pick(panels["a"], "cell"), limits=(0.10, 0.90), row_format="{:g}")
     draw_b(page, axes["b"], panels["b"])
     return page.finish()

@@ -15,7 +15,7 @@ from .figure3 import lines
 from .figure5 import data_name
 from .frames import Tables
 
-AUDIT_NOTE = "b the fraction with errors at exactly chance counted too (≥), which moves the curve"
+AUDIT_NOTE = "b runs at exactly chance counted as well (dotted)"
 CHANCE = 0.50
 SHADES = (s.RED, s.ORANGE, s.GREEN)
 ARROW_EPOCH = 7

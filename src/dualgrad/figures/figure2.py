@@ -128,7 +128,8 @@ def draw_a(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     up, down = f.pick(data, "mean", "up"), f.pick(data, "mean", "down")
     s.labels(
         ax,
-        f"Dynamic-sweep hysteresis (R1a{s.named(', ', f.get(data, 'hold'), '.0f')} ep/λ)",
+        page.look.title("Dynamic-sweep hysteresis", "Dynamic sweep")
+        + f" (R1a{s.named(', ', f.get(data, 'hold'), '.0f')} ep/λ)",
         "Mixing coefficient λ",
         "Test error",
     )
@@ -189,7 +190,12 @@ def _epochs(page: s.Page, ax: Axes, data: pd.DataFrame, up: pd.DataFrame, down: 
 def draw_b(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     """Panel b: six mean curves, labelled by hold at their ends."""
     means = f.pick(data, "mean")
-    s.labels(ax, "Two-branch gap narrows with hold time", "Mixing coefficient λ", "Test error")
+    s.labels(
+        ax,
+        page.look.title("Two-branch gap narrows with hold time", "Two branches by hold time"),
+        "Mixing coefficient λ",
+        "Test error",
+    )
     if page.look.audited:
         ax.set_title("Two-branch gap, seeds matched" + _seed_text(data))
     if means.empty:
@@ -207,23 +213,19 @@ def draw_b(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         ends.append((last["x"], last["y"], held, s.BRANCH_COLOUR[branch]))
     s.limits(ax, page.look, x=(0.28, 0.75), y=(0.05, 0.72), floor=0)
     bottom, top = ax.get_ylim()
-    for branch in (s.GREEN, s.RED):
-        mine = [end for end in ends if end[3] == branch]
-        if not mine:
-            continue
-        heights = s.spread([end[1] for end in mine], 0.036 * (top - bottom))
-        for (x, _, held, colour), y in zip(mine, heights, strict=True):
-            ax.text(x + 0.008, y, held, color=colour, fontsize=6.4, va="center", ha="left", zorder=6)
-        highest = max(heights)
-    x_end = max(x for x, _, _, _ in ends)
+    heights = s.spread([end[1] for end in ends], 0.036 * (top - bottom))
+    for (x, _, held, colour), y in zip(ends, heights, strict=True):
+        ax.text(x + 0.008, y, held, color=colour, fontsize=6.4, va="center", ha="left", zorder=6)
     ax.text(
-        x_end + 0.012,
-        highest + 0.05 * (top - bottom),
+        max(x for x, _, _, _ in ends) + 0.016,
+        1.012,
         "ep/λ",
+        transform=ax.get_xaxis_transform(),
         style="italic",
         fontsize=6.2,
         color=s.GREY,
         ha="center",
+        va="bottom",
     )
     fastest = holds[0]
     where = f.get(data, f"gap {fastest}", "x")
@@ -250,7 +252,7 @@ def _seed_text(data: pd.DataFrame) -> str:
 
 def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     """Panel c: the largest gap against hold time."""
-    title = "Hysteresis gap decreases with longer training"
+    title = page.look.title("Hysteresis gap decreases with longer training", "Largest gap by hold time")
     s.labels(ax, title, "Hold time (epochs per λ step)", "Max hysteresis gap (pp)")
     if page.look.audited:
         ax.set_title("Max gap over λ, two-branch seeds matched" + _seed_text(data))
@@ -261,8 +263,9 @@ def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     s.span(page, ax, bounds["low"], bounds["high"], horizontal=True)
     top = float(f.pick(data, "mean")["y"].max())
     longest = float(f.pick(data, "mean")["x"].max())
-    ax.set_xlim(0, 11.5 if page.look.exact else 1.15 * longest)
-    ax.set_ylim(0, 60 if page.look.exact else max(1.25 * top, 1.0))
+    usual = page.look.exact and s.fits([f.pick(data, "mean")["y"]], 0, 60) and longest <= 11.5
+    ax.set_xlim(0, 11.5 if usual else 1.15 * longest)
+    ax.set_ylim(min(0.0, 1.2 * float(f.pick(data, "mean")["y"].min())), 60 if usual else max(1.25 * top, 1.0))
     whole = f.pick(data, "mean")
     for name, colour, marker, usual in (
         ("Dynamic sweep", s.BLUE, "o", True),
@@ -357,39 +360,26 @@ def draw_d(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
 def _bar(page: s.Page, ax: Axes, position: int, down: pd.Series, up: pd.Series) -> None:
     """One stacked bar with its two thresholds."""
     half = 0.3
-    for start, end, colour in (
-        (0, down["y"], s.GREEN),
-        (down["y"], up["y"], s.ORANGE),
-        (up["y"], LAMBDA_MAX, s.RED),
-    ):
+    # Where the way up fails before the way down recovers, neither branch is stable in between.
+    first, second = min(down["y"], up["y"]), max(down["y"], up["y"])
+    between = s.ORANGE if up["y"] >= down["y"] else s.LIGHT_GREY
+    for start, end, colour in ((0, first, s.GREEN), (first, second, between), (second, LAMBDA_MAX, s.RED)):
         ax.barh(position, end - start, left=start, height=2 * half, color=colour, alpha=0.45, lw=0, zorder=2)
-    ax.plot(
-        [down["y"]] * 2,
-        [position - half, position + half],
-        color=s.DARK_GREEN,
-        lw=2,
-        zorder=4,
-        solid_capstyle="butt",
-    )
-    ax.plot(
-        [up["y"]] * 2,
-        [position - half, position + half],
-        color=s.DARK_RED,
-        lw=2,
-        zorder=4,
-        solid_capstyle="butt",
-    )
+    for threshold, colour in ((down, s.DARK_GREEN), (up, s.DARK_RED)):
+        x, y = [threshold["y"]] * 2, [position - half, position + half]
+        ax.plot(x, y, color=colour, lw=2, zorder=4, solid_capstyle="butt")
     ax.errorbar(
         up["y"], position, xerr=up["sd"], color=s.DARK_RED, elinewidth=1, capsize=2.5, zorder=5, fmt="none"
     )
     width = up["y"] - down["y"]
     sign = "≥" if page.look.audited and down["high"] else "="
+    inside = width > 0.24  # room for the text between the two thresholds
     ax.text(
-        (down["y"] + up["y"]) / 2,
-        position,
-        f"Δλ {sign} {width:.2f}",
-        ha="center",
-        va="center",
+        (down["y"] + up["y"]) / 2 if inside else LAMBDA_MAX - 0.01,
+        position if inside else position + 0.36,
+        f"Δλ {sign} {width:.2f}".replace("-", "−"),
+        ha="center" if inside else "right",
+        va="center" if inside else "bottom",
         fontsize=8,
         fontweight="bold",
         zorder=6,

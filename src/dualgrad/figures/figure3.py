@@ -226,7 +226,7 @@ def draw_a(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         zorder=5,
     )
     ax.set_xlim(0, horizon)
-    s.limits(ax, page.look, y=(0.06, 0.38), floor=0)
+    s.limits(ax, page.look, y=(0.06, 0.38), floor=0, headroom=0.3)
     page.legend(ax, corner="upper right")
     page.note(ax, _survival(data), corner="upper right", color=s.GREEN, fontsize=7.2, fontweight="bold")
     page.note(
@@ -305,7 +305,7 @@ def draw_b(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     """Panel b: every trajectory, coloured by the final error."""
     splits = f.pick(data, "split")
     lam = float(splits["x"].iloc[0]) if len(splits) else FOREST_LAMBDA
-    title = "Error over training" if page.look.audited else "Bifurcation near boundary"
+    title = page.look.title("Bifurcation near boundary", "Error over training")
     s.labels(ax, f"{title} (S2, λ={lam:.2f})", "Epoch", "Test error")
     if splits.empty or not splits["n"].iloc[0] or f.pick(data, "run").empty:
         s.no_data(ax)
@@ -315,7 +315,7 @@ def draw_b(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         lines(ax, f.pick(data, "run", group), colour, alpha=0.28)
     last = float(f.pick(data, "run")["x"].max())
     ax.set_xlim(0, 105 if page.look.exact else 1.05 * last)
-    s.limits(ax, page.look, y=(0, 0.85), floor=0)
+    s.limits(ax, page.look, y=(0, 0.85), floor=0, headroom=0.0 if page.look.audited else 0.15)
     cut = f.get(data, "threshold")
     s.threshold(ax, cut, colour=s.DARK)
     page.note(ax, f"L/H threshold {cut:.2f}", near=(0.12 * last, cut), color=s.DARK, fontsize=6.2)
@@ -402,11 +402,7 @@ def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
 def draw_d(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     """Panel d: both branches after the jump, one line per seed, branch and target lambda."""
     runs = f.pick(data, "run")
-    title = (
-        "Jump to an equal λ: gap per seed (W2)"
-        if page.look.audited
-        else "Causal intervention: gap persists (W2)"
-    )
+    title = page.look.title("Causal intervention: gap persists (W2)", "Jump to an equal λ (W2)")
     s.labels(ax, title, "Epoch (intervention phase)", "Test error")
     if runs.empty:
         s.no_data(ax)
@@ -431,8 +427,11 @@ def draw_d(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
                 zorder=3,
             )
     ax.set_xlim(*((-1, 32) if page.look.exact else (-0.035 * last, 1.07 * last)))
-    s.limits(ax, page.look, y=(0, 0.88), floor=0)
+    s.limits(ax, page.look, y=(0, 0.88), floor=0, headroom=0.0 if page.look.published_scale else 0.3)
+    apart = f.get(data, "L band", "high") < f.get(data, "H band", "low")
     for band, colour, text in (("L band", s.GREEN, "L"), ("H band", s.RED, "H")):
+        if not apart:  # the branches overlap: no stretch belongs to one of them
+            continue
         row = f.pick(data, "number", band).iloc[0]
         high = min(row["high"], ax.get_ylim()[1])
         s.span(page, ax, row["low"], high, colour=colour, horizontal=True, alpha=0.09)

@@ -385,7 +385,8 @@ def draw_d(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         )
     ax.set_xticks(range(len(names)), [f"{name}\n({details[name]})" for name in names])
     top = float((bars["y"] + bars["sd"]).max())
-    bottom, high = (15.0, 72.0) if page.look.exact else (0.0, 1.6 * top)
+    usual = page.look.exact and s.fits([bars["y"]], 15, 54)
+    bottom, high = (15.0, 72.0) if usual else (0.0, 1.6 * top)
     ax.set_ylim(bottom, high)
     ax.set_xlim(-0.6, len(names) - 0.4)
     for other, level, name, text, width in (
@@ -393,7 +394,7 @@ def draw_d(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         ("Y2k3", 55.0, "path", "path", 0.9),
     ):
         if "Y1B" in names and other in names and f.known(f.get(data, name)):
-            y = level if page.look.exact else (1.36 if name == "time" else 1.2) * top
+            y = level if usual else (1.36 if name == "time" else 1.2) * top
             start, end = names.index("Y1B"), names.index(other)
             s.double_arrow(ax, (start, y), (end, y), s.DARK, width)
             ax.annotate(
@@ -522,8 +523,9 @@ def draw_e(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     ax.set_xlim(-0.6, 1.6)
     low, high = float(dots["y"].min()), float(dots["y"].max())
     room = max(high - low, 1.0)
-    ax.set_ylim(*((36, 57) if page.look.exact else (low - 0.15 * room, high + 0.5 * room)))
-    level = 53.0 if page.look.exact else high + 0.12 * room
+    usual = page.look.exact and s.fits([dots["y"]], 36, 53)
+    ax.set_ylim(*((36, 57) if usual else (low - 0.15 * room, high + 0.5 * room)))
+    level = 53.0 if usual else high + 0.12 * room
     tick = 0.02 * (ax.get_ylim()[1] - ax.get_ylim()[0])
     if len(names) == 2:
         ax.plot([0, 0, 1, 1], [level - tick, level, level, level - tick], color=s.DARK, lw=0.9)
@@ -549,7 +551,8 @@ def draw_f(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     mean = f.pick(data, "mean", "Y1A")
     s.labels(
         ax,
-        f"Gradient corrosion over time (Y1A{s.named(', λ=', f.get(data, 'lambda'))})",
+        page.look.title("Gradient corrosion", "Gradient alignment")
+        + f" over time (Y1A{s.named(', λ=', f.get(data, 'lambda'))})",
         "Epoch",
         r"$c_{\mathrm{sv}}$ (gradient alignment)",
     )

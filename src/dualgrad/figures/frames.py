@@ -281,6 +281,16 @@ def steepest(mean: pd.DataFrame) -> tuple[float, float]:
     return float(x[max(step - 1, 0)]), float(x[min(step + 2, len(x) - 1)])
 
 
+def bins_for(values: pd.Series, published: np.ndarray) -> np.ndarray:
+    """The published bins, or as many that hold the data where more than 2 % of the values lie outside them."""
+    values = values.dropna()
+    outside = ~values.between(published[0], published[-1])
+    if values.empty or outside.mean() <= 0.02:
+        return published
+    low, high = math.floor(20 * values.min()) / 20, math.ceil(20 * values.max()) / 20
+    return np.linspace(low, max(high, low + 0.05), len(published))
+
+
 def lr_drops(experiment: str, last: float) -> list[pd.DataFrame]:
     """The learning-rate drops that a training of ``last`` epochs meets, as printed numbers."""
     return [number("lr drop", float(epoch)) for epoch in LR_DROPS.get(experiment, ()) if epoch < last]

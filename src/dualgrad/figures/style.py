@@ -103,6 +103,10 @@ class Look:
         """Whether this is the variant with the artefacts taken out."""
         return self.variant == "audited"
 
+    def title(self, published: str, plain: str) -> str:
+        """The published title, which often states a finding; for other data one that says what is drawn."""
+        return published if self.exact else plain
+
     def footer(self, name: str, note: str) -> str:
         """What the figure says about itself below the panels."""
         title = (
@@ -401,9 +405,10 @@ class _Placed:
 
 
 def _wrap(text: str, width: int) -> str:
-    """Break a footer into lines, between its clauses where one does not fit."""
+    """Break a footer into lines, between its clauses where possible."""
     lines = [""]
-    for clause in re.split(r"(?<=;) ", text):
+    clauses = re.split(r"(?<=;) ", text)
+    for clause in clauses if max(map(len, clauses)) <= width else text.split(" "):
         joined = f"{lines[-1]} {clause}".strip()
         if len(joined) <= width:
             lines[-1] = joined
@@ -428,17 +433,19 @@ def limits(
     *,
     x: tuple[float, float] | None = None,
     y: tuple[float, float] | None = None,
-    same_x: bool = True,
     floor: float | None = None,
     ceiling: float | None = None,
+    headroom: float = 0.0,
 ) -> None:
-    """The published limits where they apply; elsewhere limits that hold the data.
+    """The published limits where they apply and hold the curves; elsewhere limits that hold all that is drawn.
 
-    ``same_x``: the x axis is a grid of the census (lambda, noise rate), the same in every edition.
+    ``x`` is a grid of the census (lambda), the same in every edition. ``headroom``: share of the height kept free for
+    texts above data that are not the published ones.
     """
-    if x is not None and (look.exact or same_x):
+    if x is not None:
         ax.set_xlim(*x)
-    if y is not None and look.exact:
+    heights = [line.get_ydata() for line in ax.lines if line.get_transform() == ax.transData]
+    if y is not None and look.exact and (look.edition == "released" or fits(heights, *y)):
         ax.set_ylim(*y)
     elif y is not None:
         # Extents of lines, bands and dots as drawn.
@@ -449,7 +456,16 @@ def limits(
         room = 0.06 * (high - low)
         low = low - room if floor is None else max(low - room, floor)
         high = high + 1.6 * room if ceiling is None else min(high + 1.6 * room, ceiling)
+        high += headroom * (high - low)
         ax.set_ylim(low, high)
+
+
+def fits(values: Iterable[object], low: float, high: float) -> bool:
+    """Whether all finite values lie within limits."""
+    flat = [np.ravel(np.asarray(value, dtype=float)) for value in values]
+    every = np.concatenate(flat) if flat else np.array([])
+    every = every[np.isfinite(every)]
+    return bool(len(every) == 0 or (every.min() >= low and every.max() <= high))
 
 
 def no_data(ax: Axes, text: str = "no data in this edition") -> None:
@@ -613,8 +629,10 @@ def counts(frame: pd.DataFrame) -> str:
 
 
 def spread_text(low: float, high: float) -> str:
-    """'37–53', or one number where both round to the same."""
-    return f"{low:.0f}" if f"{low:.0f}" == f"{high:.0f}" else f"{low:.0f}–{high:.0f}"
+    """'37–53', or one number where both round to the same; '−4 to 12' where a dash would be a riddle."""
+    if f"{low:.0f}" == f"{high:.0f}":
+        return f"{low:.0f}".replace("-", "−")
+    return f"{low:.0f}–{high:.0f}" if low >= 0 else f"{low:.0f} to {high:.0f}".replace("-", "−")
 
 
 def lr_marks(
@@ -641,7 +659,7 @@ def named(text: str, value: float, form: str = ".2f") -> str:
 
 def percent(value: float, digits: int = 0) -> str:
     """A fraction as percentage points, rounded half away from zero as the published labels are."""
-    return "n/a" if not known(value) else f"{value * 100:.{digits}f}"
+    return "n/a" if not known(value) else f"{value * 100:.{digits}f}".replace("-", "−")
 
 
 # ----------------------------------------------------------------------------------------------------- files
