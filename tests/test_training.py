@@ -312,6 +312,10 @@ def long_run(lab: Lab, kind: str) -> dict:
             ],
             log={"steps_every": 4, "first_steps": 8},
         )
+    if kind == "dead":
+        task = lab.add(vectors())
+        stages = [stage("one", [(0.4, 3)], lr=1e300), stage("two", [(0.4, 2)])]
+        return run_of(task, MLP, stages, log={"steps_every": 1, "first_steps": 8})
     if kind == "dropout":
         task = lab.add(vectors())
         return run_of(task, DROPOUT, [stage(segments=[(0.4, 4)])], value={"period": 3})
@@ -333,7 +337,7 @@ def long_run(lab: Lab, kind: str) -> dict:
     )
 
 
-KINDS = ["staircase", "dropout", "direction", "pictures", "text"]
+KINDS = ["staircase", "dropout", "direction", "pictures", "text", "dead"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
