@@ -209,8 +209,8 @@ def test_every_run_of_the_census_has_its_columns(demo):
         row = run_columns(run, "demo")
         assert row["eta"] is not None
         assert row["s"] is not None or "slot" in run["factors"]
-    with pytest.raises(TableError, match="label 'mood' has no column"):
-        run_columns({**run, "labels": {"mood": "good"}}, "demo")
+    row = run_columns({**run, "factors": {**run["factors"], "mood": "good"}}, "demo")
+    assert "mood" not in row and json.loads(row["factors"])["mood"] == "good"
 
 
 def test_a_ladder_without_event_keeps_its_last_lambda(demo, tmp_path):

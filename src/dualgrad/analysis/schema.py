@@ -89,6 +89,7 @@ _FACTORS = _with_role(
         Column("branch", TEXT, "ordered_up or collapse_down, where a run is one branch (Tb1, V2, W1)"),
         Column("slot", TEXT, "place among selected states (Tb2 rank, Td2 trap, Tg and W1 position)"),
         Column("intervention", TEXT, "escape attempt of Td2; base in W2"),
+        Column("factors", TEXT, "all factor levels as JSON, also those without a column of their own"),
     ),
 )
 

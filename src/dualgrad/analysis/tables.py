@@ -171,23 +171,16 @@ def held_epochs(run: Mapping[str, Any]) -> int | None:
 
 
 def run_columns(run: Mapping[str, Any], edition: str) -> dict[str, Any]:
-    """Return what the census says of a run as ``runs`` columns: identity, factors, labels, effective values.
-
-    Raises:
-        TableError: a factor or label has no column.
-    """
+    """Return what the census says of a run as ``runs`` columns: identity, factors, labels, effective values."""
     row: dict[str, Any] = {
         "edition": edition,
         **{name: run[name] for name in ("series", "experiment", "run", "counted")},
     }
-    for kind, values in (("label", run.get("labels") or {}), ("factor", run["factors"])):
-        for name, value in values.items():
-            if name not in schema.FACTOR_COLUMNS and name not in schema.CONSTANT_COLUMNS:
-                raise TableError(
-                    f"{run['experiment']}/{run['run']}: {kind} {name!r} has no column; "
-                    "add it to dualgrad/analysis/schema.py"
-                )
-            row[name] = _plain(name, value)
+    given = {**(run.get("labels") or {}), **run["factors"]}
+    known = {*schema.FACTOR_COLUMNS, *schema.CONSTANT_COLUMNS}
+    row |= {name: _plain(name, value) for name, value in given.items() if name in known}
+    # Experiments of one's own may have factors that no published one has: they are all here.
+    row["factors"] = json.dumps(run["factors"], sort_keys=True, ensure_ascii=False)
     row |= effective_values(run)
     row.setdefault("hold_epochs", held_epochs(run))
     return row

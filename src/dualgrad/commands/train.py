@@ -59,7 +59,7 @@ def preload(root: Path, overrides: dict) -> None:
     from dualgrad.training.determinism import DTYPES
 
     config, census = _cached(root, overrides)
-    if choose_device(config["device"], config["edition"]).type != "cpu":
+    if choose_device(config["device"], census.edition["device"]).type != "cpu":
         return  # a CUDA context does not survive a fork
     tasks = {}
     for spec in census.runs.values():
@@ -84,24 +84,23 @@ def _cached(root: Path, overrides: dict) -> tuple:
 
 
 def choose_device(wanted: str, edition: str):
-    """Return the torch device for a configuration: demo and smoke always run on the CPU (DESIGN §3)."""
+    """Return the torch device for the setting ``device`` and the edition's own (demo and smoke: always the CPU)."""
     import torch
 
-    if edition in ("demo", "smoke") or wanted == "cpu":
+    if "cpu" in (wanted, edition):
         return torch.device("cpu")
     if wanted == "cuda" or torch.cuda.is_available():
         return torch.device("cuda")
     return torch.device("cpu")
 
 
-def execute(job: dict, *, echo: bool = False, worker: bool = False) -> int:
+def execute(job: dict, *, echo: bool = False) -> int:
     """Train one run and write its record, and its checkpoint if others start from it.
 
     Args:
         job: ``root``, ``config`` (overrides), ``run`` (EXPERIMENT/RUN), ``output`` and ``checkpoint`` (paths; None:
             where the workflow expects them).
         echo: show progress and the result on standard output.
-        worker: whether a warm worker runs this (provenance only).
 
     Returns:
         0 on success; 1 with a message on standard error where something that the run needs is not as it should
@@ -126,12 +125,11 @@ def execute(job: dict, *, echo: bool = False, worker: bool = False) -> int:
             records=base / "runs",
             checkpoints=base / "checkpoints",
             data_dir=root / config["data_dir"],
-            device=choose_device(config["device"], spec["edition"]),
+            device=choose_device(config["device"], census.edition["device"]),
             threads=config["threads_per_job"],
             resume=output.with_name(f".{output.name}.resume"),
             report=_Progress(job["run"], echo),
             stop_requested=lambda: _STOP["requested"],
-            worker=worker,
         )
         record, weights = train(spec, context)
         if spec["saves"]:

@@ -55,7 +55,6 @@ class Context:
         resume_seconds: seconds between two writes of that file.
         report: called with (epochs done, epochs planned, last test error or None) after each epoch.
         stop_requested: asked after each epoch; True saves the state and raises :class:`Interrupted`.
-        worker: whether a warm worker runs this (provenance only).
     """
 
     records: Path
@@ -67,7 +66,6 @@ class Context:
     resume_seconds: float = 60.0
     report: Callable[[int, int, float | None], None] | None = None
     stop_requested: Callable[[], bool] | None = None
-    worker: bool = False
 
     def record_of(self, name: str, edition: str) -> dict:
         """Return the verified record of another run."""
@@ -164,7 +162,6 @@ def _finish(
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "threads": context.threads,
         "versions": versions,
-        "worker": context.worker,
         "pid": os.getpid(),
     }
     hashes = {stage: checkpoints.weights_digest(state) for stage, state in weights.items()} or None
