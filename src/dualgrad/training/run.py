@@ -420,7 +420,8 @@ class _Trainer:
         return 2 if run_uses_vector_batchnorm(self.session) else 1
 
     def _log_step(self, stage: dict, planned: PlannedEpoch, step: int, log: dict) -> None:
-        def value(name: str) -> float | None:  # plain cross-entropy has no cosines, a stale value gradient no loss
+        # Plain cross-entropy has no cosines, a stale value gradient no loss.
+        def value(name: str) -> float | None:
             return float(log[name]) if name in log else None
 
         self.progress.trajectory.add(
