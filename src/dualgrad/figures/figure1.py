@@ -286,7 +286,7 @@ def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     if splits.empty:
         s.no_data(ax)
         return
-    ax.set_xlim(*((0.03, 0.82) if page.look.published_scale else _wide(f.pick(data, "run")["x"])))
+    ax.set_xlim(*((0.03, 0.82) if page.look.exact else _wide(f.pick(data, "run")["x"])))
     ax.set_yticks([])
     shades = _row_colours(splits, page.look.audited)
     s.threshold(ax, f.get(data, "threshold"), vertical=True, colour=s.DARK)
@@ -355,7 +355,7 @@ def split_text(row: pd.Series) -> str:
 
 
 def _wide(values: pd.Series) -> tuple[float, float]:
-    return (max(float(values.min()) - 0.04, 0.0), max(float(values.max()) + 0.05, 0.45))
+    return (0.0, max(float(values.max()) + 0.05, 0.45))  # room for the threshold's name on either side
 
 
 def _row_colours(splits: pd.DataFrame, audited: bool) -> list[str]:

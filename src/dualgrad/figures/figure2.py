@@ -23,6 +23,7 @@ AUDIT_NOTE = (
 ARROW_LOOP, ARROW_SWEEP = 0.30, 0.50  # where the printed gaps are read off
 PUBLISHED_LONG_HOLD = 10  # printed on panel d; the rows say otherwise, see the audited variant
 LAMBDA_MAX = 0.8
+CONSECUTIVE = 3  # steps of the R3 ladders that must lie beyond the threshold
 
 
 # --------------------------------------------------------------------------------------------------- numbers
@@ -97,6 +98,10 @@ def panel_d(tables: Tables) -> pd.DataFrame:
             epochs = group["hold_epochs"].dropna()
             if name == "up" and eta < 0.6 and len(epochs):
                 parts.append(f.number(f"hold {hold}", float(epochs.iloc[0]), eta=eta))
+    ladder = sorted(tables.trajectories("R3a", stage="sweep")["lambda"].dropna().unique())
+    if len(ladder) >= CONSECUTIVE:
+        # The smallest value that the rule can return: that many steps in a row beyond the threshold, from the start.
+        parts.append(f.number("floor", ladder[CONSECUTIVE - 1]))
     whole = f.panel(*parts)
     low_rate = whole[(whole["eta"] < 0.6) & (whole["layer"] == "threshold")]
     for hold in ("short", "long"):
@@ -341,7 +346,7 @@ def draw_d(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         ax.text(
             0.012, position + 0.36, f"{hold.capitalize()} hold{held}", fontsize=6.8, va="bottom", ha="left"
         )
-    _note_high_rate(page, ax, high_rate)
+    _note_high_rate(page, ax, high_rate, f.get(data, "floor"))
     handles = [
         Patch(fc=s.GREEN, alpha=0.45, label="L-branch stable"),
         Patch(fc=s.ORANGE, alpha=0.45, label="Coexistence"),
@@ -413,7 +418,7 @@ def _bar(page: s.Page, ax: Axes, position: int, down: pd.Series, up: pd.Series) 
         )
 
 
-def _note_high_rate(page: s.Page, ax: Axes, thresholds: pd.DataFrame) -> None:
+def _note_high_rate(page: s.Page, ax: Axes, thresholds: pd.DataFrame, floor: float) -> None:
     """The grey line about the other noise rate."""
     up = thresholds[thresholds["series"] == "up"].set_index("label")["y"]
     if up.empty:
@@ -426,6 +431,7 @@ def _note_high_rate(page: s.Page, ax: Axes, thresholds: pd.DataFrame) -> None:
         else ", ".join(f"{value:.2f} ({hold})" for hold, value in up.items())
     )
     text = f"η={rate:g}: up-spinodal = {values}"
-    if page.look.audited and same:
+    spread = thresholds[thresholds["series"] == "up"]["sd"].max()
+    if page.look.audited and same and spread == 0 and abs(up.iloc[0] - floor) < 1e-6:
         text = f"η={rate:g}: {up.iloc[0]:.2f} in all runs: the first λ at which the rule can fire"
     ax.text(LAMBDA_MAX / 2, -0.62, text, ha="center", va="center", fontsize=6.4, color=s.GREY)
