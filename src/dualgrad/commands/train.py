@@ -55,7 +55,8 @@ def preload(root: Path, overrides: dict) -> None:
     """Import and read, before a worker forks, what every run of this configuration needs."""
     from dualgrad.data import preload as preload_tasks
     from dualgrad.data.errors import DataError
-    from dualgrad.training import run as _  # noqa: F401  (imports torch, the models and the loop)
+    from dualgrad.models import import_for
+    from dualgrad.training import run as _  # noqa: F401  (imports torch and the loop)
     from dualgrad.training.determinism import DTYPES
 
     config, census = _cached(root, overrides)
@@ -67,6 +68,7 @@ def preload(root: Path, overrides: dict) -> None:
         key = (task["dataset"], task["model"]["name"], repr(task.get("normalize")), spec["precision"])
         tasks.setdefault(key, spec)
     for spec in tasks.values():
+        import_for(spec["task"]["model"]["name"])
         try:
             preload_tasks([spec], "cpu", DTYPES[spec["precision"]], root / config["data_dir"])
         except DataError:

@@ -268,7 +268,7 @@ class _Trainer:
             if stage["evaluate"].get("before"):
                 self._evaluate(stage, self._first(stage))
             return
-        weights = None
+        weights, source = None, start.get("stage")
         if kind == "stage":
             weights, progress.start_errors[name] = (
                 progress.weights[start["stage"]],
@@ -281,7 +281,7 @@ class _Trainer:
             progress.start_errors[name] = _stage_error(record, start["stage"])
         self._open_session(stage)
         if weights is not None:
-            self.session.model.load_state_dict(weights)
+            self._load(self.session.model, weights, source)
         if stage["evaluate"].get("before"):
             self._evaluate(stage, self._first(stage))
 
@@ -319,11 +319,20 @@ class _Trainer:
         record = self.context.record_of(source, self.run["edition"])
         weights = checkpoints.load_stage(self.context.checkpoint_of(source), record, "main")
         head = set(head_parameters(model))
-        missing, unexpected = model.load_state_dict(
-            {name: value for name, value in weights.items() if name not in head}, strict=False
+        own = model.state_dict()
+        self._load(
+            model, {name: own[name] if name in head else value for name, value in weights.items()}, source
         )
-        if unexpected or set(missing) != head:
-            raise TrainingError(f"{source}: its model does not fit {self.run['task']['model']['name']}")
+
+    def _load(self, model: torch.nn.Module, weights: dict[str, Tensor], source: str) -> None:
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError:
+            name = self.run["task"]["model"]["name"]
+            raise TrainingError(
+                f"the weights of {source} do not fit this run's model {name}: the two were defined differently when "
+                f"{source} was trained; run {source} again"
+            ) from None
 
     def _planned_updates(self, stage: dict) -> int:
         stages = self.run["stages"]
