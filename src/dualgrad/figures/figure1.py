@@ -335,7 +335,7 @@ def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         )
     ax.set_ylim(-0.6, len(splits) - 0.2)
     ax.annotate(
-        f"L/H threshold {f.get(data, 'threshold'):.2f}",
+        ("threshold " if page.look.audited else "L/H threshold ") + f"{f.get(data, 'threshold'):.2f}",
         (f.get(data, "threshold"), 1),
         xycoords=("data", "axes fraction"),
         xytext=(-2.5 if page.look.audited else 2.5, -2.5),
