@@ -165,7 +165,7 @@ def test_a_change_of_settings_for_execution_changes_no_job(checkout: Path) -> No
         (["census", "--config", "editon=paper"], "unknown key 'editon'; did you mean 'edition'?"),
         (
             ["census", "--config", "edition=papr"],
-            "edition: expected one of demo, paper, released, smoke; got 'papr'",
+            "got 'papr'; did you mean 'paper'?",
         ),
         (["census", "--config", "threads_per_job=none"], "threads_per_job"),
         (["results/demo/runs/A/lam0.36_eta0.4_seed0.json"], "there is no such run; did you mean 'A/lam0.3"),

@@ -1,5 +1,6 @@
 """What all rules share: settings, the census, and the command that every job runs."""
 
+import hashlib
 import json
 import re
 import sys
@@ -9,7 +10,8 @@ import yaml
 from snakemake.exceptions import WorkflowError
 
 try:
-    from dualgrad.census import load_census
+    import dualgrad
+    from dualgrad.census import edition_names, load_census
     from dualgrad.config import load_config
     from dualgrad.figures.sources import (
         EXTENDED_FIGURES,
@@ -38,7 +40,8 @@ try:
 except InputError as error:
     raise WorkflowError(str(error))
 
-EDITION = SETTINGS["edition"]
+# A trial of an edition is an edition of its own.
+EDITION = CENSUS.edition["name"]
 INGESTED = CENSUS.edition["records"] == "ingested"
 TABLES = ("runs", "trajectories", "epochs", "geometry", "steps")
 
@@ -76,9 +79,12 @@ def check_targets(words):
     pattern = re.compile(rf"{re.escape(SETTINGS['results_dir'])}/([^/]+)/(runs|checkpoints)/(.+)\.(json|pt)")
     for word in words:
         if path := pattern.fullmatch(word):
-            edition, kind, name, _ = path.groups()
+            edition, kind, name, ending = path.groups()
             if edition != EDITION:
-                raise WorkflowError(f"{word}: the edition is '{EDITION}'; add --config edition={edition}")
+                advice = f"add --config edition={edition}"
+                if edition == SETTINGS["edition"] or edition not in edition_names(ROOT):
+                    advice = f"ask for {SETTINGS['results_dir']}/{EDITION}/{kind}/{name}.{ending}"
+                raise WorkflowError(f"{word}: the edition is '{EDITION}'; {advice}")
             try:
                 run = CENSUS.run(name)
             except InputError as error:
@@ -110,7 +116,7 @@ def files_needed_by_run(wildcards):
 def data_of_run(wildcards):
     """Return the files of a run's data set. Ancient: they are checked by hash, so a new download changes nothing."""
     run = CENSUS.run(wildcards.run)
-    if run.get("synthetic"):
+    if run["task"]["synthetic"]:  # made up on the spot
         return []
     name, model = run["task"]["dataset"], run["task"]["model"]["name"]
     if name != "sst2":
@@ -122,6 +128,22 @@ def data_of_run(wildcards):
 
 # Runs whose weights other runs start from, as an alternative of a regular expression.
 SAVING_RUNS = "|".join(re.escape(name) for name, run in CENSUS.runs.items() if run["saves"])
+
+
+def revision(folder, *patterns):
+    """Return a digest of source files, for rules whose results are cheap to make again.
+
+    Snakemake does not see the code behind a command line. (A run is not cheap: for its code stands the protocol's
+    revision.)
+    """
+    files = [file for pattern in patterns for file in sorted(folder.glob(pattern))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+
+
+PACKAGE = Path(dualgrad.__file__).parent
+TABLE_REVISION = revision(PACKAGE, "analysis/schema.py", "analysis/tables.py")
+INGEST_REVISION = [TABLE_REVISION, revision(PACKAGE, "ingest/*.py"), revision(ROOT, "config/released/*")]
+FIGURE_REVISION = [TABLE_REVISION, revision(PACKAGE, "figures/*.py")]
 
 
 def records_of_experiment(wildcards):

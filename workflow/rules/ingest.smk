@@ -3,12 +3,12 @@
 
 rule ingest:
     """Check and read the published archive."""
-    input:
-        mapping=collect("{root}/config/released/{file}", root=ROOT, file=["manifest.csv"]),
     output:
         parts_of(COUNTED),
     log:
         "<logs>/ingest.log",
     localrule: True
+    params:
+        revision=INGEST_REVISION,
     shell:
         "dualgrad ingest > {log} 2>&1"

@@ -19,6 +19,7 @@ if not INGESTED:
         localrule: True
         params:
             edition=EDITION,
+            revision=TABLE_REVISION,
         shell:
             "dualgrad tables {wildcards.experiment} --edition {params.edition} > {log} 2>&1"
 
@@ -34,5 +35,6 @@ rule merge_tables:
     localrule: True
     params:
         edition=EDITION,
+        revision=TABLE_REVISION,
     shell:
         "dualgrad tables --merge --edition {params.edition} > {log} 2>&1"
