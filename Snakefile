@@ -39,6 +39,7 @@ else:
 
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/explorer.smk"
 
 
 # A target's name may be a path: it is asked for by that name although a folder has it too.

@@ -27,6 +27,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ingest": ("dualgrad.commands.ingest", "turn the published archive into tables"),
     "tables": ("dualgrad.commands.tables", "turn records into tables"),
     "figure": ("dualgrad.commands.figure", "draw a figure from tables"),
+    "explorer": ("dualgrad.commands.explorer", "write all runs as one page to look through"),
 }
 
 USAGE = "dualgrad COMMAND [--root FOLDER] [--edition NAME] [--config KEY=VALUE] ..."

@@ -1,5 +1,7 @@
 """The census explorer: all runs of an edition on one page."""
 
+EXPLORER_REVISION = [TABLE_REVISION, revision(PACKAGE, "explorer/*.*", "pages/*.*")]
+
 
 rule explorer:
     """Put all runs, their trajectories and protocols on one page."""
@@ -17,5 +19,6 @@ rule explorer:
     localrule: True
     params:
         edition=EDITION,
+        revision=EXPLORER_REVISION,
     shell:
-        "dualgrad explorer --edition {params.edition} --output {output} > {log} 2>&1"
+        "dualgrad explorer --output {output} > {log} 2>&1"

@@ -1,0 +1,47 @@
+"""Write the census explorer: all runs of an edition on one self-contained HTML page.
+
+It is made from the tables of the edition's experiments; runs that are not there yet are shown as not made.
+
+    dualgrad explorer --edition released
+    dualgrad explorer --edition demo --output explorer.html
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "--results", type=Path, help="the edition's results, with its tables (default: results/EDITION)"
+    )
+    parser.add_argument("--output", type=Path, help="page to write (default: results/EDITION/explorer.html)")
+    parser.add_argument("--json", action="store_true", help="print what was written as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the page."""
+    from dualgrad.analysis.tables import TableError
+    from dualgrad.census import load_census
+    from dualgrad.config import load_config
+    from dualgrad.explorer import build
+
+    config = load_config(args.root, args.config)
+    census = load_census(args.root, config)
+    results = args.results or args.root / config["results_dir"] / census.edition["name"]
+    output = args.output or results / "explorer.html"
+    try:
+        made = build(census, config, results, output)
+    except TableError as error:
+        print(f"dualgrad explorer: {error}", file=sys.stderr)
+        return 1
+    if args.json:
+        print(json.dumps({"path": str(output), **made}))
+    else:
+        size = made["bytes"] / 1e6
+        print(f"{output}: {made['runs']} runs, {made['results']} of them made, {size:.1f} MB")
+    return 0

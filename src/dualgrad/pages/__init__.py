@@ -1,0 +1,65 @@
+"""What the project's HTML pages share: one file each, with everything in it, for any browser and no server.
+
+A page is a template with ``{{ name }}`` where a piece goes: a file of the template's folder or of this one, or a
+value that is passed in. Data travel deflated, as base64 (``DecompressionStream`` unpacks it in the browser).
+"""
+
+from __future__ import annotations
+
+import base64
+import html
+import json
+import re
+import zlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dualgrad.records import write_atomically
+
+SHARED = Path(__file__).parent
+_PLACE = re.compile(r"\{\{ *([\w.-]+) *\}\}")
+
+
+def assemble(template: Path, values: Mapping[str, str]) -> str:
+    """Fill a template.
+
+    Args:
+        template: an HTML file; pieces that are file names are sought beside it, then among the shared ones.
+        values: what goes where; already HTML.
+
+    Raises:
+        KeyError: the template names a piece that nobody has.
+    """
+
+    def piece(found: re.Match[str]) -> str:
+        name = found[1]
+        if name in values:
+            return values[name]
+        for folder in (template.parent, SHARED):
+            if (folder / name).is_file():
+                return (folder / name).read_text(encoding="utf-8").rstrip("\n")
+        raise KeyError(f"{template.name}: nothing is called {name}")
+
+    return _PLACE.sub(piece, template.read_text(encoding="utf-8"))
+
+
+def packed(data: Any) -> str:
+    """Return JSON data as a page carries them: deflated, as base64. The same data give the same text."""
+    text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
+
+
+def data_uri(path: Path, kind: str) -> str:
+    """Return a file as a data URI of a media type."""
+    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+
+
+def escape(text: object) -> str:
+    """Return a text as HTML, for element content and attribute values."""
+    return html.escape(str(text))
+
+
+def write_page(path: Path, page: str) -> None:
+    """Write a page, complete or not at all."""
+    write_atomically(path, page.encode())
