@@ -115,10 +115,10 @@ def files_needed_by_run(wildcards):
 
 def data_of_run(wildcards):
     """Return the files of a run's data set. Ancient: they are checked by hash, so a new download changes nothing."""
-    run = CENSUS.run(wildcards.run)
-    if run["task"]["synthetic"]:  # made up on the spot
+    task = CENSUS.run(wildcards.run)["task"]
+    name, model = task["dataset"], task["model"]["name"]
+    if task["synthetic"]:
         return []
-    name, model = run["task"]["dataset"], run["task"]["model"]["name"]
     if name != "sst2":
         return ancient(f"<data>/{name}/{name}.npz")
     if model == "textcnn":
