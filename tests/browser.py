@@ -20,6 +20,7 @@ import select
 import shutil
 import signal
 import subprocess
+import sys
 import tempfile
 import time
 from pathlib import Path
@@ -57,6 +58,16 @@ _KEYS = {
     " ": ("Space", 32, " "),
 }
 
+# Chromium reads commands from descriptor 3 and answers on 4.
+_AT_3_AND_4 = """
+import fcntl, os, sys
+ends = [fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3]]
+for number, end in zip((3, 4), ends):
+    os.dup2(end, number)
+    os.close(end)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+
 
 class BrowserError(RuntimeError):
     """The browser said no, or said nothing."""
@@ -84,19 +95,21 @@ class Browser:
         self._profile = tempfile.TemporaryDirectory(prefix="chromium-", ignore_cleanup_errors=True)
         here_in, there_out = os.pipe()
         there_in, here_out = os.pipe()
-        # Chromium reads commands from descriptor 3 and answers on 4; the shell puts ours there.
+        self._said = Path(self._profile.name) / "said"
         command = [
-            *("sh", "-c", f'exec 3<&{there_in} 4>&{there_out} "$0" "$@"', needed(), *OPTIONS),
-            *(f"--user-data-dir={self._profile.name}", "--remote-debugging-pipe", "about:blank"),
+            *(sys.executable, "-S", "-c", _AT_3_AND_4, str(there_in), str(there_out)),
+            *(needed(), *OPTIONS, f"--user-data-dir={self._profile.name}", "--remote-debugging-pipe"),
+            "about:blank",
         ]
-        self._process = subprocess.Popen(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=(there_in, there_out),
-            start_new_session=True,
-        )
+        with self._said.open("wb") as said:
+            self._process = subprocess.Popen(
+                command,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                pass_fds=(there_in, there_out),
+                start_new_session=True,
+            )
         os.close(there_in)
         os.close(there_out)
         self._in, self._out = here_in, here_out
@@ -136,8 +149,11 @@ class Browser:
         if session:
             message["sessionId"] = session
         data = json.dumps(message).encode() + b"\0"
-        while data:
-            data = data[os.write(self._out, data) :]
+        try:
+            while data:
+                data = data[os.write(self._out, data) :]
+        except BrokenPipeError:
+            raise BrowserError(f"{method}: {self._ended()}") from None
         deadline = time.monotonic() + self.timeout
         while number not in self._answers:
             self.listen(deadline - time.monotonic(), method)
@@ -153,7 +169,7 @@ class Browser:
             raise BrowserError(f"{why}: nothing heard from the browser in time")
         heard = os.read(self._in, 1 << 20)
         if not heard:
-            raise BrowserError(f"{why}: the browser has ended")
+            raise BrowserError(f"{why}: {self._ended()}")
         *messages, self._buffer = (self._buffer + heard).split(b"\0")
         for text in messages:
             message = json.loads(text)
@@ -161,6 +177,10 @@ class Browser:
                 self._answers[message["id"]] = message
             elif page := self._pages.get(message.get("sessionId", "")):
                 page.hear(message["method"], message["params"])
+
+    def _ended(self) -> str:
+        """The last words of a browser that is gone."""
+        return f"the browser has ended: {self._said.read_text(errors='replace')[-2000:]}"
 
     def open(self, url: str, width: int = 1440, height: int = 900, dark: bool = False) -> Page:
         """Open a page in a window of that size, with the light or the dark colour scheme."""

@@ -1,9 +1,9 @@
 """What the explorer shows, in the compact form in which the page carries it.
 
 Columns over runs rather than objects, levels and indices instead of repeated values, errors as whole
-ten-thousandths. Trajectories of thousands of runs follow few calendars (which stage, λ and epoch an evaluation belongs
-to), and protocols are put together from few parts: both are written once and referred to by number. ``runs.js``
-unpacks it.
+ten-thousandths. Trajectories of thousands of runs follow few calendars (which stage, λ and epoch an evaluation
+belongs to), and protocols are put together from few parts: both are written once and referred to by number.
+``runs.js`` unpacks it.
 """
 
 from __future__ import annotations

@@ -1,0 +1,346 @@
+"""The census explorer: what the page carries, and the page itself in a browser.
+
+The results are made up from the protocols' own calendars, for some experiments; the others are not made.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+import re
+import zlib
+from pathlib import Path
+
+import pytest
+import yaml
+from browser import Browser, needed
+
+from dualgrad.analysis.tables import TableSet, row_keys, run_columns
+from dualgrad.cli import main
+from dualgrad.explorer import build
+from dualgrad.explorer.data import gather
+from dualgrad.training.plan import plan_stage
+
+ROOT = Path(__file__).resolve().parents[1]
+MADE = ("A", "C", "K", "R1a", "T1a", "V1", "X1", "Y2k3")
+# A run with two branches, one λ at a time, and a run that is not made.
+BRANCHES, MISSING = "V1/seed1", "Q1/width2_lam0.46_eta0.8_seed9"
+
+
+def made_up_error(run: dict, lam: float, epoch: int) -> float:
+    """An error that falls with training, and jumps up at a λ that depends on the noise."""
+    floor = 0.1 + 0.25 * run["noise"]["rate"] + (0.5 if lam > 0.55 - 0.15 * run["noise"]["rate"] else 0.0)
+    return round(min(0.9, floor + 0.3 * math.exp(-epoch / 20)), 4)
+
+
+def made_up_tables(runs: list[dict], edition: str) -> TableSet:
+    """Tables of some runs: evaluated as their protocols say."""
+    tables = TableSet()
+    for run in runs:
+        row = run_columns(run, edition)
+        series: dict[str, list] = {}
+        clock: dict[str, int] = {}
+        for stage in run["stages"]:
+            session = stage["session"]
+            for number, epoch in enumerate(plan_stage(stage), start=1):
+                clock[session] = clock.get(session, 0) + 1
+                if not epoch.evaluate:
+                    continue
+                place = {"stage": stage["name"], "branch": stage["branch"], "segment": epoch.segment}
+                place |= {"direction": epoch.direction, "lambda": epoch.lam, "stage_epoch": number}
+                place |= {
+                    "epoch": clock[session],
+                    "test_error": made_up_error(run, epoch.lam, clock[session]),
+                }
+                for name, value in place.items():
+                    series.setdefault(name, []).append(value)
+        errors = series["test_error"]
+        tables.add("trajectories", len(errors), row_keys(row), series)
+        if run["log"]["epochs"] or run["experiment"] == "K":
+            count = sum(clock.values())
+            cosines = {
+                "epoch": list(range(1, count + 1)),
+                "cos_mean": [-0.5 + 0.5 / k for k in range(1, count + 1)],
+            }
+            cosines |= {"stage_epoch": cosines["epoch"]}
+            tables.add(
+                "epochs", count, {**row_keys(row), "stage": "main", "segment": 0, "lambda": 0.3}, cosines
+            )
+        status = "gate_failed" if run["run"] == "seed7" else "completed"
+        outcome = {
+            "status": status,
+            "test_error": errors[-1],
+            "best_error": min(errors),
+            "epochs": sum(clock.values()),
+        }
+        tables.add("runs", 1, {**row, **outcome, "seconds": 12.5, "digest": "d" * 64})
+    return tables
+
+
+@pytest.fixture(scope="module")
+def results(demo, tmp_path_factory) -> Path:
+    """``results/demo`` with the tables of some experiments."""
+    folder = tmp_path_factory.mktemp("results") / "demo"
+    for name in MADE:
+        runs = [demo.runs[target] for target in demo.experiments[name]["runs"]]
+        made_up_tables(runs, "demo").write(folder / "tables" / "parts" / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def page(demo, results, tmp_path_factory) -> Path:
+    """The page of these results."""
+    output = tmp_path_factory.mktemp("page") / "explorer.html"
+    build(demo, {"results_dir": "results"}, results, output)
+    return output
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A browser for the tests of this module; they are skipped where there is none."""
+    needed()
+    with Browser() as one:
+        yield one
+
+
+@pytest.fixture
+def opened(browser, page):
+    """The page, ready; after the test nothing may have gone wrong in it."""
+    with browser.open(page.as_uri()) as one:
+        ready(one)
+        yield one
+        one.check()
+
+
+def ready(one) -> None:
+    """Wait until the runs are shown."""
+    one.wait("document.querySelectorAll('.row').length > 0")
+
+
+def carried(page: Path) -> dict:
+    """The data that a page carries."""
+    text = re.search(r'id="data">([^<]+)<', page.read_text(encoding="utf-8"))
+    assert text is not None
+    return json.loads(zlib.decompress(base64.b64decode(text[1])))
+
+
+# ------------------------------------------------------------------------------------------------------- data
+
+
+def test_every_counted_run_is_there(demo, results) -> None:
+    data = gather(demo, results)
+    names = [(e["name"], e["count"]) for e in data["experiments"]]
+    assert sum(count for _, count in names) == len(data["names"]) == 3916
+    assert [name for name, _ in names] == [name for name, one in demo.experiments.items() if one["counted"]]
+    counts = {one: data["status"]["of"].count(k) for k, one in enumerate(data["status"]["levels"])}
+    made = sum(len(demo.experiments[name]["runs"]) for name in MADE)
+    assert counts["not made"] == 3916 - made
+    assert counts["gate_failed"] == 3  # R1a, T1a, X1... of the runs called seed7
+    assert sum(error >= 0 for error in data["error"]) == made
+
+
+def test_the_same_results_give_the_same_page(demo, results, page, tmp_path) -> None:
+    again = tmp_path / "again.html"
+    build(demo, {"results_dir": "results"}, results, again)
+    assert again.read_bytes() == page.read_bytes()
+
+
+def test_the_page_is_one_file_without_addresses(page) -> None:
+    text = page.read_text(encoding="utf-8")
+    assert len(text) < 5e6
+    head = text[: text.index('id="data"')] + text[text.index("</script>", text.index('id="data"')) :]
+    assert not re.findall(r"\b(?:src|href)=[\"']?(?:https?:)?//", head)
+    assert not re.findall(r"url\((?!data:)", head)
+    assert "default-src 'none'" in head
+    assert "{{" not in head.replace("${{", "")
+
+
+def test_the_command(results, tmp_path, capsys) -> None:
+    output = tmp_path / "explorer.html"
+    words = ["explorer", "--root", str(ROOT), "--results", str(results), "--output", str(output), "--json"]
+    assert main(words) == 0
+    said = json.loads(capsys.readouterr().out)
+    assert said["runs"] == 3916 and said["bytes"] == output.stat().st_size
+    assert carried(output)["edition"]["name"] == "demo"
+
+
+def test_the_commands_of_editions(demo, results, tmp_path) -> None:
+    from dualgrad.census import load_census
+    from dualgrad.explorer.build import commands
+
+    settings = {"results_dir": "results"}
+    (own,) = commands(demo, settings)
+    assert own["command"] == "snakemake results/demo/runs/{run}.json --cores 1"
+    (paper,) = commands(load_census(ROOT, {"edition": "paper"}), settings)
+    assert paper["command"].endswith("--resources gpu=1 --config edition=paper")
+    released = commands(load_census(ROOT, {"edition": "released"}), settings)
+    assert [one["command"].split("/")[1] for one in released] == ["demo", "paper"]
+
+
+# ------------------------------------------------------------------------------------------------ in a browser
+
+
+def test_it_loads_quickly(browser, page) -> None:
+    with browser.open(page.as_uri()) as one:
+        ready(one)
+        assert one.paint() < 2
+        assert one.evaluate("performance.now()") < 5000, "measured: 0.4 s on two busy cores"
+        assert one.evaluate("document.getElementById('count').textContent").startswith("3,916 of 3,916 runs")
+        assert one.evaluate("document.querySelectorAll('.panel').length") == 68
+        one.check()
+
+
+def test_it_knows_what_the_tables_say(opened, demo) -> None:
+    script = """D.names.map((_, i) => [runs.id[i], runs.eta[i], runs.lam[i], D.seed[i], timeline(i)])
+        .filter(([id]) => id.startsWith('K/') || id.startsWith('T1a/'))"""
+    for target, eta, lam, seed, stretches in opened.evaluate(script):
+        run = demo.runs[target]
+        assert (eta, seed) == (run["noise"]["rate"], run["factors"]["seed"])
+        assert lam == run["factors"].get("lambda")
+        for stretch in stretches:
+            assert stretch["x"] == stretch["epochs"]  # one session: the clock runs through
+            assert stretch["errors"] == pytest.approx(
+                [made_up_error(run, stretch["lam"], epoch) for epoch in stretch["epochs"]], abs=1e-9
+            )
+    branches = opened.evaluate(f"timeline(byId.get('{BRANCHES}'))")
+    starts = {stretch["stage"]: stretch["base"] for stretch in branches}
+    assert starts == {"ordered_init": 0, "collapse_init": 0, "ordered_sweep": 50, "collapse_sweep": 80}
+
+
+def test_it_shows_every_protocol_as_the_command_line_does(opened, demo) -> None:
+    counted = [target for target, run in demo.runs.items() if run["counted"]]
+    shown = opened.evaluate("D.names.map((_, i) => JSON.stringify(resolved(i)))")
+    for target, text in zip(counted, shown, strict=True):
+        run = demo.runs[target]
+        assert json.loads(text) == {key: value for key, value in run.items() if key != "counted"}, target
+    for target in (
+        "A/lam0.35_eta0.4_seed0",
+        BRANCHES,
+        "W2/base_seed0",
+        "Td2/trap1",
+        "B3/renorm_lam0.2_eta0.4_seed0",
+    ):
+        if target in demo.runs:
+            text = opened.evaluate(f"yaml(resolved(byId.get('{target}')))")
+            expected = {key: value for key, value in demo.runs[target].items() if key != "counted"}
+            assert yaml.safe_load(text) == expected
+    # In words, too: nothing that a run can be makes the page stumble.
+    opened.evaluate(
+        "D.names.forEach((_, i) => { const spec = resolved(i); inWords(spec); stagesTable(spec); })"
+    )
+
+
+def count_of(one) -> str:
+    """What the page says about the number of runs."""
+    one.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    return one.evaluate("document.getElementById('count').textContent")
+
+
+def test_filters(opened, demo) -> None:
+    opened.click(".chip[data-eta='0.4']")
+    assert count_of(opened).startswith("2,304 of")
+    opened.press("/")
+    opened.type("model=vgg11 seed=0")
+    expected = [
+        target
+        for target, run in demo.runs.items()
+        if run["counted"] and run["noise"]["rate"] == 0.4 and run["factors"].get("seed") == 0
+        if run["factors"].get("model") == "VGG11"
+    ]
+    assert expected and count_of(opened).startswith(f"{len(expected)} of")
+    assert "q=model" in opened.evaluate("location.hash")
+    opened.click("#reset")
+    assert count_of(opened).startswith("3,916 of")
+    opened.click("#search")
+    opened.type("nonsense=3")
+    assert count_of(opened) == "Nothing is called “nonsense”"
+    opened.click("#reset")
+    opened.evaluate("$('status').value = 'gate_failed'; $('status').onchange({target: $('status')})")
+    assert count_of(opened).startswith("3 of")
+    opened.click("#reset")
+    opened.evaluate("filters.error = [0, 0.3]; filters.lam = [0.3, 0.4]; changed()")
+    number = int(count_of(opened).split()[0].replace(",", ""))
+    fits = "runs.error.filter((e, i) => e <= 0.3 && runs.low[i] <= 0.4 && runs.high[i] >= 0.3).length"
+    assert 0 < number == opened.evaluate(fits)
+
+
+def test_from_all_to_one_experiment_to_one_run_and_back(opened) -> None:
+    opened.evaluate("[...document.querySelectorAll('.panel')].find(one => one.textContent.startsWith('K'))"
+                    ".scrollIntoView()")  # fmt: skip
+    opened.evaluate(
+        "[...document.querySelectorAll('.panel')].find(one => one.textContent.startsWith('K')).id = 'K'"
+    )
+    opened.click("#K")
+    assert count_of(opened).startswith("60 of")
+    assert "exp=K" in opened.evaluate("location.hash")
+    assert opened.evaluate("document.querySelectorAll('.means tbody tr').length") == 6
+    point = opened.evaluate(
+        """(() => { const canvas = $('scatter'), box = canvas.getBoundingClientRect(), point = canvas.points[0];
+            return [box.x + point.x, box.y + point.y, runs.id[point.i]]; })()"""
+    )
+    opened.click_at(*point[:2])
+    opened.wait(
+        f"document.querySelector('.runhead h2')?.textContent === {json.dumps(point[2].split('/')[1])}"
+    )
+    text = opened.evaluate("document.getElementById('content').innerText")
+    assert f"snakemake results/demo/runs/{point[2]}.json --cores 1" in text
+    assert "final test error" in text and "Protocol" in text and "SGD" in text
+    opened.press("Escape")
+    opened.wait("!document.querySelector('.runhead') && document.getElementById('scatter')")
+    opened.press("Escape")
+    opened.wait("document.querySelectorAll('.panel').length === 68")
+    opened.evaluate("history.back()")
+    opened.wait("document.getElementById('scatter')")
+
+
+def test_by_keyboard_alone(opened) -> None:
+    opened.press("/")
+    opened.type("R1a")
+    count_of(opened)
+    opened.press("ArrowDown")
+    assert opened.evaluate("document.activeElement.id") == "rows"
+    opened.press("ArrowDown")
+    opened.press("Enter")
+    opened.wait("document.querySelector('.runhead h2')?.textContent === 'seed1'")
+    assert opened.evaluate("$('rows').getAttribute('aria-activedescendant')") == "row1"
+    opened.press("]")
+    opened.wait("document.querySelector('.runhead h2').textContent === 'seed2'")
+    opened.press("End")
+    opened.wait("document.querySelector('.runhead h2').textContent === 'seed9'")
+    opened.press("?")
+    assert opened.evaluate("$('manual').open")
+    opened.press("Escape")
+    opened.wait("!$('manual').open")
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_an_address_opens_its_run(browser, page, scheme, tmp_path) -> None:
+    with browser.open(f"{page.as_uri()}#run={BRANCHES}", 1366, 768, dark=scheme == "dark") as one:
+        one.wait("document.getElementById('trajectory')")
+        assert one.evaluate("document.documentElement.dataset.theme") == scheme
+        assert one.evaluate("document.querySelector('.crumbs').innerText").split("\n") == [
+            "All experiments", "›", "V1", "›", "seed1"
+        ]  # fmt: skip
+        assert one.evaluate("document.querySelectorAll('.stages tbody tr').length") == 4
+        assert one.evaluate("$('trajectory').points.length") == 5 + 4 + 9 + 9
+        assert one.evaluate("document.documentElement.scrollWidth") <= 1366
+        one.click("#theme")
+        assert one.evaluate("document.documentElement.dataset.theme") != scheme
+        one.check()
+
+
+def test_a_run_that_is_not_made_says_how_to_make_it(browser, page) -> None:
+    with browser.open(f"{page.as_uri()}#run={MISSING}") as one:
+        ready(one)
+        text = one.evaluate("document.getElementById('content').innerText")
+        assert "has not been made yet" in text and f"runs/{MISSING}.json" in text
+        one.check()
+
+
+def test_on_a_narrow_screen(browser, page) -> None:
+    with browser.open(page.as_uri(), 420, 800) as one:
+        ready(one)
+        assert one.evaluate("document.documentElement.scrollWidth") <= 420
+        assert not one.evaluate("$('filterbox').open")
+        one.check()
