@@ -26,6 +26,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("dualgrad.commands.data", "fetch and prepare a data set"),
     "ingest": ("dualgrad.commands.ingest", "turn the published archive into tables"),
     "tables": ("dualgrad.commands.tables", "turn records into tables"),
+    "statistics": ("dualgrad.commands.statistics", "compute statistics of an edition's tables"),
     "figure": ("dualgrad.commands.figure", "draw a figure from tables"),
     "explorer": ("dualgrad.commands.explorer", "write all runs as one page to look through"),
 }
