@@ -231,6 +231,15 @@ def test_it_shows_every_protocol_as_the_command_line_does(opened, demo) -> None:
     )
 
 
+def test_no_run_is_shown_with_a_hole(opened) -> None:
+    # One run of every shape; Td2's traps train nothing and have no λ.
+    script = """D.experiments.flatMap(one => [one.first, one.first + one.count - 1]).map(i => {
+        state.run = i; update();
+        return [runs.id[i], $('content').innerText + $('row' + i).innerText];
+    }).filter(([, text]) => /undefined|NaN|Infinity|null|\\[object/.test(text)).map(([id]) => id)"""
+    assert opened.evaluate(script) == []
+
+
 def count_of(one) -> str:
     """What the page says about the number of runs."""
     one.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")

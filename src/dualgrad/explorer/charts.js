@@ -119,6 +119,7 @@ function ends(i) {
   if (!endsOf.has(i)) {
     const stages = [];
     for (const stretch of trajectory(i)) {
+      if (stretch.lam === null) continue; // evaluated without training
       const last = stages.at(-1);
       const point = { lam: stretch.lam, error: stretch.errors.at(-1) };
       if (last && last.stage === stretch.stage && last.branch === stretch.branch && last.direction === stretch.direction)
@@ -235,11 +236,12 @@ function drawExperiment(canvas, one, fits, colourOf, marked) {
   const lows = [], highs = [], tops = [0];
   for (const i of there) {
     const lams = swept(i) ? ends(i).flatMap(stage => stage.points.map(point => point.lam)) : [runs.lam[i]];
+    if (!lams.length) continue;
     lows.push(Math.min(...lams));
     highs.push(Math.max(...lams));
     tops.push(swept(i) ? Math.max(...ends(i).flatMap(stage => stage.points.map(point => point.error))) : runs.error[i]);
   }
-  let [low, high] = there.length ? [Math.min(...lows), Math.max(...highs)] : [0, 0.7];
+  let [low, high] = lows.length ? [Math.min(...lows), Math.max(...highs)] : [0, 0.7];
   const margin = Math.max(0.015, (high - low) * 0.04);
   [low, high] = [low - margin, high + margin];
   if (high - low < 0.1) [low, high] = [low - 0.05, high + 0.05];
@@ -283,7 +285,7 @@ function drawHistories(canvas, list, colourOf, marked) {
   for (const [i, stretches] of histories) {
     line(i, stretches, 1.1, alpha);
     for (const stretch of stretches) stretch.x.forEach((x, k) => points.push({ x: place.x(x), y: place.y(stretch.errors[k]), i,
-      text: `epoch ${x}, λ ${trim(stretch.lam, 4)}, error ${stretch.errors[k].toFixed(4)}` }));
+      text: `epoch ${x}, λ ${stretch.lam === null ? '–' : trim(stretch.lam, 4)}, error ${stretch.errors[k].toFixed(4)}` }));
   }
   for (const [i, stretches] of histories) if (i === marked) {
     ctx.strokeStyle = colours.ink;
@@ -298,7 +300,7 @@ function drawRun(canvas, i, { againstLambda = false, withSiblings = true } = {})
   const { ctx, width, height } = surface(canvas);
   const stretches = timeline(i);
   const others = withSiblings ? siblings(i).slice(0, 60).map(timeline) : [];
-  const lambdas = new Set(stretches.map(stretch => stretch.lam));
+  const lambdas = new Set(stretches.map(stretch => stretch.lam).filter(lam => lam !== null));
   const cosine = againstLambda ? [] : cosines(i);
   const strip = !againstLambda && lambdas.size > 1 ? 54 : 0;
   const second = cosine.length > 1 ? 96 : 0;
@@ -336,7 +338,7 @@ function drawRun(canvas, i, { againstLambda = false, withSiblings = true } = {})
     if (againstLambda && k < stretch.errors.length - 1) return;
     const at = { x: place.x(x(stretch, k)), y: place.y(error) };
     if (count <= 80) dot(ctx, at.x, at.y, count === 1 ? 4 : 2.4);
-    points.push({ ...at, i, text: `${stretch.stage}${stretch.branch ? `, ${stretch.branch}` : ''}: epoch ${stretch.epochs[k]}, λ ${trim(stretch.lam, 4)}, error ${error.toFixed(4)}` });
+    points.push({ ...at, i, text: `${stretch.stage}${stretch.branch ? `, ${stretch.branch}` : ''}: epoch ${stretch.epochs[k]}, λ ${stretch.lam === null ? '–' : trim(stretch.lam, 4)}, error ${error.toFixed(4)}` });
   });
   const branches = [...new Set(stretches.map(stretch => stretch.branch))].filter(Boolean);
   if (branches.length > 1) {

@@ -65,6 +65,12 @@ function lambdasOf(i) {
   return [...found];
 }
 
+// The λ of a run, or its range; a run that trains nothing has none.
+function lambdaOf(i, digits = 4, write = trim) {
+  if (runs.lam[i] !== null) return write(runs.lam[i], digits);
+  return Number.isFinite(runs.low[i]) ? `${write(runs.low[i], 3)}–${write(runs.high[i], 3)}` : '–';
+}
+
 // Evaluations: stretches of one stage, branch and λ, each with epochs and errors.
 function trajectory(i) {
   const number = D.trajectories.of[i];

@@ -224,8 +224,7 @@ function rows(afresh = false) {
     const i = fits[k];
     const cut = Math.max(0, D.names[i].lastIndexOf('_')); // what tells rows apart is at the end: never cut off
     const name = `${several ? `<b>${escapeHtml(experimentOf(i).name)}</b>` : ''}<span>${escapeHtml(D.names[i].slice(0, cut))}</span><span>${escapeHtml(D.names[i].slice(cut))}</span>`;
-    const short = value => trim(value, 3).replace(/^0\./, '.');
-    const lam = runs.lam[i] !== null ? trim(runs.lam[i], 4) : `${short(runs.low[i])}–${short(runs.high[i])}`;
+    const lam = runs.lam[i] !== null ? lambdaOf(i) : lambdaOf(i, 3, (value, digits) => trim(value, digits).replace(/^0\./, '.'));
     const tag = made(i) ? (status(i) === 'completed' ? runs.error[i].toFixed(4) : `<em>${escapeHtml(status(i).replace('_failed', ' ✕'))}</em> ${Number.isNaN(runs.error[i]) ? '' : runs.error[i].toFixed(3)}`) : '–';
     html.push(`<div class="row${i === state.run ? ' open' : ''}${k === cursor ? ' at' : ''}" role="option" id="row${k}" data-place="${k}" aria-posinset="${k + 1}" aria-setsize="${fits.length}" aria-selected="${i === state.run}" style="top:${k * ROW}px">`
       + `<i class="swatch" style="background:${etaColour(runs.eta[i])}" title="η = ${runs.eta[i]}"></i><span class="name" title="${escapeHtml(runs.id[i])}">${name}</span><span class="spark">${spark(i)}</span><span class="num lam">${lam}</span><span class="num error">${tag}</span></div>`);
@@ -470,7 +469,7 @@ function runView(i) {
   const numbers = element('dl', { className: 'numbers' });
   numbers.append(number('final test error', Number.isNaN(runs.error[i]) ? '–' : runs.error[i].toFixed(4)));
   if (outcomes.best_error?.has(i)) numbers.append(number('lowest', outcomes.best_error.get(i).toFixed(4), outcomes.best_epoch?.has(i) ? ` epoch ${outcomes.best_epoch.get(i)}` : ''));
-  numbers.append(number('λ', runs.lam[i] !== null ? trim(runs.lam[i], 4) : `${trim(runs.low[i], 3)} – ${trim(runs.high[i], 3)}`));
+  numbers.append(number('λ', lambdaOf(i)));
   numbers.append(number('η', runs.eta[i] === null ? '–' : trim(runs.eta[i])));
   numbers.append(number('seed', D.seed[i] < 0 ? '–' : String(D.seed[i])));
   if (outcomes.epochs?.has(i)) numbers.append(number('epochs', String(outcomes.epochs.get(i))));
@@ -496,7 +495,7 @@ function runView(i) {
     if (evaluations.some(stretch => stretch.direction === 'down')) legend.append(element('span', { className: 'falling', textContent: 'dashed: λ falling', hidden: state.axis !== 'lambda' }));
     if (others) legend.append(element('span', {}, Object.assign(element('i', { className: 'swatch' }), { style: 'background:var(--muted);opacity:.5' }), ` ${others > 60 ? `60 of ${others}` : others} with other seeds`));
     bar.append(legend);
-    if (new Set(evaluations.map(stretch => stretch.lam)).size > 1) {
+    if (new Set(evaluations.map(stretch => stretch.lam).filter(lam => lam !== null)).size > 1) {
       const group = element('span', { className: 'switch', role: 'group', 'aria-label': 'Horizontal axis' });
       for (const [key, text] of [['epochs', 'over epochs'], ['lambda', 'over λ']]) {
         const button = element('button', { textContent: text, 'aria-pressed': state.axis === key });
@@ -562,7 +561,7 @@ function drawRunView() {
   if ($('scatter')) drawExperiment($('scatter'), experimentOf(state.run), new Set(experimentOf(state.run).runs), i => etaColour(runs.eta[i]), state.run);
   const canvas = $('trajectory');
   if (!canvas) return;
-  const i = state.run, several = new Set(trajectory(i).map(stretch => stretch.lam)).size > 1;
+  const i = state.run, several = new Set(trajectory(i).map(stretch => stretch.lam).filter(lam => lam !== null)).size > 1;
   const againstLambda = several && state.axis === 'lambda';
   const extra = (several && !againstLambda ? 54 : 0) + (!againstLambda && cosines(i).length > 1 ? 96 : 0);
   canvas.style.height = `${270 + extra}px`;
