@@ -40,6 +40,7 @@ else:
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/explorer.smk"
+include: "workflow/rules/statistics.smk"
 
 
 # A target's name may be a path: it is asked for by that name although a folder has it too.
@@ -81,4 +82,10 @@ rule census:
 rule tables:
     input:
         collect("<results>/tables/{table}.parquet", table=TABLES),
+    localrule: True
+
+
+rule statistics:
+    input:
+        collect("<results>/statistics/{statistic}.parquet", statistic=STATISTICS),
     localrule: True

@@ -52,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     config = load_config(args.root, args.config)
     census = load_census(args.root, config)
     counted = [name for name, experiment in census.experiments.items() if experiment["counted"]]
-    edition_dir = args.root / config["results_dir"] / config["edition"]
+    edition_dir = args.root / config["results_dir"] / census.edition["name"]
     output = args.output or edition_dir / "statistics"
     try:
         for name in args.names or STATISTICS:

@@ -1,0 +1,24 @@
+"""Statistics: one file each, from the parts of the tables that it reads."""
+
+from dualgrad.analysis.statistics.sources import STATISTICS
+
+STATISTICS_REVISION = [TABLE_REVISION, revision(PACKAGE, "analysis/statistics/*.py")]
+
+for statistic, source in STATISTICS.items():
+
+    rule:
+        name:
+            f"statistics_{statistic}"
+        input:
+            parts_of(list(source.experiments or COUNTED), source.tables),
+        output:
+            f"<results>/statistics/{statistic}.parquet",
+        log:
+            f"<logs>/statistics/{statistic}.log",
+        localrule: True
+        params:
+            statistic=statistic,
+            edition=EDITION,
+            revision=STATISTICS_REVISION,
+        shell:
+            "dualgrad statistics {params.statistic} --edition {params.edition} > {log} 2>&1"
