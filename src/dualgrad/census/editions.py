@@ -16,6 +16,8 @@ from dualgrad.census.vocabulary import CensusError, merge
 from dualgrad.inputs import check_schema, did_you_mean, read_yaml
 
 FOLDER = "config/editions"
+# Settings that make an edition a trial of itself, with the values that do not.
+_OPTIONS: dict[str, Any] = {"paper_data": "cifar", "max_steps": None}
 
 
 def edition_names(root: Path) -> list[str]:
@@ -26,17 +28,29 @@ def edition_names(root: Path) -> list[str]:
 def load_edition(root: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     """Read the edition that *config* names, with what it extends beneath it and *config*'s options on top.
 
+    An edition that is tried out on made-up data or cut to a few steps becomes the edition that its file names under
+    `trial`: another name, another folder, so none of its records can be taken for, or replace, a real one.
+
     Raises:
         CensusError: there is no such edition, its file is malformed, or an option does not apply to it.
     """
     name = config.get("edition", "demo")
-    edition = {"name": name, **_read(Path(root), name, ())}
-    for option in ("paper_data", "max_steps"):
-        default = {"paper_data": "cifar", "max_steps": None}[option]
-        given = config.get(option, default)
-        if given != default and option not in edition["options"]:
+    edition = _read(Path(root), name, ())
+    options = {option: config.get(option, default) for option, default in _OPTIONS.items()}
+    tried = [option for option, given in options.items() if given != _OPTIONS[option]]
+    for option in tried:
+        if option not in edition["options"]:
             raise CensusError("config", option, f"applies to the edition paper only, not to {name}")
-        edition[option] = given
+    trial = edition.get("trial")
+    if edition["options"] and not trial:
+        problem = "the key is missing: an edition with options says which edition its trials are"
+        raise CensusError(f"{FOLDER}/{name}.yaml", "trial", problem)
+    if tried:
+        name, edition = trial, _read(Path(root), trial, ())
+    elif name == trial:
+        problem = "is for trials: say what is cut, by paper_data=synthetic or max_steps (or both)"
+        raise CensusError("config", "edition", f"{name} {problem}")
+    edition = {"name": name, **edition, **options}
     edition["precision"] = config.get("precision") or edition["precision"]
     return edition
 
@@ -54,7 +68,9 @@ def _read(root: Path, name: str, chain: tuple[str, ...]) -> dict[str, Any]:
         raise CensusError(shown, "extends", f"goes in a circle: {' -> '.join([*chain, name])}")
     data = read_yaml(root / shown, shown, CensusError)
     check_schema(data, root / "workflow" / "schemas" / "edition.schema.yaml", shown, CensusError)
-    base = _read(root, data["extends"], (*chain, name)) if "extends" in data else {"options": []}
+    base = _read(root, data["extends"], (*chain, name)) if "extends" in data else {}
+    # Where trials of an edition go is its own: another one's would end in the same folder.
+    base = {**{key: value for key, value in base.items() if key != "trial"}, "options": []}
     return merge(base, {key: value for key, value in data.items() if key != "extends"})
 
 
@@ -81,11 +97,13 @@ class _Transform:
         self.memo: dict[tuple, tuple[Any, Any]] = {}
         synthetic = edition["paper_data"] == "synthetic"
         self.synthetic = synthetic
+        self.cut = edition["max_steps"] is not None
+        self.made_up = edition.get("made_up", {}) if synthetic else {}
         self.common = {
             "edition": edition["name"],
             "precision": edition["precision"],
             # Whatever was trained on made-up data or cut short must never pass for a record of the census.
-            "synthetic": synthetic or edition["max_steps"] is not None,
+            "synthetic": synthetic or self.cut,
             "max_steps": edition["max_steps"],
         }
         # What the edition puts in place of published data sets and networks; runs may also ask for that directly.
@@ -130,13 +148,10 @@ class _Transform:
         return self.memo[key][1]
 
     def _rules(self, task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """What applies to a task, from the general to the special: its kind, its data set, its model."""
+        """What applies to a task, from the general to the special: kind, data set, model; then made-up data."""
         rules = []
-        for where, name in (
-            ("kinds", task["kind"]),
-            ("datasets", task["dataset"]),
-            ("models", task["model"]["name"]),
-        ):
+        names = {"kinds": task["kind"], "datasets": task["dataset"], "models": task["model"]["name"]}
+        for where, name in names.items():
             known = self.edition.get(where)
             if known is None:
                 continue
@@ -147,7 +162,8 @@ class _Transform:
                 raise CensusError(
                     file, where, f"does not say what becomes of '{name}'{hint} (known: {', '.join(known)})"
                 )
-        return rules
+        made_up = (self.made_up.get(where, {}).get(name) for where, name in names.items())
+        return rules + [rule for rule in made_up if rule]
 
     def _task(self, task: Mapping[str, Any]) -> tuple[dict[str, Any], float]:
         changed, factor = dict(task), 1.0
@@ -163,7 +179,7 @@ class _Transform:
                     **model,
                     "hidden": [max(1, int(size * times)) for size in model["hidden"]],
                 }
-        changed["synthetic"] = self.synthetic
+        changed["synthetic"] = (changed.get("synthetic") or True) if self.synthetic else False
         return changed, factor
 
     def _value(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
@@ -182,8 +198,10 @@ class _Transform:
 
     def _stages(self, stages: list[dict[str, Any]], factor: float) -> list[dict[str, Any]]:
         most = self.edition.get("epochs_per_segment")
-        if factor == 1 and most is None:
-            return stages
+        if self.cut:  # a few steps pass no gate, and every stage is to be tried
+            stages = [
+                {**stage, "gate": stage["gate"] and {**stage["gate"], "on_fail": "warn"}} for stage in stages
+            ]
         if factor != 1:
             stages = [self._scaled(stage, factor) for stage in stages]
         return stages if most is None else _shortened(stages, most)

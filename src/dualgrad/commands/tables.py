@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
         return 0
     config = load_config(args.root, args.config)
     census = load_census(args.root, config)
-    edition = config["edition"]
+    edition = census.edition["name"]
     base = args.root / config["results_dir"] / edition
     parts = args.parts or base / "tables" / "parts"
     if not args.merge and not args.experiments:
