@@ -1,8 +1,8 @@
 """Records: one JSON file per run, whole or absent, with a digest that says whether two runs are the same.
 
-A record is ``{format, edition, experiment, run, series, counted, factors, spec, outcome, trajectory, checkpoint,
-digest, provenance}``. The digest covers what was trained and what came of it (spec, outcome, trajectory, weights
-saved), never when, where or how fast (DESIGN §7).
+A record is ``{format, edition, experiment, run, series, counted, factors, synthetic, spec, outcome, trajectory,
+checkpoint, digest, provenance}``. The digest covers what was trained and what came of it (spec, outcome, trajectory,
+weights saved), never when, where or how fast (DESIGN §7).
 """
 
 from __future__ import annotations
@@ -51,6 +51,8 @@ def make_record(
     record = {
         "format": FORMAT,
         **{key: spec[key] for key in _IDENTITY},
+        # True: made-up data or a few steps only. Written once more where nobody reading the file can miss it.
+        "synthetic": bool(spec.get("synthetic", False)),
         "spec": spec,
         "outcome": outcome,
         "trajectory": trajectory,
@@ -113,7 +115,9 @@ def read_record(path: Path, *, edition: str | None = None, name: str | None = No
         actual = digest(record)
     except (TypeError, AttributeError, ValueError, KeyError) as error:
         raise RecordError(f"{path}: malformed record ({error}); {remedy}") from None
-    if actual != record["digest"] or any(record[key] != record["spec"].get(key) for key in _IDENTITY):
+    spec = record["spec"]
+    marked = record.get("synthetic", False) == bool(spec.get("synthetic", False))
+    if actual != record["digest"] or not marked or any(record[key] != spec.get(key) for key in _IDENTITY):
         raise RecordError(f"{path}: content does not match its digest {record['digest']!r}; {remedy}")
     found = f"{record['experiment']}/{record['run']}"
     if name is not None and found != name:

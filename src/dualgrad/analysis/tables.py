@@ -412,7 +412,10 @@ def part_path(parts: Path, experiment: str, table: str) -> Path:
     return parts / experiment / f"{table}.parquet"
 
 
-def _read_part(path: Path, table: str, names: Sequence[str] | None = None) -> pa.Table:
+def _read_part(
+    path: Path, table: str, names: Sequence[str] | None = None, editions: set[str] | None = None
+) -> pa.Table:
+    """Read a table; *editions* gains its rows' edition, and more than one there is an error."""
     try:
         file = pq.ParquetFile(path)
     except FileNotFoundError:
@@ -424,6 +427,12 @@ def _read_part(path: Path, table: str, names: Sequence[str] | None = None) -> pa
     with file:
         if not file.schema_arrow.equals(arrow_schema(table)):
             raise TableError(f"{path}: has the columns of another version; delete it and build it again")
+        editions = set() if editions is None else editions
+        editions.update(file.read(columns=["edition"])["edition"].unique().to_pylist())
+        if (
+            len(editions) > 1
+        ):  # a file that was copied here: what is trained, tried out and published never mixes
+            raise TableError(f"{path}: rows of the editions {' and '.join(sorted(editions))} together")
         return file.read(columns=list(names) if names is not None else None)
 
 
@@ -435,13 +444,14 @@ def merge_parts(
     One row group per experiment; never more than one experiment's rows in memory.
 
     Raises:
-        TableError: a part is missing or of another version.
+        TableError: a part is missing, of another version or of another edition than the rest.
     """
     output.mkdir(parents=True, exist_ok=True)
+    editions: set[str] = set()
     for table in tables:
         with _writer(output / f"{table}.parquet", arrow_schema(table)) as writer:
             for experiment in experiments:
-                part = _read_part(part_path(parts, experiment, table), table)
+                part = _read_part(part_path(parts, experiment, table), table, editions=editions)
                 if part.num_rows:
                     writer.write_table(part, row_group_size=part.num_rows)
 
@@ -465,13 +475,14 @@ def read_tables(
         ``NA``), real numbers as ``float64`` (missing: NaN).
 
     Raises:
-        TableError: a table is missing or of another version.
+        TableError: a table is missing, of another version, or holds rows of several editions.
     """
     folder = Path(edition_dir) / "tables"
     if experiments is None:
         return to_frame(_read_part(folder / f"{table}.parquet", table, names))
     wanted = [experiments] if isinstance(experiments, str) else list(experiments)
-    pieces = [_read_part(part_path(folder / "parts", e, table), table, names) for e in wanted]
+    editions: set[str] = set()
+    pieces = [_read_part(part_path(folder / "parts", e, table), table, names, editions) for e in wanted]
     if not pieces:
         return to_frame(arrow_schema(table).empty_table())
     return to_frame(pa.concat_tables(pieces))
