@@ -82,7 +82,6 @@ def dip_p(values: np.ndarray) -> float:
 def panel_d(tables: Tables) -> pd.DataFrame:
     """First epoch with error below 0.20 (K): runs that have one. Audited adds the runs that never do."""
     runs = tables.runs("K")
-    done = runs.dropna(subset=["convergence_epoch"])
     if tables.audited:
         per_rate = []
         for eta, group in runs.groupby("eta"):
@@ -94,6 +93,8 @@ def panel_d(tables: Tables) -> pd.DataFrame:
             ]
         last = _last(tables)
         return f.panel(*per_rate, *f.lr_drops("K", last), f.number("last epoch", last))
+    # The published bars hold noise rate 0.4 alone, because no other run qualifies; other editions' bars do so too.
+    done = runs[runs["eta"] < 0.6].dropna(subset=["convergence_epoch"])
     mean = f.summary(done, "convergence_epoch", "K", layer="bar")
     # A span over the lambdas that converge late.
     slow = mean[mean["y"] > (1 + SLOW) * mean["y"].min()] if len(mean) else mean
@@ -325,7 +326,7 @@ def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
             text,
             (1, i),
             xycoords=("axes fraction", "data"),
-            xytext=(-4, 9.5 if page.look.audited else 6),
+            xytext=(-4, 6 if page.look.exact else 9.5),
             textcoords="offset points",
             ha="right",
             va="bottom",
@@ -370,8 +371,8 @@ def draw_d(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     bars = f.pick(data, "bar", "K")
     s.labels(
         ax,
-        page.look.title("Critical slowing down", "Epochs to converge")
-        + f" (exp_K, {s.counts(bars)} seeds/λ)",
+        page.look.title("Critical slowing down (exp_K, ", "Epochs to converge (exp_K, η=0.4, ")
+        + f"{s.counts(bars)} seeds/λ)",
         "Mixing coefficient λ",
         "Convergence epoch",
     )

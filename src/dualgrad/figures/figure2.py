@@ -147,7 +147,14 @@ def draw_a(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     s.span(page, ax, region["low"], region["high"])
     s.curve(ax, up, s.RED, label="Sweep λ up (noise-first)")
     s.curve(ax, down, s.BLUE, marker="s", size=3.0, label="Sweep λ down (signal-first)")
-    s.limits(ax, page.look, x=(0.18, 0.66), y=(0, 0.75), floor=0)
+    s.limits(
+        ax,
+        page.look,
+        x=(0.18, 0.66),
+        y=(0, 0.75),
+        floor=0,
+        headroom=0.0 if page.look.published_scale else 0.2,
+    )
     where, size = f.get(data, "gap", "x"), f.get(data, "gap")
     s.gap_arrow(page, ax, where, f.at(down, where), f.at(up, where), f"{s.percent(size)}pp")
     if page.look.audited:
@@ -240,7 +247,7 @@ def draw_b(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         sizes = " / ".join(s.percent(f.get(data, f"gap {held}"), 1) for held in holds)
         page.note(
             ax,
-            f"gap at λ={where:.2f}: {sizes} pp\nfor {' / '.join(map(str, holds))} epochs per λ",
+            f"gap at λ={where:.2f} (pp):\n{sizes}\nat {' / '.join(map(str, holds))} ep/λ",
             corner="center left",
         )
     handles = [
@@ -270,7 +277,9 @@ def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     longest = float(f.pick(data, "mean")["x"].max())
     usual = page.look.exact and s.fits([f.pick(data, "mean")["y"]], 0, 60) and longest <= 11.5
     ax.set_xlim(0, 11.5 if usual else 1.15 * longest)
-    ax.set_ylim(min(0.0, 1.2 * float(f.pick(data, "mean")["y"].min())), 60 if usual else max(1.25 * top, 1.0))
+    ax.set_ylim(
+        min(0.0, float(f.pick(data, "mean")["y"].min()) - 0.2 * top), 60 if usual else max(1.25 * top, 1.0)
+    )
     whole = f.pick(data, "mean")
     for name, colour, marker, usual in (
         ("Dynamic sweep", s.BLUE, "o", True),
@@ -293,7 +302,7 @@ def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
             others = whole[(whole["x"] == point["x"]) & (whole["series"] != name)]["y"]
             below = usual if others.empty else bool(point["y"] < others.iloc[0])
             ax.annotate(
-                f"{point['y']:.1f}" if page.look.audited else f"{point['y']:.0f}%",
+                (f"{point['y']:.1f}" if page.look.audited else f"{point['y']:.0f}%").replace("-", "−"),
                 (point["x"], point["y"]),
                 xytext=(0, -6 if below else 5),
                 textcoords="offset points",

@@ -352,7 +352,7 @@ def _signed(data: pd.DataFrame, speed: str) -> str:
     if speed == "fast":
         rest = np.abs(sizes[2:]).max()
         return f"up – down, fast: {sizes[0]:+.1f} pp (first step),\n{sizes[1]:+.1f} (second), then |gap| ≤ {rest:.1f}"
-    return f"slow: {sizes.min():+.1f} to {sizes.max():+.1f} pp"
+    return f"slow: {sizes.min():+.1f} to {sizes.max():+.1f} pp".replace("-", "−")
 
 
 def _caps(ax: Axes, x: float, y: float, sd: float) -> None:
@@ -398,7 +398,7 @@ def draw_d(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
             start, end = names.index("Y1B"), names.index(other)
             s.double_arrow(ax, (start, y), (end, y), s.DARK, width)
             ax.annotate(
-                f"{f.get(data, name):+.1f}pp ({text})",
+                f"{_signed_pp(f.get(data, name))} ({text})",
                 ((start + end) / 2 if name == "time" else end - 0.42, y),
                 xytext=(0, 2.5),
                 textcoords="offset points",
@@ -459,7 +459,7 @@ def draw_d_audited(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
             start, end = places[f"Y1A at {arm}"], places[arm]
             ax.plot([start, start, end, end], [y - 0.03 * top, y, y, y - 0.03 * top], color=s.DARK, lw=0.9)
             ax.annotate(
-                f"{effect:+.1f}pp (path)",
+                f"{_signed_pp(effect)} (path)",
                 ((start + end) / 2, y),
                 xytext=(0, 2.5),
                 textcoords="offset points",
@@ -470,7 +470,7 @@ def draw_d_audited(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         y = 1.32 * top
         s.double_arrow(ax, (places["Y1B"], y), (places["Y1A"], y), s.DARK, 1.6)
         ax.annotate(
-            f"{f.get(data, 'time'):+.1f}pp (time)",
+            f"{_signed_pp(f.get(data, 'time'))} (time)",
             ((places["Y1B"] + places["Y1A"]) / 2, y),
             xytext=(0, 2.5),
             textcoords="offset points",
@@ -529,12 +529,12 @@ def draw_e(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     tick = 0.02 * (ax.get_ylim()[1] - ax.get_ylim()[0])
     if len(names) == 2:
         ax.plot([0, 0, 1, 1], [level - tick, level, level, level - tick], color=s.DARK, lw=0.9)
-        p = f"p = {f.get(data, 'p'):.1e}"
+        p = f"p = {_p(f.get(data, 'p'))}"
         if page.look.audited:
-            p = f"paired p = {f.get(data, 'p paired'):.1e} (unpaired {f.get(data, 'p'):.1e})"
+            p = f"paired p = {_p(f.get(data, 'p paired'))} (unpaired {_p(f.get(data, 'p'))})"
         ax.annotate(p, (0.5, level), xytext=(0, 2.5), textcoords="offset points", ha="center", fontsize=6.8)
         ax.annotate(
-            f"Δ = {f.get(data, 'delta'):+.1f}pp",
+            f"Δ = {_signed_pp(f.get(data, 'delta'))}",
             (0.5, level),
             xytext=(0, -3),
             textcoords="offset points",
@@ -544,6 +544,16 @@ def draw_e(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
             fontweight="bold",
         )
     page.note(ax, f"n={s.counts(means)} per condition", corner="lower right", color=s.GREY, fontsize=6.2)
+
+
+def _signed_pp(value: float) -> str:
+    """Percentage points with their sign."""
+    return f"{value:+.1f}pp".replace("-", "−")
+
+
+def _p(value: float) -> str:
+    """A p value: 5.3e-05, 0.24."""
+    return f"{value:.1e}" if value < 1e-3 else f"{value:.2g}"
 
 
 def draw_f(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
@@ -573,7 +583,7 @@ def draw_f(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     page.note(ax, "alignment = 0", near=(0.8 * last, 0.0), color=s.GREY, fontsize=6.2)
     page.note(
         ax,
-        rf"$c_{{\mathrm{{sv}}}}$: {f.get(data, 'first'):+.2f} → {f.get(data, 'last'):+.2f}",
+        rf"$c_{{\mathrm{{sv}}}}$: {f.get(data, 'first'):+.2f} → {f.get(data, 'last'):+.2f}".replace("-", "−"),
         corner="center right",
         box=True,
         color=s.RED,

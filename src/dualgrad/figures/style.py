@@ -220,9 +220,13 @@ class Page:
         arrow: bool = False,
         box: bool = False,
         reach: float = 1.0,
+        pale: float = 1.0,
         **style: object,
     ) -> None:
-        """A text inside ``ax``: close to the data point ``near`` or in a corner, wherever there is room."""
+        """A text inside ``ax``: close to the data point ``near`` or in a corner, wherever there is room.
+
+        ``reach``: how far it may go to find room; ``pale``: how much it minds lying on pale bands (0 not at all).
+        """
         options: dict[str, object] = {
             "fontsize": 6.4,
             "color": GREY,
@@ -242,7 +246,9 @@ class Page:
                 "alpha": 0.92,
             }
         artist = ax.text(0.5, 0.5, text, transform=ax.transAxes, **options)
-        self._notes.append(_Placed(ax, artist, near, corner, arrow, pad=4.5 if box else 2.0, reach=reach))
+        self._notes.append(
+            _Placed(ax, artist, near, corner, arrow, pad=4.5 if box else 2.0, reach=reach, pale=pale)
+        )
 
     def legend(
         self,
@@ -319,6 +325,7 @@ class _Placed:
     arrow: bool
     pad: float
     reach: float
+    pale: float = 1.0
 
     @property
     def is_legend(self) -> bool:
@@ -334,7 +341,7 @@ class _Placed:
         xs = np.arange(box.x0 + margin, max(box.x1 - margin - wide, box.x0 + margin) + 0.5, 3.0)
         ys = np.arange(box.y0 + margin, max(box.y1 - margin - tall, box.y0 + margin) + 0.5, 3.0)
         # A line or a dot under a text makes it hard to read; a pale band hardly does.
-        weights = np.where(ink > 0.4, 12.0 * ink, ink)
+        weights = np.where(ink > 0.4, 12.0 * ink, self.pale * ink)
         total = np.zeros((height + 1, ink.shape[1] + 1))
         total[1:, 1:] = weights.cumsum(axis=0).cumsum(axis=1)
 
@@ -585,6 +592,10 @@ def gap_arrow(
         ax,
         text,
         near=(x, (low + high) / 2),
+        # Beside its arrow, even if on a pale band: a little ground of its own keeps it legible.
+        reach=0.2,
+        pale=0.25,
+        bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.6},
         color=ORANGE,
         fontsize=7.2,
         fontweight="bold" if bold else "normal",
