@@ -348,7 +348,7 @@ def test_selections(census):
     for target, index in (("Tg1/pos4", 3), ("W1/collapse-down_pos2", 1)):
         rule = selection(target, "sweep")
         assert rule["kind"] == "select" and rule["runs"] == candidates and rule["index"] == index
-        assert (rule["min"], rule["max"], rule["order"]) == (None, 0.85, "position")
+        assert (rule["min"], rule["max"], rule["order"]) == (0.40, 0.85, "position")
         assert census.runs[target]["seed"] is None and census.runs[target]["needs"] == candidates
     rank = selection("Tb2/rank3", "ordered_sweep")
     assert rank["order"] == "ascending" and rank["index"] == 2 and len(rank["runs"]) == 10
