@@ -35,6 +35,19 @@ def configure(precision: str, device: torch.device, threads: int) -> torch.dtype
     return DTYPES[precision]
 
 
+def arithmetic(precision: str, task_kind: str, device: torch.device) -> dict[str, object]:
+    """Return what a precision comes to on this device, for the record's provenance.
+
+    TF32 and bfloat16 are matters of the GPU: on a CPU ``published`` computes what ``float32`` computes.
+    """
+    autocast = autocast_dtype(precision, task_kind, device)
+    return {
+        "dtype": str(DTYPES[precision]).removeprefix("torch."),
+        "tf32_convolutions": precision == "published" and device.type == "cuda",
+        "training_autocast": None if autocast is None else str(autocast).removeprefix("torch."),
+    }
+
+
 def autocast_dtype(precision: str, task_kind: str, device: torch.device) -> torch.dtype | None:
     """Return the autocast dtype of training passes, or None.
 

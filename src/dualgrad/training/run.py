@@ -24,7 +24,7 @@ from dualgrad.models import head_parameters
 from dualgrad.records import canonical_json, make_record, read_record
 from dualgrad.training import checkpoints
 from dualgrad.training.batches import StructureOrder, trusted_batches
-from dualgrad.training.determinism import autocast_dtype, configure
+from dualgrad.training.determinism import arithmetic, autocast_dtype, configure
 from dualgrad.training.labels import make_labels
 from dualgrad.training.outcome import first_stop, gate_passes, summarise
 from dualgrad.training.plan import PlannedEpoch, plan_stage
@@ -160,6 +160,7 @@ def _finish(
         "host": platform.node(),
         "platform": platform.platform(),
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "arithmetic": arithmetic(run["precision"], run["task"]["kind"], device),
         "threads": context.threads,
         "versions": versions,
         "pid": os.getpid(),
