@@ -1,8 +1,8 @@
 """A DistilBERT classifier whose last block is worked out only where its output is read: at the first position.
 
 The classifier reads the last block at [CLS] alone; the other positions enter through their keys and values and
-nothing else, and transformers computes them all the same. Logits and gradients are those of transformers up to rounding;
-dropout draws masks for one position instead of all, so its random stream is another one.
+nothing else, and transformers computes them all the same. Logits and gradients are those of transformers up to
+rounding; dropout draws masks for one position instead of all, so its random stream is another one.
 """
 
 from __future__ import annotations
