@@ -52,6 +52,9 @@ def compute(tables: Tables) -> pd.DataFrame:
     """Return escapes and plateaus."""
     sheet = Sheet(tables.edition, KEYS, QUANTITIES)
     _attempts(sheet, tables)
+    if tables.trajectories(*PLATEAUS).empty:
+        sheet.add("plateaus", None, 0, experiment=ALL_PLATEAUS)
+        return sheet.frame()
     plateaus = {least: _plateaus(tables, least) for least in LEAST}
     for least, found in plateaus.items():
         for experiment in PLATEAUS:

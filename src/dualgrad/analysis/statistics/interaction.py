@@ -19,10 +19,12 @@ def interaction(
     """
     from statsmodels.regression.linear_model import OLS
 
+    if len(error) < 8 or np.ptp(error) == 0:
+        return None
     a = lam - lam.mean()
     x = np.log2(factor) - np.log2(factor).mean()
     design = np.column_stack([np.ones_like(a), a, x, a * x])
-    if len(error) < 8 or np.linalg.matrix_rank(design) < 4 or np.ptp(error) == 0:
+    if np.linalg.matrix_rank(design) < 4:
         return None
     fit = OLS(error, design).fit(cov_type="HC3")
     low, high = fit.conf_int()[3]

@@ -33,7 +33,7 @@ LAST = (
     Column("level", REAL, "confidence level of the interval"),
     Column("interval", TEXT, "how the interval was made (see Intervals)"),
     Column("p_value", REAL, "two-sided p value, uncorrected, of the test that the quantity names"),
-    Column("n", WHOLE, "runs behind the value (or evaluations, where the quantity says so)", nullable=False),
+    Column("n", WHOLE, "runs behind the value", nullable=False),
     Column("note", TEXT, "why there is no value, or what to know before using it"),
 )
 

@@ -148,22 +148,22 @@ def kaplan_meier(
         beyond the ladder are infinite (open).
     """
     from lifelines import KaplanMeierFitter
-    from lifelines.utils import median_survival_times
 
     how = "Kaplan-Meier"
     fitter = KaplanMeierFitter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # log-log of 0 and 1 where all or none have the event
         fitter.fit(rung, event)
-        beyond = float(fitter.survival_function_.iloc[-1, 0])
+        curve = fitter.survival_function_.iloc[:, 0]
         interval = fitter.confidence_interval_survival_function_
-        end = interval.iloc[-1].to_numpy(dtype=float)
-        ends = median_survival_times(interval).iloc[0].to_numpy(dtype=float)
+    beyond = float(curve.iloc[-1])
+    end = interval.iloc[-1].to_numpy(dtype=float)
+    median = _half(curve)
+    ends = [_half(interval[name]) for name in interval]
 
     def place(position: float) -> float:
         return float(ladder[int(position) - 1]) if np.isfinite(position) else np.inf
 
-    median = fitter.median_survival_time_
     bounds = None
     if np.isfinite(median):
         low, high = sorted(place(position) for position in ends)
@@ -175,6 +175,12 @@ def kaplan_meier(
         # log-log intervals do not exist there; exact ones do when nobody is censored before the end.
         share = resample.exact_bounds(int(round(beyond * len(rung))), len(rung))
     return (place(median) if np.isfinite(median) else np.nan), bounds, (beyond, share)
+
+
+def _half(curve: pd.Series) -> float:
+    """First rung at which a survival curve is down to one half; inf where it never is."""
+    down = curve.index[(curve <= 0.5 + 1e-9).to_numpy()]
+    return float(down[0]) if len(down) else np.inf
 
 
 def _width(sheet: Sheet, name: str, up: pd.DataFrame, down: pd.DataFrame) -> None:
