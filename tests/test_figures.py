@@ -201,6 +201,36 @@ def test_audited_forest_is_not_called_bimodal(panels):
     assert audited[audited["eta"] < 0.6]["n"].sum() == 400
 
 
+def test_audited_texts_say_what_the_numbers_are(released):
+    said = {}
+    for figure in ("Figure2", "Figure3", "Figure5", "ED_Fig1"):
+        drawn, _ = figure_of(figure, build.read(released, figure, "audited"), "released")
+        said[figure] = "\n".join(text.get_text() for text in texts(drawn))
+    assert "0.44 in all runs: the first λ at which the rule can fire" in said["Figure2"]
+    assert "10/10 censored" in said["Figure2"] and "Δλ ≥ 0.47" in said["Figure2"]
+    assert "Long hold (3 ep)" in said["Figure2"] and "34.4 / 29.6 / 22.4" in said["Figure2"]
+    assert "gap per seed: 66 / 29 / 39 pp" in said["Figure3"]
+    assert "+2.7pp (path)" in said["Figure5"] and "+4.0pp (path)" in said["Figure5"]
+    assert "paired p = 1.3e-07 (unpaired 5.3e-05)" in said["Figure5"]
+    assert "50.51–56.46 pp" in said["ED_Fig1"]
+
+
+def test_published_texts(released):
+    wanted = {
+        "Figure1": ["n=84 (47L/37H)", "n=34 (all L)", "54±2", "66±6"],
+        "Figure2": ["31pp", "51%", "45%", "22–53% range", "Long hold (10 ep)", "Δλ = 0.36", "Δλ = 0.47"],
+        "Figure3": ["49/49† survive, λ=0.46", "166 L / 134 H", "0/18 escaped", "Gap 45±16%\n(max 67%)"],
+        "Figure4": ["Δ=0.22", "45%", "η=0.8: stuck at 0.90", "cf. η=0.4: gap 37–53%", "boundary shifts left"],
+        "Figure5": ["peak: 25.4", "13pp", "cf. Vision: 22–53pp", "+25.6pp (time)", "+20.2pp (path)"],
+        "ED_Fig1": ["46%", "Gap: 46–48%, n=3", "53%", "41%"],
+    }
+    wanted["Figure5"] += ["p = 5.3e-05", "Δ = +3.5pp", "23.1%", "48.7%", "43.3%", "46.8%", "−0.72 → +0.10"]
+    for figure, words in wanted.items():
+        drawn, _ = figure_of(figure, build.read(released, figure, "published"), "released")
+        said = "\n".join(text.get_text() for text in texts(drawn))
+        assert not [word for word in words if word not in said], figure
+
+
 # --------------------------------------------------------------------------------------------- made-up tables
 
 

@@ -441,6 +441,6 @@ def _note_high_rate(page: s.Page, ax: Axes, thresholds: pd.DataFrame, floor: flo
     )
     text = f"η={rate:g}: up-spinodal = {values}"
     spread = thresholds[thresholds["series"] == "up"]["sd"].max()
-    if page.look.audited and same and spread == 0 and abs(up.iloc[0] - floor) < 1e-6:
+    if page.look.audited and same and spread < 1e-9 and abs(up.iloc[0] - floor) < 1e-6:
         text = f"η={rate:g}: {up.iloc[0]:.2f} in all runs: the first λ at which the rule can fire"
     ax.text(LAMBDA_MAX / 2, -0.62, text, ha="center", va="center", fontsize=6.4, color=s.GREY)

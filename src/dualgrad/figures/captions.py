@@ -1,0 +1,136 @@
+"""What each figure and panel shows, in words that hold for every edition: for reports and their tables of contents.
+
+Nothing heavy is imported here: Snakemake reads it while it parses the workflow. What the published figures *conclude*
+is not repeated; the figures of edition released carry their printed titles.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Caption(NamedTuple):
+    """A figure's title and, by panel letter, what the panel shows."""
+
+    title: str
+    panels: dict[str, str]
+
+
+CAPTIONS: dict[str, Caption] = {
+    "Figure1": Caption(
+        "Overview",
+        {
+            "a": "How the two gradients are mixed (no data)",
+            "b": "Test error and its variance over runs, against λ (A, M2)",
+            "c": "Distribution of the final error at five λ near the boundary (S2)",
+            "d": "First epoch with a test error below 0.20, against λ (K)",
+        },
+    ),
+    "Figure2": Caption(
+        "Hysteresis",
+        {
+            "a": "Error while λ rises and falls in one training (R1a)",
+            "b": "Two branches: networks prepared at low and at high λ, swept towards each other (Ta1, Ta2, Tb1)",
+            "c": "Largest gap between both ways, against the epochs spent at each λ",
+            "d": "λ at which ordered networks collapse and collapsed ones recover (R3a, R3b)",
+        },
+    ),
+    "Figure3": Caption(
+        "Metastability and traps",
+        {
+            "a": "Ordered networks watched for 150 epochs after a switch to λ = 0.46 (T1a)",
+            "b": "Error over training of all runs at λ = 0.50 (S2)",
+            "c": "Final error after six kinds of attempts to leave the trap (Td2)",
+            "d": "Both branches moved to the same λ (W2)",
+        },
+    ),
+    "Figure4": Caption(
+        "Noise rate and gradient geometry",
+        {
+            "a": "Error against λ at two noise rates (A, M2; M3, M3b)",
+            "b": "Cosine of structure and value gradient, against λ (M2, M3)",
+            "c": "The same cosine along both branches (W1)",
+            "d": "Two branches at noise rate 0.8 (Tb2)",
+        },
+    ),
+    "Figure5": Caption(
+        "Text",
+        {
+            "a": "Error against λ for two networks and two noise rates (X1, X1c, X1d)",
+            "b": "Error and its variance on a finer grid of λ at noise rate 0.8 (X2)",
+            "c": "Error while λ rises and falls, fast and slow (X3)",
+            "d": "Final error by training time and by path (Y1A, Y1B, Y2)",
+            "e": "Final error after short and after long damage (Y2)",
+            "f": "Cosine of structure and value gradient over training at λ = 0.60 (Y1A)",
+        },
+    ),
+    "ED_Fig1": Caption(
+        "Two branches in other settings",
+        {
+            "a": "Asymmetric label noise (V1)",
+            "b": "ResNet-34 (V3)",
+            "c": "CIFAR-100 (V4)",
+            "d": "Noise rate 0.8 (Tb2)",
+        },
+    ),
+    "ED_Fig2": Caption(
+        "Near the boundary, run by run",
+        {
+            "a": "Share of runs that end on the low branch, against λ (S1)",
+            "b": "Final errors of all runs, against λ (S1)",
+            "c": "Distribution of the final error at λ = 0.50 (S2)",
+            "d": "Final errors of all runs, against λ (S2)",
+        },
+    ),
+    "ED_Fig3": Caption(
+        "Phase diagram of λ and noise rate",
+        {
+            "a": "Mean test error on the grid of λ and noise rate (N1, N2)",
+            "b": "Estimated boundary, against the noise rate",
+        },
+    ),
+    "ED_Fig4": Caption(
+        "Slowing down near the boundary",
+        {
+            "a": "First epoch with a test error below 0.20, against λ (K)",
+            "b": "Final test error, against λ (K)",
+        },
+    ),
+    "ED_Fig5": Caption(
+        "Network width",
+        {
+            "a": "Error against λ for three widths (Q1)",
+            "b": "Variance of the error over runs, against λ (Q1)",
+        },
+    ),
+    "ED_Fig6": Caption(
+        "Learning rate, and alignment over training",
+        {
+            "a": "Mean test error on the grid of λ and learning rate (Q3)",
+            "b": "Cosine of structure and value gradient over training (Q4)",
+        },
+    ),
+    "ED_Fig7": Caption(
+        "Text: error and variance against λ",
+        {
+            "a": "DistilBERT, three epochs (X1b)",
+            "b": "TextCNN, twenty epochs (X1c)",
+            "c": "DistilBERT, ten epochs (X1d)",
+        },
+    ),
+    "ED_Fig8": Caption(
+        "Text: near the boundary",
+        {
+            "a": "Error over training of all runs at three λ (X4)",
+            "b": "Share of runs with an error above chance, over training (X4)",
+        },
+    ),
+}
+
+
+def figure_name(figure: str) -> str:
+    """Return a figure's name for readers: ``Extended Data Figure 3`` for ``ED_Fig3``."""
+    for prefix, words in (("ED_Fig", "Extended Data Figure "), ("Figure", "Figure ")):
+        if figure.startswith(prefix):
+            return words + figure.removeprefix(prefix)
+    return figure
