@@ -35,6 +35,7 @@ if INGESTED:
 else:
 
     include: "workflow/rules/runs.smk"
+    include: "workflow/rules/verify.smk"
 
 
 include: "workflow/rules/tables.smk"

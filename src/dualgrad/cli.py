@@ -23,6 +23,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "census": ("dualgrad.commands.census", "list, filter and count the runs"),
     "show": ("dualgrad.commands.show", "print one run as it will be executed"),
     "train": ("dualgrad.commands.train", "train one run and write its record"),
+    "verify": ("dualgrad.commands.verify", "train recorded runs again and compare"),
     "data": ("dualgrad.commands.data", "fetch and prepare a data set"),
     "ingest": ("dualgrad.commands.ingest", "turn the published archive into tables"),
     "tables": ("dualgrad.commands.tables", "turn records into tables"),

@@ -1,0 +1,44 @@
+"""Verification: a random sample of the runs that have records is trained a second time, each as a job of its own.
+
+A run that comes out differently fails its job, and the log says where the two differ.
+"""
+
+from dualgrad.verify import recorded_runs, sample_of
+
+RECORDED = Path(SETTINGS["results_dir"]) / EDITION
+
+if workflow.is_main_process and "verify" in sys.argv[1:] and not recorded_runs(CENSUS, RECORDED):
+    raise WorkflowError(f"verify: the edition '{EDITION}' has no records yet; train something of it first")
+
+
+def sample_to_verify(wildcards):
+    """Return what says that a run came out the same, for a sample of those that have been trained."""
+    runs = sample_of(recorded_runs(CENSUS, RECORDED), SETTINGS["verify_sample"], seed=0)
+    return [f"<results>/verify/{run}.json" for run in runs]
+
+
+rule verify_run:
+    """Train a run a second time and compare it with its record."""
+    input:
+        record="<results>/runs/{run}.json",
+        data=data_of_run,
+        needs=files_needed_by_run,
+    output:
+        "<results>/verify/{run}.json",
+    log:
+        "<logs>/verify/{run}.log",
+    wildcard_constraints:
+        run=r"[\w.-]+/[\w.-]+",
+    threads: SETTINGS["threads_per_job"]
+    resources:
+        gpu=gpus_per_run,
+    params:
+        edition=EDITION,
+    shell:
+        "dualgrad verify {wildcards.run} --edition {params.edition} --output {output} > {log} 2>&1"
+
+
+rule verify:
+    input:
+        sample_to_verify,
+    localrule: True
