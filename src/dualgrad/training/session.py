@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -28,8 +28,7 @@ from dualgrad.training.gradients import (
 from dualgrad.training.labels import Labels
 from dualgrad.training.schedules import lr_factor
 from dualgrad.training.streams import Streams
-
-OPTIMIZERS = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+from dualgrad.training.update import Update
 
 # What a step can log; every value is a 0-dim tensor, absent where it has no meaning for the method.
 STEP_FIELDS = (
@@ -69,15 +68,11 @@ class Session:
     epoch: int = 0
     cache: Unit | None = None
     dead: bool = False
-    optimizer: torch.optim.Optimizer = field(init=False)
 
     def __post_init__(self) -> None:
-        spec = dict(self.run["optimizer"])
-        kind = OPTIMIZERS[spec.pop("name")]
-        spec["lr"] = self.base_lr
         self.params = list(self.model.parameters())
-        # One fused kernel for the update; numerically the plain optimizer.
-        self.optimizer = kind(self.params, fused=True, **spec)
+        self._updates = Update(self.run["optimizer"], self.params, self.base_lr)
+        self._strides = [p.stride() for p in self.params]
         self.batchnorms = batchnorm_modules(self.model)
         # Dropout draws a new mask in the second pass, so the two passes cannot share one forward (specs I-P §0).
         self.shares_forward = not has_dropout(self.model)
@@ -85,6 +80,11 @@ class Session:
         self.eps = 0.0 if self.run["task"]["kind"] == "text" else 1e-12
         named = {name: position for position, (name, _) in enumerate(self.model.named_parameters())}
         self.head = [named[name] for name in head_parameters(self.model)] if self._head_every else []
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimizer, with its settings and state."""
+        return self._updates.optimizer
 
     @property
     def _head_every(self) -> int | None:
@@ -159,15 +159,11 @@ class Session:
         factor = lr_factor(
             self.schedule, epoch=self.epoch, update=self.update, total_updates=self.total_updates
         )
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.base_lr * factor
-        for parameter, part in zip(self.params, parts, strict=True):
-            # Fused kernels walk through memory and never look at strides: a channels_last gradient, which is what
-            # convolutions return for channels_last images, would be applied to a contiguous weight permuted.
-            if part.stride() != parameter.stride():
-                part = torch.empty_like(parameter).copy_(part)
-            parameter.grad = part
-        self.optimizer.step()
+        # Fused kernels walk through memory and never look at strides: a channels_last gradient, which is what
+        # convolutions return for channels_last images, would be applied to a contiguous weight permuted.
+        for parameter, stride, part in zip(self.params, self._strides, parts, strict=True):
+            parameter.grad = part if part.stride() == stride else torch.empty_like(parameter).copy_(part)
+        self._updates.step(self.base_lr * factor)
         self.update += 1
 
     def _dual(
