@@ -16,6 +16,10 @@ min_version("9.25")
 container: "envs/dualgrad.sif"
 
 
+# What `snakemake TARGET --report report.html` says first.
+report: "workflow/report/workflow.rst"
+
+
 # A group of jobs on a cluster runs one by one, so it needs the GPUs of one; and the limit is for a machine, not for a
 # cluster.
 resource_scopes:
@@ -42,6 +46,7 @@ include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/explorer.smk"
 include: "workflow/rules/statistics.smk"
+include: "workflow/rules/report.smk"
 
 
 # A target's name may be a path: it is asked for by that name although a folder has it too.
@@ -89,4 +94,10 @@ rule tables:
 rule statistics:
     input:
         collect("<results>/statistics/{statistic}.parquet", statistic=STATISTICS),
+    localrule: True
+
+
+rule report:
+    input:
+        "<results>/report/index.html",
     localrule: True

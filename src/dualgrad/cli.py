@@ -30,6 +30,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "statistics": ("dualgrad.commands.statistics", "compute statistics of an edition's tables"),
     "figure": ("dualgrad.commands.figure", "draw a figure from tables"),
     "explorer": ("dualgrad.commands.explorer", "write all runs as one page to look through"),
+    "report": ("dualgrad.commands.report", "write a folder of pages: figures, statistics, explorer, claims"),
 }
 
 USAGE = "dualgrad COMMAND [--root FOLDER] [--edition NAME] [--config KEY=VALUE] ..."

@@ -1,0 +1,45 @@
+"""Write the report of an edition: a folder of pages to open, send or put on any web server.
+
+index.html shows the figures with the way back to their runs, statistics.html the statistics as tables to search in;
+the census explorer and the claims page lie beside them, if they have been made. What is not there yet is left out.
+
+    dualgrad report --edition released
+    dualgrad report --edition demo --output ~/demo-report
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("--results", type=Path, help="the edition's results (default: results/EDITION)")
+    parser.add_argument("--output", type=Path, help="folder to write (default: results/EDITION/report)")
+    parser.add_argument("--json", action="store_true", help="print what was written as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write the report."""
+    from dualgrad.analysis.tables import TableError
+    from dualgrad.census import load_census
+    from dualgrad.config import load_config
+    from dualgrad.report import build
+
+    config = load_config(args.root, args.config)
+    census = load_census(args.root, config)
+    results = args.results or args.root / config["results_dir"] / census.edition["name"]
+    output = args.output or results / "report"
+    try:
+        made = build(census, config, results, output)
+    except TableError as error:
+        print(f"dualgrad report: {error}", file=sys.stderr)
+        return 1
+    if args.json:
+        print(json.dumps({"path": str(output / "index.html"), **made}))
+    else:
+        print(f"{output / 'index.html'}: {made['figures']} figures, {made['statistics']} statistics")
+    return 0

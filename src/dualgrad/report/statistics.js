@@ -1,0 +1,219 @@
+// Tables to search in: one at a time, filtered by column and by words, rows drawn as they come into sight.
+
+const $ = id => document.getElementById(id);
+const ROW = 28;
+const INTERVAL = ['low', 'high', 'level', 'interval'];
+const state = { sheet: null, q: '', chosen: {}, sort: null, down: false };
+let D, rows = [], columns = [];
+
+const escapeHtml = text => String(text).replace(/[&<>"']/g, sign => `&#${sign.charCodeAt(0)};`);
+const valueAt = (column, row) => column.of[row] < 0 ? null : column.levels[column.of[row]];
+const named = name => state.sheet.columns.find(column => column.name === name);
+const shown = value => value === null ? '' : value === true ? 'yes' : value === false ? 'no'
+  : typeof value === 'number' ? String(Number(value.toPrecision(5))).replace('-', '−') : String(value);
+
+function element(tag, properties = {}, ...children) {
+  const one = document.createElement(tag);
+  for (const [key, value] of Object.entries(properties))
+    if (key.startsWith('aria-')) one.setAttribute(key, value);
+    else one[key] = value;
+  one.append(...children);
+  return one;
+}
+
+function open(name) {
+  state.sheet = D.sheets.find(sheet => sheet.name === name) ?? D.sheets[0];
+  Object.assign(state, { chosen: {}, sort: null, down: false });
+  const sheet = state.sheet;
+  for (const button of $('sheets').children) button.setAttribute('aria-current', button.dataset.name === sheet.name);
+  const quantities = element('dl');
+  for (const [quantity, { unit, meaning }] of Object.entries(sheet.quantities))
+    quantities.append(element('dt', {}, element('code', { textContent: quantity })), element('dd', { textContent: meaning + (unit && unit !== '1' ? ` (${unit})` : '') }));
+  const less = sheet.rows < sheet.all_rows ? ` Shown are the outcomes of runs; the file has all ${sheet.all_rows.toLocaleString('en')} rows.` : '';
+  $('about').replaceChildren(
+    element('h2', { textContent: sheet.title }),
+    element('p', { className: 'muted' }, element('code', { textContent: `statistics/${sheet.name}.parquet` }), `.${less}`),
+    element('details', {}, element('summary', { textContent: 'Definitions and methods' }), element('div', { className: 'text' }, sheet.about, quantities)));
+  $('choices').replaceChildren();
+  for (const column of sheet.columns) {
+    if (['value', 'n', 'p_value', 'note', ...INTERVAL].includes(column.name) || column.levels.length < 2 || column.levels.length > 80) continue;
+    const levels = [...column.levels].sort((a, b) => typeof a === 'number' ? a - b : String(a).localeCompare(String(b), 'en', { numeric: true }));
+    const select = element('select', { className: 'field', title: column.meaning ?? '' }, element('option', { value: '', textContent: 'any' }),
+      ...levels.map(level => element('option', { value: JSON.stringify(level), textContent: shown(level) })));
+    if (column.of.includes(-1)) select.append(element('option', { value: 'null', textContent: '(none)' }));
+    select.dataset.column = column.name;
+    select.onchange = () => { state.chosen[column.name] = select.value; update(); };
+    $('choices').append(element('label', {}, column.name.replaceAll('_', ' '), select));
+  }
+  update();
+}
+
+const COMPARISON = /^([\w]+|λ|η)(<=|>=|=|<|>)(.+)$/;
+const ALIASES = { 'λ': 'lambda', 'η': 'eta', p: 'p_value' };
+
+function test(word) {
+  const found = COMPARISON.exec(word);
+  const column = found && named(ALIASES[found[1]] ?? found[1]);
+  if (!column) {
+    const text = word.toLowerCase();
+    const fits = state.sheet.columns.map(one => one.levels.map(level => String(level).toLowerCase().includes(text)));
+    return row => state.sheet.columns.some((one, k) => one.of[row] >= 0 && fits[k][one.of[row]]);
+  }
+  const [, , sign, right] = found, number = Number(right);
+  const compare = { '<': v => v < number, '>': v => v > number, '<=': v => v <= number, '>=': v => v >= number,
+    '=': v => typeof v === 'number' ? Math.abs(v - number) < 1e-9 : String(v).toLowerCase() === right.toLowerCase() }[sign];
+  return row => { const value = valueAt(column, row); return value !== null && compare(value); };
+}
+
+function update() {
+  const sheet = state.sheet, tests = state.q.trim().split(/\s+/).filter(Boolean).map(test);
+  for (const [name, wanted] of Object.entries(state.chosen)) if (wanted) {
+    const column = named(name), number = wanted === 'null' ? -1 : column.levels.indexOf(JSON.parse(wanted));
+    tests.push(row => column.of[row] === number);
+  }
+  rows = [];
+  for (let row = 0; row < sheet.rows; row++) if (tests.every(fits => fits(row))) rows.push(row);
+  if (state.sort) {
+    const column = named(state.sort), sign = state.down ? -1 : 1;
+    rows.sort((a, b) => {
+      const [x, y] = [valueAt(column, a), valueAt(column, b)];
+      if (x === null || y === null) return (x === null) - (y === null) || a - b;
+      return sign * (typeof x === 'number' ? x - y : String(x).localeCompare(String(y), 'en', { numeric: true })) || a - b;
+    });
+  }
+  columns = chosenColumns();
+  head();
+  $('count').textContent = `${rows.length.toLocaleString('en')} of ${sheet.rows.toLocaleString('en')} rows`;
+  for (const select of $('choices').querySelectorAll('select')) {
+    select.value = state.chosen[select.dataset.column] ?? '';
+    select.classList.toggle('on', Boolean(select.value));
+  }
+  $('frame').scrollTop = 0;
+  draw();
+  const words = new URLSearchParams({ table: sheet.name });
+  if (state.q) words.set('q', state.q);
+  for (const [name, wanted] of Object.entries(state.chosen)) if (wanted) words.set(name, wanted);
+  history.replaceState(null, '', `#${words}`);
+}
+
+// Columns in reading order: what the row is about, the estimate, and what to know. Columns that say nothing here stay
+// away; keys that few rows have are told in one column; the interval is one column, and a picture where all rows are of
+// one kind.
+function chosenColumns() {
+  const all = state.sheet.columns, filled = column => rows.reduce((sum, row) => sum + (column.of[row] >= 0), 0);
+  const keys = all.slice(0, all.findIndex(column => column.name === 'quantity')).filter(filled);
+  const spelt = keys.some(column => column.name === 'condition'); // it holds the factors already
+  const own = keys.filter(column => spelt ? ['experiment', 'condition', 'field'].includes(column.name)
+    : ['experiment', 'eta', 'lambda'].includes(column.name) || filled(column) > 0.6 * rows.length);
+  const rest = spelt ? [] : keys.filter(column => !own.includes(column));
+  const one = new Set(rows.map(row => `${named('quantity').of[row]} ${named('unit').of[row]}`)).size === 1;
+  const intervals = rows.some(row => named('low').of[row] >= 0 || named('high').of[row] >= 0);
+  return [
+    ...own,
+    ...(rest.length ? [{ name: 'where', virtual: row => rest.filter(column => column.of[row] >= 0)
+      .map(column => `${escapeHtml(column.name.replaceAll('_', ' '))} ${escapeHtml(shown(valueAt(column, row)))}`).join(', ') }] : []),
+    ...['quantity', 'value'].map(named),
+    ...(intervals ? [{ name: 'interval', virtual: range }] : []),
+    ...(intervals && one && rows.length ? [{ name: '', virtual: picture, scale: extent() }] : []),
+    ...['unit', 'p_value', 'n', 'note'].map(named).filter(filled),
+  ];
+}
+
+function extent() {
+  let low = Infinity, high = -Infinity;
+  for (const row of rows) for (const name of ['value', 'low', 'high']) {
+    const value = valueAt(named(name), row);
+    if (value !== null) { low = Math.min(low, value); high = Math.max(high, value); }
+  }
+  return low < high ? [low, high] : [low - 1, low + 1];
+}
+
+function range(row) {
+  const [low, high, level] = ['low', 'high', 'level'].map(name => valueAt(named(name), row));
+  if (low === null && high === null) return '';
+  const how = valueAt(named('interval'), row);
+  const title = `${level === null ? '' : `${shown(100 * level)} % `}${how ?? ''}`;
+  return `<span title="${escapeHtml(title)}">${low === null ? '…' : shown(low)} – ${high === null ? '…' : shown(high)}</span>`;
+}
+
+function picture(row, column) {
+  const [from, to] = column.scale, x = value => 4 + 132 * (value - from) / (to - from);
+  const [value, low, high] = ['value', 'low', 'high'].map(name => valueAt(named(name), row));
+  const line = low === null && high === null ? '' : `<line x1="${x(low ?? from).toFixed(1)}" x2="${x(high ?? to).toFixed(1)}" y1="9" y2="9"/>`;
+  return `<svg width="140" height="18" aria-hidden="true">${line}${value === null ? '' : `<circle cx="${x(value).toFixed(1)}" cy="9" r="3.2"/>`}</svg>`;
+}
+
+const isNumber = column => !column.virtual && typeof column.levels[0] === 'number';
+
+function head() {
+  const row = element('tr');
+  for (const column of columns) {
+    const cell = element('th', { scope: 'col', className: isNumber(column) ? 'number' : '', title: column.meaning ?? '' });
+    if (column.virtual) cell.append(element('button', { disabled: true, textContent: column.name }));
+    else {
+      const button = element('button', { textContent: column.name.replaceAll('_', ' ') });
+      button.onclick = () => {
+        if (state.sort !== column.name) Object.assign(state, { sort: column.name, down: false });
+        else if (!state.down) state.down = true;
+        else state.sort = null;
+        update();
+      };
+      cell.append(button);
+      if (state.sort === column.name) cell.setAttribute('aria-sort', state.down ? 'descending' : 'ascending');
+    }
+    row.append(cell);
+  }
+  $('table').tHead.replaceChildren(row);
+}
+
+function cell(column, row) {
+  if (column.virtual) return `<td>${column.virtual(row, column)}</td>`;
+  const value = valueAt(column, row);
+  if (column.name === 'experiment' && value !== null && D.explorer && /^(file|https?):$/.test(location.protocol)) {
+    const names = value.split('+').filter(name => D.experiments.includes(name));
+    if (names.length) return `<td><a href="explorer.html#exp=${names.map(encodeURIComponent).join()}">${escapeHtml(value)}</a></td>`;
+  }
+  const title = column.name === 'quantity' ? state.sheet.quantities[value]?.meaning : typeof value === 'string' && value.length > 50 ? value : '';
+  const kind = [isNumber(column) ? 'number' : '', column.name === 'value' ? 'value' : '', column.name === 'note' ? 'note' : ''].join(' ').trim();
+  return `<td class="${kind}"${title ? ` title="${escapeHtml(title)}"` : ''}>${escapeHtml(shown(value))}</td>`;
+}
+
+function draw() {
+  const frame = $('frame');
+  const from = Math.max(0, Math.floor(frame.scrollTop / ROW) - 10), to = Math.min(rows.length, from + Math.ceil(frame.clientHeight / ROW) + 30);
+  const gap = count => count ? `<tr class="gap" style="height:${count * ROW}px"><td colspan="${columns.length}"></td></tr>` : '';
+  $('table').tBodies[0].innerHTML = gap(from) + rows.slice(from, to).map(row => `<tr>${columns.map(column => cell(column, row)).join('')}</tr>`).join('') + gap(rows.length - to)
+    || `<tr><td class="note">No row fits.</td></tr>`;
+}
+
+async function begin() {
+  try {
+    D = await unpack('data');
+    $('data').remove();
+    for (const sheet of D.sheets) {
+      const button = element('button', {}, element('span', { textContent: sheet.name.replaceAll('_', ' ') }), element('small', { textContent: sheet.rows.toLocaleString('en') }));
+      button.dataset.name = sheet.name;
+      button.title = sheet.title;
+      button.onclick = () => { state.q = $('search').value = ''; open(sheet.name); };
+      $('sheets').append(button);
+    }
+    $('search').oninput = event => { state.q = event.target.value; update(); };
+    $('frame').addEventListener('scroll', draw, { passive: true });
+    $('theme').onclick = theme.toggle;
+    window.addEventListener('resize', draw);
+    document.addEventListener('keydown', event => {
+      if (event.key === '/' && !event.target.matches('input, select')) { event.preventDefault(); $('search').focus(); }
+      if (event.key === 'Escape') event.target.blur();
+    });
+    const words = new URLSearchParams(location.hash.slice(1));
+    open(words.get('table'));
+    state.q = $('search').value = words.get('q') ?? '';
+    for (const [name, wanted] of words) if (!['table', 'q'].includes(name) && named(name)) state.chosen[name] = wanted;
+    if (state.q || Object.keys(state.chosen).length) update();
+  } catch (error) {
+    $('loading')?.replaceChildren(`The page could not be set up: ${error.message}`);
+    throw error;
+  }
+}
+
+begin();

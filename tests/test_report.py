@@ -1,0 +1,212 @@
+"""The report: its folder, its links and its pages in a browser; the captions of figures; Snakemake's own report."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import jinja2
+import pytest
+from browser import Browser, needed
+from docutils.core import publish_string
+from made_up import write_results
+
+from dualgrad.analysis.statistics import build as statistics_build
+from dualgrad.cli import main
+from dualgrad.explorer import build as build_explorer
+from dualgrad.figures.captions import CAPTIONS, figure_name
+from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_PANELS
+from dualgrad.report import build
+
+ROOT = Path(__file__).resolve().parents[1]
+SETTINGS = {"results_dir": "results"}
+MADE = ("A", "K", "M2", "T1a")
+STATISTICS = ("summaries", "boundaries", "convergence")
+# The smallest PNG: one white pixel.
+PIXEL = bytes.fromhex(
+    "89504e470d0a1a0a0000000d49484452000000010000000108000000003a7e9b55"
+    "0000000a49444154789c63f80f000101010018dd8db00000000049454e44ae426082"
+)
+
+
+@pytest.fixture(scope="module")
+def results(demo, tmp_path_factory) -> Path:
+    """``results/demo`` with some tables and statistics, the explorer, and stand-ins for two figures."""
+    folder = write_results(tmp_path_factory.mktemp("results"), demo, MADE)
+    for name in STATISTICS:
+        statistics_build.make(name, folder, folder / "statistics" / f"{name}.parquet", MADE, partial=True)
+    build_explorer(demo, SETTINGS, folder, folder / "explorer.html")
+    for figure, variants in (("Figure1", ("published", "audited")), ("ED_Fig4", ("published",))):
+        for variant in variants:
+            (folder / "figures" / variant).mkdir(parents=True, exist_ok=True)
+            (folder / "figures" / variant / f"{figure}.png").write_bytes(PIXEL)
+            (folder / "figures" / variant / f"{figure}.pdf").write_bytes(b"%PDF-1.4\n")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def report(demo, results) -> Path:
+    """The folder of the report."""
+    made = build(demo, SETTINGS, results, results / "report")
+    assert made == {"figures": 2, "statistics": 3, "pages": 2}
+    return results / "report"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A browser; the tests are skipped where there is none."""
+    needed()
+    with Browser() as one:
+        yield one
+
+
+class Links(HTMLParser):
+    """The addresses that a page names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.found += [value for name, value in attrs if name in ("href", "src") and value]
+
+
+def test_every_figure_has_a_caption_for_every_panel() -> None:
+    assert list(CAPTIONS) == list(FIGURE_EXPERIMENTS)
+    for figure, caption in CAPTIONS.items():
+        drawn = set(FIGURE_PANELS[figure]) | ({"a"} if figure == "Figure1" else set())
+        assert set(caption.panels) == drawn
+        named = set(
+            re.findall(r"\b[A-Z]+\d*[a-z]?\d?(?:-\w+)?(?:_\w+)?\b", " ".join(caption.panels.values()))
+        )
+        experiments = " ".join(FIGURE_EXPERIMENTS[figure])
+        for name in named & {
+            "A",
+            "M2",
+            "M3",
+            "M3b",
+            "S1",
+            "S2",
+            "K",
+            "W1",
+            "W2",
+            "X2",
+            "X4",
+            "Q1",
+            "Q3",
+            "Q4",
+            "T1a",
+        }:
+            assert name in experiments.split(), (figure, name)
+    assert [figure_name(name) for name in ("Figure2", "ED_Fig8")] == ["Figure 2", "Extended Data Figure 8"]
+
+
+def test_every_link_leads_somewhere(report) -> None:
+    pages = list(report.glob("*.html"))
+    assert sorted(page.name for page in pages) == ["explorer.html", "index.html", "statistics.html"]
+    for page in pages:
+        links = Links()
+        links.feed(page.read_text(encoding="utf-8"))
+        for link in links.found:
+            parts = urlsplit(link)
+            if parts.scheme == "data" or not parts.path:
+                continue
+            assert not parts.scheme and not parts.netloc, link
+            assert (report / unquote(parts.path)).is_file(), link
+
+
+def test_figures_lead_back_to_their_runs(report) -> None:
+    text = (report / "index.html").read_text(encoding="utf-8")
+    assert 'href="explorer.html#exp=A,K,M2,S2"' in text and "686 runs" in text
+    assert "snakemake figures/main/Figure1.pdf<" in text  # the default edition needs no setting
+    assert "snakemake figures/extended_data/ED_Fig4.pdf<" in text
+    assert "It is not evidence for the published results." in text
+
+
+def test_without_anything_there_is_a_report_that_says_so(demo, tmp_path) -> None:
+    (tmp_path / "demo").mkdir()
+    assert build(demo, SETTINGS, tmp_path / "demo", tmp_path / "report")["figures"] == 0
+    assert "No figure has been drawn yet." in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+
+
+def test_the_command(results, tmp_path, capsys) -> None:
+    words = [
+        "report",
+        "--root",
+        str(ROOT),
+        "--results",
+        str(results),
+        "--output",
+        str(tmp_path / "r"),
+        "--json",
+    ]
+    assert main(words) == 0
+    assert json.loads(capsys.readouterr().out)["figures"] == 2
+    assert (tmp_path / "r" / "index.html").is_file()
+
+
+def test_the_index_in_a_browser(browser, report) -> None:
+    with browser.open((report / "index.html").as_uri()) as page:
+        page.wait("document.readyState === 'complete'")
+        assert page.paint() < 2
+        shown = "[...document.querySelectorAll('.picture:not([hidden])')].map(one => one.dataset.variant)"
+        assert page.evaluate(shown) == ["published", "published"]
+        page.click(".switch [data-variant=audited]")
+        assert page.evaluate(shown) == [
+            "audited",
+            "published",
+        ]  # where there is no audited one, the published stays
+        page.check()
+
+
+def test_the_statistics_in_a_browser(browser, report) -> None:
+    with browser.open((report / "statistics.html").as_uri()) as page:
+        page.wait("document.querySelectorAll('tbody tr').length > 3")
+        assert page.paint() < 2
+        assert page.evaluate("[...document.querySelectorAll('#sheets button')].map(b => b.dataset.name)") == [
+            *STATISTICS
+        ]
+        page.click("#sheets button:nth-child(2)")
+        page.press("/")
+        page.type("crossing experiment=K η=0.4")
+        count = page.evaluate("document.getElementById('count').textContent")
+        fits = "state.sheet.columns.find(c => c.name === 'experiment')"
+        assert int(count.split()[0]) > 0
+        assert page.evaluate(f"rows.every(row => valueAt({fits}, row) === 'K')")
+        assert page.evaluate("document.querySelector('td a').getAttribute('href')") == "explorer.html#exp=K"
+        page.evaluate("$('search').value = ''; $('search').oninput({target: $('search')})")
+        page.evaluate("document.querySelector('th:nth-child(2) button').click()")
+        assert page.evaluate("document.querySelector('th[aria-sort]').innerText.trim()").startswith("eta")
+        address = page.evaluate("location.hash")
+        page.check()
+    with browser.open(
+        (report / "statistics.html").as_uri() + "#table=convergence&quantity=%22nothing%22"
+    ) as page:
+        page.wait("document.querySelector('td.note')?.innerText === 'No row fits.'")
+        page.check()
+    assert address == "#table=boundaries"
+
+
+@pytest.mark.parametrize("folder", ["main", "audited"])
+def test_captions_are_clean_text(folder: str) -> None:
+    """Snakemake shows what docutils finds wrong in a caption inside the caption."""
+    from types import SimpleNamespace as Space
+
+    caption = CAPTIONS["Figure2"]
+    job = Space(
+        params=Space(
+            edition="demo",
+            caption={"title": caption.title, "panels": caption.panels, "experiments": {"R1a": 10, "R3a": 40}},
+        ),
+        wildcards=Space(folder=folder, figure="Figure2"),
+        output=Space(pdf=f"figures/{folder}/Figure2.pdf"),
+    )
+    for file in (ROOT / "workflow" / "report").glob("*.rst"):
+        text = jinja2.Environment().from_string(file.read_text(encoding="utf-8")).render(snakemake=job)
+        assert "{" not in text
+        html = publish_string(text, writer="html5", settings_overrides={"halt_level": 2}).decode()
+        if file.stem == "figure":
+            assert "Drawn from 50 runs" in html and ("artefacts" in html) == (folder == "audited")

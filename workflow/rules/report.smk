@@ -1,0 +1,43 @@
+"""The report: a folder of pages with the figures, the way back to their runs, statistics, claims and the explorer.
+
+(`snakemake TARGET --report report.html` makes Snakemake's own, with the same figures and pages, and the workflow.)
+"""
+
+REPORT_REVISION = revision(PACKAGE, "report/*.*", "pages/*.*", "figures/captions.py")
+REPORT_PAGES = ["explorer"]
+
+
+rule report_pages:
+    """Put figures and pages into one folder, with a table of contents."""
+    input:
+        collect("<results>/{page}.html", page=REPORT_PAGES),
+        collect("<results>/statistics/{statistic}.parquet", statistic=STATISTICS),
+        collect(
+            "<results>/figures/{variant}/{figure}.{ending}",
+            variant=VARIANTS,
+            figure=FIGURE_EXPERIMENTS,
+            ending=["pdf", "png"],
+        ),
+    output:
+        collect("<results>/report/{page}.html", page=["index", *REPORT_PAGES]),
+        collect(
+            "<results>/report/figures/{variant}/{figure}.{ending}",
+            variant=VARIANTS,
+            figure=FIGURE_EXPERIMENTS,
+            ending=["pdf", "png"],
+        ),
+        statistics=report(
+            "<results>/report/statistics.html",
+            caption="../report/statistics.rst",
+            category="Estimates",
+            labels={"page": "All statistics", "edition": EDITION},
+        ),
+    log:
+        "<logs>/report.log",
+    localrule: True
+    params:
+        edition=EDITION,
+        revision=REPORT_REVISION,
+        folder=subpath(output.statistics, parent=True),
+    shell:
+        "dualgrad report --output {params.folder} > {log} 2>&1"
