@@ -13,6 +13,7 @@ try:
     import dualgrad
     from dualgrad.census import edition_names, load_census
     from dualgrad.config import load_config
+    from dualgrad.figures.captions import CAPTIONS, figure_name
     from dualgrad.figures.sources import (
         EXTENDED_FIGURES,
         FIGURE_EXPERIMENTS,
@@ -177,6 +178,29 @@ def drawn_figure(ending):
 def folder_of_panels(wildcards, output):
     """Return the folder of a figure's plotted numbers."""
     return str(Path(output.panels[0]).parent)
+
+
+def category_of_figure(wildcards):
+    """Return where a figure stands in Snakemake's report."""
+    return {"main": "Figures 1-5", "extended_data": "Extended data", "audited": "Audited figures"}[
+        wildcards.folder
+    ]
+
+
+def labels_of_figure(wildcards):
+    """Return what Snakemake's report lists a figure by."""
+    return {
+        "figure": figure_name(wildcards.figure),
+        "shows": CAPTIONS[wildcards.figure].title,
+        "edition": EDITION,
+    }
+
+
+def caption_of_figure(wildcards):
+    """Return what stands under a figure: its panels, and the experiments whose runs they draw."""
+    name = wildcards.figure
+    counts = {one: len(CENSUS.experiment(one)["runs"]) for one in FIGURE_EXPERIMENTS[name]}
+    return {"title": CAPTIONS[name].title, "panels": CAPTIONS[name].panels, "experiments": counts}
 
 
 COUNTED = [name for name, experiment in CENSUS.experiments.items() if experiment["counted"]]

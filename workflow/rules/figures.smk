@@ -4,32 +4,6 @@ Two steps, because the pictures in `figures` do not name their edition. Each edi
 of the configured one. A copy whose source is of another edition than last time has another input, so it is made again.
 """
 
-from dualgrad.figures.captions import CAPTIONS, figure_name
-
-
-def category_of_figure(wildcards):
-    """Return where a figure stands in Snakemake's report."""
-    return {"main": "Figures 1-5", "extended_data": "Extended data", "audited": "Audited figures"}[
-        wildcards.folder
-    ]
-
-
-def labels_of_figure(wildcards):
-    """Return what Snakemake's report lists a figure by."""
-    return {
-        "figure": figure_name(wildcards.figure),
-        "shows": CAPTIONS[wildcards.figure].title,
-        "edition": EDITION,
-    }
-
-
-def caption_of_figure(wildcards):
-    """Return what stands under a figure: its panels, and the experiments whose runs they draw."""
-    name = wildcards.figure
-    counts = {one: len(CENSUS.experiment(one)["runs"]) for one in FIGURE_EXPERIMENTS[name]}
-    return {"title": CAPTIONS[name].title, "panels": CAPTIONS[name].panels, "experiments": counts}
-
-
 for figure in FIGURE_EXPERIMENTS:
     for variant in VARIANTS:
 
