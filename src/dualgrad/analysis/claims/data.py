@@ -1,4 +1,4 @@
-"""Rows that claims are measured from: the tables as NumPy columns, selections of their rows, and whose rows they are."""
+"""Rows that claims are measured from: the tables as NumPy columns, selections of their rows, whose rows they are."""
 
 from __future__ import annotations
 
@@ -203,7 +203,7 @@ class Tables:
 
     @cached_property
     def cells(self) -> np.ndarray:
-        """Number of each counted run's cell: runs of an experiment that are equal in all factors but seed and slot."""
+        """Number of each counted run's cell: runs of an experiment, equal in all factors but seed and slot."""
         codes = np.zeros(len(self.runs.runs), dtype=np.int64)
         for name in ("experiment", *CELL):
             values = self.runs.columns[name]

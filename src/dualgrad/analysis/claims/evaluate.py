@@ -209,21 +209,25 @@ _AGREEMENT = {True: " [agrees]", False: " [disagrees]", None: ""}
 
 
 class Filler(string.Formatter):
-    """Fills ``{name:.2f}`` with measured values; several values are written one after the other."""
+    """Fills ``{name:.2f}`` with measured values: all of them, or with ``{name[1]:.2f}`` one."""
 
-    def __init__(self, values: Mapping[str, Sequence[Value]]) -> None:
+    def __init__(self, values: Mapping[str, Sequence[Value] | None]) -> None:
         self.values, self.complete = values, True
 
     def get_field(self, field_name: str, args: Any, kwargs: Any) -> tuple[Any, str]:
-        """Look a name up among the measured values, or an index among the positional ones."""
+        """Look up a name, or a place among the positional values."""
         if field_name.isdigit():
             return (args[int(field_name)] if int(field_name) < len(args) else None), field_name
-        return self.values.get(field_name), field_name
+        name, _, place = field_name.partition("[")
+        found = self.values.get(name)
+        if found is not None and place:
+            found = found[int(place.rstrip("]"))]
+        return found, field_name
 
     def format_field(self, value: Any, format_spec: str) -> str:
-        """Write one value, or several with blanks between."""
+        """Write a value, or several in a row."""
         if isinstance(value, list | tuple):
-            return " ".join(self.format_field(one, format_spec) for one in value)
+            return enumerated([self.format_field(one, format_spec) for one in value])
         if value is None:
             self.complete = False
             return NOTHING
@@ -232,13 +236,19 @@ class Filler(string.Formatter):
         return plain_number(value, format_spec)
 
 
+def enumerated(texts: Sequence[str]) -> str:
+    """Return "a, b and c"."""
+    return f"{', '.join(texts[:-1])} and {texts[-1]}" if len(texts) > 1 else "".join(texts)
+
+
 def plain_number(value: Any, format_spec: str) -> str:
-    """Write a number with a format; -0.0 loses its sign."""
-    try:
-        text = format(value, format_spec)
-    except ValueError:
+    """Write a number with a format; whole numbers without one need no decimals, and -0.0 loses its sign."""
+    if not isinstance(value, int | float):
         return str(value)
-    return text.replace("-", "", 1) if text.startswith("-") and not text.strip("-0.%") else text
+    if not format_spec and isinstance(value, float):
+        format_spec = ".0f" if value == int(value) else "g"
+    text = format(value, format_spec)
+    return text.lstrip("-") if text.startswith("-") and not text.strip("-0.%") else text
 
 
 def decimals(step: float) -> int:
@@ -253,10 +263,10 @@ def written(claim: Claim) -> str:
     if claim.step is None or not all(isinstance(one, int | float) for one in numbers):
         return str(claim.printed)
     if claim.show and "e}" in claim.show:
-        return " ".join(f"{one:.1e}" for one in numbers)
+        return ", ".join(f"{one:.1e}" for one in numbers)
     digits = decimals(claim.step)
     texts = [f"{one:,.{digits}f}" if one != int(one) or digits else f"{int(one)}" for one in numbers]
-    return " ".join(texts) + _suffix(claim.unit)
+    return ", ".join(texts) + _suffix(claim.unit)
 
 
 def _suffix(unit: str) -> str:
@@ -284,14 +294,14 @@ def shown(show: str | None, values: Sequence[Value], step: float | None, unit: s
             texts.append(str(int(value)))
         else:
             texts.append(str(value))
-    return " ".join(texts) + _suffix(unit)
+    return ", ".join(texts) + _suffix(unit)
 
 
 def _fill(
     text: str, measures: Mapping[str, Mapping[str, Any]], measurer: Measurer
 ) -> tuple[str, dict[str, Any], bool]:
     """Fill a text with the measures that it names; returns it, the values, and whether all were there."""
-    named = {name for _, name, _, _ in string.Formatter().parse(text) if name}
+    named = {name.partition("[")[0] for _, name, _, _ in string.Formatter().parse(text) if name}
     values: dict[str, Any] = {}
     for name in named:
         try:
@@ -312,12 +322,15 @@ def _note(claim: Claim, measurer: Measurer) -> str:
 
 def conclude(conclusion: Conclusion, measurer: Measurer) -> ConclusionResult:
     """Fill a conclusion's text with its numbers."""
+    measurer.used = None
     text, values, complete = _fill(conclusion.text, conclusion.values, measurer)
-    numbers = []
-    for name, measure in conclusion.values.items():
-        found = values.get(name)
-        unit = measure.get("unit", "")
-        numbers.append(
-            (in_words(measure, measurer), NOTHING if found is None else shown(None, found, None, unit))
-        )
+    for sentence in conclusion.optional:
+        more, found, known = _fill(sentence, conclusion.values, measurer)
+        if known:
+            text, values = f"{text} {more}", values | found
+    numbers = [
+        (in_words(measure, measurer), shown(None, values[name], None, measure.get("unit", "")))
+        for name, measure in conclusion.values.items()
+        if values.get(name) is not None
+    ]
     return ConclusionResult(conclusion.title, " ".join(text.split()), numbers, conclusion.claims, complete)

@@ -1,9 +1,9 @@
 """Named functions of measures: what the vocabulary cannot say in a line.
 
 A function is called as ``fn(measurer, node, **with)``: the measure that names it says which rows (``experiments``,
-``where``, ``field``, …), its ``with`` the rest. ``between`` holds two or more measures that inherit from it. Returns a
-number, a flag, a list of them, or a :class:`measure.Series`. Every function raises MissingError where an edition lacks
-the rows.
+``where``, ``field``, …), its ``with`` the rest. ``between`` holds two or more measures that inherit from it. Returns
+a number, a flag, a list of them, or a :class:`measure.Series`. Every function raises MissingError where an edition
+lacks the rows.
 """
 
 from __future__ import annotations
@@ -307,7 +307,7 @@ def repeats(measurer: Measurer, node: Node, keys: Sequence[str]) -> int:
 
 @function("runs with an error beyond {level} in {consecutive} evaluations in a row")
 def sustained(measurer: Measurer, node: Node, level: float, consecutive: int, inclusive: bool = True) -> int:
-    """Runs in which the collapse rule fires: at or above the level (not ``inclusive``: above it), so often in a row."""
+    """Runs in which the collapse rule fires: at or above the level (not ``inclusive``: above), so often in a row."""
     rows = measurer.select(node)
     errors = rows[field_of(node)]
     hit = errors >= level if inclusive else errors > level
@@ -390,7 +390,7 @@ def mix_norm(measurer: Measurer, node: Node, normalised: bool) -> float:
     return float(np.nanmax(error))
 
 
-# ------------------------------------------------------------------------------------------------- protocol and release
+# ------------------------------------------------------------------------------------------------- the release
 
 
 @function("parameters of a ResNet-18 with a 3x3 stem and {classes} outputs, in millions")
@@ -542,16 +542,21 @@ def printed_spreads(measurer: Measurer, node: Node, of: Sequence[Node], give: Se
     return [{**counts, "all": len(of)}[word] for word in give]
 
 
-@function("claims of the document that are reproduced")
+@function("verdicts of other claims ({give})")
 def verdicts_of(
-    measurer: Measurer, node: Node, document: str, ids: Sequence[str] = (), but: Sequence[str] = ()
+    measurer: Measurer,
+    node: Node,
+    document: str,
+    ids: Sequence[str] = (),
+    but: Sequence[str] = (),
+    give: Sequence[str] = (REPRODUCED, "all"),
 ) -> list[int]:
-    """Verdicts of other claims: how many of those of a document are reproduced, and how many there are."""
+    """Verdicts of claims by name, or of a document's but some: how many are of a kind, and how many there are."""
     chosen = [
-        result
+        result.verdict
         for name, result in measurer.results.items()
         if (name in ids if ids else document in result.claim.documents and name not in but)
     ]
     if not chosen:
         raise MissingError(f"no claim of {document} has been measured")
-    return [sum(result.verdict == REPRODUCED for result in chosen), len(chosen)]
+    return [len(chosen) if word == "all" else chosen.count(word) for word in give]

@@ -24,7 +24,7 @@ class ClaimsError(InputError):
 
 @dataclass(frozen=True)
 class Reading:
-    """One way to read a claim: what it is called, its measure and, unless it is compared by rounding, its criterion."""
+    """One way to read a claim: its name, its measure and, unless it is compared by rounding, its criterion."""
 
     name: str
     measure: Mapping[str, Any]
@@ -78,12 +78,21 @@ class Claim:
 
 @dataclass(frozen=True)
 class Conclusion:
-    """A conclusion over several claims: a title, a text with ``{name}`` for measures, and the claims it rests on."""
+    """A conclusion over several claims.
+
+    Attributes:
+        title: it in a line.
+        text: prose with ``{name}`` for measures.
+        values: the measures.
+        claims: claims that it rests on.
+        optional: sentences that appear only where all of their numbers can be measured.
+    """
 
     title: str
     text: str
     values: Mapping[str, Mapping[str, Any]]
     claims: Sequence[str]
+    optional: Sequence[str] = ()
 
 
 @dataclass(frozen=True)
@@ -116,7 +125,9 @@ def load_ledger(root: Path, experiments: Iterable[str] | None = None) -> Ledger:
         for entry in entries:
             claims += [_claim(topic, one) for one in written_out(entry)]
     conclusions = [
-        Conclusion(one["title"], one["text"], one.get("values", {}), one.get("claims", ()))
+        Conclusion(
+            one["title"], one["text"], one.get("values", {}), one.get("claims", ()), one.get("optional", ())
+        )
         for one in data["conclusions"]
     ]
     ledger = Ledger(data["documents"], data["topics"], data["rows"], claims, conclusions)
@@ -134,7 +145,7 @@ def written_out(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _filled(value: Any, names: Mapping[str, Any]) -> Any:
-    """Replace ``$name`` and ``${name:format}`` of a family; a value that is one reference becomes the thing itself."""
+    """Replace ``$name`` and ``${name:format}`` of a family; a text that is one reference becomes the thing itself."""
     if isinstance(value, Mapping):
         return {
             _text(key, names) if isinstance(key, str) else key: _filled(one, names)

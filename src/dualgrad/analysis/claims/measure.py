@@ -99,8 +99,8 @@ class Measurer:
         if "parts" in node:
             values = [value for part in parts_of(node) for value in self.measure(part)]
             return _listed(take(values, node["then"])) if "then" in node else values
-        factor = UNITS[node.get("unit", "")]
-        return [_plain(one, factor) for one in _listed(self.raw(node))]
+        values, factors = _listed(self.raw(node)), _factors(node)
+        return [_plain(one, factors[place % len(factors)]) for place, one in enumerate(values)]
 
     def raw(self, node: Mapping[str, Any]) -> Any:
         """Return a measure's value before scaling: a number, a text, a list of them, or a :class:`Series`."""
@@ -218,6 +218,18 @@ class Measurer:
         found, places = rows.groups(_names(node["over"]))
         counted = [float(hit[one].mean() if share else hit[one].sum()) for one in places]
         return Series(*self._at_levels(node, found, counted))
+
+
+def _factors(node: Mapping[str, Any]) -> list[float]:
+    """Factors of a measure's values: its unit's, but 1 for counts and for levels."""
+    unit = UNITS[node.get("unit", "")]
+    if node.get("statistic") in ("count", "distinct"):
+        unit = 1.0
+    taken = node.get("take")
+    if not isinstance(taken, list):
+        taken = [taken]
+    words = [one if isinstance(one, str | None) else next(iter(one)) for one in taken]
+    return [1.0 if word in LEVEL_TAKES else unit for word in words]
 
 
 def _names(over: str | list[str]) -> list[str]:
@@ -428,6 +440,7 @@ TAKES: dict[str, Callable[[Series, Any], Any]] = {
         np.abs(series.array()[np.asarray(series.levels) >= level - 1e-9]).max()
     ),
     "largest_step_share": lambda series, _: float(np.diff(series.array()).max() / np.ptp(series.array())),
+    "falls": lambda series, _: bool((np.diff(series.array()) < 0).all()),
     "steps": lambda series, _: np.diff(series.array()).tolist(),
     "pearson": _pearson,
     "spearman": _spearman,
@@ -438,6 +451,25 @@ def _listed(value: Any) -> list[Any]:
     if isinstance(value, Series):
         value = value.values
     return list(value) if isinstance(value, list | tuple | np.ndarray) else [value]
+
+
+#: Ways to take that give levels or numbers of them, which have no unit.
+LEVEL_TAKES = frozenset(
+    (
+        *(
+            "argmax",
+            "argmin",
+            "argmax_at_edge",
+            "largest_at",
+            "crossing",
+            "falling_crossing",
+            "doubling",
+            "steepest",
+        ),
+        *("first_above", "first_above_after_minimum", "last_level", "levels", "lowest", "count", "n"),
+        *("falls", "pearson", "spearman"),
+    )
+)
 
 
 def _plain(value: Any, factor: float) -> Value:

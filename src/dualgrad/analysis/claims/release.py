@@ -74,7 +74,7 @@ class Release:
         return found
 
     def folders_found(self, names: Sequence[str]) -> int:
-        """Number of the named result folders that the release has; time stamps do not matter, ``*`` stands for any."""
+        """Number of the named result folders that the release has; time stamps do not matter."""
         have = {
             _STAMP.sub("", PurePosixPath(path).parts[1]) for path in self.files if path.startswith("results/")
         }

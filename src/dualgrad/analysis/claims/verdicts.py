@@ -1,8 +1,8 @@
 """The rule that turns a measured number into a verdict (claims ledger, verdict rule).
 
 reproduced: equal after rounding to the printed digits; close: within two units of the last printed digit; not
-reproduced: neither. A claim with several readings is ambiguous where some agree and some do not. A verdict speaks about
-the number; the caveat says what the number can carry.
+reproduced: neither. A claim with several readings is ambiguous where some agree and some do not. A verdict speaks
+about the number; the caveat says what the number can carry.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def by_rounding(measured: Sequence[Any], printed: Sequence[Any], step: float) ->
 
 
 def fulfils(values: Sequence[Any], expected: Any) -> bool:
-    """Return whether values fulfil a criterion (``expect``, see the schema); every one of them unless it says otherwise.
+    """Return whether values fulfil a criterion (``expect``, see the schema), all of them unless it says otherwise.
 
     ``None`` stands for "there is none" and fulfils only ``none: true``.
     """

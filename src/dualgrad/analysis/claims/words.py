@@ -49,10 +49,10 @@ _NAMES = {
 }
 _STATISTICS = {
     "mean": "mean",
-    "sd": "spread (n)",
-    "sd1": "spread (n - 1)",
-    "var": "variance (n)",
-    "var1": "variance (n - 1)",
+    "sd": "spread (n) of",
+    "sd1": "spread (n - 1) of",
+    "var": "variance (n) of",
+    "var1": "variance (n - 1) of",
     "min": "smallest",
     "max": "largest",
     "levels": "levels of",
