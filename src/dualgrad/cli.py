@@ -28,6 +28,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "ingest": ("dualgrad.commands.ingest", "turn the published archive into tables"),
     "tables": ("dualgrad.commands.tables", "turn records into tables"),
     "statistics": ("dualgrad.commands.statistics", "compute statistics of an edition's tables"),
+    "claims": ("dualgrad.commands.claims", "measure the published claims"),
     "figure": ("dualgrad.commands.figure", "draw a figure from tables"),
     "explorer": ("dualgrad.commands.explorer", "write all runs as one page to look through"),
     "report": ("dualgrad.commands.report", "write a folder of pages: figures, statistics, explorer, claims"),
