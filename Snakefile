@@ -46,6 +46,8 @@ include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/explorer.smk"
 include: "workflow/rules/statistics.smk"
+include: "workflow/rules/compare.smk"
+include: "workflow/rules/claims.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -94,6 +96,18 @@ rule tables:
 rule statistics:
     input:
         collect("<results>/statistics/{statistic}.parquet", statistic=STATISTICS),
+    localrule: True
+
+
+rule compare:
+    input:
+        rules.compare_editions.output,
+    localrule: True
+
+
+rule claims:
+    input:
+        collect("<results>/claims.{ending}", ending=["parquet", "md", "html"]),
     localrule: True
 
 

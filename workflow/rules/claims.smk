@@ -1,0 +1,31 @@
+"""Claims: every published number and statement, measured on the edition's tables, with a verdict."""
+
+CLAIMS_REVISION = [
+    TABLE_REVISION,
+    revision(PACKAGE, "analysis/claims/*.py", "analysis/claims/page/*.*", "pages/*.*"),
+]
+
+
+rule measure_claims:
+    """Measure all claims and write them as a table, as text and as a page."""
+    input:
+        collect("<results>/tables/{table}.parquet", table=TABLES),
+        claims=collect("{root}/config/claims.yaml", root=ROOT),
+    output:
+        "<results>/claims.parquet",
+        "<results>/claims.md",
+        page=report(
+            "<results>/claims.html",
+            caption="../report/claims.rst",
+            category="Claims",
+            labels={"page": "All claims", "edition": EDITION},
+        ),
+    log:
+        "<logs>/claims.log",
+    localrule: True
+    params:
+        edition=EDITION,
+        revision=CLAIMS_REVISION,
+        folder=subpath(output.page, parent=True),
+    shell:
+        "dualgrad claims --edition {params.edition} --output {params.folder} > {log} 2>&1"
