@@ -29,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "tables": ("dualgrad.commands.tables", "turn records into tables"),
     "statistics": ("dualgrad.commands.statistics", "compute statistics of an edition's tables"),
     "claims": ("dualgrad.commands.claims", "measure the published claims"),
+    "compare": ("dualgrad.commands.compare", "compare two editions"),
     "figure": ("dualgrad.commands.figure", "draw a figure from tables"),
     "explorer": ("dualgrad.commands.explorer", "write all runs as one page to look through"),
     "report": ("dualgrad.commands.report", "write a folder of pages: figures, statistics, explorer, claims"),

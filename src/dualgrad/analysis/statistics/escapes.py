@@ -87,9 +87,10 @@ def _attempts(sheet: Sheet, tables: Tables) -> None:
         if name != "all":
             keys["lambda"] = rows["lam"].min()
         note = "three traps in six ways: not independent" if name == "all" else None
+        free = int((ended["init_error"] < trap_level("Td2")).sum())
         missing = len(rows) - n
-        if missing:
-            note = f"{missing} attempts have no outcome"
+        if missing or free:
+            note = f"{missing} attempts have no outcome, {free} start from states that are not trapped"
         bounds = resample.exact_bounds(hits, n)
         sheet.add("escaped_share", hits / n if n else None, n, bounds=bounds, note=note, **keys)
         sheet.add("escaped", hits if n else None, n, note=note, **keys)

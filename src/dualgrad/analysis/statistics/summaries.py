@@ -96,7 +96,7 @@ QUANTITIES = {
 
 def compute(tables: Tables) -> pd.DataFrame:
     """Return the summaries of all conditions, experiments in census order."""
-    runs = _with_conditions(tables.runs())
+    runs = with_conditions(tables.runs())
     names = [column.name for column in columns_of(KEYS)]
     parts = [part for table in FIELDS for part in _table(tables, table, runs)]
     whole = pd.concat(parts, ignore_index=True) if parts else pd.DataFrame()
@@ -107,7 +107,8 @@ def compute(tables: Tables) -> pd.DataFrame:
     return whole.reindex(columns=names).reset_index(drop=True)
 
 
-def _with_conditions(runs: pd.DataFrame) -> pd.DataFrame:
+def with_conditions(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the runs with a column ``condition``: their factor levels but the seed and the slot."""
     texts = {}
     for factors in runs["factors"].unique():
         levels = json.loads(factors) if factors else {}

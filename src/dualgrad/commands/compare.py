@@ -1,0 +1,62 @@
+"""Compare two editions: condition by condition and phenomenon by phenomenon, with a picture and a one-page summary.
+
+Editions are compared as far as their tables have been made; what only one of them has is listed. Without names: those
+of the setting compare. Writes results/compare/FIRST_SECOND.
+
+    dualgrad compare released demo
+    dualgrad compare released paper --margin 0.01
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "editions", metavar="EDITION", nargs="*", help="two editions, the published one first"
+    )
+    parser.add_argument(
+        "--margin", type=float, help="margin of the equivalence test (default: compare_margin)"
+    )
+    parser.add_argument("--output", type=Path, help="folder to write (default: results/compare/FIRST_SECOND)")
+
+
+def preload(root: Path, overrides: dict) -> None:
+    """Import, before the worker forks, what a comparison needs."""
+    import dualgrad.analysis.compare.build  # noqa: F401
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare, write, and say in short what came out."""
+    from dualgrad.analysis.compare import build, page
+    from dualgrad.analysis.compare.editions import Edition
+    from dualgrad.analysis.compare.pair import pair_of, title_of
+    from dualgrad.analysis.tables import TableError
+    from dualgrad.census import load_census
+    from dualgrad.config import load_config
+    from dualgrad.inputs import InputError
+
+    config = load_config(args.root, args.config)
+    names = pair_of(",".join(args.editions) if args.editions else config["compare"], "dualgrad compare")
+    margin = config["compare_margin"] if args.margin is None else args.margin
+    if not 0 < margin < 1:
+        raise InputError(
+            "dualgrad compare", "--margin", f"expected a fraction between 0 and 1; got {margin:g}"
+        )
+    census = load_census(args.root, config)
+    counted = [name for name, experiment in census.experiments.items() if experiment["counted"]]
+    results = args.root / config["results_dir"]
+    output = args.output or results / "compare" / "_".join(names)
+    try:
+        first, second = (Edition(results / name, counted) for name in names)
+        titles = (title_of(args.root, names[0]), title_of(args.root, names[1]))
+        made = build.make(first, second, titles, output, margin)
+    except TableError as error:
+        print(f"dualgrad compare: {error}", file=sys.stderr)
+        return 1
+    print(*page.overview(made), f"{output}: {', '.join(build.FILES)}", sep="\n")
+    return 0
