@@ -47,6 +47,7 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/explorer.smk"
 include: "workflow/rules/statistics.smk"
 include: "workflow/rules/compare.smk"
+include: "workflow/rules/claims.smk"
 include: "workflow/rules/report.smk"
 
 
@@ -101,6 +102,12 @@ rule statistics:
 rule compare:
     input:
         rules.compare_editions.output,
+    localrule: True
+
+
+rule claims:
+    input:
+        collect("<results>/claims.{ending}", ending=["parquet", "md", "html"]),
     localrule: True
 
 
