@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
-
-import yaml
+from typing import NoReturn
 
 from dualgrad import __version__
 from dualgrad.inputs import InputError, did_you_mean
@@ -33,7 +33,15 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "figure": ("dualgrad.commands.figure", "draw a figure from tables"),
     "explorer": ("dualgrad.commands.explorer", "write all runs as one page to look through"),
     "report": ("dualgrad.commands.report", "write a folder of pages: figures, statistics, explorer, claims"),
+    "completion": ("dualgrad.commands.completion", "make the Tab key complete names in bash or zsh"),
 }
+
+EXAMPLES = (
+    "dualgrad census A --where lambda=0.35          which runs there are",
+    "dualgrad show A/lam0.35_eta0.4_seed0           what one of them is, in full",
+    "dualgrad train A/lam0.35_eta0.4_seed0          train it, here and now",
+    "snakemake results/demo/runs/A/lam0.35_eta0.4_seed0.json --cores 1    the same, as a job of the workflow",
+)
 
 USAGE = "dualgrad COMMAND [--root FOLDER] [--edition NAME] [--config KEY=VALUE] ..."
 
@@ -42,23 +50,52 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status (2 for a mistake in what was typed or written)."""
     argv = list(sys.argv[1:] if argv is None else argv)
     name = argv[0] if argv else "--help"
-    if name in ("-h", "--help"):
+    if name in ("-h", "--help", "help"):
         print(_help())
         return 0 if argv else 2
     if name == "--version":
         print(f"dualgrad {__version__}")
         return 0
+    if name == "complete":  # what the shell's completion asks
+        from dualgrad.completion import main as complete
+
+        return complete(argv[1:])
     if name not in COMMANDS:
         print(
             f"dualgrad: there is no command '{name}'{did_you_mean(name, COMMANDS)}\n\n{_help()}",
             file=sys.stderr,
         )
         return 2
+    args = parser_of(name).parse_args(argv[1:])
+    try:
+        args.config = _settings(args)
+        if args.root is None:
+            from dualgrad.census import find_root
+
+            args.root = find_root()
+        return import_module(COMMANDS[name][0]).run(args)
+    except InputError as error:
+        print(f"dualgrad: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # `dualgrad census | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        return 130
+
+
+def parser_of(name: str) -> argparse.ArgumentParser:
+    """Return the parser of a command, with what all of them share.
+
+    A command's help is its module's docstring; its last paragraph holds the examples.
+    """
     module_name, about = COMMANDS[name]
     module = import_module(module_name)
-    parser = argparse.ArgumentParser(
+    text, examples = _split(module.__doc__ or about)
+    parser = _Parser(
         prog=f"dualgrad {name}",
-        description=(module.__doc__ or about).strip().replace("`", ""),
+        description=text,
+        epilog=f"examples:\n{examples}" if examples else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -75,23 +112,34 @@ def main(argv: Sequence[str] | None = None) -> int:
         default=[],
         help="a setting of config/config.yaml, as for snakemake --config; can be given several times",
     )
-    args = parser.parse_args(argv[1:])
-    try:
-        args.config = _settings(args)
-        if args.root is None:
-            from dualgrad.census import find_root
+    return parser
 
-            args.root = find_root()
-        return module.run(args)
-    except InputError as error:
-        print(f"dualgrad: {error}", file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # `dualgrad census | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+
+class _Parser(argparse.ArgumentParser):
+    """A parser that offers the nearest name for one that it does not know."""
+
+    def error(self, message: str) -> NoReturn:
+        known: list[str] = []
+        if found := re.match(r"unrecognized arguments: (--[\w-]+)", message):
+            known = [name for action in self._actions for name in action.option_strings]
+        elif found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
+            known = [name.strip("' ") for name in found[2].split(",")]
+        hint = did_you_mean(found[1], known) if found else ""
+        self.exit(2, f"{self.prog}: {message}{hint}\n`{self.prog} --help` explains the command.\n")
+
+
+def _split(docstring: str) -> tuple[str, str]:
+    """A command's docstring as its text and its examples: the last paragraph, if it is indented or all commands."""
+    paragraphs = docstring.strip().replace("`", "").split("\n\n")
+    if len(paragraphs) > 1 and all(line.startswith(("    ", "dualgrad ")) for line in paragraphs[-1].splitlines()):
+        lines = [f"  {line.strip()}" for line in paragraphs.pop().splitlines()]
+        return "\n\n".join(paragraphs), "\n".join(lines)
+    return "\n\n".join(paragraphs), ""
 
 
 def _settings(args: argparse.Namespace) -> dict:
+    import yaml
+
     settings = {}
     for text in args.config:
         key, equals, value = text.partition("=")
@@ -111,6 +159,7 @@ def _help() -> str:
         "Dual-gradient learning under label noise: the published census and its pipeline.",
     ]
     lines += ["", "commands:", *(f"  {name:{width}}  {about}" for name, (_, about) in COMMANDS.items())]
+    lines += ["", "examples:", *(f"  {line}" for line in EXAMPLES)]
     return "\n".join([*lines, "", "dualgrad COMMAND --help explains a command."])
 
 

@@ -11,10 +11,12 @@ import re
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import jsonschema
 import yaml
+
+if TYPE_CHECKING:  # imported where it is used: it takes longer to import than many commands to run
+    import jsonschema
 
 
 class InputError(ValueError):
@@ -28,9 +30,11 @@ class InputError(ValueError):
 def did_you_mean(word: object, known: Iterable[object]) -> str:
     """Return ``; did you mean 'x'?`` for the known name nearest to *word*, or an empty text."""
     names = [str(name) for name in known]
+    folded = {name.lower(): name for name in names}
+    if str(word).lower() in folded:  # a slip of the shift key is no slip in meaning
+        return f"; did you mean '{folded[str(word).lower()]}'?"
     near = difflib.get_close_matches(str(word), names, n=1, cutoff=0.6)
-    if not near:  # a slip of the shift key is no slip in meaning
-        folded = {name.lower(): name for name in names}
+    if not near:
         near = [folded[hit] for hit in difflib.get_close_matches(str(word).lower(), folded, n=1, cutoff=0.6)]
     return f"; did you mean '{near[0]}'?" if near else ""
 
@@ -71,6 +75,8 @@ def read_yaml(path: Path, shown: str | None = None, error: type[InputError] = In
 
 @cache
 def _validator(path: Path) -> jsonschema.protocols.Validator:
+    import jsonschema
+
     return jsonschema.Draft202012Validator(read_yaml(path))
 
 

@@ -1,16 +1,4 @@
-"""dualgrad data: fetch and prepare what training reads."""
-
-from __future__ import annotations
-
-import argparse
-import json
-import sys
-from pathlib import Path
-
-NAMES = ("digits", "digit_pairs", "reviews", "cifar10", "cifar100", "sst2", "distilbert")
-
-DESCRIPTION = """\
-Fetch a data set, check it and write the prepared file that training reads, under DIR/NAME.
+"""Fetch a data set, check it and write the prepared file that training reads, under DIR/NAME.
 
   digits, digit_pairs   scikit-learn's digits; nothing to download
   reviews               rated movie-review sentences from the source distribution of vaderSentiment 2.5
@@ -21,20 +9,29 @@ Fetch a data set, check it and write the prepared file that training reads, unde
 
 Everything that comes from outside is checked against a checksum. Without network access, give the archive, or
 a folder with the unpacked files, with --from.
+
+    dualgrad data digits
+    dualgrad data cifar10 --from ~/Downloads/cifar-10-python.tar.gz
 """
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from pathlib import Path
+
+NAMES = ("digits", "digit_pairs", "reviews", "cifar10", "cifar100", "sst2", "distilbert")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.description = DESCRIPTION
     parser.add_argument("name", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
     parser.add_argument(
         "--data-dir",
         type=Path,
-        default=Path("data"),
         metavar="DIR",
-        help="folder of all data (default: data)",
+        help="folder of all data (default: the setting data_dir)",
     )
     parser.add_argument(
         "--from",
@@ -70,12 +67,14 @@ def prepare(
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; 0, or 1 with a message where the data cannot be had."""
+    from dualgrad.config import load_config
     from dualgrad.data.errors import DataError
 
+    data_dir = args.data_dir or args.root / load_config(args.root, args.config)["data_dir"]
     try:
         if args.source is not None and not args.source.exists():
             raise DataError(f"{args.source} does not exist: --from names an archive or a folder")
-        made = prepare(args.name, args.data_dir, args.source, args.offline)
+        made = prepare(args.name, data_dir, args.source, args.offline)
     except DataError as error:
         print(f"dualgrad data {args.name}: {error}", file=sys.stderr)
         return 1

@@ -36,6 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from dualgrad.ingest.fetch import fetch
     from dualgrad.ingest.mapping import files_of, load_mapping
     from dualgrad.ingest.rows import EDITION, build_all
+    from dualgrad.progress import progress
 
     config = load_config(args.root, {**args.config, "edition": EDITION})
     census = load_census(args.root, config)
@@ -61,7 +62,8 @@ def run(args: argparse.Namespace) -> int:
         def runs_of(name: str) -> list[dict]:
             return [census.runs[target] for target in census.experiments[name]["runs"]]
 
-        for name, tables in build_all(mapping, runs_of, paper, names):
+        built = build_all(mapping, runs_of, paper, names)
+        for name, tables in progress(built, len(names), "experiment", lambda one: one[0]):
             tables.write(output / name)
     except (ArchiveError, MappingError, TableError) as error:
         print(f"dualgrad ingest: {error}", file=sys.stderr)

@@ -1,8 +1,7 @@
 """Print one run as it will be executed: everything that the census and the edition say about it.
 
-For example:
-    dualgrad show A/lam0.35_eta0.4_seed0
-    dualgrad show Tg1/pos1 --edition paper --json
+dualgrad show A/lam0.35_eta0.4_seed0
+dualgrad show Tg1/pos1 --edition paper --json
 """
 
 from __future__ import annotations

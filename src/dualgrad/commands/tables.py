@@ -42,6 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from dualgrad.analysis.tables import TableError, experiment_tables, merge_parts
     from dualgrad.census import load_census
     from dualgrad.config import load_config
+    from dualgrad.progress import progress
     from dualgrad.records import RecordError
 
     if args.schema:
@@ -67,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
         if census.edition.get("records") == "ingested":
             print(f"dualgrad tables: edition {edition} has no records; use dualgrad ingest", file=sys.stderr)
             return 2
-        for name, experiment in named.items():
+        for name, experiment in progress(named.items(), len(named), "experiment", lambda one: one[0]):
             runs = (census.runs[target] for target in experiment["runs"])
             tables = experiment_tables(runs, args.records or base / "runs" / name, edition)
             tables.write(args.output or parts / name)

@@ -1,6 +1,10 @@
-"""`dualgrad train EXPERIMENT/RUN`: train one run in this process and write its record.
+"""Train one run in this process and write its record.
 
-The same function trains for the workflow: `execute` is what a Snakemake job or the warm worker calls.
+Runs that it starts from must have been trained before: snakemake results/EDITION/runs/EXPERIMENT/RUN.json trains
+those as well. A run that was interrupted goes on from its last epoch.
+
+    dualgrad train A/lam0.35_eta0.4_seed0
+    dualgrad train Y1B/seed3 --output /tmp/seed3.json
 """
 
 from __future__ import annotations

@@ -1,0 +1,7 @@
+"""``python -m dualgrad``."""
+
+import sys
+
+from dualgrad.cli import main
+
+sys.exit(main())

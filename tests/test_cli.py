@@ -1,0 +1,187 @@
+"""The command line: help with examples that work, hints for slips, completion, progress."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from dualgrad.cli import COMMANDS, EXAMPLES, main, parser_of
+from dualgrad.completion import SCRIPTS, candidates, names
+from dualgrad.progress import progress
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def examples_of(name: str) -> list[str]:
+    """The examples that a command's help shows."""
+    _, found, lines = parser_of(name).format_help().partition("examples:\n")
+    assert found, f"dualgrad {name} --help has no examples"
+    return [line.strip() for line in lines.splitlines() if line.strip()]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_has_help_with_examples_that_parse(name: str, capsys) -> None:
+    with pytest.raises(SystemExit) as end:
+        main([name, "--help"])
+    assert end.value.code == 0
+    text = capsys.readouterr().out
+    assert all(len(line) <= 120 for line in text.splitlines())
+    own = [line for line in examples_of(name) if line.startswith(f"dualgrad {name}")]
+    assert own, f"no example of dualgrad {name} itself"
+    for line in own:
+        words = shlex.split(re.split(r" [>&|]+ ?| && ", line, maxsplit=1)[0].removesuffix(" &"))
+        parser_of(name).parse_args(words[2:])  # an example that does not parse exits
+
+
+def test_the_front_page_names_every_command(capsys) -> None:
+    assert main(["--help"]) == 0
+    text = capsys.readouterr().out
+    assert all(re.search(rf"^  {name} +\S", text, re.MULTILINE) for name in COMMANDS)
+    assert all(line in text for line in EXAMPLES)
+    assert main([]) == 2
+    assert main(["--version"]) == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        (["cencus"], "there is no command 'cencus'; did you mean 'census'?"),
+        (["show", "A/lam0.35_eta0.4_sed0"], "did you mean 'A/lam0.35_eta0.4_seed0'?"),
+        (["show", "TD2/trap1_combined"], "did you mean 'Td2'?"),
+        (["census", "X1e"], "did you mean 'X1"),
+        (["census", "--seris", "X"], "did you mean '--series'?"),
+        (["census", "A", "--where", "lamda=0.1"], "did you mean 'lambda'?"),
+        (["census", "--edition", "dmo"], "did you mean 'demo'?"),
+        (["census", "--config", "devise=cpu"], "did you mean 'device'?"),
+        (["data", "cifar"], "did you mean 'cifar"),
+    ],
+)
+def test_a_slip_gets_a_hint(words: list[str], hint: str, capsys, monkeypatch) -> None:
+    monkeypatch.chdir(ROOT)
+    try:
+        status = main(words)
+    except SystemExit as end:
+        status = end.code
+    assert status == 2
+    assert hint in capsys.readouterr().err
+
+
+def test_the_package_runs_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "dualgrad", "--version"], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("dualgrad ")
+
+
+# -------------------------------------------------------------------------------------------------- completion
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch) -> Path:
+    """A cache folder of the test's own, with the repository as working folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.chdir(ROOT)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("words", "some", "not_there"),
+    [
+        (["sh"], ["show"], ["census"]),
+        (["show", "T"], ["T1a/", "T13/"], ["A/"]),
+        (["show", "V1/"], ["V1/seed0", "V1/seed1", "V1/seed2"], ["V3/seed0"]),
+        (["train", "--edition", "sm"], ["smoke"], ["demo"]),
+        (["train", "--edition", "smoke", "V1/seed2"], ["V1/seed2"], []),
+        (["census", "A", "M"], ["M1", "M2"], ["A"]),
+        (["census", "--where", "wid"], ["width_mult="], []),
+        (["census", "--where", "width_mult="], ["width_mult=0.5", "width_mult=2"], []),
+        (["census", "--config", "dev"], ["device="], []),
+        (["figure", "ED_Fig1"], ["ED_Fig1"], ["Figure1"]),
+        (["figure", "Figure1", "--variant", ""], ["published", "audited"], []),
+        (["census", "--js"], ["--json"], []),
+        (["completion", ""], ["bash", "zsh"], []),
+    ],
+)
+def test_completion_knows(cache, words: list[str], some: list[str], not_there: list[str]) -> None:
+    found = candidates(words)
+    assert set(some) <= set(found) and not set(not_there) & set(found)
+    assert all(one.startswith(words[-1]) for one in found)
+
+
+@pytest.mark.parametrize(
+    "words", [["nonsense", "x"], ["figure", "Figure1", "--output", "fig"], ["show", "Nope/"]]
+)
+def test_completion_leaves_the_rest_to_the_shell(cache, words: list[str]) -> None:
+    assert candidates(words) == []
+
+
+def test_names_are_kept_until_the_census_changes(workspace: Path, cache: Path) -> None:
+    first = names(workspace)
+    assert "A" in first["experiments"] and "lam0.35_eta0.4_seed0" in first["runs"]["A"]
+    (kept,) = (cache / "dualgrad").glob("names-*.json")
+    kept.write_text(json.dumps({**first, "experiments": ["from the cache"]}))
+    assert names(workspace)["experiments"] == ["from the cache"]
+    os.utime(workspace / "config" / "census" / "Y.yaml", (1, 1))
+    assert names(workspace)["experiments"] == first["experiments"]
+    kept.write_text("{")
+    assert names(workspace)["experiments"] == first["experiments"]
+
+
+def test_completion_in_bash(cache) -> None:
+    """The shell function itself, with the words that bash would hand it."""
+    if not shutil.which("bash"):
+        pytest.skip("no bash")
+    front = cache / "bin"
+    front.mkdir()
+    (front / "dualgrad").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m dualgrad "$@"\n')
+    (front / "dualgrad").chmod(0o755)
+    script = SCRIPTS["bash"] + (
+        "COMP_WORDS=(dualgrad show --edition = smoke A/lam0.35_eta0.8) COMP_CWORD=5; _dualgrad\n"
+        'printf "%s\\n" "${COMPREPLY[@]}"\n'
+    )
+    done = subprocess.run(
+        ["bash", "-c", script],
+        env={**os.environ, "PATH": f"{front}{os.pathsep}{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [f"A/lam0.35_eta0.8_seed{seed}" for seed in range(3)]
+
+
+def test_completion_is_quick_enough_for_a_key(cache) -> None:
+    words = [sys.executable, "-m", "dualgrad", "complete", "--", "show", "A/lam0.35"]
+    subprocess.run(words, capture_output=True, check=True)  # fills the cache
+    began = time.monotonic()
+    subprocess.run(words, capture_output=True, check=True)
+    assert time.monotonic() - began < 2, "measured: 0.1 s of computing"
+
+
+# ---------------------------------------------------------------------------------------------------- progress
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        return True
+
+
+def test_progress_is_one_line_on_a_terminal_and_rare_lines_elsewhere(monkeypatch) -> None:
+    clock = iter(range(100))
+    monkeypatch.setattr("dualgrad.progress.time.monotonic", lambda: float(next(clock)))
+    terminal, log = Terminal(), io.StringIO()
+    assert list(progress("abc", 3, "letter", stream=terminal)) == ["a", "b", "c"]
+    assert terminal.getvalue().count("\r") == 3 and terminal.getvalue().endswith("letter 3 of 3: c\n")
+    assert list(progress(range(70), 70, "number", stream=log)) == list(range(70))
+    assert log.getvalue().splitlines() == ["number 30 of 70: 29", "number 60 of 70: 59"]
