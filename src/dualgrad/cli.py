@@ -131,7 +131,9 @@ class _Parser(argparse.ArgumentParser):
 def _split(docstring: str) -> tuple[str, str]:
     """A command's docstring as its text and its examples: the last paragraph, if it is indented or all commands."""
     paragraphs = docstring.strip().replace("`", "").split("\n\n")
-    if len(paragraphs) > 1 and all(line.startswith(("    ", "dualgrad ")) for line in paragraphs[-1].splitlines()):
+    if len(paragraphs) > 1 and all(
+        line.startswith(("    ", "dualgrad ")) for line in paragraphs[-1].splitlines()
+    ):
         lines = [f"  {line.strip()}" for line in paragraphs.pop().splitlines()]
         return "\n\n".join(paragraphs), "\n".join(lines)
     return "\n\n".join(paragraphs), ""
