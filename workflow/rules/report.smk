@@ -4,13 +4,14 @@
 """
 
 REPORT_REVISION = revision(PACKAGE, "report/*.*", "pages/*.*", "figures/captions.py")
-REPORT_PAGES = ["explorer"]
+REPORT_PAGES = ["explorer", "claims"]
 
 
 rule report_pages:
     """Put figures and pages into one folder, with a table of contents."""
     input:
         collect("<results>/{page}.html", page=REPORT_PAGES),
+        "<results>/claims.parquet",
         collect("<results>/statistics/{statistic}.parquet", statistic=STATISTICS),
         collect(
             "<results>/figures/{variant}/{figure}.{ending}",
