@@ -382,6 +382,7 @@ def path_at_equal_age(experiment: str) -> Callable[[Edition], Evidence]:
     def get(edition: Edition) -> Evidence:
         rows = edition.statistic("nlp_decomposition")
         rows = rows[(rows["experiment"] == f"{experiment}-Y1A") & (rows["matched"] == "total epochs")]
+        rows = rows[rows["epoch"].notna()]
         if len(rows) == 0:
             return Evidence(note=f"{experiment}: not made")
         return as_evidence(rows.loc[rows["epoch"].astype(float).idxmax()])

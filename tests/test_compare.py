@@ -1,0 +1,420 @@
+"""Comparisons: tests against other implementations, verdicts, editions that differ in known ways, the page."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from browser import Browser
+from made_up import write_results
+
+from dualgrad.analysis.compare import build, conditions, page
+from dualgrad.analysis.compare import phenomena as ph
+from dualgrad.analysis.compare.editions import Edition
+from dualgrad.analysis.compare.pair import is_ingested, pair_of, title_of
+from dualgrad.analysis.tables import TableError
+from dualgrad.census import load_census
+from dualgrad.inputs import InputError
+
+ROOT = Path(__file__).resolve().parents[1]
+SOME = ("A", "C", "K", "M2", "Ta1-1", "Ta1-3", "Ta2-1", "Ta2-3", "Tb1", "T13", "X1", "Y1A", "Y1B")
+
+
+# ------------------------------------------------------------------------------------------- editions to compare
+
+
+@pytest.fixture(scope="session")
+def counted() -> list[str]:
+    census = load_census(ROOT, {"edition": "released"})
+    return [name for name, one in census.experiments.items() if one["counted"]]
+
+
+@pytest.fixture(scope="session")
+def published(released_archive, counted, tmp_path_factory) -> Path:
+    """Results folder with the edition ``released``, ingested once."""
+    from dualgrad.ingest.mapping import load_mapping
+    from dualgrad.ingest.rows import build_all
+
+    census = load_census(ROOT, {"edition": "released"})
+    results = tmp_path_factory.mktemp("published")
+
+    def runs_of(name: str) -> list[dict]:
+        return [census.runs[target] for target in census.experiments[name]["runs"]]
+
+    for name, tables in build_all(
+        load_mapping(ROOT / "config" / "released"), runs_of, released_archive, counted
+    ):
+        tables.write(results / "released" / "tables" / "parts" / name)
+    return results
+
+
+@pytest.fixture(scope="session")
+def released(published, counted) -> Edition:
+    return Edition(published / "released", counted)
+
+
+@pytest.fixture(scope="session")
+def made_up(tmp_path_factory) -> Path:
+    """Results folder with made-up tables of some experiments in the editions paper and demo."""
+    results = tmp_path_factory.mktemp("made-up")
+    for name, experiments in (("paper", SOME), ("demo", SOME[:9])):
+        write_results(results, load_census(ROOT, {"edition": name}), experiments)
+    return results
+
+
+class Changed(Edition):
+    """An edition whose runs are changed by a function."""
+
+    def __init__(self, edition: Edition, name: str, change) -> None:
+        self._edition, self.name, self._change = edition, name, change
+        self.folder, self.experiments = edition.folder, edition.experiments
+
+    def runs(self, *experiments: str) -> pd.DataFrame:
+        return self._change(self._edition.runs(*experiments).copy())
+
+
+# ------------------------------------------------------------------------------------------- tests of two samples
+
+
+def test_welch_and_equivalence_against_statsmodels():
+    from scipy import stats
+    from statsmodels.stats.weightstats import ttost_ind
+
+    rng = np.random.default_rng(0)
+    for n, m, shift in ((5, 20, 0.0), (3, 3, 0.01), (50, 10, 0.03), (20, 20, -0.1)):
+        first, second = rng.normal(0.2, 0.02, n), rng.normal(0.2 + shift, 0.05, m)
+        got = conditions._tests(first, second, 0.02)
+        expected = stats.ttest_ind(second, first, equal_var=False)
+        interval = expected.confidence_interval()
+        assert got["difference"] == pytest.approx(second.mean() - first.mean())
+        assert (got["low"], got["high"]) == pytest.approx((interval.low, interval.high))
+        assert got["p_value"] == pytest.approx(expected.pvalue)
+        tost, *_ = ttost_ind(second, first, -0.02, 0.02, usevar="unequal")
+        assert got["tost_p"] == pytest.approx(tost)
+        assert got["equivalent"] == (tost < 0.05)
+        ks = stats.ks_2samp(first, second)
+        assert (got["ks"], got["ks_p"]) == pytest.approx((ks.statistic, ks.pvalue))
+
+
+def test_samples_without_spread():
+    dead = np.full(3, 0.9)
+    same = conditions._tests(dead, dead, 0.02)
+    assert (same["difference"], same["low"], same["high"], same["equivalent"]) == (0, 0, 0, True)
+    apart = conditions._tests(dead, dead - 0.5, 0.02)
+    assert apart["difference"] == pytest.approx(-0.5) and not apart["equivalent"] and apart["ks"] == 1
+    mixed = conditions._tests(dead, np.array([0.9, 0.8, 0.85]), 0.02)
+    assert mixed["low"] < mixed["difference"] < mixed["high"]
+    single = conditions._tests(dead[:1], dead, 0.02)
+    assert "low" not in single and single["note"].startswith("fewer than two")
+
+
+# ------------------------------------------------------------------------------------------- conditions
+
+
+def test_an_edition_against_itself(released):
+    rows = conditions.compare(released, released)
+    main = rows[rows["field"] == "test_error"]
+    assert main["n_first"].sum() == released.runs()["test_error"].notna().sum() > 3900
+    known = rows.dropna(subset=["difference"])
+    assert (known["difference"] == 0).all() and (known["ks"].dropna() == 0).all()
+    assert not (known["low"] > 0).any() and not (known["high"] < 0).any()
+    assert known["equivalent"].sum() > 300
+    assert (known["constant_p"].dropna() == 1).all()
+    table = conditions.by_experiment(rows)
+    assert len(table) == len(released.experiments) and (table["rank_correlation"].dropna() > 0.999).all()
+    assert table["only_first"].sum() == table["only_second"].sum() == 0
+
+
+def test_a_shift_is_found(released):
+    def shifted(runs: pd.DataFrame) -> pd.DataFrame:
+        runs["test_error"] += 0.05
+        return runs
+
+    rows = conditions.compare(released, Changed(released, "shifted", shifted), margin=0.02)
+    main = rows[(rows["field"] == "test_error")].dropna(subset=["low"])
+    assert main["difference"].to_numpy() == pytest.approx(0.05)
+    assert not main["equivalent"].astype(bool).any()
+    a = main[(main["experiment"] == "S2") & (main["lambda"] == 0.50)].iloc[0]
+    assert a["n_first"] == 300 and a["low"] > 0.03 and a["p_value"] < 1e-9 and a["ks"] > 0.2
+    wide = conditions.compare(released, Changed(released, "shifted", shifted), margin=0.08)
+    s2 = wide[(wide["experiment"] == "S2") & (wide["lambda"] == 0.50)].iloc[0]
+    assert s2["equivalent"] and s2["margin"] == 0.08
+
+
+def test_constant_predictors_and_missing_conditions(released):
+    def fewer(runs: pd.DataFrame) -> pd.DataFrame:
+        runs = runs[~runs["experiment"].isin(["O", "N1"])]
+        dead = runs["experiment"] == "S1"
+        runs.loc[dead, "test_error"] = 0.9
+        return runs
+
+    rows = conditions.compare(released, Changed(released, "fewer", fewer))
+    gone = rows[rows["experiment"].isin(["O", "N1"])]
+    assert (gone["note"] == "no value in fewer").all() and gone["difference"].isna().all()
+    s1 = rows[rows["experiment"] == "S1"]
+    assert s1["constant_second"].tolist() == [50] * 8 and s1["constant_first"].sum() == 4
+    assert (s1["constant_p"] < 1e-10).all()
+
+
+# ------------------------------------------------------------------------------------------- phenomena
+
+
+def evidence(value: float, low: float = np.nan, high: float = np.nan) -> ph.Evidence:
+    return ph.Evidence(value, low, high, 5)
+
+
+def test_the_five_words():
+    up = ph.Phenomenon("x", "g", "says", "measure", "1", lambda _: ph.Evidence())
+    assert ph.verdict(up, evidence(1, 0.5, 2)) == ph.SHOWN
+    assert ph.verdict(up, evidence(1, 0.5, np.inf)) == ph.SHOWN
+    assert ph.verdict(up, evidence(1, -0.5, 2)) == ph.DIRECTION
+    assert ph.verdict(up, evidence(1)) == ph.DIRECTION
+    assert ph.verdict(up, evidence(-1, -3, 2)) == ph.NOT_SHOWN
+    assert ph.verdict(up, evidence(-1, -3, -0.5)) == ph.OPPOSITE
+    assert ph.verdict(up, ph.Evidence()) == ph.NO_DATA
+    down = ph.Phenomenon("x", "g", "says", "measure", "1", lambda _: ph.Evidence(), sign=-1, reference=0.5)
+    assert ph.verdict(down, evidence(0.1, 0.0, 0.3)) == ph.SHOWN
+    assert ph.verdict(down, evidence(0.4, 0.2, 0.6)) == ph.DIRECTION
+    assert ph.verdict(down, evidence(0.8, 0.7, 0.9)) == ph.OPPOSITE
+    assert ph.verdict(down, ph.Evidence(0.9, word=ph.SHOWN)) == ph.SHOWN
+
+
+def test_two_verdicts_together():
+    names = ("published", "here")
+    words = (ph.SHOWN, ph.DIRECTION, ph.NOT_SHOWN, ph.OPPOSITE, ph.NO_DATA)
+    results = {(a, b): ph.together(a, b, names) for a in words for b in words}
+    assert results[ph.SHOWN, ph.SHOWN] == "reproduced"
+    assert results[ph.SHOWN, ph.DIRECTION] == "direction only"
+    assert results[ph.SHOWN, ph.NOT_SHOWN] == "not reproduced"
+    assert results[ph.SHOWN, ph.OPPOSITE] == "opposite"
+    assert results[ph.SHOWN, ph.NO_DATA] == "no data in here"
+    assert results[ph.NO_DATA, ph.NO_DATA] == "no data in published and here"
+    assert results[ph.OPPOSITE, ph.SHOWN] == "only in here"
+    assert results[ph.OPPOSITE, ph.OPPOSITE] == "opposite in both"
+    assert results[ph.NOT_SHOWN, ph.OPPOSITE] == "shown in neither"
+    assert results[ph.NOT_SHOWN, ph.DIRECTION] == "shown in neither; direction in here"
+    assert results[ph.DIRECTION, ph.NOT_SHOWN] == "not reproduced"
+
+
+def test_phenomena_of_the_published_archive(released):
+    table = ph.compare(released, released).set_index("name")
+    assert len(table) == len(ph.PHENOMENA) and table.index.is_unique
+    assert not (table["verdict_first"] == ph.NO_DATA).any()
+    assert (table["verdict_first"] == table["verdict_second"]).all()
+    assert set(table.loc[table["verdict_first"] == ph.SHOWN, "result"]) == {"reproduced"}
+    # What the ledger of claims says, in numbers: its conclusions 2, 4, 5, 8, 9, 11, 13 and 14.
+    for name, value, digits in (
+        ("boundary-left-fixed", -0.0778, 4),
+        ("boundary-left-relative", -0.022, 3),
+        ("width-moves-boundary", 0.0212, 4),
+        ("two-branch-1", 0.344, 3),
+        ("two-branch-3", 0.296, 3),
+        ("two-branch-10", 0.224, 3),
+        ("gap-shrinks", 0.120, 3),
+        ("universal-V1", 0.298, 3),
+        ("loop-same-rate", 0.084, 3),
+        ("protects", -0.514, 3),
+        ("damages", 0.257, 3),
+        ("time-effect", 0.256, 3),
+        ("path-effect-Y2k3", 0.0265, 4),
+        ("path-effect-Y2k10", 0.0400, 4),
+        ("dose-net", 0.013, 3),
+        ("improves-on-ce", 0.11217 - 0.38400, 4),
+        ("trap-exists", 7 / 20, 6),
+        ("trap-absorbs", 0.0, 6),
+        ("corrosion", 0.1010 + 0.7204, 3),
+    ):
+        assert table.loc[name, "value_first"] == pytest.approx(value, abs=0.51 * 10.0**-digits), name
+    words = table["verdict_first"]
+    assert words["two-modes"] == ph.NOT_SHOWN and words["variance-peak"] in (ph.OPPOSITE, ph.NOT_SHOWN)
+    assert words["width-sharpens"] == ph.OPPOSITE and words["dose-net"] == ph.DIRECTION
+    assert words["text-variance-peak"] == ph.SHOWN and words["slowing"] == ph.SHOWN
+    assert words["gap-persists"] == ph.DIRECTION  # three seeds: -3 to 92 points
+    assert (words == ph.SHOWN).sum() >= 38
+
+
+def test_editions_that_do_not_show_it(released):
+    """The same runs with λ turned round: what rose falls."""
+
+    def mirrored(runs: pd.DataFrame) -> pd.DataFrame:
+        for experiment in ("A", "M2", "X1", "X2"):
+            mine = runs["experiment"] == experiment
+            span = runs.loc[mine, "lam"].min() + runs.loc[mine, "lam"].max()
+            runs.loc[mine, "lam"] = (span - runs.loc[mine, "lam"]).round(3)
+        return runs
+
+    other = Changed(released, "mirrored", mirrored)
+    by_name = {one.name: one for one in ph.PHENOMENA}
+    for name in ("spread-grows", "opposition-fades", "text-monotone", "text-boundary"):
+        here, there = (
+            ph.verdict(by_name[name], by_name[name].evidence(edition)) for edition in (released, other)
+        )
+        assert (here, there) == (ph.SHOWN, ph.OPPOSITE), name
+
+
+# ------------------------------------------------------------------------------------------- whole comparisons
+
+
+def test_all_files_of_incomplete_editions(made_up, counted, tmp_path):
+    first, second = (Edition(made_up / name, counted) for name in ("paper", "demo"))
+    assert second.experiments == [name for name in counted if name in SOME[:9]]
+    made = build.make(first, second, ("as published", "in miniature"), tmp_path / "out", 0.02)
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(build.FILES)
+    for name, columns in (
+        ("conditions.parquet", conditions.COLUMNS),
+        ("phenomena.parquet", build._PHENOMENA),
+    ):
+        schema = pq.read_schema(tmp_path / "out" / name)
+        assert schema.names == list(columns)
+        assert all(field.metadata[b"meaning"] for field in schema)
+    table = made.phenomena.set_index("name")
+    assert table.loc["time-effect", "result"] == "no data in demo"
+    assert table.loc["universal-V1", "result"] == "no data in paper and demo"
+    assert table.loc["universal-V1", "note_first"] == "V1: not made"
+    assert table.loc["survives", "note_second"] == "T13: not made"
+    rows = made.conditions
+    only = rows[(rows["experiment"] == "X1") & (rows["field"] == "test_error")]
+    assert len(only) == 6 and (only["note"] == "no value in demo").all()
+    summary = (tmp_path / "out" / "summary.md").read_text(encoding="utf-8")
+    assert summary.startswith("# demo against paper\n")
+    assert all(line in summary for line in page.overview(made))
+    assert all(one.says in summary for one in ph.PHENOMENA)
+    assert (tmp_path / "out" / "compare.png").read_bytes()[:4] == b"\x89PNG"
+    # The same numbers give the same bytes.
+    build.make(first, second, ("as published", "in miniature"), tmp_path / "again", 0.02)
+    for name in build.FILES:
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
+
+
+def test_the_page_stands_alone(made_up, counted, tmp_path):
+    first, second = (Edition(made_up / name, counted) for name in ("paper", "demo"))
+    made = build.make(first, second, ("a <title> & more", "in miniature"), tmp_path, 0.02)
+    text = (tmp_path / "summary.html").read_text(encoding="utf-8")
+    assert "a &lt;title&gt; &amp; more" in text and "<title> & more" not in text
+    assert not re.findall(r"""(?:src|href)=["'](?!data:|#)""", text)
+    assert "http" not in re.sub(r'content="[^"]*"', "", text).replace("http-equiv", "")
+    assert 'src="data:image/png;base64,' in text
+    assert text.count("<tr id=") == len(ph.PHENOMENA)
+    with Browser() as browser, browser.open((tmp_path / "summary.html").as_uri()) as shown:
+        shown.wait(f"document.querySelectorAll('tr[id]').length === {len(ph.PHENOMENA)}")
+        shown.wait("document.querySelector('figure img').complete")
+        width = shown.evaluate("document.querySelector('figure img').naturalWidth")
+        assert width > 500
+        before = shown.evaluate("document.documentElement.dataset.theme")
+        shown.click("header button")
+        assert shown.evaluate("document.documentElement.dataset.theme") != before
+        shown.click("details summary")
+        assert shown.evaluate("document.querySelector('details').open")
+        shown.resize(390, 844)
+        assert shown.evaluate("document.documentElement.scrollWidth <= 390")
+        shown.check()
+    assert len(list(page.results(made))) >= 2
+
+
+def test_numbers_for_reading():
+    assert page.number(0.0265, "fraction") == "2.6 pp" or page.number(0.0265, "fraction") == "2.7 pp"
+    assert page.number(-0.5, "fraction") == "−50.0 pp"
+    assert page.number(0.4226, "lambda") == "0.423"
+    assert page.number(float("nan"), "1") == "–"
+    row = pd.Series({"unit": "lambda", "value_first": 0.5, "low_first": 0.4, "high_first": np.nan})
+    assert page.interval(row, "first") == "0.500 [0.400, …]"
+
+
+def test_which_editions():
+    assert pair_of("released,demo", "x") == ("released", "demo")
+    assert pair_of("released, paper", "x") == ("released", "paper")
+    for wrong in (None, "", "released", "demo,demo", "a,b,c", "../x,demo"):
+        with pytest.raises(InputError, match="two different editions"):
+            pair_of(wrong, "x")
+    assert is_ingested(ROOT, "released") and not is_ingested(ROOT, "demo") and not is_ingested(ROOT, "copied")
+    assert title_of(ROOT, "demo") and "no file" in title_of(ROOT, "copied")
+
+
+# ------------------------------------------------------------------------------------------- command and workflow
+
+
+def test_the_command(made_up, tmp_path, capsys):
+    from dualgrad.cli import main
+
+    settings = ["--root", str(ROOT), "--config", f"results_dir={made_up}"]
+    out = tmp_path / "out"
+    assert main(["compare", "paper", "demo", "--margin", "0.05", "--output", str(out), *settings]) == 0
+    said = capsys.readouterr().out
+    assert "conditions have a final error in both editions" in said and "±5 points" in said
+    assert (pd.read_parquet(out / "conditions.parquet")["margin"] == 0.05).all()
+    assert main(["compare", *settings, "--config", "compare=paper,demo", "--output", str(out)]) == 0
+    capsys.readouterr()
+    assert main(["compare", "paper", "smoke", *settings]) == 1
+    assert "no tables of edition smoke; make them first" in capsys.readouterr().err
+    assert main(["compare", "paper", *settings]) == 2
+    assert "two different editions" in capsys.readouterr().err
+    assert main(["compare", "paper", "demo", "--margin", "2", *settings]) == 2
+    assert main(["compare", *settings, "--config", "compare=paper"]) == 2
+
+
+def test_an_edition_without_tables(tmp_path, counted):
+    with pytest.raises(TableError, match="snakemake tables --config edition=demo"):
+        Edition(tmp_path / "demo", counted)
+
+
+def snakemake(folder: Path, *words: str) -> subprocess.CompletedProcess:
+    """Run Snakemake in a folder, with its messages in ``stdout``."""
+    return subprocess.run(
+        [sys.executable, "-m", "snakemake", *words, "--cores", "1"],
+        cwd=folder,
+        env={key: value for key, value in os.environ.items() if not key.startswith("DUALGRAD_")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """A fresh copy of the workflow."""
+    for name in ("Snakefile", "config", "workflow"):
+        source = ROOT / name
+        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
+    (tmp_path / "profiles").symlink_to("workflow/profiles")
+    return tmp_path
+
+
+def test_what_the_target_needs(checkout):
+    done = snakemake(checkout, "compare", "--dry-run")
+    assert done.returncode != 0 and "expected two different editions" in done.stdout
+    done = snakemake(checkout, "compare", "--dry-run", "--config", "compare=released,demo")
+    assert done.returncode == 0, done.stdout
+    jobs = dict(re.findall(r"^(\S+) +(\d+)$", done.stdout.rpartition("Job stats:")[2], re.MULTILINE))
+    assert (jobs["ingest_compared"], jobs["compare_editions"], jobs["compare"]) == ("1", "1", "1")
+    assert int(jobs["train"]) > 3000
+    done = snakemake(
+        checkout, "compare", "--dry-run", "--config", "edition=released", "compare=released,demo"
+    )
+    assert done.returncode != 0 and "the tables of edition demo are not complete" in done.stdout
+    assert "dualgrad compare released demo" in done.stdout
+
+
+def test_the_target_is_made(checkout, published):
+    """The archive against a copy of itself that passes for another edition."""
+    results = checkout / "results"
+    shutil.copytree(published / "released", results / "released")
+    shutil.copytree(published / "released", results / "copy")
+    done = snakemake(checkout, "compare", "--config", "edition=released", "compare=released,copy")
+    assert done.returncode == 0, done.stdout
+    made = results / "compare" / "released_copy"
+    assert {path.name for path in made.iterdir()} == set(build.FILES)
+    assert (pd.read_parquet(made / "conditions.parquet")["difference"].dropna() == 0).all()
+    again = snakemake(
+        checkout, "compare", "--dry-run", "--config", "edition=released", "compare=released,copy"
+    )
+    assert "Nothing to be done" in again.stdout, again.stdout
