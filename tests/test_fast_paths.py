@@ -42,3 +42,30 @@ def test_dropout_is_drawn_in_training_and_only_there():
     assert not torch.equal(model(ids, mask), model(ids, mask))
     model.eval()
     assert torch.equal(model(ids, mask), model(ids, mask))
+
+
+@pytest.mark.parametrize("batch", [128, 7, 2])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_an_mlp_knows_its_gradients(batch, dtype):
+    model = build_model({"name": "mlp", "hidden": [24, 16], "inputs": 64}, 10, 0).to(dtype)
+    start = {name: value.clone() for name, value in model.state_dict().items()}
+    images = torch.randn(batch, 1, 8, 8, dtype=dtype)
+    targets = [torch.randint(0, 10, (batch,)) for _ in range(2)]
+    found = []
+    for own in (True, False):
+        model.load_state_dict(start)
+        found.append([])
+        if own:
+            pair = [model.training_pass(images).gradient(target) for target in targets]
+        else:
+            losses = [F.cross_entropy(model(images), target) for target in targets]
+            pair = [(loss.detach(), torch.autograd.grad(loss, list(model.parameters()))) for loss in losses]
+        for loss, gradient in pair:
+            found[-1] += [loss, *gradient]
+        found[-1] += [value.clone() for value in model.state_dict().values()]
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def test_one_image_is_left_to_the_modules():
+    model = build_model({"name": "mlp", "hidden": [24], "inputs": 64}, 10, 0)
+    assert model.training_pass(torch.zeros(1, 1, 8, 8)) is None

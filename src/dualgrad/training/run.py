@@ -453,8 +453,7 @@ class _Trainer:
 
     def _log_epoch(self, stage: dict, planned: PlannedEpoch, statistics: StepStatistics, run: dict) -> None:
         progress = self.progress
-        summary = statistics.summary() if statistics.steps else {}
-        loss = summary.get("loss_struct", {}).get("mean", 0.0)
+        loss = statistics.mean("loss_struct") or 0.0
         if not math.isfinite(loss):
             self._note_if_dead()
         # Text runs measure c_sv on the head, every so many updates (X-Y §1.5).
@@ -465,8 +464,9 @@ class _Trainer:
         else:
             names.append(cosine)
         for name in names:
-            if name in summary:
-                progress.averaged.setdefault(name, []).append(summary[name]["mean"])
+            average = statistics.mean(name)
+            if average is not None:
+                progress.averaged.setdefault(name, []).append(average)
         first = run["log"].get("first_steps")
         for name in ("cos", "norm_mix") if first else ():
             known = progress.first_steps.setdefault(name, [])
@@ -474,24 +474,21 @@ class _Trainer:
         if not run["log"].get("epochs"):
             return
 
-        def mean(name: str) -> float | None:
-            return summary[name]["mean"] if name in summary else None
-
-        cosines = summary.get(cosine, {})
+        cosines = statistics.spread(cosine)
         progress.trajectory.add(
             "epochs",
             **self._place(stage, planned),
             lr=self.session.optimizer.param_groups[0]["lr"],
-            loss_struct=mean("loss_struct"),
-            loss_value=mean("loss_value"),
+            loss_struct=statistics.mean("loss_struct"),
+            loss_value=statistics.mean("loss_value"),
             cos_mean=cosines.get("mean"),
             cos_std=cosines.get("std"),
             cos_min=cosines.get("min"),
             cos_max=cosines.get("max"),
-            norm_struct=mean("norm_struct"),
-            norm_value=mean("norm_value"),
-            norm_mix=mean("norm_mix"),
-            cos_mix_value=mean("cos_mix_value"),
+            norm_struct=statistics.mean("norm_struct"),
+            norm_value=statistics.mean("norm_value"),
+            norm_mix=statistics.mean("norm_mix"),
+            cos_mix_value=statistics.mean("cos_mix_value"),
             n_steps=statistics.steps,
         )
 

@@ -7,7 +7,7 @@ schedule, step counter and cached value gradient persist across λ changes (spec
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -17,11 +17,14 @@ from torch import Tensor, nn
 from dualgrad.data.task import Task
 from dualgrad.models import batchnorm_modules, build_model, has_dropout, head_parameters
 from dualgrad.training.gradients import (
+    Number,
     Unit,
+    at_least,
     direction_at_cosine,
     dot,
     global_norm,
     mix,
+    number,
     renormalised,
     unit,
 )
@@ -30,7 +33,7 @@ from dualgrad.training.schedules import lr_factor
 from dualgrad.training.streams import Streams
 from dualgrad.training.update import Update
 
-# What a step can log; every value is a 0-dim tensor, absent where it has no meaning for the method.
+# What a step can log; numbers (see gradients), absent where they have no meaning for the method.
 STEP_FIELDS = (
     "loss_struct",
     "loss_value",
@@ -74,6 +77,8 @@ class Session:
         self._updates = Update(self.run["optimizer"], self.params, self.base_lr)
         self._strides = [p.stride() for p in self.params]
         self.batchnorms = batchnorm_modules(self.model)
+        # Some small models know their gradients.
+        self._training_pass = None if self.autocast else getattr(self.model, "training_pass", None)
         # Dropout draws a new mask in the second pass, so the two passes cannot share one forward (specs I-P §0).
         self.shares_forward = not has_dropout(self.model)
         # The text experiments normalise without eps (X-Y §1.5), the vision ones add 1e-12 (A-G §1.9).
@@ -105,9 +110,6 @@ class Session:
                 module.momentum = momentum
                 module.num_batches_tracked += 1
 
-    def _loss(self, inputs: tuple[Tensor, ...], target: Tensor) -> Tensor:
-        return F.cross_entropy(self._logits(inputs), target)
-
     def _logits(self, inputs: tuple[Tensor, ...]) -> Tensor:
         if self.autocast is None:
             return self.model(*inputs)
@@ -115,8 +117,22 @@ class Session:
             logits = self.model(*inputs)
         return logits.float()
 
-    def _gradient(self, loss: Tensor, *, keep: bool = False) -> tuple[Tensor, ...]:
-        return torch.autograd.grad(loss, self.params, retain_graph=keep)
+    def _gradients(
+        self, inputs: tuple[Tensor, ...], *targets: Tensor
+    ) -> list[tuple[Number, Sequence[Tensor]]]:
+        """Do one forward pass; return the mean cross-entropy and its gradient for each of the targets."""
+        own = self._training_pass(*inputs) if self._training_pass else None
+        if own is not None:
+            with torch.no_grad():
+                found = [own.gradient(target) for target in targets]
+        else:
+            logits = self._logits(inputs)
+            losses = [F.cross_entropy(logits, target) for target in targets]
+            found = [
+                (loss, torch.autograd.grad(loss, self.params, retain_graph=loss is not losses[-1]))
+                for loss in losses
+            ]
+        return [(number(loss), gradient) for loss, gradient in found]
 
     # ------------------------------------------------------------------ the step
 
@@ -129,7 +145,7 @@ class Session:
         trusted: tuple[Tensor, tuple[Tensor, ...]] | None = None,
         direction: torch.Generator | None = None,
         min_trusted: int = 1,
-    ) -> dict[str, Tensor]:
+    ) -> dict[str, Number]:
         """Do one update at λ and return what can be logged about it.
 
         Args:
@@ -145,13 +161,14 @@ class Session:
             parts, log = self._dual(index, inputs, lam, trusted, direction, min_trusted)
         else:
             noisy = self.labels.noisy[index]
-            logits = self._logits(inputs)
-            struct_loss = F.cross_entropy(logits, noisy)
-            loss = struct_loss
             if method == "lossmix":
-                clean = F.cross_entropy(logits, self.labels.value[index])
-                loss = (1.0 - lam) * struct_loss + lam * clean
-            parts, log = self._gradient(loss), {"loss_struct": struct_loss.detach()}
+                logits = self._logits(inputs)
+                struct_loss = F.cross_entropy(logits, noisy)
+                loss = (1.0 - lam) * struct_loss + lam * F.cross_entropy(logits, self.labels.value[index])
+                log, parts = {"loss_struct": number(struct_loss)}, torch.autograd.grad(loss, self.params)
+            else:
+                ((loss, parts),) = self._gradients(inputs, noisy)
+                log = {"loss_struct": loss}
         self._apply(parts)
         return log
 
@@ -174,7 +191,7 @@ class Session:
         trusted: tuple[Tensor, tuple[Tensor, ...]] | None,
         direction: torch.Generator | None,
         min_trusted: int,
-    ) -> tuple[list[Tensor], dict[str, Tensor]]:
+    ) -> tuple[list[Tensor], dict[str, Number]]:
         value = self.run["value"]
         synthetic = value.get("synthetic")
         due = self.update % value["period"] == 0 or self.cache is None
@@ -185,9 +202,9 @@ class Session:
         if compute and value["labels"] not in ("trusted", "trusted_batches"):
             struct, fresh, log = self._both_from_one_batch(index, inputs)
         else:
-            loss = self._loss(inputs, self.labels.noisy[index])
-            struct = unit(self._gradient(loss), self.eps)
-            log = {"loss_struct": loss.detach()}
+            ((loss, gradient),) = self._gradients(inputs, self.labels.noisy[index])
+            struct = unit(gradient, self.eps)
+            log = {"loss_struct": loss}
             if compute:
                 fresh = self._from_trusted(index, inputs, trusted, struct, log, min_trusted)
         if due and fresh is not None:
@@ -220,7 +237,7 @@ class Session:
         if self.head and (self.update + 1) % self._head_every == 0:
             s, v = ([g.parts[i] for i in self.head] for g in (struct, target))
             lengths = global_norm(s) * global_norm(v)
-            log["cos_head"] = dot(s, v) / lengths.clamp_min(torch.finfo(lengths.dtype).tiny)
+            log["cos_head"] = dot(s, v) / at_least(lengths, torch.finfo(s[0].dtype).tiny)
         parts = mixed.parts
         if self.run["renormalize"]:
             parts = renormalised(parts, self.eps)
@@ -228,20 +245,15 @@ class Session:
 
     def _both_from_one_batch(
         self, index: Tensor, inputs: tuple[Tensor, ...]
-    ) -> tuple[Unit, Unit, dict[str, Tensor]]:
+    ) -> tuple[Unit, Unit, dict[str, Number]]:
         """Return structure and value gradient of one batch, as two forward passes over it would give them."""
         noisy, target = self.labels.noisy[index], self.labels.value[index]
         if self.shares_forward:
             with self._double_batchnorm_update():
-                logits = self._logits(inputs)
-            loss_s, loss_v = F.cross_entropy(logits, noisy), F.cross_entropy(logits, target)
-            struct = unit(self._gradient(loss_s, keep=True), self.eps)
+                (loss_s, struct), (loss_v, value) = self._gradients(inputs, noisy, target)
         else:
-            loss_s = self._loss(inputs, noisy)
-            struct = unit(self._gradient(loss_s), self.eps)
-            loss_v = self._loss(inputs, target)
-        value = unit(self._gradient(loss_v), self.eps)
-        return struct, value, {"loss_struct": loss_s.detach(), "loss_value": loss_v.detach()}
+            ((loss_s, struct),), ((loss_v, value),) = (self._gradients(inputs, t) for t in (noisy, target))
+        return unit(struct, self.eps), unit(value, self.eps), {"loss_struct": loss_s, "loss_value": loss_v}
 
     def _from_trusted(
         self,
@@ -249,7 +261,7 @@ class Session:
         inputs: tuple[Tensor, ...],
         trusted: tuple[Tensor, tuple[Tensor, ...]] | None,
         struct: Unit,
-        log: dict[str, Tensor],
+        log: dict[str, Number],
         min_trusted: int,
     ) -> Unit | None:
         """Return the value gradient of trusted examples, or None to keep the stale one.
@@ -266,9 +278,8 @@ class Session:
                 # V2 retries at every multiple of K only, D1–D3 likewise: the stand-in counts as a filled cache.
                 return None if self.cache is not None else struct
             index, inputs = index[where], tuple(part[where] for part in inputs)
-        loss = self._loss(inputs, self.labels.value[index])
-        log["loss_value"] = loss.detach()
-        return unit(self._gradient(loss), self.eps)
+        ((log["loss_value"], gradient),) = self._gradients(inputs, self.labels.value[index])
+        return unit(gradient, self.eps)
 
     # ------------------------------------------------------------------ state for resuming
 

@@ -7,6 +7,8 @@ import copy
 import torch
 from torch import Tensor
 
+from dualgrad.training.gradients import Number
+
 _PLACE = ("stage", "branch", "segment", "direction", "lambda", "epoch", "stage_epoch")
 COLUMNS = {
     "evaluations": (*_PLACE, "test_error", "test_loss"),
@@ -80,30 +82,40 @@ def finite_or_none(value):
 
 
 class StepStatistics:
-    """Per-step values of one epoch, kept on the device and read back once."""
+    """Per-step values of one epoch, kept where they are (0-dim tensors stay on the device) and read back once."""
 
     def __init__(self) -> None:
-        self._values: dict[str, list[Tensor]] = {}
+        self._values: dict[str, list[Number]] = {}
         self.steps = 0
 
-    def add(self, log: dict[str, Tensor]) -> None:
+    def add(self, log: dict[str, Number]) -> None:
         """Note the values of one step."""
         self.steps += 1
         for name, value in log.items():
             self._values.setdefault(name, []).append(value)
 
-    def summary(self) -> dict[str, dict[str, float]]:
-        """Return mean, population standard deviation, minimum and maximum of every value over its steps."""
-        result = {}
-        for name, values in self._values.items():
-            stacked = torch.stack(values).double()
-            numbers = torch.stack(
-                [stacked.mean(), stacked.std(correction=0), stacked.min(), stacked.max()]
-            ).tolist()
-            result[name] = dict(zip(("mean", "std", "min", "max"), numbers, strict=True))
-        return result
+    def _column(self, name: str) -> Tensor | None:
+        values = self._values.get(name)
+        if not values:
+            return None
+        if isinstance(values[0], float):
+            return torch.tensor(values, dtype=torch.float64)
+        return torch.stack(values).double()
+
+    def mean(self, name: str) -> float | None:
+        """Return the mean of a value over the steps that have it, or None."""
+        column = self._column(name)
+        return None if column is None else column.mean().item()
+
+    def spread(self, name: str) -> dict[str, float]:
+        """Return mean, population standard deviation, minimum and maximum of a value, or nothing."""
+        column = self._column(name)
+        if column is None:
+            return {}
+        numbers = torch.stack([column.mean(), column.std(correction=0), column.min(), column.max()])
+        return dict(zip(("mean", "std", "min", "max"), numbers.tolist(), strict=True))
 
     def first(self, name: str, count: int | None = None) -> list[float]:
         """Return the first ``count`` values of ``name``, or all of them, as Python floats."""
-        values = self._values.get(name, [])[:count]
-        return torch.stack(values).double().tolist() if values else []
+        column = self._column(name)
+        return [] if column is None else column[:count].tolist()
