@@ -12,7 +12,7 @@ from dualgrad.census.vocabulary import CensusError, merge
 from dualgrad.inputs import did_you_mean
 
 # What describes the experiment as a whole and is not passed on by `extends`.
-HEADER = ("title", "count", "counted", "series")
+HEADER = ("title", "count", "notes", "counted", "series")
 # What describes the grid: passed on, but no part of a run.
 GRID = ("factors", "blocks", "name")
 # Keys of a run in the order in which they are written down; the census schema describes them.

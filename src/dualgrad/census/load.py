@@ -23,7 +23,7 @@ class Census:
         root: folder that holds the Snakefile and ``config/census``.
         edition: the edition's file, resolved, with its ``name``.
         runs: run id (``EXPERIMENT/RUN``) -> resolved run; plain JSON types; shared parts, so treat as read-only.
-        experiments: name -> title, series, counted, count, file, runs (ids), in census order.
+        experiments: name -> title, series, counted, count, file, notes, runs (ids), in census order.
     """
 
     root: Path
@@ -99,6 +99,7 @@ def load_census(root: Path, config: Mapping[str, Any] | None = None) -> Census:
         for run, content in own.items():
             published[f"{name}/{run}"] = {"experiment": name, "run": run, **head, **content}
         experiments[name] = {"title": entry["title"], **head, "count": len(own), "file": place[0]}
+        experiments[name]["notes"] = entry.get("notes", [])
         experiments[name]["runs"] = [f"{name}/{run}" for run in own]
     _check_totals(experiments, totals)
 
