@@ -42,6 +42,7 @@ else:
     include: "workflow/rules/verify.smk"
 
 
+include: "workflow/rules/cards.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
 include: "workflow/rules/explorer.smk"

@@ -22,6 +22,7 @@ from dualgrad.inputs import InputError, did_you_mean
 COMMANDS: dict[str, tuple[str, str]] = {
     "census": ("dualgrad.commands.census", "list, filter and count the runs"),
     "show": ("dualgrad.commands.show", "print one run as it will be executed"),
+    "cards": ("dualgrad.commands.cards", "say in words what the experiments train: docs/protocols.md"),
     "train": ("dualgrad.commands.train", "train one run and write its record"),
     "verify": ("dualgrad.commands.verify", "train recorded runs again and compare"),
     "data": ("dualgrad.commands.data", "fetch and prepare a data set"),

@@ -1,0 +1,49 @@
+"""Write docs/protocols.md: what each experiment of the census trains, in words and numbers.
+
+The cards describe what was published, whatever edition is configured.
+
+    dualgrad cards                  write docs/protocols.md
+    dualgrad cards --check          say whether it is in step with the census
+    dualgrad cards T1a W2           print the cards of some experiments
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+FILE = "docs/protocols.md"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "experiments", metavar="EXPERIMENT", nargs="*", help="print these cards, write nothing"
+    )
+    parser.add_argument("--output", type=Path, help=f"file to write or check (default: {FILE})")
+    parser.add_argument(
+        "--check", action="store_true", help="write nothing; leave with 1 if the file is out of step"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Write, check or print."""
+    from dualgrad.census import load_census
+    from dualgrad.census.cards import card, document
+
+    census = load_census(args.root, {"edition": "paper"})
+    if args.experiments:
+        for name in args.experiments:
+            census.experiment(name)  # refused in words if there is none
+        print("\n\n".join(card(census, name) for name in args.experiments))
+        return 0
+    text, path = document(census), args.output or args.root / FILE
+    if args.check:
+        if path.is_file() and path.read_text(encoding="utf-8") == text:
+            return 0
+        print(f"dualgrad cards: {path} is not what the census says; run: dualgrad cards", file=sys.stderr)
+        return 1
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text, encoding="utf-8")
+    return 0
