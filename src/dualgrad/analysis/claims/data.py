@@ -59,9 +59,7 @@ class Table:
     def places(self) -> dict[str, np.ndarray]:
         """Experiment -> numbers of its rows."""
         names, codes = np.unique(self.columns["experiment"].astype(str), return_inverse=True)
-        order = np.argsort(codes, kind="stable")
-        ends = np.cumsum(np.bincount(codes, minlength=len(names)))
-        return {str(name): rows for name, rows in zip(names, np.split(order, ends[:-1]), strict=True)}
+        return {str(name): rows for name, rows in zip(names, split(codes, len(names)), strict=True)}
 
 
 class Rows:
@@ -152,6 +150,8 @@ _PER_RUN = {
 
 def split(codes: np.ndarray, count: int) -> list[np.ndarray]:
     """Return the places of each code from 0 to count - 1, in order."""
+    if not count:
+        return []
     order = np.argsort(codes, kind="stable")
     return np.split(order, np.cumsum(np.bincount(codes, minlength=count))[:-1])
 

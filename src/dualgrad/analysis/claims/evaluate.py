@@ -221,7 +221,7 @@ class Filler(string.Formatter):
         name, _, place = field_name.partition("[")
         found = self.values.get(name)
         if found is not None and place:
-            found = found[int(place.rstrip("]"))]
+            found = dict(enumerate(found)).get(int(place.rstrip("]")))
         return found, field_name
 
     def format_field(self, value: Any, format_spec: str) -> str:

@@ -25,6 +25,7 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {}
 #: Function -> what it does, in words; ``{…}`` are its arguments.
 WORDS: dict[str, str] = {}
 
+_NO_SPREAD = 1e-12  # all the same, but for rounding
 _DRAWS = 4000
 _SEED = 20260118  # any fixed number: the same p in every run
 
@@ -45,13 +46,19 @@ def _bare(node: Node) -> dict[str, Any]:
 
 
 def _between(measurer: Measurer, node: Node, between: Sequence[Node]) -> list[Rows]:
-    """Rows of the measures of ``between``, those with a value of the field."""
-    return [measurer.select(inherit(_bare(node), one)).known(field_of(node)) for one in between]
+    """Rows of the measures of ``between``, those with a value of the field; raises MissingError if there are none."""
+    samples = [measurer.select(inherit(_bare(node), one)).known(field_of(node)) for one in between]
+    if not all(map(len, samples)):
+        raise MissingError(f"no {field_of(node)}: {measurer.words_of(node)}")
+    return samples
 
 
 def _values(measurer: Measurer, node: Node) -> np.ndarray:
-    """The field's values in the rows of a measure."""
-    return measurer.select(node).known(field_of(node))[field_of(node)]
+    """The field's values in the rows of a measure; raises MissingError if there are none."""
+    values = measurer.select(node).known(field_of(node))[field_of(node)]
+    if not len(values):
+        raise MissingError(f"no {field_of(node)}: {measurer.words_of(node)}")
+    return values
 
 
 # ------------------------------------------------------------------------------------------------- distributions
@@ -104,8 +111,8 @@ def p_value(measurer: Measurer, node: Node, between: Sequence[Node], kind: str) 
     if kind == "paired":
         return _summary(_by_seed(first, second, field_of(node)))["p"]
     a, b = first[field_of(node)], second[field_of(node)]
-    if min(len(a), len(b)) < 2:
-        raise MissingError(f"fewer than two values: {measurer.words_of(node)}")
+    if min(len(a), len(b)) < 2 or max(a.std(), b.std()) < _NO_SPREAD:
+        raise MissingError(f"fewer than two different values: {measurer.words_of(node)}")
     if kind == "mann-whitney":
         return float(stats.mannwhitneyu(a, b).pvalue)
     return float(stats.ttest_ind(a, b, equal_var=kind == "student").pvalue)
@@ -128,7 +135,7 @@ def _summary(values: np.ndarray) -> dict[str, float]:
         "mean": mean,
         "low": mean - half,
         "high": mean + half,
-        "p": float(stats.ttest_1samp(values, 0.0).pvalue) if values.std() > 0 else math.nan,
+        "p": float(stats.ttest_1samp(values, 0.0).pvalue) if values.std() > _NO_SPREAD else math.nan,
         "positive": int((values > 0).sum()),
         "pairs": len(values),
     }

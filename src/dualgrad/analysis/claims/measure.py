@@ -249,6 +249,8 @@ def field_of(node: Mapping[str, Any]) -> str:
 
 
 def _skewness(values: np.ndarray) -> float:
+    if not values.std():
+        return math.nan
     centred = values - values.mean()
     return (centred**3).mean() / (centred**2).mean() ** 1.5
 
@@ -274,9 +276,15 @@ COUNTS = ("count", "share", "levels", "distinct", "values")
 
 _JOINS: dict[str, Callable[[Any, Any], Any]] = {
     "difference": lambda a, b: a - b,
-    "ratio": lambda a, b: a / b,
-    "reduction": lambda a, b: 1.0 - a / b,
+    "ratio": lambda a, b: _ratio(a, b),
+    "reduction": lambda a, b: 1.0 - _ratio(a, b),
 }
+
+
+def _ratio(a: float, b: float) -> float:
+    if b == 0:
+        raise MissingError("a ratio to zero")
+    return a / b
 
 
 def _joined(join: Callable[[Any, Any], Any], first: Any, second: Any) -> Any:
@@ -291,7 +299,9 @@ def _joined(join: Callable[[Any, Any], Any], first: Any, second: Any) -> Any:
         return Series([level for level, _ in common], [join(value, other[level]) for level, value in common])
     if isinstance(first, Series):
         return Series(first.levels, [join(value, second) for value in first.values])
-    if isinstance(first, list) and isinstance(second, list) and len(first) == len(second):
+    if isinstance(first, list) and isinstance(second, list):
+        if len(first) != len(second):
+            raise MissingError(f"{len(first)} values on one side and {len(second)} on the other")
         return [join(a, b) for a, b in zip(first, second, strict=True)]
     return join(first, second)
 
@@ -313,6 +323,9 @@ def take(value: Any, how: str | Mapping[str, Any]) -> Any:
         return [take(value, one) for one in how]
     word, argument = (how, None) if isinstance(how, str) else next(iter(how.items()))
     series = value if isinstance(value, Series) else Series(list(range(len(value))), list(value))
+    needed = 2 if word in _OF_STEPS else 1
+    if len(series.values) < needed:
+        raise MissingError(f"{len(series.values)} values, too few for {word.replace('_', ' ')}")
     return TAKES[word](series, argument)
 
 
@@ -379,6 +392,13 @@ def _lowest(series: Series, count: int) -> list[Any]:
     return sorted(series.levels[int(i)] for i in order)
 
 
+def _from(series: Series, level: float) -> np.ndarray:
+    values = series.array()[np.asarray(series.levels, dtype="float64") >= level - 1e-9]
+    if not len(values):
+        raise MissingError(f"no level from {level:g} on")
+    return values
+
+
 def _levels_where(series: Series, condition: Any) -> list[Any]:
     hits = matches(series.array(), condition)
     return [level for level, hit in zip(series.levels, hits, strict=True) if hit]
@@ -389,14 +409,20 @@ def _last_level(series: Series, condition: Any) -> Any:
     return found[-1] if found else math.nan
 
 
+def _correlation(first: np.ndarray, second: np.ndarray) -> float:
+    if not first.std() or not second.std():
+        raise MissingError("no correlation of values that are all the same")
+    return float(np.corrcoef(first, second)[0, 1])
+
+
 def _pearson(series: Series, _: Any) -> float:
-    return float(np.corrcoef(np.asarray(series.levels, dtype="float64"), series.array())[0, 1])
+    return _correlation(np.asarray(series.levels, dtype="float64"), series.array())
 
 
 def _spearman(series: Series, _: Any) -> float:
     from scipy.stats import rankdata
 
-    return float(np.corrcoef(rankdata(series.levels), rankdata(series.values))[0, 1])
+    return _correlation(rankdata(series.levels), rankdata(series.values))
 
 
 TAKES: dict[str, Callable[[Series, Any], Any]] = {
@@ -433,13 +459,11 @@ TAKES: dict[str, Callable[[Series, Any], Any]] = {
     "last_level": lambda series, condition: _last_level(series, condition),
     "rise": lambda series, _: series.values[-1] - float(series.array().min()),
     "largest_size": lambda series, _: float(np.abs(series.array()).max()),
-    "largest_from": lambda series, level: float(
-        series.array()[np.asarray(series.levels) >= level - 1e-9].max()
+    "largest_from": lambda series, level: float(_from(series, level).max()),
+    "size_from": lambda series, level: float(np.abs(_from(series, level)).max()),
+    "largest_step_share": lambda series, _: _ratio(
+        float(np.diff(series.array()).max()), float(np.ptp(series.array()))
     ),
-    "size_from": lambda series, level: float(
-        np.abs(series.array()[np.asarray(series.levels) >= level - 1e-9]).max()
-    ),
-    "largest_step_share": lambda series, _: float(np.diff(series.array()).max() / np.ptp(series.array())),
     "falls": lambda series, _: bool((np.diff(series.array()) < 0).all()),
     "steps": lambda series, _: np.diff(series.array()).tolist(),
     "pearson": _pearson,
@@ -453,6 +477,23 @@ def _listed(value: Any) -> list[Any]:
     return list(value) if isinstance(value, list | tuple | np.ndarray) else [value]
 
 
+# Ways to take that compare neighbours or need a spread.
+_OF_STEPS = frozenset(
+    (
+        *(
+            "steepest",
+            "steepness",
+            "slope_at",
+            "crossing",
+            "falling_crossing",
+            "doubling",
+            "second",
+            "steps",
+            "falls",
+        ),
+        *("pearson", "spearman", "largest_step_share", "sd1"),
+    )
+)
 #: Ways to take that give levels or numbers of them, which have no unit.
 LEVEL_TAKES = frozenset(
     (
