@@ -11,6 +11,7 @@ from snakemake.exceptions import WorkflowError
 
 try:
     import dualgrad
+    from dualgrad.analysis.compare.pair import is_ingested, pair_of
     from dualgrad.census import edition_names, load_census
     from dualgrad.config import load_config
     from dualgrad.figures.captions import CAPTIONS, figure_name
@@ -215,3 +216,32 @@ def gpus_per_run(wildcards):
     if "cpu" in (SETTINGS["device"], CENSUS.edition["device"]):
         return 0
     return int(SETTINGS["device"] == "cuda" or not workflow.local_exec or bool(local_gpus()))
+
+
+def parts_of_edition(name):
+    """Return the parts of all counted experiments of an edition."""
+    return collect(
+        "{results}/{name}/tables/parts/{experiment}/{table}.parquet",
+        results=SETTINGS["results_dir"],
+        name=name,
+        experiment=COUNTED,
+        table=TABLES,
+    )
+
+
+def compared_parts(wildcards):
+    """Return the tables of both editions; says what to do about an edition that this execution cannot make."""
+    try:
+        names = pair_of(SETTINGS["compare"], "--config")
+    except InputError as error:
+        raise WorkflowError(str(error))
+    for name in names:
+        known = name == EDITION or is_ingested(ROOT, name)
+        folder = Path(SETTINGS["results_dir"], name, "tables", "parts")
+        if not known and not all((folder / experiment / "runs.parquet").is_file() for experiment in COUNTED):
+            raise WorkflowError(
+                f"{folder}: the tables of edition {name} are not complete. Make them first "
+                f"(snakemake tables --config edition={name}), or compare what there is: "
+                f"dualgrad compare {' '.join(names)}"
+            )
+    return [part for name in names for part in parts_of_edition(name)]

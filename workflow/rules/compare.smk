@@ -1,44 +1,11 @@
 """Comparison of two editions: the configured one is made, one that is ingested is ingested, another must be there."""
 
-from dualgrad.analysis.compare.pair import is_ingested, pair_of
-
 COMPARE_REVISION = [STATISTICS_REVISION, revision(PACKAGE, "analysis/compare/*.*", "pages/*.*")]
-COMPARED_TABLES = ("runs", "trajectories", "epochs", "geometry", "steps")
-
-
-def parts_of_edition(name):
-    """Return the parts of all counted experiments of an edition."""
-    return collect(
-        "{results}/{name}/tables/parts/{experiment}/{table}.parquet",
-        results=SETTINGS["results_dir"],
-        name=name,
-        experiment=COUNTED,
-        table=COMPARED_TABLES,
-    )
-
-
-def compared_parts(wildcards):
-    """Return the tables of both editions; says what to do about an edition that this execution cannot make."""
-    try:
-        names = pair_of(SETTINGS["compare"], "--config")
-    except InputError as error:
-        raise WorkflowError(str(error))
-    for name in names:
-        known = name == EDITION or is_ingested(ROOT, name)
-        folder = Path(SETTINGS["results_dir"], name, "tables", "parts")
-        if not known and not all((folder / experiment / "runs.parquet").is_file() for experiment in COUNTED):
-            raise WorkflowError(
-                f"{folder}: the tables of edition {name} are not complete. Make them first "
-                f"(snakemake tables --config edition={name}), or compare what there is: "
-                f"dualgrad compare {' '.join(names)}"
-            )
-    return [part for name in names for part in parts_of_edition(name)]
-
-
-COMPARED = SETTINGS["compare"].replace(" ", "").replace(",", "_") if SETTINGS["compare"] else "none"
+PAIR = [name.strip() for name in (SETTINGS["compare"] or "none").split(",")]
+COMPARED = "_".join(PAIR)
 
 if not INGESTED:
-    for name in COMPARED.split("_"):
+    for name in PAIR:
         if name != EDITION and is_ingested(ROOT, name):
 
             rule ingest_compared:
@@ -69,7 +36,7 @@ rule compare_editions:
             f"{SETTINGS['results_dir']}/compare/{COMPARED}/summary.html",
             caption="../report/compare.rst",
             category="Comparison",
-            labels={"editions": COMPARED.replace("_", " and ")},
+            labels={"editions": " and ".join(PAIR)},
         ),
     log:
         f"logs/compare/{COMPARED}.log",
