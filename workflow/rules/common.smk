@@ -24,6 +24,7 @@ try:
         VARIANTS,
     )
     from dualgrad.inputs import InputError
+    from dualgrad.verify import recorded_runs, sample_of
     from dualgrad.worker import WarmWorker, local_gpus, prepare_jobs
 except ImportError as error:
     raise WorkflowError(
@@ -245,3 +246,15 @@ def compared_parts(wildcards):
                 f"dualgrad compare {' '.join(names)}"
             )
     return [part for name in names for part in parts_of_edition(name)]
+
+
+RECORDED = Path(SETTINGS["results_dir"]) / EDITION
+
+if workflow.is_main_process and "verify" in sys.argv[1:] and not recorded_runs(CENSUS, RECORDED):
+    raise WorkflowError(f"verify: the edition '{EDITION}' has no records yet; train something of it first")
+
+
+def sample_to_verify(wildcards):
+    """Return what says that a run came out the same, for a sample of those that have been trained."""
+    runs = sample_of(recorded_runs(CENSUS, RECORDED), SETTINGS["verify_sample"], seed=0)
+    return [f"<results>/verify/{run}.json" for run in runs]
