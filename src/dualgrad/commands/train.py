@@ -71,10 +71,13 @@ def preload(root: Path, overrides: dict) -> None:
         task = spec["task"]
         key = (task["dataset"], task["model"]["name"], repr(task.get("normalize")), spec["precision"])
         tasks.setdefault(key, spec)
+    data_dir = root / config["data_dir"]
     for spec in tasks.values():
         import_for(spec["task"]["model"]["name"])
+        if not (data_dir / spec["task"]["dataset"]).is_dir():
+            continue  # preparing a set here would start threads, which no fork survives; a rule does it
         try:
-            preload_tasks([spec], "cpu", DTYPES[spec["precision"]], root / config["data_dir"])
+            preload_tasks([spec], "cpu", DTYPES[spec["precision"]], data_dir)
         except DataError:
             continue  # not there yet: a rule of the workflow prepares it before the first run needs it
 
