@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 import re
 import shutil
 import subprocess
@@ -241,6 +242,55 @@ def test_shared_groups(census) -> None:
         "Y1": ["Y1A", "Y1B"],
         "Y2": ["Y2k3", "Y2k10"],
     }
+
+
+# Fidelity ----------------------------------------
+
+FIDELITY = (ROOT / "docs" / "fidelity.md").read_text(encoding="utf-8")
+
+
+def test_fidelity_names_the_shared_streams(census) -> None:
+    section = FIDELITY.partition("## Which runs share streams")[2].partition("\n## ")[0]
+    listed = dict(re.findall(r"^- `(\w+)`: (.+?), seeds", section, re.MULTILINE))
+    groups = {group: re.split(", | and ", names) for group, names in listed.items()}
+    assert groups == shared_groups(census)
+
+
+def test_fidelity_names_the_thresholds_at_which_errors_decide_otherwise(census) -> None:
+    """Published errors are 1 - accuracy in floating point: on a threshold that can fall on the other side."""
+    rules = {"max": operator.le, "below": operator.lt, "min": operator.ge}
+    sides = {
+        ("above", True): "min",
+        ("above", False): "max",
+        ("below", True): "max",
+        ("below", False): "below",
+    }
+    found: dict[tuple, set[str]] = {}
+
+    def compare(name: str, rule: str, at: float) -> None:
+        right = round(10_000 * (1 - at))
+        if rules[rule](1 - right / 10_000, at) != rules[rule]((10_000 - right) / 10_000, at):
+            found.setdefault((rule, at), set()).add(name)
+
+    for run in census.runs.values():
+        if run["task"]["kind"] == "image":
+            for stage in run["stages"]:
+                for rule in rules.keys() & (stage["gate"] or {}).keys():
+                    compare(run["experiment"], rule, stage["gate"][rule])
+                if stage["stop"]:
+                    stop = stage["stop"]
+                    compare(run["experiment"], sides[stop["error"], stop["inclusive"]], stop["threshold"])
+            if "convergence" in run["thresholds"]:
+                compare(run["experiment"], "below", run["thresholds"]["convergence"])
+    expected = {("max", 0.3): {"T1a", "T13", "T1-spinodal"}, ("below", 0.2): {"Ta-prep-O", "K"}}
+    expected |= {("min", 0.45): {"V1"}, ("below", 0.45): {"V4"}}
+    assert found == expected
+    for words in (
+        "the gate of T1a, T13 and T1-spinodal at an accuracy of exactly .7000",
+        "Ta-prep-O's and K's \"below 0.20\" at .8000",
+        'V1\'s "at least 0.45" and V4\'s "below 0.45" at .5500',
+    ):
+        assert words in FIDELITY
 
 
 # Command and rule ----------------------------------------

@@ -165,6 +165,29 @@ def test_the_hash_seed_of_python_is_no_matter(alone: Path, tmp_path: Path) -> No
     assert train(folder, ALONE, {"PYTHONHASHSEED": "7"})["digest"] == record_of(alone, ALONE)["digest"]
 
 
+# --------------------------------------------------------------------------------------------------- shared streams
+
+
+def test_one_training_in_three_experiments(alone: Path, tmp_path: Path) -> None:
+    """T1a, T13 and T1-spinodal begin with one training; T13 and the staircase go on together for ten epochs more."""
+    folder = copy_workflow(tmp_path)
+    long, quench, staircase = (
+        record_of(alone, LONG),
+        train(folder, "T1a/seed0"),
+        train(folder, "T1-spinodal/seed0"),
+    )
+
+    def errors(record: dict, stage: str, epochs: int) -> list[tuple]:
+        columns = record["trajectory"]["evaluations"]
+        rows = zip(columns["stage"], columns["lambda"], columns["epoch"], columns["test_error"], strict=True)
+        return [row[1:] for row in rows if row[0] == stage and row[2] <= epochs]
+
+    assert errors(long, "init", 50) == errors(quench, "init", 50) == errors(staircase, "init", 50) != []
+    assert errors(long, "observe", 60) == errors(staircase, "sweep", 60)
+    assert len(errors(long, "observe", 60)) == 10
+    assert errors(long, "observe", 60) != errors(quench, "observe", 60)
+
+
 # --------------------------------------------------------------------------------------------------- kills
 
 

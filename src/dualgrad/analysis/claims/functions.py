@@ -400,6 +400,36 @@ def mix_norm(measurer: Measurer, node: Node, normalised: bool) -> float:
 # ------------------------------------------------------------------------------------------------- the release
 
 
+@function(
+    "share of the logged numbers ({columns}) that are single-precision numbers, how many, and of how many"
+)
+def single_precision(measurer: Measurer, node: Node, columns: Sequence[str]) -> list[float]:
+    """Numbers logged from one step each that a 32-bit float holds exactly: of 64-bit ones next to none would be.
+
+    Returns:
+        Their share, their number, and the number of all.
+    """
+    rows = measurer.select({**node, "field": columns[0]})
+    values = np.concatenate([rows.known(name)[name] for name in columns])
+    if not len(values):
+        raise MissingError(f"none of {', '.join(columns)}: {measurer.words_of(node)}")
+    single = int((values.astype(np.float32) == values).sum())
+    return [single / len(values), single, len(values)]
+
+
+@function("pairs of runs with equal {keys} and the same result, and all pairs")
+def same_results(measurer: Measurer, node: Node, between: Sequence[Node], keys: Sequence[str]) -> list[int]:
+    """Pairs of one run of either sample: those with exactly the same value, and all."""
+    first, second = (
+        dict(zip(zip(*(rows.levels(key) for key in keys), strict=True), rows[field_of(node)], strict=True))
+        for rows in _between(measurer, node, between)
+    )
+    pairs = first.keys() & second.keys()
+    if not pairs:
+        raise MissingError("no pairs of runs")
+    return [sum(first[pair] == second[pair] for pair in pairs), len(pairs)]
+
+
 @function("parameters of a ResNet-18 with a 3x3 stem and {classes} outputs, in millions")
 def resnet18_parameters(measurer: Measurer, node: Node, classes: int) -> float:
     """Count the parameters from the layer shapes (He et al. 2016, 3x3 stem as for small images)."""

@@ -141,6 +141,10 @@ def written_out(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
     body = {key: value for key, value in entry.items() if key != "each"}
     if each is None:
         return [body]
+    for row in each["rows"]:
+        if len(row) != len(each["columns"]):
+            problem = f"{len(row)} values in the row {row}, but {len(each['columns'])} columns"
+            raise ClaimsError(FILE, entry["id"], problem)
     return [_filled(body, dict(zip(each["columns"], row, strict=True))) for row in each["rows"]]
 
 

@@ -50,7 +50,9 @@ STATISTICS: dict[str, Source] = {
     "bimodality": Source(_PATHS, ("M2", "M3", "Q1", "S1", "S2", "X1", "X1b", "X1c", "X1d", "X2", "X4")),
     "convergence": Source(_PATHS, ("K",)),
     "hysteresis": Source(_PATHS, LOOPS),
-    "two_branch": Source(_PATHS, ("Ta1-1", "Ta1-3", "Ta2-1", "Ta2-3", "Tb1", "Tb2", "V1", "V2", "V3", "V4")),
+    "two_branch": Source(
+        _PATHS, ("Ta1-1", "Ta1-3", "Ta2-1", "Ta2-3", "Tb1", "Tb2", "V1", "V2", "V3", "V4", "W1")
+    ),
     "spinodals": Source(_PATHS, ("R3a", "R3b", "T1-spinodal", "T2-spinodal")),
     "survival": Source(_PATHS, ("T1a", "T13", "S1", "X4")),
     "escapes": Source(_PATHS, ("Td2", *PLATEAUS)),

@@ -12,7 +12,8 @@ runs on their own (bootstrap). `max_gap` is the largest gap of the mean curves; 
 replicate's largest. V2's branches of one loop seed have different noisy labels (seeds s and s + 100) and are
 paired by loop seed.
 
-Sources: FIGURES, Figure 2b, 2c, 4d and Extended Data 1; CLAIMS, conclusion 9; S-T, sections 6-8; Td-W, V1-V4.
+Sources: FIGURES, Figure 2b, 2c, 4d and Extended Data 1; CLAIMS, conclusion 9; S-T, sections 6-8; Td-W, V1-V4
+and W1. (W2's jumps: interventions.)
 """
 
 from __future__ import annotations
@@ -64,8 +65,8 @@ def compute(tables: Tables) -> pd.DataFrame:
             "hold_epochs": _one(runs, "hold_epochs") or hold,
         }
         _add(sheet, keys, sweeps[hold], trap_level(low), common)
-    for experiment in ("V1", "V3", "V4", "Tb2"):
-        pair = _branch_pair(tables, experiment)
+    for experiment in ("V1", "V3", "V4", "Tb2", "W1"):
+        pair = _sweep_pair(tables, "W1", "W1") if experiment == "W1" else _branch_pair(tables, experiment)
         runs = tables.runs(experiment)
         keys = {"experiment": experiment, "eta": _one(runs, "eta"), "hold_epochs": _one(runs, "hold_epochs")}
         _add(sheet, keys, pair, trap_level(experiment))

@@ -1,0 +1,311 @@
+"""What the documents quote: links lead somewhere, commands exist with their options, examples work.
+
+Commands are lines of ```bash blocks, of blocks indented by four spaces, and pieces of `code` that begin with make,
+snakemake or dualgrad. They are parsed by the programs' own parsers; targets and settings are looked up in the
+workflow.
+"""
+
+from __future__ import annotations
+
+import re
+import shlex
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+
+from dualgrad.census import load_census
+from dualgrad.cli import COMMANDS, main, parser_of
+from dualgrad.config import load_config
+from dualgrad.figures.sources import EXTENDED_FIGURES, MAIN_FIGURES
+from dualgrad.launcher import with_separator
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENTS = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "CHANGELOG.md", "config/README.md")),
+    *sorted((ROOT / "docs").glob("*.md")),
+]
+PROGRAMS = ("make", "snakemake", "dualgrad")
+# Words that stand for something of the reader's.
+PLACEHOLDERS = {
+    "PATH",
+    "TARGET",
+    "EDITION",
+    "EXPERIMENT",
+    "RUN",
+    "EXPERIMENT/RUN",
+    "NAME",
+    "VERB",
+    "COMMAND",
+    "DIR",
+}
+
+
+def ids(path: Path) -> str:
+    """A document's name."""
+    return str(path.relative_to(ROOT))
+
+
+def blocks(text: str, language: str) -> list[str]:
+    """Contents of the fenced blocks of a language."""
+    return re.findall(rf"^```{language}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+
+
+def commands(path: Path) -> Iterator[str]:
+    """Command lines that a document quotes."""
+    text = path.read_text(encoding="utf-8")
+    lines = [line for block in blocks(text, "bash") for line in block.replace("\\\n", " ").splitlines()]
+    rest = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    lines += [line for line in rest.splitlines() if line.startswith("    ")]
+    lines += [" ".join(code.split()) for code in re.findall(r"(?<!`)`([^`]+)`(?!`)", rest)]
+    for line in lines:
+        for part in re.split(r"&&|;|\|", line.split("  #")[0]):
+            if part.split() and part.split()[0] in PROGRAMS and len(part.split()) > 1:
+                yield part.strip()
+
+
+QUOTED = [
+    (path, command) for path in DOCUMENTS if path.is_file() for command in dict.fromkeys(commands(path))
+]
+
+
+def stands_for_something(word: str) -> bool:
+    """Whether a word is a placeholder: in capitals, or with an ellipsis."""
+    pieces = re.split(r"[/=.]", word)
+    return (
+        "…" in word or "..." in word or any(piece in PLACEHOLDERS for piece in pieces) or word.startswith("<")
+    )
+
+
+# -------------------------------------------------------------------------------------------------------- links
+
+
+def anchors(path: Path) -> set[str]:
+    """The anchors that headings make, as GitHub writes them."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    headings = re.findall(r"^#+ +(.+?) *$", text, re.MULTILINE)
+    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+
+
+@pytest.mark.parametrize("path", [path for path in DOCUMENTS if path.is_file()], ids=ids)
+def test_links_lead_somewhere(path: Path) -> None:
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    for target in re.findall(r"\]\(([^)\s]+)\)", text):
+        if re.match(r"[a-z]+:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        there = path.parent / file if file else path
+        assert there.exists(), f"{target}: there is no such file"
+        if anchor and there.suffix == ".md":
+            assert anchor in anchors(there), f"{target}: no heading makes this anchor"
+
+
+@pytest.mark.parametrize("path", [path for path in DOCUMENTS if path.is_file()], ids=ids)
+def test_files_that_are_named_exist(path: Path) -> None:
+    """Pieces of `code` that look like a path inside the repository."""
+    text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
+    own = ("config/", "workflow/", "src/", "tests/", "docs/", "envs/", ".ci/")
+    for code in re.findall(r"(?<!`)`([^`\s]+)`(?!`)", text):
+        if code.startswith(own) and not stands_for_something(code) and "mine" not in code:
+            found = list(ROOT.glob(code.rstrip("/"))) if "*" in code else [ROOT / code]
+            assert found and found[0].exists(), f"`{code}`: there is no such file"
+
+
+# ----------------------------------------------------------------------------------------------------- commands
+
+
+@cache
+def named_targets() -> set[str]:
+    """Rules that can be asked for by name, as the workflow's files define them."""
+    files = [ROOT / "Snakefile", *(ROOT / "workflow" / "rules").glob("*.smk")]
+    text = "\n".join(file.read_text(encoding="utf-8") for file in files)
+    return set(re.findall(r"^ *rule (\w+):", text, re.MULTILINE)) | set(
+        re.findall(r'name:\s+"([^"{}]+)"', text)
+    )
+
+
+@cache
+def snakemake_parser() -> ArgumentParser:
+    """Snakemake's own parser of the command line."""
+    from snakemake.cli import get_argument_parser
+
+    return get_argument_parser()
+
+
+@cache
+def census_of(edition: str):
+    """The census of an edition."""
+    return load_census(ROOT, load_config(ROOT, {"edition": edition}))
+
+
+def check_target(target: str, settings: dict) -> None:
+    """Assert that the workflow can make a target."""
+    if target in named_targets() or stands_for_something(target):
+        return
+    edition = settings.get("edition", "demo")
+    if found := re.fullmatch(r"results/([\w-]+)/(runs|checkpoints)/(.+)\.(json|pt)", target):
+        assert found[1] == edition, f"{target}: needs --config edition={found[1]}"
+        assert census_of(edition).run(found[3])
+    elif found := re.fullmatch(r"results/([\w-]+)/tables/parts/([\w-]+)/\w+\.parquet", target):
+        assert found[1] == edition and census_of(edition).experiment(found[2])
+    elif found := re.fullmatch(r"figures/(main|extended_data|audited)/(\w+)\.(pdf|png)", target):
+        assert found[2] in (*MAIN_FIGURES, *EXTENDED_FIGURES)
+    else:
+        pages = "explorer.html|claims.html|report/index.html|statistics/\\w+.parquet|tables/\\w+.parquet"
+        assert re.fullmatch(rf"results/{edition}/({pages})", target), f"{target}: no rule makes this"
+
+
+def settings_of(words: list[str], editions: set[str]) -> dict:
+    """What --config says, checked against the schema."""
+    settings = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        assert equals, f"--config {word}: expected KEY=VALUE"
+        settings[key] = yaml.safe_load(value)
+    known = {key: value for key, value in settings.items() if value not in editions}
+    load_config(ROOT, known)
+    return settings
+
+
+@pytest.mark.parametrize(
+    ("path", "command"), QUOTED, ids=lambda one: one if isinstance(one, str) else one.stem
+)
+def test_commands_exist(path: Path, command: str) -> None:
+    program, *words = shlex.split(command.replace("…", ""))
+    words = [word for word in words if word not in ("&", "\\")]
+    for sign in (">", "<", ">>"):
+        words = words[: words.index(sign)] if sign in words else words
+    own = set(re.findall(r"config/editions/([\w-]+)\.yaml", path.read_text(encoding="utf-8")))
+    if program == "make":
+        rules = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text(), re.MULTILINE)
+        assert {word for word in words if "=" not in word} <= set(rules)
+    elif program == "snakemake":
+        args = snakemake_parser().parse_args(with_separator(words))
+        settings = settings_of(args.config or [], own)
+        examples = "\n".join(blocks(path.read_text(encoding="utf-8"), "yaml"))
+        for target in args.targets:
+            experiment = target.split("/")[-2] if "/" in target else ""
+            if f"  {experiment}:\n" not in examples:  # those of examples are made below
+                check_target(target, settings)
+    else:
+        verb = words[0]
+        if verb.startswith("-") or stands_for_something(verb):
+            return
+        assert verb in COMMANDS, f"dualgrad has no command {verb}"
+        parser = parser_of(verb)
+        for action in parser._actions:
+            if action.choices and any(map(stands_for_something, words)):
+                action.choices = None
+        if "--help" not in words and len(words) > 1:
+            parser.parse_args(words[1:])
+
+
+# ----------------------------------------------------------------------------------------------------- settings
+
+
+def test_the_table_of_settings_is_complete_and_true() -> None:
+    schema = yaml.safe_load((ROOT / "workflow" / "schemas" / "config.schema.yaml").read_text())
+    defaults = load_config(ROOT)
+    text = (ROOT / "config" / "README.md").read_text(encoding="utf-8").partition("## Settings")[2]
+    rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \| (.*?) \|$", text, re.MULTILINE)
+    assert [row[0] for row in rows] == list(schema["properties"])
+    for key, kind, default, example, meaning in rows:
+        rule = schema["properties"][key]
+        expected = "null" if defaults[key] is None else f"`{defaults[key]}`"
+        assert default == expected, f"{key}: the default is {expected}"
+        types = rule.get("type", "")
+        words = (
+            [str(one) for one in rule["enum"]]
+            if "enum" in rule
+            else [types]
+            if isinstance(types, str)
+            else types
+        )
+        for word in words:
+            assert ("null" if word in ("None", "null") else word) in kind.replace("`", ""), (
+                f"{key}: {word} is missing"
+            )
+        given = yaml.safe_load(example.strip("`"))
+        assert given != defaults[key], f"{key}: the example is the default"
+        load_config(ROOT, {key: given})
+        assert meaning
+
+
+# ----------------------------------------------------------------------------------------------------- examples
+
+
+def examples(name: str) -> list[tuple[str, str]]:
+    """(file, content) of the YAML blocks of a document that begin with a comment that names a file."""
+    text = (ROOT / name).read_text(encoding="utf-8")
+    found = []
+    for block in blocks(text, "yaml"):
+        if place := re.match(r"# (config/\S+?\.yaml)", block):
+            found.append((place[1], block))
+    return found
+
+
+def test_entries_of_the_census(workspace: Path, capsys) -> None:
+    document = "docs/adding-an-experiment.md"
+    entries = examples(document)
+    assert len(entries) == 2
+    for file, block in entries:
+        (workspace / file).write_text(block)
+        census = load_census(workspace, {"edition": "demo"})
+        names = [name for name, one in census.experiments.items() if one["series"] == "mine"]
+        targets = [
+            word
+            for command in commands(ROOT / document)
+            for word in shlex.split(command)
+            if any(re.search(rf"(^|/){name}(/|$)", word) for name in names)
+        ]
+        assert len(targets) >= 2
+        for word in targets:
+            if found := re.search(r"runs/(.+)\.json", word):
+                assert not census.run(found[1])["counted"]
+        for name in names:
+            assert main(["census", name, "--root", str(workspace)]) == 0
+            assert main(["show", census.experiments[name]["runs"][0], "--root", str(workspace)]) == 0
+        assert main(["census", "--count", "--root", str(workspace)]) == 0
+        assert capsys.readouterr().out.splitlines()[-1] == "3916"
+
+
+def test_the_edition_of_the_example(workspace: Path) -> None:
+    ((file, block),) = examples("config/README.md")
+    (workspace / file).write_text(block)
+    quick = load_census(workspace, load_config(workspace, {"edition": Path(file).stem}))
+    run = quick.run("A/lam0.35_eta0.4_seed0")
+    assert run["edition"] == "quick" and run["task"]["steps_per_epoch"] == 2
+    assert quick.run("X1/lam0.1_seed0")["task"]["steps_per_epoch"] == 3
+
+
+def test_the_data_set_and_the_network_of_the_example(workspace: Path, monkeypatch, capsys) -> None:
+    """The document's own code, registered as it says, trains a run."""
+    from dualgrad import models
+    from dualgrad.data import images
+
+    document = "docs/adding-a-dataset-or-model.md"
+    names: dict = {"ImageSet": images.ImageSet}
+    for block in blocks((ROOT / document).read_text(encoding="utf-8"), "python"):
+        exec(block, names)
+    text = (ROOT / document).read_text(encoding="utf-8")
+    line = re.search(r"`\"stripes\": (ImageSet\(.*?\))`", text)
+    assert line is not None
+    monkeypatch.setitem(images.SETS, "stripes", eval(line[1], names))
+    monkeypatch.setitem(models._BUILDERS, "linear", names["linear"])
+    for file, block in examples(document):
+        path = workspace / file
+        if not path.exists():
+            path.write_text(block)
+            continue
+        edition, added = yaml.safe_load(path.read_text()), yaml.safe_load(block)
+        for key, value in added.items():
+            edition[key] |= value
+        path.write_text(yaml.safe_dump(edition, sort_keys=False))
+    run = re.search(r"`dualgrad train (\S+)`", text)
+    assert run is not None
+    assert main(["train", run[1], "--root", str(workspace)]) == 0
+    error = float(re.search(r"test error ([\d.]+)", capsys.readouterr().out)[1])
+    assert error < 0.5, "ten classes of plain stripes are easy"
