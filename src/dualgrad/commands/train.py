@@ -4,7 +4,7 @@ Runs that it starts from must have been trained before: snakemake results/EDITIO
 those as well. A run that was interrupted goes on from its last epoch.
 
     dualgrad train A/lam0.35_eta0.4_seed0
-    dualgrad train Y1B/seed3 --output /tmp/seed3.json
+    dualgrad train Y1B/seed3 --output seed3.json
 """
 
 from __future__ import annotations
