@@ -31,7 +31,6 @@ from dualgrad.training.gradients import (
 from dualgrad.training.labels import Labels
 from dualgrad.training.schedules import lr_factor
 from dualgrad.training.streams import Streams
-from dualgrad.training.update import Update
 
 # What a step can log; numbers (see gradients), absent where they have no meaning for the method.
 STEP_FIELDS = (
@@ -46,6 +45,15 @@ STEP_FIELDS = (
     "cos_struct_clean",
     "cos_head",
 )
+
+
+OPTIMIZERS = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
+
+
+def make_optimizer(spec: dict, params: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    """Return the optimizer of a resolved run; its fused form passes over each parameter once."""
+    settings = {key: value for key, value in spec.items() if key not in ("name", "lr")}
+    return OPTIMIZERS[spec["name"]](params, lr=lr, fused=True, **settings)
 
 
 @dataclass
@@ -74,7 +82,7 @@ class Session:
 
     def __post_init__(self) -> None:
         self.params = list(self.model.parameters())
-        self._updates = Update(self.run["optimizer"], self.params, self.base_lr)
+        self.optimizer = make_optimizer(self.run["optimizer"], self.params, self.base_lr)
         self._strides = [p.stride() for p in self.params]
         self.batchnorms = batchnorm_modules(self.model)
         # Some small models know their gradients.
@@ -85,11 +93,6 @@ class Session:
         self.eps = 0.0 if self.run["task"]["kind"] == "text" else 1e-12
         named = {name: position for position, (name, _) in enumerate(self.model.named_parameters())}
         self.head = [named[name] for name in head_parameters(self.model)] if self._head_every else []
-
-    @property
-    def optimizer(self) -> torch.optim.Optimizer:
-        """The optimizer, with its settings and state."""
-        return self._updates.optimizer
 
     @property
     def _head_every(self) -> int | None:
@@ -180,7 +183,9 @@ class Session:
         # convolutions return for channels_last images, would be applied to a contiguous weight permuted.
         for parameter, stride, part in zip(self.params, self._strides, parts, strict=True):
             parameter.grad = part if part.stride() == stride else torch.empty_like(parameter).copy_(part)
-        self._updates.step(self.base_lr * factor)
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.base_lr * factor
+        self.optimizer.step()
         self.update += 1
 
     def _dual(
