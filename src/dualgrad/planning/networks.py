@@ -1,0 +1,78 @@
+"""Numbers about the networks that can be had without torch: their size, and seconds per example as measured."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Network:
+    """One network at its published (or the demo's) input size.
+
+    Attributes:
+        parameters: trainable numbers.
+        saved: numbers that a forward pass keeps for the backward pass, per example.
+        seconds: seconds for a million forward passes of one example in training (`Work.units`; a backward pass counts
+            as two), set-up included: for published networks as recorded, for the demo's as measured.
+    """
+
+    parameters: int
+    saved: int
+    seconds: float
+
+
+# Published networks: all recorded seconds of a network's runs over all their passes, with a forward pass for every
+# gradient, as the notebooks did it (config/census, seconds_recorded; an A100 by the publication's word, float32 with
+# TF32 convolutions, bfloat16 for DistilBERT). Small networks took as long as ResNet-18: they waited for their data.
+# The demo's: medians over its runs, float64, two jobs at once on two cores of an x86-64 machine.
+# tests/test_plan.py counts sizes and recorded seconds again.
+NETWORKS = {
+    "resnet18_own": Network(11_173_962, 1_177_440, 37.7),
+    "resnet18_own x0.5": Network(2_797_610, 590_256, 35.4),
+    "resnet18_own x2": Network(44_662_922, 2_351_808, 86.1),
+    "resnet18_tv": Network(11_173_962, 1_177_440, 40.2),
+    "resnet34_own": Network(21_282_122, 1_998_496, 62.7),
+    "resnet34_tv": Network(21_282_122, 1_998_496, 60.7),
+    "vgg11_p": Network(9_231_114, 401_248, 32.5),
+    "vgg11_p2": Network(9_493_770, 402_784, 32.5),
+    "simplecnn_p": Network(399_626, 172_272, 32.3),
+    "simplecnn_p2": Network(2_360_906, 470_976, 32.5),
+    "distilbert": Network(66_955_010, 13_866_880, 164.4),
+    "textcnn": Network(3_354_502, 27_520, 13.1),
+    "mlp": Network(3_154, 244, 1.25),
+    "distilbert_mini": Network(54_146, 3_466, 20.0),
+    "textcnn, small": Network(33_610, 1_008, 13.8),
+}
+# Data sets of the demo: small, and trained on CPUs.
+SMALL = frozenset({"digits", "digit_pairs", "reviews"})
+
+
+def network_of(task: Mapping[str, Any]) -> str:
+    """Return the name under which a task's network is known here, its width included where that is not 1."""
+    model = task["model"]
+    name, width = model["name"], model.get("width", 1)
+    if name == "textcnn" and task["dataset"] in SMALL:
+        return "textcnn, small"
+    return name if width == 1 else f"{name} x{width:g}"
+
+
+def numbers_of(task: Mapping[str, Any]) -> Network:
+    """Return what is known of a task's network; of an unknown one, what is known of one that is not smaller.
+
+    A width that nobody measured: parameters and seconds grow with its square, what is kept grows with it.
+    """
+    known = NETWORKS.get(network_of(task))
+    if known is not None:
+        return known
+    model = task["model"]
+    base, width = NETWORKS.get(model["name"]), model.get("width", 1)
+    if base is not None:
+        return Network(
+            int(base.parameters * width**2), int(base.saved * width), base.seconds * max(1, width) ** 2
+        )
+    small = task["dataset"] in SMALL
+    if task["kind"] == "text":
+        return NETWORKS["distilbert_mini" if small else "distilbert"]
+    return NETWORKS["mlp" if small else "resnet34_own"]

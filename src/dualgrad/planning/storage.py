@@ -1,0 +1,58 @@
+"""Memory and disk: what a run holds while it trains, and what it leaves."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from dualgrad.planning.networks import numbers_of
+from dualgrad.planning.work import EXAMPLES
+
+GIB = 2**30
+MIB = 2**20
+BYTES = {"float64": 8, "float32": 4, "published": 4}
+# Bytes per example as the trainer holds it (images: uint8 with a border of 4; text: token numbers and mask).
+RESIDENT = {"image": 3 * 40 * 40, "text": 9 * 128}
+# A process with Python, torch and the networks' libraries; with CUDA those as well, and its context on the GPU.
+PROCESS = {"cpu": 0.6 * GIB, "cuda": 3.0 * GIB}
+CONTEXT = 0.6 * GIB
+# Copies of the weights in a step: weights, both gradients, the cached value gradient, the mix and a temporary.
+COPIES = 6
+MOMENTS = {"sgd": 1, "adam": 2, "adamw": 2}
+# Evaluation keeps nothing but a few layers' values at a time: about this share of what training keeps.
+EVALUATION_SHARE = 0.25
+# Allocators round up and hold back.
+SLACK = 1.25
+
+
+@dataclass(frozen=True)
+class Memory:
+    """Bytes that one run needs: ``host`` in main memory, ``device`` on the GPU (0 without one)."""
+
+    host: int
+    device: int
+
+
+def memory(run: Mapping[str, Any], device: str = "cuda") -> Memory:
+    """Estimate the memory of a resolved run, without importing torch (for a cluster's request: rather too much).
+
+    Args:
+        run: a resolved run of any edition that trains.
+        device: ``cuda`` or ``cpu``.
+    """
+    task = run["task"]
+    network, size = numbers_of(task), BYTES[run["precision"]]
+    weights = (COPIES + MOMENTS[run["optimizer"]["name"]]) * network.parameters * size
+    kept = max(task["batch_size"], EVALUATION_SHARE * task["eval_batch_size"]) * network.saved * size
+    data = sum(EXAMPLES[task["dataset"]]) * RESIDENT[task["kind"]]
+    training = SLACK * (weights + kept + data)
+    if device == "cpu":
+        return Memory(int(PROCESS["cpu"] + training + data), 0)
+    return Memory(int(PROCESS["cuda"] + 2 * data), int(CONTEXT + training))
+
+
+def checkpoint_bytes(run: Mapping[str, Any]) -> int:
+    """Return the size of the weights that a run leaves for others."""
+    stages = sum(bool(stage.get("save")) for stage in run["stages"])
+    return stages * numbers_of(run["task"]).parameters * BYTES[run["precision"]]
