@@ -37,9 +37,8 @@ def demo():
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Iterator[Path]:
-    """A copy of config and workflow/schemas that a test may change, with an empty Snakefile."""
+    """A copy of config that a test may change, with an empty Snakefile."""
     shutil.copytree(ROOT / "config", tmp_path / "config")
-    shutil.copytree(ROOT / "workflow" / "schemas", tmp_path / "workflow" / "schemas")
     (tmp_path / "Snakefile").touch()
     yield tmp_path
 

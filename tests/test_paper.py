@@ -99,7 +99,6 @@ def bench(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the census, where trials are trained; those that several runs need are trained once."""
     folder = tmp_path_factory.mktemp("paper")
     shutil.copytree(ROOT / "config", folder / "config")
-    shutil.copytree(ROOT / "workflow" / "schemas", folder / "workflow" / "schemas")
     (folder / "Snakefile").touch()
     return folder
 

@@ -23,7 +23,6 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with the census and four records of edition demo. Tests work on copies."""
     folder = tmp_path_factory.mktemp("verify")
     shutil.copytree(ROOT / "config", folder / "config")
-    shutil.copytree(ROOT / "workflow" / "schemas", folder / "workflow" / "schemas")
     (folder / "Snakefile").touch()
     for name in (SOURCE, COPY, PREP, SWEEP):
         assert main(["train", name, "--root", str(folder)]) == 0

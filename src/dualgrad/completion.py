@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from dualgrad.inputs import SCHEMAS, holds_workflow
+
 SCRIPTS = {
     "bash": """\
 # Completion of dualgrad in bash. In ~/.bashrc: eval "$(dualgrad completion bash)"
@@ -147,14 +149,14 @@ def _root(before: Sequence[str]) -> Path | None:
         return Path(before[list(before).index("--root") + 1])
     here = Path.cwd()
     for folder in (here, *here.parents):
-        if (folder / "config" / "census").is_dir() and (folder / "Snakefile").is_file():
+        if holds_workflow(folder):
             return folder
     return None
 
 
 def names(root: Path) -> dict[str, Any]:
     """Return experiments, their runs, factors with their levels, and settings; kept until the census changes."""
-    files = sorted([*(root / "config").rglob("*.yaml"), *(root / "workflow" / "schemas").glob("*.yaml")])
+    files = sorted([*(root / "config").rglob("*.yaml"), *SCHEMAS.glob("*.yaml")])
     stamps = [(str(file), stat.st_mtime_ns, stat.st_size) for file in files for stat in [file.stat()]]
     stamp = hashlib.sha256(json.dumps(stamps).encode()).hexdigest()
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dualgrad"

@@ -19,18 +19,17 @@ def load_config(root: Path, overrides: Mapping[str, Any] | None = None) -> dict[
     """Read the settings of the workflow in *root*.
 
     Args:
-        root: folder that holds the Snakefile and ``config``.
+        root: folder that holds ``config``.
         overrides: settings that win over the file's, e.g. Snakemake's ``config``.
 
     Raises:
         ConfigError: an unknown key, a value that does not fit, an edition that does not exist.
     """
     root, overrides = Path(root), dict(overrides or {})
-    schema = root / "workflow" / "schemas" / "config.schema.yaml"
     config = read_yaml(root / FILE, FILE, ConfigError)
-    check_schema(config, schema, FILE, ConfigError)
+    check_schema(config, "config", FILE, ConfigError)
     config = {**config, **overrides}
-    check_schema(config, schema, "--config" if overrides else FILE, ConfigError)
+    check_schema(config, "config", "--config" if overrides else FILE, ConfigError)
     known = sorted(path.stem for path in (root / "config" / "editions").glob("*.yaml"))
     if config["edition"] not in known:
         hint = did_you_mean(config["edition"], known)

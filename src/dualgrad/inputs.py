@@ -39,6 +39,12 @@ def did_you_mean(word: object, known: Iterable[object]) -> str:
     return f"; did you mean '{near[0]}'?" if near else ""
 
 
+def holds_workflow(folder: Path) -> bool:
+    """Return whether *folder* is a workflow's: a census with a Snakefile, where a clone or snakedeploy has it."""
+    snakefiles = ("Snakefile", "workflow/Snakefile")
+    return (folder / "config" / "census").is_dir() and any((folder / one).is_file() for one in snakefiles)
+
+
 class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
     """The safe loader, except that a key written twice is an error: YAML would silently keep the last."""
 
@@ -73,17 +79,21 @@ def read_yaml(path: Path, shown: str | None = None, error: type[InputError] = In
         raise error(shown, line, getattr(problem, "problem", None) or str(problem)) from None
 
 
+# JSON Schemas, kept as YAML. They belong to the code that reads the files, so they travel with the package.
+SCHEMAS = Path(__file__).parent / "schemas"
+
+
 @cache
-def _validator(path: Path) -> jsonschema.protocols.Validator:
+def _validator(name: str) -> jsonschema.protocols.Validator:
     import jsonschema
 
-    return jsonschema.Draft202012Validator(read_yaml(path))
+    return jsonschema.Draft202012Validator(read_yaml(SCHEMAS / f"{name}.schema.yaml"))
 
 
 def check_schema(
-    data: Any, schema: Path, shown: str, error: type[InputError] = InputError, prefix: str = ""
+    data: Any, schema: str, shown: str, error: type[InputError] = InputError, prefix: str = ""
 ) -> None:
-    """Check *data* against a JSON Schema kept as YAML; raise *error* for the first thing that is wrong."""
+    """Check *data* against the schema called *schema*; raise *error* for the first thing that is wrong."""
     found = next(_validator(schema).iter_errors(data), None)
     if found is None:
         return

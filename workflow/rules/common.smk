@@ -32,8 +32,18 @@ except ImportError as error:
         "`make setup` builds an environment with both in .venv; elsewhere: pip install -e ."
     )
 
-# The folder of this workflow. Results are written below the working directory, which is the same unless --directory.
-ROOT = Path(workflow.basedir)
+# The folder of this workflow; where it is read from a repository's URL, no folder.
+OWN = Path(str(workflow.current_basedir)).parents[1]
+
+# The folder whose `config` is used: the working directory's if it has one (snakedeploy puts it there), else this
+# workflow's own. Not workflow.basedir: in a workflow that includes this one as a module, that is the other's folder.
+# Results are written below the working directory.
+ROOT = next((folder for folder in (Path.cwd(), OWN) if (folder / "config" / "census").is_dir()), None)
+if ROOT is None:
+    raise WorkflowError(
+        f"{Path.cwd()}: config/census is missing. The workflow is read from {OWN}, where folders cannot be "
+        "listed, so its folder `config` must lie in the working directory; `snakedeploy deploy-workflow` puts it there."
+    )
 
 
 # Everything that people write is read and checked here, before any job exists.

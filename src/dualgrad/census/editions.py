@@ -67,7 +67,7 @@ def _read(root: Path, name: str, chain: tuple[str, ...]) -> dict[str, Any]:
     if name in chain:
         raise CensusError(shown, "extends", f"goes in a circle: {' -> '.join([*chain, name])}")
     data = read_yaml(root / shown, shown, CensusError)
-    check_schema(data, root / "workflow" / "schemas" / "edition.schema.yaml", shown, CensusError)
+    check_schema(data, "edition", shown, CensusError)
     base = _read(root, data["extends"], (*chain, name)) if "extends" in data else {}
     # Where trials of an edition go is its own: another one's would end in the same folder.
     base = {**{key: value for key, value in base.items() if key != "trial"}, "options": []}

@@ -10,7 +10,7 @@ from typing import Any
 from dualgrad.census import editions, graph
 from dualgrad.census.expand import Experiment, Library
 from dualgrad.census.vocabulary import CensusError, closest
-from dualgrad.inputs import check_schema, did_you_mean, read_yaml
+from dualgrad.inputs import check_schema, did_you_mean, holds_workflow, read_yaml
 
 FOLDER, PROTOCOLS, TOTALS = "config/census", "protocols.yaml", "totals.yaml"
 
@@ -20,7 +20,7 @@ class Census:
     """All runs of one edition.
 
     Attributes:
-        root: folder that holds the Snakefile and ``config/census``.
+        root: folder that holds ``config``.
         edition: the edition's file, resolved, with its ``name``.
         runs: run id (``EXPERIMENT/RUN``) -> resolved run; plain JSON types; shared parts, so treat as read-only.
         experiments: name -> title, series, counted, count, file, notes, runs (ids), in census order.
@@ -51,10 +51,14 @@ class Census:
 
 
 def find_root(start: Path | None = None) -> Path:
-    """Nearest folder from *start* (default: the working folder) upwards with a Snakefile and config/census."""
+    """Return the nearest folder from *start* (default: the working folder) upwards that holds a workflow.
+
+    Raises:
+        CensusError: there is none.
+    """
     start = (start or Path.cwd()).resolve()
     for folder in (start, *start.parents):
-        if (folder / "config" / "census").is_dir() and (folder / "Snakefile").is_file():
+        if holds_workflow(folder):
             return folder
     raise CensusError(
         start, "", "neither this folder nor one above it holds a Snakefile and config/census; use --root"
@@ -65,7 +69,7 @@ def load_census(root: Path, config: Mapping[str, Any] | None = None) -> Census:
     """Read, check and expand the census for the edition that *config* names.
 
     Args:
-        root: folder that holds ``config/census``, ``config/editions`` and ``workflow/schemas``.
+        root: folder that holds ``config/census`` and ``config/editions``.
         config: as from ``dualgrad.config.load_config``; ``edition``, ``precision``, ``paper_data`` and ``max_steps``
             are read. Default: the edition ``demo``.
 
@@ -74,10 +78,9 @@ def load_census(root: Path, config: Mapping[str, Any] | None = None) -> Census:
             needs an unknown run, a circle of runs, an unknown edition.
     """
     root, config = Path(root), config or {}
-    schema = root / "workflow" / "schemas" / "census.schema.yaml"
-    library, totals, entries = _read(root, schema)
+    library, totals, entries = _read(root)
     edition = editions.load_edition(root, config)
-    entries |= _helpers(edition, library, schema)
+    entries |= _helpers(edition, library)
     built: dict[str, Experiment] = {}
 
     def runs_of(name: str) -> list[str]:
@@ -116,13 +119,13 @@ def load_census(root: Path, config: Mapping[str, Any] | None = None) -> Census:
 Entries = dict[str, tuple[tuple[str, str], str, dict[str, Any]]]
 
 
-def _read(root: Path, schema: Path) -> tuple[Library, dict[str, int], Entries]:
+def _read(root: Path) -> tuple[Library, dict[str, int], Entries]:
     """Read and check the files: what can be extended, the totals, and the experiments."""
     content: dict[str, dict[str, Any]] = {}
     for path in sorted((root / FOLDER).glob("*.yaml")):
         shown = f"{FOLDER}/{path.name}"
         content[path.name] = read_yaml(path, shown, CensusError)
-        check_schema(content[path.name], schema, shown, CensusError)
+        check_schema(content[path.name], "census", shown, CensusError)
     for name, key in ((PROTOCOLS, "protocols"), (TOTALS, "totals")):
         if key not in content.get(name, {}):
             raise CensusError(f"{FOLDER}/{name}", key, "this block is missing; it belongs to the census")
@@ -143,13 +146,13 @@ def _read(root: Path, schema: Path) -> tuple[Library, dict[str, int], Entries]:
     return library, totals, entries
 
 
-def _helpers(edition: Mapping[str, Any], library: Library, schema: Path) -> Entries:
+def _helpers(edition: Mapping[str, Any], library: Library) -> Entries:
     """Uncounted runs that only this edition needs, such as the pretraining of a small text model."""
     helpers = edition.get("helpers", {})
     shown = f"{editions.FOLDER}/{edition['name']}.yaml"
     if helpers:
         data = {"series": "helper", "experiments": helpers}
-        check_schema(data, schema, shown, CensusError)
+        check_schema(data, "census", shown, CensusError)
     entries: Entries = {}
     for name, entry in helpers.items():
         place = (shown, f"helpers.{name}")

@@ -14,7 +14,6 @@ from dualgrad.analysis.claims.measure import COUNTS, KINDS, STATISTICS, TAKES, i
 from dualgrad.inputs import InputError, check_schema, did_you_mean, read_yaml
 
 FILE = Path("config/claims.yaml")
-SCHEMA = Path("workflow/schemas/claims.schema.yaml")
 _REFERENCE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::([^}]*))?\})")
 
 
@@ -110,14 +109,14 @@ def load_ledger(root: Path, experiments: Iterable[str] | None = None) -> Ledger:
     """Read and check config/claims.yaml.
 
     Args:
-        root: folder of config and workflow.
+        root: folder that holds ``config``.
         experiments: names that measures may use; None: any.
 
     Raises:
         ClaimsError: the file is malformed, or names something that does not exist; says which claim and key.
     """
     data = read_yaml(root / FILE, str(FILE), ClaimsError)
-    check_schema(data, root / SCHEMA, str(FILE), ClaimsError)
+    check_schema(data, "claims", str(FILE), ClaimsError)
     claims: list[Claim] = []
     for topic, entries in data["claims"].items():
         if topic not in data["topics"]:
