@@ -13,8 +13,10 @@ import pytest
 import yaml
 from test_workflow import ROOT, copy_workflow, dry_run, environment, runs_in, snakemake
 
+from dualgrad import __version__
 from dualgrad.census import find_root, load_census
 from dualgrad.cli import main
+from dualgrad.ingest.manifest import COMMIT
 
 RUN = "A/lam0.1_eta0.4_seed0"
 
@@ -146,6 +148,18 @@ def test_the_catalog_finds_what_it_asks_for() -> None:
         assert (ROOT / path).is_file(), path
     text = (ROOT / "README.md").read_text().lower()
     assert "snakemake" in text and "workflow" in text
+
+
+def test_citation_and_hooks_fit_the_rest() -> None:
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert citation["version"] == __version__
+    original = next(one for one in citation["references"] if one["type"] == "data")
+    assert original["commit"].startswith(COMMIT)
+
+    lint = (ROOT / "Makefile").read_text().partition("\nlint:")[2].partition("\n\n")[0]
+    checks = {line.partition(" ")[0] for line in lint.split("$(BIN)/")[1:]} - {"snakemake"}
+    hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
+    assert {hook["entry"].partition(" ")[0] for hook in hooks} == {f".venv/bin/{tool}" for tool in checks}
 
 
 # ---------------------------------------------------------------------------------------------------- installed
