@@ -45,7 +45,10 @@ def holds_workflow(folder: Path) -> bool:
     return (folder / "config" / "census").is_dir() and any((folder / one).is_file() for one in snakefiles)
 
 
-class _Loader(getattr(yaml, "CSafeLoader", yaml.SafeLoader)):
+_SafeLoader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)  # without libyaml the one in Python
+
+
+class _Loader(_SafeLoader):
     """The safe loader, except that a key written twice is an error: YAML would silently keep the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:

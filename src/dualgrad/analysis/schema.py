@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import pyarrow as pa
 
@@ -41,16 +42,16 @@ class Column:
     released_only: bool = False
 
 
-def _error(name: str, meaning: str, **more) -> Column:
+def _error(name: str, meaning: str, **more: Any) -> Column:
     return Column(name, REAL, meaning, "fraction", 0.0, 1.0, **more)
 
 
-def _cosine(name: str, meaning: str, **more) -> Column:
+def _cosine(name: str, meaning: str, **more: Any) -> Column:
     # Published cosines are means of float32 dot products: allow their rounding beyond ±1.
     return Column(name, REAL, meaning, "cosine", -1.0001, 1.0001, **more)
 
 
-def _lambda(name: str, meaning: str, **more) -> Column:
+def _lambda(name: str, meaning: str, **more: Any) -> Column:
     return Column(name, REAL, meaning, "", 0.0, 1.0, **more)
 
 

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -22,6 +22,9 @@ import pyarrow.parquet as pq
 from dualgrad.analysis import schema
 from dualgrad.analysis.schema import FLAG, REAL, TABLES, TEXT, WHOLE, Column, arrow_schema, columns
 from dualgrad.records import RecordError, canonical_json, read_record
+
+if TYPE_CHECKING:  # imported where it is used: writing tables needs none of it
+    import pandas as pd
 
 _PYTHON_TYPES: dict[pa.DataType, tuple[frozenset[type], str]] = {
     TEXT: (frozenset({str}), "text"),
@@ -461,7 +464,7 @@ def read_tables(
     experiments: Sequence[str] | str | None,
     table: str,
     names: Sequence[str] | None = None,
-):
+) -> pd.DataFrame:
     """Read one table of some experiments as a pandas frame.
 
     Args:
@@ -488,7 +491,7 @@ def read_tables(
     return to_frame(pa.concat_tables(pieces))
 
 
-def to_frame(table: pa.Table):
+def to_frame(table: pa.Table) -> pd.DataFrame:
     """Convert an Arrow table to pandas with the dtypes that :func:`read_tables` documents."""
     import pandas as pd
 

@@ -383,7 +383,7 @@ def _start(run: Run, stage: Mapping[str, Any], slots: Sequence[str]) -> str:
 
 
 def _held(segments: Sequence[Mapping[str, Any]]) -> str:
-    lengths = {segment.get("epochs") for segment in segments}
+    lengths: set[Any] = {segment.get("epochs") for segment in segments}
     return plural(lengths.pop(), "epoch") if len(lengths) == 1 else ""
 
 
@@ -570,6 +570,10 @@ def _lines(label: str, cases: Sequence[tuple[str, str]]) -> list[str]:
     return [f"- {label}:", *(f"  - {condition}: {text}" for condition, text in cases)]
 
 
+def _joined(parts: Sequence[Callable[[Run], str]], run: Run) -> str:
+    return "; ".join(filter(None, (words(run) for words in parts)))
+
+
 def _stage_lines(runs: Sequence[Run], slots: Sequence[str]) -> list[str]:
     """Stages of runs that have the same ones in one list; otherwise one list per kind of run."""
 
@@ -586,9 +590,7 @@ def _stage_lines(runs: Sequence[Run], slots: Sequence[str]) -> list[str]:
             lines.append(f"  {place}. `{name}`: {'; '.join(filter(None, same))}")
             vary = [words for words in parts if len(told_apart(members, words)) > 1]
             if vary:
-                cases = told_apart(
-                    members, lambda run, vary=vary: "; ".join(filter(None, (w(run) for w in vary)))
-                )
+                cases = told_apart(members, partial(_joined, vary))
                 lines += [f"     - {condition}: {text}" for condition, text in cases]
     return lines
 

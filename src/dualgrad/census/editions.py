@@ -41,7 +41,7 @@ def load_edition(root: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     for option in tried:
         if option not in edition["options"]:
             raise CensusError("config", option, f"applies to the edition paper only, not to {name}")
-    trial = edition.get("trial")
+    trial: Any = edition.get("trial")
     if edition["options"] and not trial:
         problem = "the key is missing: an edition with options says which edition its trials are"
         raise CensusError(f"{FOLDER}/{name}.yaml", "trial", problem)
@@ -192,7 +192,7 @@ class _Transform:
     def _renumber(self, what: str, number: Any) -> Any:
         return self.edition.get("renumber", {}).get(what, {}).get(number, number)
 
-    def _scaled(self, part: Mapping[str, Any], factor: float) -> Mapping[str, Any]:
+    def _scaled(self, part: dict[str, Any], factor: float) -> dict[str, Any]:
         # Rounded, so that 0.001 · 20 is written 0.02.
         return part if part["lr"] is None else {**part, "lr": float(f"{part['lr'] * factor:.12g}")}
 

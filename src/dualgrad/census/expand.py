@@ -223,7 +223,7 @@ class _Body:
         for key, part, refs in self.parts:
             try:
                 # Equal values of what a part refers to give an equal part, so most parts are made once.
-                which = (key, *(repr(names[ref]) for ref in refs)) if refs else key
+                which = (key, *(repr(names[ref]) for ref in refs))
                 if which not in self.memo:
                     self.memo[which] = self._made(key, words.substitute(part, names) if refs else part)
                 run[key] = self.memo[which]

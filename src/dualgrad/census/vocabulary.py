@@ -215,7 +215,7 @@ def start(spec: Any, runs_of: RunsOf) -> dict[str, Any]:
     if isinstance(spec, str):
         return {"kind": spec}  # fresh | continue
     if "select" in spec:
-        rule = {
+        rule: dict[str, Any] = {
             "stage": "main",
             "by": "test_error",
             "min": None,

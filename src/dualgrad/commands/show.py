@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import argparse
 import json
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -40,12 +42,16 @@ def as_yaml(spec: dict) -> str:
         def ignore_aliases(self, data: object) -> bool:
             return True
 
-        def represent_sequence(self, tag, sequence, flow_style=None):
+        def represent_sequence(
+            self, tag: str, sequence: Iterable[Any], flow_style: bool | None = None
+        ) -> yaml.SequenceNode:
             return super().represent_sequence(
                 tag, sequence, not any(isinstance(one, dict) for one in sequence)
             )
 
-        def represent_mapping(self, tag, mapping, flow_style=None):
+        def represent_mapping(
+            self, tag: str, mapping: Mapping[str, Any], flow_style: bool | None = None
+        ) -> yaml.MappingNode:
             plain = not any(isinstance(value, (dict, list)) for value in mapping.values())
             return super().represent_mapping(
                 tag, mapping, plain and len(mapping) <= 6 and mapping is not spec

@@ -14,6 +14,12 @@ import signal
 import sys
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import torch
+
+    from dualgrad.census import Census
 
 # What a kill asks for: finish the epoch, keep the state to resume from, go.
 _STOP = {"requested": False}
@@ -46,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     )
 
 
-def load(root: Path, overrides: dict):
+def load(root: Path, overrides: dict) -> tuple[dict[str, Any], Census]:
     """Return (config, census) for a workflow root and configuration overrides."""
     from dualgrad.census import load_census
     from dualgrad.config import load_config
@@ -66,7 +72,7 @@ def preload(root: Path, overrides: dict) -> None:
     config, census = _cached(root, overrides)
     if choose_device(config["device"], census.edition["device"]).type != "cpu":
         return  # a CUDA context does not survive a fork
-    tasks = {}
+    tasks: dict[tuple, dict[str, Any]] = {}
     for spec in census.runs.values():
         task = spec["task"]
         key = (task["dataset"], task["model"]["name"], repr(task.get("normalize")), spec["precision"])
@@ -82,17 +88,17 @@ def preload(root: Path, overrides: dict) -> None:
             continue  # not there yet: a rule of the workflow prepares it before the first run needs it
 
 
-_CACHE: dict[tuple, tuple] = {}
+_CACHE: dict[tuple, tuple[dict[str, Any], Census]] = {}
 
 
-def _cached(root: Path, overrides: dict) -> tuple:
+def _cached(root: Path, overrides: dict) -> tuple[dict[str, Any], Census]:
     key = (str(root), repr(sorted(overrides.items())))
     if key not in _CACHE:
         _CACHE[key] = load(root, overrides)
     return _CACHE[key]
 
 
-def choose_device(wanted: str, edition: str):
+def choose_device(wanted: str, edition: str) -> torch.device:
     """Return the torch device for the setting ``device`` and the edition's own (demo and smoke: always the CPU)."""
     import torch
 
@@ -160,13 +166,13 @@ def execute(job: dict, *, echo: bool = False) -> int:
         return 1
     if echo:
         outcome = record["outcome"]
-        error = f"test error {outcome['test_error']:.4f}, " if "test_error" in outcome else ""
-        print(f"{job['run']}: {outcome['status']}, {error}{record['provenance']['seconds']:.1f} s")
+        reached = f"test error {outcome['test_error']:.4f}, " if "test_error" in outcome else ""
+        print(f"{job['run']}: {outcome['status']}, {reached}{record['provenance']['seconds']:.1f} s")
         print(f"record {output}\ndigest {record['digest']}")
     return 0
 
 
-def _request_stop(signum: int, frame) -> None:
+def _request_stop(signum: int, frame: object) -> None:
     _STOP["requested"] = True
 
 

@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from dualgrad.data.errors import DataError
 
 __all__ = ["DataError", "Task", "label_tables", "load_task", "preload"]
 
 
-def __getattr__(name: str):
+def __getattr__(name: str) -> Any:
     if name in ("Task", "load_task", "preload"):
         from dualgrad.data import task
 

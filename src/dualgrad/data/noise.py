@@ -223,6 +223,8 @@ def label_tables(
     noise, value, task = run["noise"], run.get("value") or {}, run["task"]
     classes, n = int(task["classes"]), len(labels)
     kind = value.get("labels", "clean")
+    trusted: np.ndarray | None
+    targets: np.ndarray | None
 
     if noise["kind"] == "text_pool":
         fixed = noise.get("seed") is not None

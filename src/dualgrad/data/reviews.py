@@ -118,7 +118,7 @@ def encode(sentences: list[str], labels: np.ndarray) -> dict[str, np.ndarray]:
     for row, words in zip(ids, tokenised, strict=True):
         coded = [CLS, *(numbers.get(word, UNKNOWN) for word in words)][:MAX_LENGTH]
         row[: len(coded)] = coded
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for part, indices in splits.items():
         arrays |= {f"{part}_ids": ids[indices], f"{part}_labels": labels[indices]}
     return arrays

@@ -156,7 +156,7 @@ def synthetic_text(
     state = np.random.RandomState(20260113)
     cls, lowest = (0, 2) if model == "textcnn" else (101, 1000)
     vocabulary = TEXTCNN_VOCABULARY if model == "textcnn" else BERT_VOCABULARY
-    arrays = {}
+    arrays: dict[str, np.ndarray] = {}
     for split, wanted in (("train", n_train), ("test", n_test)):
         negative, positive = COUNTS[split]
         n = wanted or negative + positive

@@ -140,7 +140,7 @@ def _bounded(shown: object, name: str, stream: Any, size: int, limit: int) -> by
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], source: Mapping[str, Any]) -> str:
     """Write arrays to `path` (.npz), then their digest and origin beside it (.json); returns the digest."""
     buffer = io.BytesIO()
-    np.savez(buffer, **arrays)
+    np.savez(buffer, **dict[str, Any](arrays))
     with replacing(path) as stream:
         stream.write(buffer.getbuffer())
     digest = content_digest(arrays)

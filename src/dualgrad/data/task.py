@@ -84,7 +84,7 @@ class Task:
             return tuple(stored.index_select(0, indices) for stored in self.train)
         if generator is None:
             raise ValueError(f"task {self.name} augments its training images: inputs() needs a generator")
-        return (self._augmented(indices, generator),)
+        return (self._augmented(indices, generator, self.padding),)
 
     def test_inputs(self, start: int, stop: int) -> Inputs:
         """Model inputs of the test examples start <= i < stop, never augmented."""
@@ -95,10 +95,11 @@ class Task:
 
     def _normalised(self, images: Tensor) -> Tensor:
         # ToTensor, then Normalize: the same three operations in the same order, so float32 is bit-identical.
+        assert self.mean is not None and self.std is not None  # they come with the padding
         return images.to(self.dtype).div_(255).sub_(self.mean).div_(self.std)
 
-    def _augmented(self, indices: Tensor, generator: torch.Generator) -> Tensor:
-        stored, padding = self.train[0], self.padding
+    def _augmented(self, indices: Tensor, generator: torch.Generator, padding: int) -> Tensor:
+        stored = self.train[0]
         offsets = 2 * padding + 1
         # One number per example holds flip, row and column: one draw, one copy to the device.
         draws = torch.randint(
@@ -164,7 +165,7 @@ def _image_task(task: Mapping[str, Any], device: torch.device, dtype: torch.dtyp
             f"task.normalize has {len(given['mean'])} means and {len(given['std'])} standard deviations, "
             f"but {name} has {channels} channel(s)"
         )
-    real = np.float64 if dtype == torch.float64 else np.float32
+    real: Any = np.float64 if dtype == torch.float64 else np.float32
     mean, std = np.asarray(given["mean"], dtype=real), np.asarray(given["std"], dtype=real)
 
     if task.get("synthetic"):
@@ -172,7 +173,7 @@ def _image_task(task: Mapping[str, Any], device: torch.device, dtype: torch.dtyp
         arrays = synthetic_images(image_set.shape, image_set.classes, *sizes)
     else:
         arrays = load_images(name, data_dir)
-    common = {
+    common: dict[str, Any] = {
         "name": name,
         "kind": "image",
         "classes": int(task["classes"]),
@@ -183,12 +184,12 @@ def _image_task(task: Mapping[str, Any], device: torch.device, dtype: torch.dtyp
     augment = task.get("augment")
     # NumPy, not torch, does the arithmetic: it starts no OpenMP threads, which would not survive a fork.
     if not augment:
-        stored = {}
+        stored: dict[str, Inputs] = {}
         for split in ("train", "test"):
             images = arrays[f"{split}_images"].astype(real) / real(255)
             images = (images - mean[:, None, None]) / std[:, None, None]
             stored[split] = (torch.from_numpy(images).to(device=device, dtype=dtype),)
-        return Task(**common, **stored)
+        return Task(**common, train=stored["train"], test=stored["test"])
     padding = int(augment["crop_padding"])
     border = ((0, 0), (padding, padding), (padding, padding), (0, 0))
     train = np.pad(arrays["train_images"].transpose(0, 2, 3, 1), border)
@@ -207,7 +208,8 @@ def _image_task(task: Mapping[str, Any], device: torch.device, dtype: torch.dtyp
 
 def _text_arrays(task: Mapping[str, Any], model: str, data_dir: Path) -> tuple[dict[str, np.ndarray], dict]:
     """Token numbers and labels of both splits, and what the model has to know about them."""
-    name, options = task["dataset"], {}
+    name = task["dataset"]
+    options: dict[str, Any] = {}
     if name == "reviews":
         arrays = load_reviews(data_dir)
         vocabulary = int(task.get("vocab_size") or DEFAULT_VOCABULARY)
@@ -240,7 +242,7 @@ def _text_task(task: Mapping[str, Any], device: torch.device, data_dir: Path) ->
     source = task.get("split") or "train"
     if f"{source}_ids" not in arrays:
         raise DataError(f"data set {task['dataset']} has no split {source!r}")
-    inputs = {}
+    inputs: dict[str, Inputs] = {}
     for target, split in (("train", source), ("test", "test")):
         ids = arrays[f"{split}_ids"]
         length = int(task.get("max_length") or ids.shape[1])
@@ -256,7 +258,8 @@ def _text_task(task: Mapping[str, Any], device: torch.device, data_dir: Path) ->
         train_labels=torch.from_numpy(arrays[f"{source}_labels"]).to(device),
         test_labels=torch.from_numpy(arrays["test_labels"]).to(device),
         model_options=options,
-        **inputs,
+        train=inputs["train"],
+        test=inputs["test"],
     )
 
 

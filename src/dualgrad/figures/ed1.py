@@ -5,6 +5,8 @@ Source: figure specification, ED Figure 1 a-d.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -72,7 +74,7 @@ def _per_seed(curves: dict[str, pd.DataFrame], where: float) -> list[pd.DataFram
     return parts
 
 
-def _panel(letter: str):
+def _panel(letter: str) -> Callable[[Tables], pd.DataFrame]:
     experiment, _, _, _, arrow = SETTINGS[letter]
 
     def function(tables: Tables) -> pd.DataFrame:

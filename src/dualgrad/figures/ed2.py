@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 
 from . import frames as f
 from . import style as s
@@ -194,9 +195,7 @@ def _dots(ax: Axes, runs: pd.DataFrame, width: float = 0.006) -> None:
     ax.scatter(x, runs["y"], s=4.5, c=colours, alpha=0.5, lw=0, zorder=3)
 
 
-def _dot_handle(colour: str, label: str):
-    from matplotlib.lines import Line2D
-
+def _dot_handle(colour: str, label: str) -> Line2D:
     return Line2D([], [], ls="none", marker="o", ms=3, color=colour, label=label)
 
 

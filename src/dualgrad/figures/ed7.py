@@ -6,6 +6,7 @@ Source: figure specification, ED Figure 7 a-c.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -34,7 +35,7 @@ def compute(tables: Tables, experiment: str) -> pd.DataFrame:
     )
 
 
-def _panel(letter: str):
+def _panel(letter: str) -> Callable[[Tables], pd.DataFrame]:
     def function(tables: Tables) -> pd.DataFrame:
         return compute(tables, SETTINGS[letter][0])
 

@@ -12,15 +12,20 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.backend_bases import RendererBase
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.patches import FancyArrowPatch
+from matplotlib.text import Text
+from matplotlib.typing import ColorType
 
 from .frames import known
 from .sources import PUBLISHED_EDITIONS
@@ -38,7 +43,7 @@ BRANCH_COLOUR = {"L": GREEN, "H": RED, "ordered": GREEN, "collapse": RED}
 PAGE_WIDTH = 7.1  # inches: 511 pt, within the published 490-520 pt
 PNG_DPI = 200
 
-STYLE = {
+STYLE: Any = {  # (matplotlib types its settings key by key)
     "font.family": "DejaVu Sans",  # ships with matplotlib: the same glyphs, hence the same bytes, everywhere
     "mathtext.fontset": "dejavusans",
     "font.size": 7.0,
@@ -133,7 +138,7 @@ class Page:
     def __init__(self, look: Look, name: str, height: float, audit_note: str = "") -> None:
         self.look, self.name, self.audit_note = look, name, audit_note
         self.figure = Figure(figsize=(PAGE_WIDTH, height))
-        FigureCanvasAgg(self.figure)
+        self.canvas = FigureCanvasAgg(self.figure)
         self._notes: list[_Placed] = []
         self._soft: list[Artist] = []
 
@@ -227,7 +232,7 @@ class Page:
 
         ``reach``: how far it may go to find room; ``pale``: how much it minds lying on pale bands (0 not at all).
         """
-        options: dict[str, object] = {
+        options: dict[str, Any] = {
             "fontsize": 6.4,
             "color": GREY,
             "ha": "left",
@@ -295,7 +300,7 @@ class Page:
             for artist in (*self._soft, *(placed.artist for placed in self._notes))
             if artist.get_visible()
         ]
-        figure, canvas = self.figure, self.figure.canvas
+        figure, canvas = self.figure, self.canvas
         full_dpi = figure.dpi
         figure.set_dpi(100)
         for artist in hidden:
@@ -319,7 +324,7 @@ class _Placed:
     """A text or legend, and what is known of where it wants to be."""
 
     ax: Axes
-    artist: Artist
+    artist: Text | Legend
     near: tuple[float, float] | None
     corner: str
     arrow: bool
@@ -329,9 +334,9 @@ class _Placed:
 
     @property
     def is_legend(self) -> bool:
-        return hasattr(self.artist, "get_texts")
+        return isinstance(self.artist, Legend)
 
-    def settle(self, ink: np.ndarray, renderer: object) -> None:
+    def settle(self, ink: np.ndarray, renderer: RendererBase) -> None:
         """Choose the place with the least ink under the text, then nearest to where it wants to be."""
         height = ink.shape[0]
         extent = self.artist.get_window_extent(renderer)
@@ -376,7 +381,7 @@ class _Placed:
         x0, y0 = xs[ix] + self.pad, ys[iy] + self.pad
         fx, fy = self.ax.transAxes.inverted().transform((x0, y0))
 
-        if self.is_legend:
+        if isinstance(self.artist, Legend):
             self.artist.set_loc((fx, fy))
             self.artist.borderaxespad = 0
         else:
@@ -385,11 +390,13 @@ class _Placed:
             shift = self.ax.transAxes.inverted().transform((ax0 + x0 - extent.x0, ay0 + y0 - extent.y0))
             self.artist.set_position(tuple(shift))
             if self.arrow and self.near is not None:
-                self._point(extent.width, extent.height, x0, y0, px, py)
+                self._point(self.artist.get_color(), extent.width, extent.height, x0, y0, px, py)
         row0, row1 = int(top[iy]), int(bottom[iy])
         ink[row0:row1, int(left[ix]) : int(right[ix])] = 1.0
 
-    def _point(self, wide: float, tall: float, x0: float, y0: float, px: float, py: float) -> None:
+    def _point(
+        self, colour: ColorType, wide: float, tall: float, x0: float, y0: float, px: float, py: float
+    ) -> None:
         """An arrow from the nearest point of the text's box to the data point."""
         start = (min(max(px, x0), x0 + wide), min(max(py, y0), y0 + tall))
         if math.hypot(start[0] - px, start[1] - py) < 6:
@@ -403,7 +410,7 @@ class _Placed:
                 arrowstyle="-|>",
                 mutation_scale=6,
                 lw=0.8,
-                color=self.artist.get_color(),
+                color=colour,
                 shrinkA=1.0,
                 shrinkB=2.0,
                 zorder=6,

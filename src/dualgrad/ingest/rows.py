@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dualgrad.analysis.schema import REAL, TABLES, columns
+from dualgrad.analysis.schema import REAL, TABLES, Column, columns
 from dualgrad.analysis.tables import (
     TableError,
     TableSet,
@@ -438,7 +438,7 @@ def _is_number(value: Any) -> bool:
     return type(value) in (float, int) and math.isfinite(value)
 
 
-def _target_column(target: str):
+def _target_column(target: str) -> Column:
     table, _, name = target.partition(".")
     if name:
         return _COLUMNS[table][name]

@@ -64,13 +64,19 @@ def local_gpus() -> list[str]:
     return [name for name in visible.split(",") if name.strip() not in ("", "-1")]
 
 
+def _let_go(server: subprocess.Popen[bytes]) -> None:
+    """Close the pipe whose end tells the server to end."""
+    if server.stdin:
+        server.stdin.close()
+
+
 class WarmWorker:
     """The worker of one workflow, seen from the process that owns it. Nothing happens before ``start``."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._listener: socket.socket | None = None
-        self._process: subprocess.Popen | None = None
+        self._process: subprocess.Popen[bytes]  # as soon as there is a listener
         self._folder: str | None = None
 
     def start(self) -> None:
@@ -89,7 +95,7 @@ class WarmWorker:
         if listener is None:
             return
         listener.close()
-        self._process.stdin.close()
+        _let_go(self._process)
         try:
             self._process.wait(timeout=_PATIENCE)
         except subprocess.TimeoutExpired:
@@ -117,7 +123,7 @@ class WarmWorker:
         return listener, address
 
     @staticmethod
-    def _spawn(listener: socket.socket) -> subprocess.Popen:
+    def _spawn(listener: socket.socket) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
             [sys.executable, "-m", "dualgrad.worker.server", str(listener.fileno())],
             stdin=subprocess.PIPE,
@@ -136,7 +142,7 @@ class WarmWorker:
             with self._lock:
                 if self._listener is None:
                     return
-                self._process.stdin.close()
+                _let_go(self._process)
                 self._process = self._spawn(self._listener)
         self._process.wait()
         with self._lock:

@@ -12,7 +12,7 @@ import sys
 LOST = None
 
 
-def through_worker(address, words):
+def through_worker(address: str, words: list[str]) -> int | None:
     """Return the exit status of `words` run by the worker, or LOST."""
     name = b"\0" + os.fsencode(address[1:]) if address[0] == "@" else os.fsencode(address)
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
@@ -38,7 +38,7 @@ def through_worker(address, words):
         return LOST
 
 
-def take_gpu(names):
+def take_gpu(names: list[str]) -> str:
     """Reserve the GPU that fewest jobs of this user hold, until this process ends; return its name.
 
     A reservation is the binding of an abstract socket: it cannot outlive its holder and leaves no file.
@@ -56,7 +56,7 @@ def take_gpu(names):
     return names[0]
 
 
-def orphaned():
+def orphaned() -> bool:
     """Whether the workflow that this job belongs to is gone."""
     workflow = os.environ.get("DUALGRAD_WORKFLOW")
     if not workflow:
@@ -68,7 +68,8 @@ def orphaned():
     return False
 
 
-def main():
+def main() -> int:
+    """Run the command line through the worker, or become it; returns its exit status."""
     words = sys.argv[1:]
     settings = os.environ.get("DUALGRAD_SETTINGS")
     if settings:

@@ -176,7 +176,14 @@ class Server:
                 for advice in (_MADV_HUGEPAGE, _MADV_COLLAPSE):
                     self._libc.madvise(ctypes.c_void_p(low), ctypes.c_size_t(high - low), advice)
 
-    def _become(self, connection, folder, words, environment, streams) -> None:
+    def _become(
+        self,
+        connection: socket.socket,
+        folder: str,
+        words: list[str],
+        environment: dict[str, str],
+        streams: list[int],
+    ) -> None:
         """In the forked child: be the process that the client would have been, and exit."""
         status = 1
         try:

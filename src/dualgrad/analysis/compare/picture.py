@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 # Colours that stay apart under red-green colour blindness, and markers that differ as well.
 SERIES = {"A-Q": ("#0072B2", "o"), "R-W": ("#E08A00", "s"), "X": ("#009E73", "^"), "Y": ("#882E72", "D")}
-STYLE = {
+STYLE: Any = {  # (matplotlib types its settings key by key)
     "font.family": "DejaVu Sans",  # ships with matplotlib: the same picture everywhere
     "font.size": 8.0,
     "axes.linewidth": 0.7,
