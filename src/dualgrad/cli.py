@@ -24,6 +24,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "show": ("dualgrad.commands.show", "print one run as it will be executed"),
     "cards": ("dualgrad.commands.cards", "say in words what the experiments train: docs/protocols.md"),
     "train": ("dualgrad.commands.train", "train one run and write its record"),
+    "plan": ("dualgrad.commands.plan", "say what training a selection takes: hours, memory, disk, GPUs"),
     "verify": ("dualgrad.commands.verify", "train recorded runs again and compare"),
     "data": ("dualgrad.commands.data", "fetch and prepare a data set"),
     "ingest": ("dualgrad.commands.ingest", "turn the published archive into tables"),

@@ -211,7 +211,10 @@ def _text_arrays(task: Mapping[str, Any], model: str, data_dir: Path) -> tuple[d
     name = task["dataset"]
     options: dict[str, Any] = {}
     if name == "reviews":
-        arrays = load_reviews(data_dir)
+        if task.get("synthetic"):
+            arrays = synthetic_text(model, *_synthetic_sizes(task, None, None))
+        else:
+            arrays = load_reviews(data_dir)
         vocabulary = int(task.get("vocab_size") or DEFAULT_VOCABULARY)
         for key, ids in arrays.items():
             if key.endswith("_ids"):

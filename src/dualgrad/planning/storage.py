@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from dualgrad.planning.networks import numbers_of
-from dualgrad.planning.work import EXAMPLES
+from dualgrad.planning.work import EXAMPLES, work_of
 
 GIB = 2**30
 MIB = 2**20
@@ -24,6 +24,21 @@ MOMENTS = {"sgd": 1, "adam": 2, "adamw": 2}
 EVALUATION_SHARE = 0.25
 # Allocators round up and hold back.
 SLACK = 1.25
+
+# Bytes of a record: head and outcome, each stage, each row of its trajectory (least squares over the demo's records).
+RECORD = {"head": 1750, "stage": 660, "evaluations": 70, "epochs": 240, "steps": 160}
+# Tables hold the same in columns: about a fifth of the records (the demo's).
+TABLES_SHARE = 0.2
+# A data set as prepared with what it was fetched as, and DistilBERT's published weights.
+DATA = {
+    "cifar10": 348 * MIB,
+    "cifar100": 346 * MIB,
+    "sst2": 34 * MIB,
+    "digits": MIB // 8,
+    "digit_pairs": MIB,
+    "reviews": 4 * MIB,
+}
+DISTILBERT = 268 * MIB
 
 
 @dataclass(frozen=True)
@@ -56,3 +71,45 @@ def checkpoint_bytes(run: Mapping[str, Any]) -> int:
     """Return the size of the weights that a run leaves for others."""
     stages = sum(bool(stage.get("save")) for stage in run["stages"])
     return stages * numbers_of(run["task"]).parameters * BYTES[run["precision"]]
+
+
+def record_bytes(run: Mapping[str, Any]) -> int:
+    """Return about how large a run's record becomes."""
+    work, log = work_of(run), run["log"]
+    rows = {
+        "stage": len(run["stages"]),
+        "evaluations": work.evaluations,
+        "epochs": work.epochs if log["epochs"] else 0,
+        "steps": work.steps // log["steps_every"] if log["steps_every"] else 0,
+    }
+    return RECORD["head"] + sum(RECORD[name] * number for name, number in rows.items())
+
+
+@dataclass(frozen=True)
+class Disk:
+    """Bytes on disk when everything is done."""
+
+    records: int
+    checkpoints: int
+    tables: int
+    data: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(asdict(self).values())
+
+
+def disk(runs: Iterable[Mapping[str, Any]]) -> Disk:
+    """Estimate what runs leave on disk, and the data sets that they read."""
+    records = checkpoints = 0
+    read: dict[str, int] = {}
+    for run in runs:
+        records += record_bytes(run)
+        checkpoints += checkpoint_bytes(run)
+        task = run["task"]
+        if not task["synthetic"]:
+            read[task["dataset"]] = DATA[task["dataset"]]
+            if task["model"]["name"] == "distilbert":
+                read["distilbert"] = DISTILBERT
+    return Disk(records, checkpoints, int(records * TABLES_SHARE), sum(read.values()))

@@ -1,0 +1,388 @@
+"""Say what training a selection takes: jobs, epochs, hours, memory, disk, and how it divides over GPUs.
+
+A selection is what Snakemake is asked for: census, experiments, figures (Figure2, figures/main), runs or their paths;
+what they need is planned as well. Seconds come from the edition's own records where there are any, else from the
+publication's; --calibrate measures a few steps of each network on this machine, on made-up data, and
+--seconds-per-epoch and --rates say what was measured elsewhere. Every number says where it comes from.
+
+    dualgrad plan census --edition paper --config precision=published
+    dualgrad plan figures/main
+    dualgrad plan Q1 M2 --edition paper --calibrate --gpus 1,4
+    dualgrad plan census --edition paper --seconds-per-epoch resnet18=1.5
+    dualgrad plan census --edition paper --calibrate --json > rates.json
+    dualgrad plan Figure2 --edition paper --rates rates.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from dualgrad.inputs import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from dualgrad.census import Census
+    from dualgrad.planning.plan import Plan
+    from dualgrad.planning.rates import Rate
+
+HERE = "plan"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "selection",
+        metavar="EXPERIMENT[/RUN]",
+        nargs="+",
+        help="or census, a figure, a path: what is to be made",
+    )
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
+        "--calibrate", action="store_true", help="measure each network here, in the edition's precision"
+    )
+    source.add_argument(
+        "--seconds-per-epoch",
+        metavar="NETWORK=SECONDS",
+        action="append",
+        default=[],
+        help="an epoch with one evaluation, e.g. resnet18=1.5; can be given several times. Other networks are scaled",
+    )
+    source.add_argument("--rates", type=Path, metavar="FILE", help="what an earlier --calibrate --json wrote")
+    parser.add_argument("--left", action="store_true", help="plan only what has no record yet")
+    parser.add_argument(
+        *("--gpus", "--jobs"),
+        type=_counts,
+        default=[1, 2, 4, 8],
+        metavar="N,N",
+        help="GPUs to divide the runs over, or jobs at once on a CPU (default: 1,2,4,8)",
+    )
+    parser.add_argument(
+        "--packed",
+        type=_packed,
+        default=(1, 1.0),
+        metavar="N:GAIN",
+        help="N runs share a GPU and together do GAIN times the work of one, e.g. 2:1.6",
+    )
+    parser.add_argument("--json", action="store_true", help="write the plan as JSON")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Make and print the plan."""
+    from dualgrad.census import load_census
+    from dualgrad.config import load_config
+    from dualgrad.planning.plan import make_plan
+    from dualgrad.planning.recorded import read_recorded
+    from dualgrad.planning.selection import select
+
+    config = load_config(args.root, args.config)
+    census = load_census(args.root, config)
+    if census.edition["records"] == "ingested":
+        raise InputError(
+            HERE, census.edition["name"], "nothing is trained in this edition; its records are read"
+        )
+    names = select(census, args.selection)
+    records = args.root / config["results_dir"] / census.edition["name"] / "runs"
+    recorded = read_recorded(records, census.runs, census.edition["precision"])
+    device = "cpu" if "cpu" in (config["device"], census.edition["device"]) else "cuda"
+    rates, device_name, peak = None, None, {}
+    if args.calibrate:
+        rates, peak, device, device_name = _calibrated(census, names, config)
+    elif args.seconds_per_epoch:
+        rates, device_name = _given(args.seconds_per_epoch, census), "the device of the given seconds"
+    elif args.rates:
+        rates, named, device_name = _read(args.rates, census)
+        device = named or device
+    left = [name for name in names if name not in recorded.done]
+    plan = make_plan(census, left if args.left else names, device, recorded, rates, device_name)
+    report = _report(plan, census, args, len(names) - len(left), peak)
+    print(json.dumps(report, indent=2) if args.json else _text(report))
+    return 0
+
+
+# -------------------------------------------------------------------------------------------------- seconds
+
+
+def _calibrated(
+    census: Census, names: list[str], config: dict[str, Any]
+) -> tuple[dict[str, Rate], dict[str, int], str, str]:
+    """Rates, memory by network, and the device on which they were measured."""
+    import torch
+
+    from dualgrad.commands.train import choose_device
+    from dualgrad.planning.calibrate import calibrate, device_name
+    from dualgrad.planning.networks import network_of
+    from dualgrad.progress import progress
+
+    device = choose_device(config["device"], census.edition["device"])
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError(HERE, "--calibrate", "torch sees no GPU here; add --config device=cpu")
+    # Of each network a run whose step is the usual one, else any that trains.
+    chosen: dict[str, dict[str, Any]] = {}
+    usual = ("clean", "trusted_batches")
+    for one in sorted(
+        (census.runs[name] for name in names), key=lambda one: one["value"]["labels"] not in usual
+    ):
+        if not one["copy_of"] and one["method"] == "dual" and not one["value"]["synthetic"]:
+            chosen.setdefault(network_of(one["task"]), one)
+    if not chosen:
+        raise InputError(
+            HERE, "--calibrate", "no run of this selection mixes two gradients; add one that does"
+        )
+    rates, peak = {}, {}
+    measured = calibrate(chosen, device, config["threads_per_job"])
+    for network, rate, taken in progress(measured, len(chosen), "network", name=lambda one: one[0]):
+        rates[network], peak[network] = rate, taken
+    return rates, peak, device.type, device_name(device)
+
+
+def _given(words: list[str], census: Census) -> dict[str, Rate]:
+    given = {}
+    for word in words:
+        name, _, value = word.partition("=")
+        try:
+            given[name] = _positive(value)
+        except ValueError:
+            problem = "expected NETWORK=SECONDS, e.g. resnet18=1.5"
+            raise InputError(HERE, f"--seconds-per-epoch {word}", problem) from None
+    return _of_epochs(given, census, "from the given seconds per epoch", HERE, "--seconds-per-epoch")
+
+
+def _of_epochs(
+    given: dict[str, float], census: Census, source: str, where: object, key: str
+) -> dict[str, Rate]:
+    from dualgrad.planning.networks import network_of
+    from dualgrad.planning.rates import rates_of_epochs
+
+    try:
+        return rates_of_epochs(given, census.runs.values(), source)
+    except KeyError as error:
+        known = sorted({network_of(one["task"]) for one in census.runs.values()})
+        word = error.args[0]
+        problem = (
+            f"no network here begins with '{word}'{did_you_mean(word, known)} (known: {', '.join(known)})"
+        )
+        raise InputError(where, key, problem) from None
+
+
+def _read(file: Path, census: Census) -> tuple[dict[str, Rate], str | None, str]:
+    """Rates, device and its name from a plan's JSON, or from any with ``seconds_per_epoch`` (network -> seconds)."""
+    from dualgrad.planning.rates import Rate
+
+    expected = (
+        "expected what `dualgrad plan --calibrate --json` writes, or seconds_per_epoch: {network: seconds}"
+    )
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+        given, source = data.get("seconds_per_epoch"), f"from {file}"
+        if given is not None:
+            given = {str(name): _positive(value) for name, value in given.items()}
+        else:
+            keys = ("step", "second", "evaluate")
+            rates = {
+                name: Rate(*(_positive(one[key], 0 if key == "second" else None) for key in keys), source)
+                for name, one in data["rates"].items()
+            }
+            if not rates:
+                raise ValueError
+    except OSError as error:
+        raise InputError(file, "", f"cannot be read: {error.strerror}") from None
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise InputError(file, "", expected) from None
+    if given is not None:
+        rates = _of_epochs(given, census, source, file, "seconds_per_epoch")
+    wanted = census.edition["precision"]
+    if data.get("precision", wanted) != wanted:
+        problem = f"was measured in {data['precision']}; this plan is for {wanted} (--config precision=...)"
+        raise InputError(file, "precision", problem)
+    device = data.get("device") if data.get("device") in ("cpu", "cuda") else None
+    return rates, device, str(data.get("device_name", "the device of the file"))
+
+
+def _positive(value: object, least: float | None = None) -> float:
+    number = float(value)
+    if number != least and not 0 < number < float("inf"):
+        raise ValueError
+    return number
+
+
+# -------------------------------------------------------------------------------------------------- report
+
+
+def _report(
+    plan: Plan, census: Census, args: argparse.Namespace, done: int, peak: dict[str, int]
+) -> dict[str, Any]:
+    from dualgrad.planning.networks import network_of
+    from dualgrad.planning.storage import disk, memory
+
+    work, seconds = plan.total()
+    runs = plan.runs.values()
+    needed = [memory(one, plan.device) for one in runs if not one["copy_of"]]
+    packed, gain = args.packed
+    slower = packed / gain
+    schedules = [(count, plan.schedule(count * packed, slower)) for count in args.gpus] if plan.runs else []
+    stored = disk(runs)
+    return {
+        "edition": census.edition["name"],
+        "precision": census.edition["precision"],
+        "selection": args.selection,
+        "device": plan.device,
+        "device_name": plan.device_name,
+        "jobs": len(plan.runs),
+        "counted": sum(one["counted"] for one in runs),
+        "copies": sum(bool(one["copy_of"]) for one in runs),
+        "recorded": done,
+        "left_only": args.left,
+        "hours": seconds / 3600,
+        "work": asdict(work),
+        "experiments": [
+            {
+                "experiment": name,
+                "jobs": len(own),
+                **asdict(plan.total(own)[0]),
+                "hours": plan.total(own)[1] / 3600,
+            }
+            for name, own in plan.by_experiment().items()
+        ],
+        "sources": [
+            {"source": source, "runs": count, "hours": value / 3600}
+            for source, (count, value) in plan.by_source().items()
+        ],
+        "assumed_factor": plan.assumed_factor(),
+        "rates": {name: asdict(rate) for name, rate in plan.rates.items()},
+        "packed": {"runs": packed, "gain": gain},
+        "schedules": [
+            {
+                "slots": count,
+                "hours": one.makespan / 3600,
+                "efficiency": one.efficiency,
+                "critical_path_hours": one.critical_path / 3600,
+            }
+            for count, one in schedules
+        ],
+        "memory": {
+            "host_bytes": max((one.host for one in needed), default=0),
+            "device_bytes": max((one.device for one in needed), default=0),
+            "measured_device_bytes": {
+                name: size
+                for name, size in peak.items()
+                if size and name in {network_of(o["task"]) for o in runs}
+            },
+        },
+        "disk": {**asdict(stored), "total": stored.total},
+    }
+
+
+def _text(report: dict[str, Any]) -> str:
+    places = {"cpu": "a CPU", "cuda": "a GPU"}
+    on = f"{places[report['device']]} ({report['device_name']})"
+    head = f"edition {report['edition']}, {report['precision']}, on {on}: {' '.join(report['selection'])}"
+    if not report["jobs"]:
+        return f"{head}\nnothing is left to train: all {report['recorded']} jobs have records"
+    lines = [head, "", *_table(report), ""]
+    notes = []
+    if report["jobs"] > report["counted"]:
+        notes.append(f"{report['jobs'] - report['counted']:,} jobs are needed but not counted.")
+    if report["copies"]:
+        notes.append(f"{report['copies']:,} are copies of other runs and train nothing.")
+    if report["recorded"]:
+        notes.append(
+            f"{report['recorded']:,} more have records already."
+            if report["left_only"]
+            else f"{report['recorded']:,} have records already; --left plans the others."
+        )
+    lines += [*notes, "Epochs are upper bounds: gates and stop rules end some runs sooner."]
+    lines += ["", "where the time comes from:"]
+    for one in report["sources"]:
+        lines.append(f"  {_time(one['hours']):>9}  {one['runs']:5,} runs  {one['source']}")
+    if report["assumed_factor"]:
+        lines.append(
+            f"  Published seconds times {report['assumed_factor']:g} for {report['precision']}: an assumption, not a "
+            "measurement; --calibrate measures. The published runs computed in precision=published."
+        )
+    unit = "GPUs" if report["device"] == "cuda" else "jobs at once"
+    packed = report["packed"]
+    shared = (
+        f", {packed['runs']} runs on each ({packed['gain']:g} times the work of one)"
+        if packed["runs"] > 1
+        else ""
+    )
+    lines += ["", f"divided over {unit}{shared}, each free one taking the next run that can start:"]
+    for one in report["schedules"]:
+        lines.append(
+            f"  {one['slots']:4}  {_time(one['hours']):>9}  {one['efficiency']:4.0%} of their time in use"
+        )
+    chain = report["schedules"][0]["critical_path_hours"]
+    lines.append(
+        f"  No number is faster than {_time(chain)}, the longest chain of runs that need each other."
+    )
+    memory, stored = report["memory"], report["disk"]
+    lines += ["", f"memory per run, at most: {_size(memory['host_bytes'])}"]
+    if memory["device_bytes"]:
+        lines[-1] += f", and {_size(memory['device_bytes'])} on the GPU (estimated)"
+    if memory["measured_device_bytes"]:
+        lines[-1] += f"; {_size(max(memory['measured_device_bytes'].values()))} measured"
+    parts = ", ".join(
+        f"{name} {_size(stored[name])}" for name in ("records", "checkpoints", "tables", "data")
+    )
+    lines.append(f"disk: {_size(stored['total'])} ({parts})")
+    return "\n".join(lines)
+
+
+def _table(report: dict[str, Any]) -> list[str]:
+    total = {"experiment": "all", "jobs": report["jobs"], **report["work"], "hours": report["hours"]}
+    rows = [
+        (
+            one["experiment"],
+            f"{one['jobs']:,}",
+            f"{one['epochs']:,}",
+            f"{one['steps']:,}",
+            f"{(one['passes'] + one['shared']) / 1e6:,.1f} M",
+            _time(one["hours"]),
+        )
+        for one in [*report["experiments"], total]
+    ]
+    rows.insert(0, ("experiment", "jobs", "epochs", "steps", "examples", "time"))
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    return [
+        "  ".join(
+            [row[0].ljust(widths[0]), *(cell.rjust(w) for cell, w in zip(row[1:], widths[1:], strict=True))]
+        )
+        for row in rows
+    ]
+
+
+def _time(hours: float) -> str:
+    if hours >= 1:
+        return f"{hours:,.1f} h"
+    return f"{hours * 60:.1f} min" if hours * 60 >= 1 else f"{hours * 3600:.1f} s"
+
+
+def _size(count: float) -> str:
+    count /= 1024
+    for unit in ("KiB", "MiB"):
+        if count < 1000:
+            return f"{count:.3g} {unit}"
+        count /= 1024
+    return f"{count:.1f} GiB"
+
+
+def _counts(text: str) -> list[int]:
+    if not all(part.isdigit() and 0 < int(part) <= 100_000 for part in text.split(",")):
+        raise argparse.ArgumentTypeError(f"expected whole numbers with commas between them; got '{text}'")
+    return [int(part) for part in text.split(",")]
+
+
+def _packed(text: str) -> tuple[int, float]:
+    count, _, gain = text.partition(":")
+    try:
+        found = int(count), float(gain)
+    except ValueError:
+        found = 0, 0.0
+    if found[0] < 1 or not 0 < found[1] <= found[0]:
+        raise argparse.ArgumentTypeError(
+            f"expected N:GAIN with a gain between 0 and N, e.g. 2:1.6; got '{text}'"
+        )
+    return found

@@ -1,0 +1,129 @@
+"""Rates measured here and now, by a few steps of each network on made-up data. Only this module needs torch."""
+
+from __future__ import annotations
+
+import copy
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import torch
+
+from dualgrad.planning.rates import Rate
+from dualgrad.training.plan import PlannedEpoch
+from dualgrad.training.run import Context, _Trainer
+from dualgrad.training.session import evaluate
+
+# Seconds of one measurement and how many there are; the median counts.
+PIECE, ROUNDS = 0.3, 3
+# A network whose step takes longer than this is measured in smaller batches.
+LONGEST_STEP = 2.0
+NOWHERE = Path("/nonexistent")  # no folder of results is read or written
+
+
+def calibrate(
+    runs: Mapping[str, Mapping[str, Any]], device: torch.device, threads: int
+) -> Iterator[tuple[str, Rate, int]]:
+    """Measure networks one after another.
+
+    Args:
+        runs: network -> a resolved run that uses it; its batch size, precision and optimizer count.
+        device: where to measure.
+        threads: intra-op threads.
+
+    Yields:
+        Network, its rate, and the bytes that it took on the GPU (0 on a CPU).
+    """
+    for network, run in runs.items():
+        yield network, *_measured(run, device, threads)
+
+
+def device_name(device: torch.device) -> str:
+    """Return what a record would call the device."""
+    return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
+
+
+def _measured(run: Mapping[str, Any], device: torch.device, threads: int) -> tuple[Rate, int]:
+    batch = run["task"]["batch_size"]
+    small = min(batch, 4)
+    taken = _Bench(run, small, device, threads).steps(1)
+    if taken * batch / small > LONGEST_STEP:
+        batch = max(small, int(LONGEST_STEP / taken * small))
+    bench = _Bench(run, batch, device, threads)
+    source = f"measured just now, {device_name(device)}"
+    if batch < run["task"]["batch_size"]:
+        source += f" (some in batches of {batch} for {run['task']['batch_size']})"
+    step = bench.per_example(lambda count: bench.steps(count, refresh=False), bench.passes)
+    second = 0.0
+    if bench.shares:
+        both = bench.per_example(lambda count: bench.steps(count, refresh=True), bench.passes)
+        second = max(0.0, both - step)
+    tested = bench.trainer.task.n_test
+    forward = bench.per_example(bench.evaluations, tested)
+    peak = torch.cuda.max_memory_reserved(device) if device.type == "cuda" else 0
+    return Rate(step * 1e6, second * 1e6, forward * 1e6, source), peak
+
+
+class _Bench:
+    """The trainer with one open session of a run on made-up data."""
+
+    def __init__(self, run: Mapping[str, Any], batch: int, device: torch.device, threads: int):
+        run = copy.deepcopy(dict(run))
+        task = run["task"]
+        task["model"].pop("body_from", None)
+        if task["model"]["name"] == "distilbert":
+            task["model"]["pretrained"] = False  # other weights take no other time
+        text = task["kind"] == "text"
+        tested = min(task["eval_batch_size"], 4 * batch)
+        # A text run takes its trusted examples out of the pool that it draws its subset from.
+        task |= {"synthetic": {"train": 4 * batch if not text else 2000, "test": tested}, "batch_size": batch}
+        task |= {"subset": 1000 if text else None, "steps_per_epoch": None, "eval_batch_size": tested}
+        stage = {**run["stages"][0], "start": {"kind": "fresh"}, "session": "main", "save": False}
+        stage["segments"] = [{"lambda": 0.3, "epochs": 1, "direction": None}]
+        stage["schedule"] = {"kind": "constant"}
+        run |= {"stages": [stage], "lr_scale": None, "copy_of": None, "seed": run["seed"] or 0}
+        self.run, self.device = run, device
+        if device.type == "cuda":
+            torch.cuda.empty_cache()
+            torch.cuda.reset_peak_memory_stats(device)
+        self.trainer = _Trainer(run, Context(NOWHERE, NOWHERE, NOWHERE, device, threads))
+        self.trainer._open_session(stage)
+        self.stage = stage
+        self.apart = run["value"]["labels"] == "trusted_batches" or not self.trainer.session.shares_forward
+        self.shares = not self.apart
+        # Where the value gradient has a pass of its own, each step below does both.
+        self.passes = 2 * batch if self.apart else batch
+
+    def steps(self, count: int, refresh: bool = True) -> float:
+        """Seconds of so many steps, each with a value gradient or (but the first ever) without."""
+        session = self.trainer.session
+        self.run["value"]["period"] = 1 if refresh or self.apart else 2**62
+        planned = PlannedEpoch(0, 0.3, None, count, True, False)
+        if session.cache is None:
+            self.trainer._epoch(self.stage, PlannedEpoch(0, 0.3, None, 1, True, False))
+        return self._seconds(lambda: self.trainer._epoch(self.stage, planned))
+
+    def evaluations(self, count: int) -> float:
+        """Seconds of so many evaluations."""
+        trainer = self.trainer
+        size = self.run["task"]["eval_batch_size"]
+        return self._seconds(
+            lambda: [evaluate(trainer.session.model, trainer.task, size) for _ in range(count)]
+        )
+
+    def per_example(self, piece: Callable[[int], float], examples: int) -> float:
+        """Median seconds per example of a piece that is repeated until it can be timed."""
+        piece(1)
+        count = max(1, round(PIECE / max(piece(1), 1e-6)))
+        return median(piece(count) for _ in range(ROUNDS)) / count / examples
+
+    def _seconds(self, work: Callable[[], object]) -> float:
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        began = time.perf_counter()
+        work()
+        if self.device.type == "cuda":
+            torch.cuda.synchronize(self.device)
+        return time.perf_counter() - began
