@@ -41,7 +41,7 @@ def seconds(run: Mapping[str, Any], device: str = "cuda", beside: float | None =
         beside: seconds of the job beside its training (default: of a process of its own, as on a cluster).
 
     Raises:
-        KeyError: an unknown data set, device or precision.
+        KeyError: an unknown device or precision.
     """
     estimate = known_seconds(run, device)
     return estimate.seconds + (ALONE[device] if beside is None else beside)

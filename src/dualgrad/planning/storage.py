@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dualgrad.planning.networks import numbers_of
-from dualgrad.planning.work import EXAMPLES, work_of
+from dualgrad.planning.work import ASSUMED_EXAMPLES, EXAMPLES, work_of
 
 GIB = 2**30
 MIB = 2**20
@@ -60,7 +60,7 @@ def memory(run: Mapping[str, Any], device: str = "cuda") -> Memory:
     network, size = numbers_of(task), BYTES[run["precision"]]
     weights = (COPIES + MOMENTS[run["optimizer"]["name"]]) * network.parameters * size
     kept = max(task["batch_size"], EVALUATION_SHARE * task["eval_batch_size"]) * network.saved * size
-    data = sum(EXAMPLES[task["dataset"]]) * RESIDENT[task["kind"]]
+    data = sum(EXAMPLES.get(task["dataset"], ASSUMED_EXAMPLES)) * RESIDENT[task["kind"]]
     training = SLACK * (weights + kept + data)
     if device == "cpu":
         return Memory(int(PROCESS["cpu"] + training + data), 0)
@@ -109,7 +109,7 @@ def disk(runs: Iterable[Mapping[str, Any]]) -> Disk:
         checkpoints += checkpoint_bytes(run)
         task = run["task"]
         if not task["synthetic"]:
-            read[task["dataset"]] = DATA[task["dataset"]]
+            read[task["dataset"]] = DATA.get(task["dataset"], DATA["cifar10"])
             if task["model"]["name"] == "distilbert":
                 read["distilbert"] = DISTILBERT
     return Disk(records, checkpoints, int(records * TABLES_SHARE), sum(read.values()))
