@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from dualgrad import __version__
-from dualgrad.inputs import InputError, did_you_mean
+from dualgrad.inputs import InputError, clipped, did_you_mean, parse_yaml
 
 # Command -> (module, what it does). Modules are imported only when their command is called.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -64,13 +64,17 @@ def main(argv: Sequence[str] | None = None) -> int:
         return complete(argv[1:])
     if name not in COMMANDS:
         print(
-            f"dualgrad: there is no command '{name}'{did_you_mean(name, COMMANDS)}\n\n{_help()}",
+            f"dualgrad: there is no command '{clipped(name)}'{did_you_mean(name, COMMANDS)}\n"
+            "`dualgrad --help` lists the commands.",
             file=sys.stderr,
         )
         return 2
     args = parser_of(name).parse_args(argv[1:])
     try:
         args.config = _settings(args)
+        if args.root is not None and not args.root.is_dir():
+            state = "is no folder" if args.root.exists() else "does not exist"
+            raise InputError("--root", str(args.root), f"{state}; expected the folder of the Snakefile")
         if args.root is None:
             from dualgrad.census import find_root
 
@@ -79,9 +83,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"dualgrad: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # `dualgrad census | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except OSError as error:  # a file that cannot be read or written is no fault of the program
+        if isinstance(error, BrokenPipeError):  # `dualgrad census | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return 0
+        file = error.filename2 or error.filename  # of a renaming, the file that was to be
+        where = f"{file}: " if file else ""
+        print(f"dualgrad {name}: {where}{error.strerror or error}", file=sys.stderr)
+        return 1
     except KeyboardInterrupt:
         return 130
 
@@ -142,14 +151,15 @@ def _split(docstring: str) -> tuple[str, str]:
 
 
 def _settings(args: argparse.Namespace) -> dict:
-    import yaml
-
-    settings = {}
+    settings: dict = {}
     for text in args.config:
         key, equals, value = text.partition("=")
-        if not equals:
+        if not equals or not key:
             raise InputError("--config", text, "expected KEY=VALUE")
-        settings[key] = yaml.safe_load(value)
+        try:
+            settings[key] = parse_yaml(value, "--config")
+        except InputError as error:
+            raise InputError("--config", key, error.problem) from None
     if args.edition:
         settings["edition"] = args.edition
     return settings

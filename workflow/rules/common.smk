@@ -6,7 +6,6 @@ import re
 import sys
 from pathlib import Path
 
-import yaml
 from snakemake.exceptions import WorkflowError
 
 try:
@@ -67,11 +66,7 @@ pathvars:
 
 def as_words(settings):
     """Return settings as words of the command line of `dualgrad`."""
-    words = []
-    for key, value in settings.items():
-        plain = isinstance(value, str) and yaml.safe_load(value) == value
-        words += ["--config", f"{key}={value if plain else json.dumps(value)}"]
-    return words
+    return [word for key, value in settings.items() for word in ("--config", f"{key}={json.dumps(value)}")]
 
 
 def job_settings():

@@ -11,6 +11,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from dualgrad.census import limits
 from dualgrad.census.graph import closure
 from dualgrad.census.vocabulary import CensusError, merge
 from dualgrad.inputs import check_schema, did_you_mean, read_yaml
@@ -68,6 +69,9 @@ def _read(root: Path, name: str, chain: tuple[str, ...]) -> dict[str, Any]:
         raise CensusError(shown, "extends", f"goes in a circle: {' -> '.join([*chain, name])}")
     data = read_yaml(root / shown, shown, CensusError)
     check_schema(data, "edition", shown, CensusError)
+    if "extends" in data and data["extends"] not in known:
+        problem = f"there is no edition '{data['extends']}'{did_you_mean(data['extends'], known)}"
+        raise CensusError(shown, "extends", f"{problem} (known: {', '.join(known)})")
     base = _read(root, data["extends"], (*chain, name)) if "extends" in data else {}
     # Where trials of an edition go is its own: another one's would end in the same folder.
     base = {**{key: value for key, value in base.items() if key != "trial"}, "options": []}
@@ -94,6 +98,7 @@ class _Transform:
 
     def __init__(self, edition: Mapping[str, Any]) -> None:
         self.edition = edition
+        self.file = f"{FOLDER}/{edition['name']}.yaml"
         self.memo: dict[tuple, tuple[Any, Any]] = {}
         synthetic = edition["paper_data"] == "synthetic"
         self.synthetic = synthetic
@@ -158,9 +163,11 @@ class _Transform:
             if name in known:
                 rules.append(known[name])
             elif name not in self.own:
-                file, hint = f"{FOLDER}/{self.edition['name']}.yaml", did_you_mean(name, known)
+                hint = did_you_mean(name, known)
                 raise CensusError(
-                    file, where, f"does not say what becomes of '{name}'{hint} (known: {', '.join(known)})"
+                    self.file,
+                    where,
+                    f"does not say what becomes of '{name}'{hint} (known: {', '.join(known)})",
                 )
         made_up = (self.made_up.get(where, {}).get(name) for where, name in names.items())
         return rules + [rule for rule in made_up if rule]
@@ -170,17 +177,26 @@ class _Transform:
         for rule in self._rules(task):
             changed |= rule.get("task", {})
             factor = rule.get("lr_factor", factor)
-            if (
-                "hidden_times" in rule
-            ):  # keeps width a factor: the hidden layers grow with the published option
-                times = task["model"][rule["hidden_times"]]
-                model = changed["model"]
-                changed["model"] = {
-                    **model,
-                    "hidden": [max(1, int(size * times)) for size in model["hidden"]],
-                }
+            if "hidden_times" in rule:  # keeps width a factor: hidden layers grow with the published option
+                changed["model"] = self._grown(changed["model"], task["model"], rule["hidden_times"])
         changed["synthetic"] = (changed.get("synthetic") or True) if self.synthetic else False
+        try:
+            limits.check("task", changed)
+        except ValueError as problem:
+            raise CensusError(self.file, "task", str(problem)) from None
         return changed, factor
+
+    def _grown(self, model: Mapping, published: Mapping, option: str) -> dict[str, Any]:
+        """*model* with hidden layers as many times as large as an option of the published network says."""
+        times, key = published.get(option), f"models.{published['name']}"
+        if isinstance(times, bool) or not isinstance(times, (int, float)):
+            problem = f"expected an option of '{published['name']}' that is a number; got '{option}'"
+            raise CensusError(self.file, f"{key}.hidden_times", problem)
+        hidden = model.get("hidden")
+        if not isinstance(hidden, list) or not all(type(size) is int for size in hidden):
+            problem = f"expected hidden, a list of integers, as hidden_times is set; got {hidden!r}"
+            raise CensusError(self.file, f"{key}.task.model", problem)
+        return {**model, "hidden": [max(1, int(size * times)) for size in hidden]}
 
     def _value(self, value: Mapping[str, Any]) -> Mapping[str, Any]:
         return {**value, "period": self._renumber("value_period", value["period"])}

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from itertools import product
 from typing import Any, NamedTuple
 
+from dualgrad.census import limits
 from dualgrad.census import vocabulary as words
 from dualgrad.census.vocabulary import CensusError, merge
 from dualgrad.inputs import did_you_mean
@@ -101,6 +102,8 @@ class Experiment:
         self.blocks: list[Entry] = whole.pop("blocks", None) or [{}]
         self.factors = {*self.general}.union(*(block.get("factors") or {} for block in self.blocks))
         self.content = merge(library.run_defaults, whole)
+        # A grid that is far from what it should be is told before it is built.
+        self.most: int = max(10_000, 2 * entry["count"])
         self.used: set[str] = set()  # names that some run refers to
         if not self.template:
             raise self.error("name", "the template of the run names is missing, e.g. lam{lambda}_seed{seed}")
@@ -114,6 +117,7 @@ class Experiment:
 
     def grid(self) -> Iterator[Cell]:
         """Yield every combination of factor levels that is a run, in order."""
+        size = 0
         for number, block in enumerate(self.blocks):
             own = block.get("factors") or {}
             axes = {
@@ -121,10 +125,18 @@ class Experiment:
                 for factor in {**self.general, **own}
                 if own.get(factor, ...) is not None  # null: these runs do not have the factor
             }
+            size += math.prod(map(len, axes.values()))
+            if size > self.most:
+                problem = f"expected {self.entry['count']} runs, but the factors give {size:,} or more"
+                raise self.error("count", problem)
             for chosen in product(*(enumerate(levels.items()) for levels in axes.values())):
                 factors = {factor: level for factor, (_, (level, _)) in zip(axes, chosen, strict=True)}
+                try:
+                    name = words.run_name(self.template, factors)
+                except ValueError as problem:
+                    raise self.error("name", str(problem)) from None
                 yield Cell(
-                    name=words.run_name(self.template, factors),
+                    name=name,
                     factors=factors,
                     places={
                         f"{factor}_index": place for factor, (place, _) in zip(axes, chosen, strict=True)
@@ -135,6 +147,14 @@ class Experiment:
 
     def _levels(self, factor: str, own: Any, number: int) -> dict[Any, dict | None]:
         """Levels of a factor in one block, which may list some of those that the entry's `factors` describe."""
+        try:
+            return self._level_mapping(factor, own, number)
+        except CensusError:
+            raise
+        except ValueError as problem:
+            raise self.error(f"factors.{factor}", str(problem)) from None
+
+    def _level_mapping(self, factor: str, own: Any, number: int) -> dict[Any, dict | None]:
         general = self.general.get(factor)
         if own is None or not isinstance(general, dict) or isinstance(own, dict):
             return words.levels(general if own is None else own)
@@ -228,19 +248,24 @@ class _Body:
                     self.memo[which] = self._made(key, words.substitute(part, names) if refs else part)
                 run[key] = self.memo[which]
             except KeyError as missing:
+                word = missing.args[0]
+                while gone := sorted(self.let_refs.get(word, set()) - names.keys() - {word}):
+                    word = gone[0]  # a `let` that is there, but refers to something that is not
                 known = sorted(names.keys() - cell.places.keys())
-                hint = did_you_mean(missing.args[0], known)
-                problem = f"nothing is called '{missing.args[0]}'{hint} (known: {', '.join(known)})"
+                problem = f"nothing is called '{word}'{did_you_mean(word, known)} (known: {', '.join(known)})"
                 raise self.owner.error(key, problem) from None
+            except CensusError:
+                raise
             except (ValueError, TypeError) as problem:
                 raise self.owner.error(key, str(problem)) from None
         return run
 
     def _made(self, key: str, part: Any) -> Any:
         if key == "stages":
-            return words.stages(part, self.owner.library.stage_defaults, self.owner.runs_of)
+            part = words.stages(part, self.owner.library.stage_defaults, self.owner.runs_of)
         if key == "seed" and part is not None and type(part) is not int:
             raise ValueError(f"expected an integer or null; got {part!r} (a range of seeds is written 0..49)")
+        limits.check(key, part)
         return part
 
     def _let(self, name: str, names: dict[str, Any], chain: tuple[str, ...]) -> None:
@@ -253,5 +278,9 @@ class _Body:
             if other in self.let:
                 self._let(other, names, (*chain, name))
         # It may refer to a factor that these runs do not have; that is an error only where something uses it.
-        with suppress(KeyError):
+        try:
             names[name] = words.substitute(self.let[name], names)
+        except KeyError:
+            pass
+        except (ValueError, TypeError) as problem:
+            raise self.owner.error(f"let.{name}", str(problem)) from None

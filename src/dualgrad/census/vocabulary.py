@@ -11,7 +11,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from dualgrad.inputs import InputError, did_you_mean
+from dualgrad.census.limits import LONGEST
+from dualgrad.inputs import InputError, clipped, did_you_mean
 
 
 class CensusError(InputError):
@@ -44,6 +45,7 @@ def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
 # --- references ----------------------------------------------------------------------------------------------
 
 _VALUE = re.compile(r"\$([A-Za-z_]\w*)(?: *([+-]) *(\d+(?:\.\d+)?))?")  # $seed, $seed + 100
+_LONGEST_TEXT = 10_000
 _TEXT = re.compile(r"\{([A-Za-z_]\w*)\}")  # Ta-prep-O/seed{seed}
 
 
@@ -69,15 +71,23 @@ def substitute(node: Any, names: Mapping[str, Any]) -> Any:
     Raises:
         KeyError: nothing has that name.
         TypeError: ``$name + number`` of something that is no number.
+        ValueError: a text becomes too long.
     """
     if isinstance(node, str):
         if "$" in node and (whole := _VALUE.fullmatch(node)):
             value = names[whole[1]]
             if whole[2]:
+                if isinstance(value, bool) or not isinstance(value, (int, float)):
+                    raise TypeError(f"'{node}' needs a number; {whole[1]} is {value!r}")
                 number = float(whole[3]) if "." in whole[3] else int(whole[3])
                 return value + number if whole[2] == "+" else value - number
             return value
-        return _TEXT.sub(lambda hit: spell(names[hit[1]], slug=False), node) if "{" in node else node
+        if "{" not in node:
+            return node
+        text = _TEXT.sub(lambda hit: spell(names[hit[1]], slug=False), node)
+        if len(text) > _LONGEST_TEXT:  # texts that contain others twice grow without end
+            raise ValueError(f"'{clipped(node, 40)}' becomes longer than {_LONGEST_TEXT:,} characters")
+        return text
     if isinstance(node, dict):
         return {key: substitute(value, names) for key, value in node.items()}
     if isinstance(node, list):
@@ -88,18 +98,32 @@ def substitute(node: Any, names: Mapping[str, Any]) -> Any:
 # --- factors and names ---------------------------------------------------------------------------------------
 
 _RANGE = re.compile(r"(\d+)\.\.(\d+)")
+MOST_LEVELS = 100_000
+# A run's name is a file's name (with an ending, and a dot before it while it is written) and part of a command.
+_RUN = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,199}")
 
 
 def levels(spec: Any) -> dict[Any, dict | None]:
     """Levels of a factor, in order, each with what it overrides (None: nothing).
 
     Accepts a list, one value, an integer range ``0..49`` (both ends included) or a mapping level -> overrides.
+
+    Raises:
+        ValueError: a range that has no level, or too many; a level twice.
     """
     if isinstance(spec, dict):
         return {level: over or None for level, over in spec.items()}
     if isinstance(spec, str) and (ends := _RANGE.fullmatch(spec)):
-        return dict.fromkeys(range(int(ends[1]), int(ends[2]) + 1))
-    return dict.fromkeys(spec if isinstance(spec, list) else [spec])
+        first, last = int(ends[1]), int(ends[2])
+        if not 0 <= last - first < MOST_LEVELS:
+            raise ValueError(f"expected a range of 1 to {MOST_LEVELS:,} levels such as 0..49; got {spec}")
+        return dict.fromkeys(range(first, last + 1))
+    listed = spec if isinstance(spec, list) else [spec]
+    found = dict.fromkeys(listed)
+    if len(found) < len(listed):
+        twice = next(level for number, level in enumerate(listed) if level in listed[:number])
+        raise ValueError(f"the level {twice!r} is listed twice")
+    return found
 
 
 def spell(value: Any, slug: bool = True) -> str:
@@ -110,12 +134,20 @@ def spell(value: Any, slug: bool = True) -> str:
 
 
 def run_name(template: str, factors: Mapping[str, Any]) -> str:
-    """Fill ``lam{lambda}_seed{seed}``; a part whose factor this run does not have is left out."""
+    """Fill ``lam{lambda}_seed{seed}``; a part whose factor this run does not have is left out.
+
+    Raises:
+        ValueError: what comes out cannot be the name of a file.
+    """
     pieces = re.split(
         r"_(?=[^_{}]*\{)", template
     )  # the underscores between parts, not those inside factor names
     kept = [piece for piece in pieces if set(_TEXT.findall(piece)) <= factors.keys()]
-    return "_".join(_TEXT.sub(lambda hit: spell(factors[hit[1]]), piece) for piece in kept)
+    name = "_".join(_TEXT.sub(lambda hit: spell(factors[hit[1]]), piece) for piece in kept)
+    if not _RUN.fullmatch(name):
+        expected = "expected up to 200 letters, digits, dots, -, + and _, and no dot first"
+        raise ValueError(f"a run would be called {clipped(repr(name))}; {expected}")
+    return name
 
 
 # --- segments ------------------------------------------------------------------------------------------------
@@ -131,6 +163,10 @@ def ladder(spec: Any) -> list[float]:
         return [float(value) for value in spec]
     first, last, step = (float(_get(spec, key, "a ladder")) for key in ("from", "to", "step"))
     count = abs(last - first) / step if step > 0 else 0.5
+    if count > LONGEST:
+        raise ValueError(
+            f"a ladder has at most {LONGEST:,} steps; from {first:g} to {last:g} by {step:g} has more"
+        )
     if abs(count - round(count)) > 1e-6:
         raise ValueError(f"no ladder leads from {first:g} to {last:g} in steps of {step:g}")
     return [round(first + math.copysign(step, last - first) * i, 6) for i in range(round(count) + 1)]
@@ -180,6 +216,8 @@ def segments(spec: Any) -> list[dict[str, Any]]:
             raise ValueError(
                 f"the number of {length} of a segment must be a positive integer; got {number!r}"
             )
+        if length != "steps" and number > LONGEST:
+            raise ValueError(f"the number of {length} of a segment is at most {LONGEST:,}; got {number}")
     if "ladder" in spec:
         return _held(ladder(spec["ladder"]), spec["hold"])
     if "loop" in spec:

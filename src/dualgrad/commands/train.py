@@ -132,6 +132,10 @@ def execute(job: dict, *, echo: bool = False) -> int:
     try:
         config, census = _cached(root, job["config"])
         spec = census.run(job["run"])
+        if census.edition["records"] == "ingested":
+            raise TrainingError(
+                f"{job['run']}: the edition {spec['edition']} is read from files, not trained"
+            )
         base = root / config["results_dir"] / spec["edition"]
         output = Path(job["output"] or base / "runs" / f"{job['run']}.json")
         checkpoint = Path(job["checkpoint"] or base / "checkpoints" / f"{job['run']}.pt")

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 import time
 from pathlib import Path
@@ -46,10 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _size(text: str) -> int:
-    size = sys.maxsize if text == "all" else int(text)
-    if size < 1:
-        raise argparse.ArgumentTypeError("expected a positive number or 'all'")
-    return size
+    if text == "all":
+        return sys.maxsize
+    if not re.fullmatch(r"0*[1-9][0-9]{,8}", text):
+        raise argparse.ArgumentTypeError(f"expected a positive number or 'all'; got '{text}'")
+    return int(text)
 
 
 def preload(root: Path, overrides: dict) -> None:

@@ -1,0 +1,27 @@
+"""Malformed input gets one clear message and a status that is not 0, and changes no file (DESIGN §9)."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+
+from . import words
+from .case import Case
+
+CASES: list[Case] = [*words.SETTINGS, *words.EDITIONS, *words.CENSUSES, *words.COMMANDS]
+
+
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_refused(case: Case, refused) -> None:
+    refused(case)
+
+
+def test_there_are_enough_of_them(capsys) -> None:
+    """Each is named once; how many there are is printed."""
+    names = [str(case) for case in CASES]
+    assert len(set(names)) == len(names)
+    counts = Counter(case.kind for case in CASES)
+    with capsys.disabled():
+        print(f"\n{len(CASES)} malformed inputs: {', '.join(f'{kind} {n}' for kind, n in counts.items())}")
+    assert len(CASES) >= 150
