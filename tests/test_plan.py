@@ -20,6 +20,7 @@ from dualgrad.cli import main
 from dualgrad.models import build_model, has_dropout
 from dualgrad.planning import calibrate as calibration
 from dualgrad.planning import work as counting
+from dualgrad.planning.given import BENCHMARK
 from dualgrad.planning.networks import NETWORKS, SMALL, network_of
 from dualgrad.planning.plan import make_plan
 from dualgrad.planning.rates import completed, rates_of_epochs, seconds
@@ -450,6 +451,14 @@ def test_rates_travel_in_a_file(tmp_path, capsys, monkeypatch):
     assert plan["hours"] * 3600 == pytest.approx(60 * (200 + 0.15), rel=0.05)
     (one,) = plan["schedules"]  # 60 runs, two by two, each taking 2 / 1.6 times as long
     assert one["hours"] == pytest.approx(plan["hours"] / 1.6)
+
+    result = {"what": f"{BENCHMARK}, float64", "unit": "s", "values": {"ours": {"median": 2.0}}}
+    machine = {"precision": "float64", "device": "a fast one"}
+    file.write_text(json.dumps({"benchmark": "gpu", "machine": machine, "results": [result]}))
+    assert main(["plan", "K", "--edition", "paper", "--rates", str(file), *words]) == 0
+    measured = json.loads(capsys.readouterr().out)
+    assert measured["hours"] * 3600 == pytest.approx(60 * (200 + 5), rel=0.01)
+    assert (measured["device"], measured["device_name"]) == ("cuda", "a fast one")
 
     file.write_text(json.dumps(report | {"precision": "float32"}))
     assert main(["plan", "K", "--rates", str(file), *words]) == 2

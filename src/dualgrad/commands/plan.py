@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dualgrad.inputs import InputError, did_you_mean
+from dualgrad.inputs import InputError
 
 if TYPE_CHECKING:
     from dualgrad.census import Census
@@ -50,7 +50,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=[],
         help="an epoch with one evaluation, e.g. resnet18=1.5; can be given several times. Other networks are scaled",
     )
-    source.add_argument("--rates", type=Path, metavar="FILE", help="what an earlier --calibrate --json wrote")
+    source.add_argument(
+        "--rates", type=Path, metavar="FILE", help="what --calibrate --json or bench gpu wrote"
+    )
     parser.add_argument("--left", action="store_true", help="plan only what has no record yet")
     parser.add_argument(
         *("--gpus", "--jobs"),
@@ -73,6 +75,7 @@ def run(args: argparse.Namespace) -> int:
     """Make and print the plan."""
     from dualgrad.census import load_census
     from dualgrad.config import load_config
+    from dualgrad.planning.given import given_in_file, given_in_words
     from dualgrad.planning.plan import make_plan
     from dualgrad.planning.recorded import read_recorded
     from dualgrad.planning.selection import select
@@ -87,14 +90,17 @@ def run(args: argparse.Namespace) -> int:
     records = args.root / config["results_dir"] / census.edition["name"] / "runs"
     recorded = read_recorded(records, census.runs, census.edition["precision"])
     device = "cpu" if "cpu" in (config["device"], census.edition["device"]) else "cuda"
-    rates, device_name, peak = None, None, {}
+    rates, device_name = None, None
+    peak: dict[str, int] = {}
     if args.calibrate:
         rates, peak, device, device_name = _calibrated(census, names, config)
-    elif args.seconds_per_epoch:
-        rates, device_name = _given(args.seconds_per_epoch, census), "the device of the given seconds"
-    elif args.rates:
-        rates, named, device_name = _read(args.rates, census)
-        device = named or device
+    elif args.seconds_per_epoch or args.rates:
+        given = (
+            given_in_file(args.rates, census)
+            if args.rates
+            else given_in_words(args.seconds_per_epoch, census, "--seconds-per-epoch")
+        )
+        rates, device, device_name = given.rates, given.device or device, given.device_name
     left = [name for name in names if name not in recorded.done]
     plan = make_plan(census, left if args.left else names, device, recorded, rates, device_name)
     report = _report(plan, census, args, len(names) - len(left), peak)
@@ -136,76 +142,6 @@ def _calibrated(
     for network, rate, taken in progress(measured, len(chosen), "network", name=lambda one: one[0]):
         rates[network], peak[network] = rate, taken
     return rates, peak, device.type, device_name(device)
-
-
-def _given(words: list[str], census: Census) -> dict[str, Rate]:
-    given = {}
-    for word in words:
-        name, _, value = word.partition("=")
-        try:
-            given[name] = _positive(value)
-        except ValueError:
-            problem = "expected NETWORK=SECONDS, e.g. resnet18=1.5"
-            raise InputError(HERE, f"--seconds-per-epoch {word}", problem) from None
-    return _of_epochs(given, census, "from the given seconds per epoch", HERE, "--seconds-per-epoch")
-
-
-def _of_epochs(
-    given: dict[str, float], census: Census, source: str, where: object, key: str
-) -> dict[str, Rate]:
-    from dualgrad.planning.networks import network_of
-    from dualgrad.planning.rates import rates_of_epochs
-
-    try:
-        return rates_of_epochs(given, census.runs.values(), source)
-    except KeyError as error:
-        known = sorted({network_of(one["task"]) for one in census.runs.values()})
-        word = error.args[0]
-        problem = (
-            f"no network here begins with '{word}'{did_you_mean(word, known)} (known: {', '.join(known)})"
-        )
-        raise InputError(where, key, problem) from None
-
-
-def _read(file: Path, census: Census) -> tuple[dict[str, Rate], str | None, str]:
-    """Rates, device and its name from a plan's JSON, or from any with ``seconds_per_epoch`` (network -> seconds)."""
-    from dualgrad.planning.rates import Rate
-
-    expected = (
-        "expected what `dualgrad plan --calibrate --json` writes, or seconds_per_epoch: {network: seconds}"
-    )
-    try:
-        data = json.loads(file.read_text(encoding="utf-8"))
-        given, source = data.get("seconds_per_epoch"), f"from {file}"
-        if given is not None:
-            given = {str(name): _positive(value) for name, value in given.items()}
-        else:
-            keys = ("step", "second", "evaluate")
-            rates = {
-                name: Rate(*(_positive(one[key], 0 if key == "second" else None) for key in keys), source)
-                for name, one in data["rates"].items()
-            }
-            if not rates:
-                raise ValueError
-    except OSError as error:
-        raise InputError(file, "", f"cannot be read: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise InputError(file, "", expected) from None
-    if given is not None:
-        rates = _of_epochs(given, census, source, file, "seconds_per_epoch")
-    wanted = census.edition["precision"]
-    if data.get("precision", wanted) != wanted:
-        problem = f"was measured in {data['precision']}; this plan is for {wanted} (--config precision=...)"
-        raise InputError(file, "precision", problem)
-    device = data.get("device") if data.get("device") in ("cpu", "cuda") else None
-    return rates, device, str(data.get("device_name", "the device of the file"))
-
-
-def _positive(value: object, least: float | None = None) -> float:
-    number = float(value)
-    if number != least and not 0 < number < float("inf"):
-        raise ValueError
-    return number
 
 
 # -------------------------------------------------------------------------------------------------- report

@@ -69,8 +69,8 @@ def _measured(run: Mapping[str, Any], device: torch.device, threads: int) -> tup
 class _Bench:
     """The trainer with one open session of a run on made-up data."""
 
-    def __init__(self, run: Mapping[str, Any], batch: int, device: torch.device, threads: int):
-        run = copy.deepcopy(dict(run))
+    def __init__(self, resolved: Mapping[str, Any], batch: int, device: torch.device, threads: int):
+        run: dict[str, Any] = copy.deepcopy(dict(resolved))
         task = run["task"]
         task["model"].pop("body_from", None)
         if task["model"]["name"] == "distilbert":
@@ -90,27 +90,26 @@ class _Bench:
             torch.cuda.reset_peak_memory_stats(device)
         self.trainer = _Trainer(run, Context(NOWHERE, NOWHERE, NOWHERE, device, threads))
         self.trainer._open_session(stage)
-        self.stage = stage
-        self.apart = run["value"]["labels"] == "trusted_batches" or not self.trainer.session.shares_forward
+        assert self.trainer.session is not None
+        self.session, self.stage = self.trainer.session, stage
+        self.apart = run["value"]["labels"] == "trusted_batches" or not self.session.shares_forward
         self.shares = not self.apart
         # Where the value gradient has a pass of its own, each step below does both.
         self.passes = 2 * batch if self.apart else batch
 
     def steps(self, count: int, refresh: bool = True) -> float:
         """Seconds of so many steps, each with a value gradient or (but the first ever) without."""
-        session = self.trainer.session
         self.run["value"]["period"] = 1 if refresh or self.apart else 2**62
         planned = PlannedEpoch(0, 0.3, None, count, True, False)
-        if session.cache is None:
+        if self.session.cache is None:
             self.trainer._epoch(self.stage, PlannedEpoch(0, 0.3, None, 1, True, False))
         return self._seconds(lambda: self.trainer._epoch(self.stage, planned))
 
     def evaluations(self, count: int) -> float:
         """Seconds of so many evaluations."""
-        trainer = self.trainer
         size = self.run["task"]["eval_batch_size"]
         return self._seconds(
-            lambda: [evaluate(trainer.session.model, trainer.task, size) for _ in range(count)]
+            lambda: [evaluate(self.session.model, self.trainer.task, size) for _ in range(count)]
         )
 
     def per_example(self, piece: Callable[[int], float], examples: int) -> float:
