@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -138,7 +138,7 @@ class Rows:
         return self.keep(np.array([one[0] for one in groups], dtype=int)), joined
 
 
-_PER_RUN = {
+_PER_RUN: dict[str, Callable[[np.ndarray], Any]] = {
     "first": lambda values: values[0],
     "last": lambda values: values[-1],
     "min": np.nanmin,
@@ -303,7 +303,7 @@ def _among(column: np.ndarray, values: Sequence[Any]) -> np.ndarray:
 
 
 def _known(column: np.ndarray, bound: bool) -> np.ndarray:
-    missing = np.isnan(column) if column.dtype.kind == "f" else np.equal(column, None).astype(bool)
+    missing = np.isnan(column) if column.dtype.kind == "f" else np.equal(column, np.array(None)).astype(bool)
     return ~missing if bound else missing
 
 

@@ -137,6 +137,7 @@ def judge(claim: Claim, measurer: Measurer) -> Result:
         return Result(claim, verdicts.NOT_TESTABLE, printed, reason=claim.untestable, note=claim.note)
     if claim.readings:
         return _judge_readings(claim, measurer, printed)
+    assert claim.measure is not None  # the ledger has been checked: what has no readings has a measure
     words = in_words(claim.measure, measurer)
     try:
         values = measurer.measure(claim.measure)
@@ -149,7 +150,7 @@ def judge(claim: Claim, measurer: Measurer) -> Result:
             reason=f"not in this edition: {error}",
             note=_note(claim, measurer),
         )
-    used, measurer.used = measurer.used, None
+    used, measurer.used = measurer.used or [], None
     numbers = claim.printed if isinstance(claim.printed, list) else [claim.printed]
     if claim.expect is None:
         verdict = verdicts.by_rounding(values, numbers, claim.step)
@@ -187,7 +188,7 @@ def _judge_readings(claim: Claim, measurer: Measurer, printed: str) -> Result:
             agrees = verdicts.fulfils(values, reading.expect)
         text = shown(reading.show, values, claim.step, reading.measure.get("unit", claim.unit))
         found.append(ReadingResult(reading.name, words, values, text, agrees))
-    used, measurer.used = measurer.used, None
+    used, measurer.used = measurer.used or [], None
     verdict = verdicts.joined([one.agrees for one in found])
     return Result(
         claim,
@@ -219,7 +220,7 @@ class Filler(string.Formatter):
         if field_name.isdigit():
             return (args[int(field_name)] if int(field_name) < len(args) else None), field_name
         name, _, place = field_name.partition("[")
-        found = self.values.get(name)
+        found: Any = self.values.get(name)
         if found is not None and place:
             found = dict(enumerate(found)).get(int(place.rstrip("]")))
         return found, field_name

@@ -150,7 +150,8 @@ def _half_interval(values: np.ndarray) -> float:
 @function("difference by seed ({give})")
 def paired(measurer: Measurer, node: Node, between: Sequence[Node], give: Sequence[str]) -> list[float]:
     """Mean, low, high (95% t interval), p, positive, pairs of the seed-paired difference."""
-    found = _summary(_by_seed(*_between(measurer, node, between), field_of(node)))
+    first, second = _between(measurer, node, between)
+    found = _summary(_by_seed(first, second, field_of(node)))
     return [found[name] for name in give]
 
 

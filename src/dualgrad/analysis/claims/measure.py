@@ -309,7 +309,7 @@ def _joined(join: Callable[[Any, Any], Any], first: Any, second: Any) -> Any:
 # ------------------------------------------------------------------------------------------------- picking by level
 
 
-def take(value: Any, how: str | Mapping[str, Any]) -> Any:
+def take(value: Any, how: str | Mapping[str, Any] | list[Any]) -> Any:
     """Pick from values by level.
 
     Args:

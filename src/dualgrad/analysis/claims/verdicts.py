@@ -39,16 +39,16 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
 
 
-def by_rounding(measured: Sequence[Any], printed: Sequence[Any], step: float) -> str:
+def by_rounding(measured: Sequence[Any], printed: Sequence[Any], step: float | None) -> str:
     """Return the verdict of numbers against printed ones; the worst number decides.
 
     Args:
         measured: values in the printed unit.
         printed: values as printed.
-        step: one unit of the last printed digit.
+        step: one unit of the last printed digit; None where the printed things are no numbers.
     """
     gaps = differences(measured, printed)
-    if gaps is None:
+    if gaps is None or step is None:
         return REPRODUCED if list(measured) == list(printed) else NOT_REPRODUCED
     worst = max((abs(gap) for gap in gaps), default=math.inf) / step
     if worst <= 0.5 + _SLACK / step:

@@ -70,7 +70,7 @@ def compare(first: Edition, second: Edition, margin: float = MARGIN) -> pd.DataF
     for key in order:
         one, two = (side.get(key) for side in sides)
         experiment, condition, field = key
-        head = one if one is not None else two
+        head = sides[0].get(key) or sides[1][key]
         row = {
             "series": head["series"],
             "experiment": experiment,
@@ -88,16 +88,14 @@ def compare(first: Edition, second: Edition, margin: float = MARGIN) -> pd.DataF
                 0.0 if len(values) and np.ptp(values) == 0 else values.std() if len(values) else np.nan
             )
             row[f"constant_{name}"] = side["constant"] if side is not None else 0
-        missing = [
-            edition.name
-            for edition, side in ((first, one), (second, two))
-            if side is None or not len(side["values"])
-        ]
-        if missing:
-            row["note"] = f"no value in {' and '.join(missing)}"
-        else:
+        if one is not None and two is not None and row["n_first"] and row["n_second"]:
             row |= _tests(one["values"], two["values"], margin)
             row |= _constants(one, two)
+        else:
+            missing = [
+                edition.name for edition, n in ((first, row["n_first"]), (second, row["n_second"])) if not n
+            ]
+            row["note"] = f"no value in {' and '.join(missing)}"
         rows.append(row)
     return pd.DataFrame(rows, columns=list(COLUMNS))
 

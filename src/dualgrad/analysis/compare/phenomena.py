@@ -17,6 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -116,8 +117,8 @@ def compare(first: Edition, second: Edition) -> pd.DataFrame:
     names = (first.name, second.name)
     for one in PHENOMENA:
         found = [one.evidence(edition) for edition in (first, second)]
-        words = [verdict(one, evidence) for evidence in found]
-        row = {
+        words = verdict(one, found[0]), verdict(one, found[1])
+        row: dict[str, Any] = {
             "name": one.name,
             "group": one.group,
             "says": one.says,
@@ -256,10 +257,12 @@ def shift_with_noise(
     """Return a measure: crossing at the higher noise rate minus that at the lower (level None: twice the minimum)."""
 
     def get(edition: Edition) -> Evidence:
-        pair = [_curve(edition, f"compare {i}", members) for i, members in enumerate((high_noise, low_noise))]
-        if None in pair:
+        made = (_curve(edition, f"compare {i}", members) for i, members in enumerate((high_noise, low_noise)))
+        pair = [curve for curve in made if curve is not None]
+        if len(pair) < 2:
             return Evidence(note="one of the two curves has not been made")
-        values, draws = [], []
+        values: list[np.ndarray] = []
+        draws: list[np.ndarray] = []
         for curve in pair:
             for rows, kept in ((curve.means[None], values), (curve.mean_draws, draws)):
                 levels = 2 * rows.min(axis=1) if level is None else level
@@ -397,7 +400,8 @@ def rate_effect(lam: float) -> Callable[[Edition], Evidence]:
 
 # ------------------------------------------------------------------------------------------- the phenomena
 
-_LOW, _HIGH = {"A": {"eta": 0.4}, "M2": {}}, {"M3b": {}, "M3": {}}
+_LOW: dict[str, dict[str, float]] = {"A": {"eta": 0.4}, "M2": {}}
+_HIGH: dict[str, dict[str, float]] = {"M3b": {}, "M3": {}}
 _CE = ("C", {"eta": 0.4, "method": "CE"})
 _SMALL_RATE = "the sweeps run at a hundredth of the training rate"
 

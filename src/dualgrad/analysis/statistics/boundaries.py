@@ -20,6 +20,8 @@ Sources: FIGURES, Extended Data 3b (crossing of 0.30) and 4a; CLAIMS, conclusion
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -105,7 +107,7 @@ class _Boundary:
             "lambda_to": curve.lam[-1],
         }
 
-    def add(self, quantity: str, value: float, bounds=None, **more) -> None:
+    def add(self, quantity: str, value: float, bounds: resample.Bounds | None = None, **more: Any) -> None:
         """Append one estimate of this curve."""
         self.sheet.add(quantity, value, self.n, bounds=bounds, **{**self.keys, **more})
 
@@ -132,12 +134,12 @@ class _Boundary:
     def crossings(self) -> None:
         """Crossings of fixed and of relative levels."""
         for level in TEXT_LEVELS if self.text else LEVELS:
-            self._crossing("crossing", lambda rows, level=level: np.full(len(rows), level), error_level=level)
+            self._crossing("crossing", partial(_constant, level), error_level=level)
         if not self.text:
             self._crossing("crossing_twice_minimum", lambda rows: 2 * rows.min(axis=1))
         self._crossing("crossing_middle", lambda rows: (rows.min(axis=1) + rows.max(axis=1)) / 2)
 
-    def _crossing(self, quantity: str, level: Callable[[np.ndarray], np.ndarray], **more) -> None:
+    def _crossing(self, quantity: str, level: Callable[[np.ndarray], np.ndarray], **more: Any) -> None:
         def at(rows: np.ndarray) -> np.ndarray:
             return last_crossing(self.curve.lam, self.sign * rows, self.sign * level(rows))
 
@@ -175,9 +177,9 @@ class _Boundary:
         start = 0 if self.text else int(self.curve.means.argmin())
         lam = self.curve.lam[start:]
         if len(lam) < 4:
-            note = f"only {len(lam)} λ at and beyond the minimum; a sigmoid needs four"
+            few = f"only {len(lam)} λ at and beyond the minimum; a sigmoid needs four"
             for quantity in ("sigmoid_midpoint", "sigmoid_width"):
-                self.add(quantity, np.nan, note=note)
+                self.add(quantity, np.nan, note=few)
             return
         draws = self.curve.mean_draws[:SIGMOID_RESAMPLES, start:]
         fits = fit_sigmoid(lam, np.vstack([self.curve.means[start:], draws]), self.curve.sizes[start:])
@@ -201,3 +203,8 @@ class _Boundary:
         place = {"lambda_from": lam[at], "lambda_to": lam[at + 1], "edge": at in (0, len(lam) - 2)}
         self.add("steepest_step", middle[0], resample.percentile(middles), **place)
         self.add("steepest_slope", slope[0], resample.percentile(slopes), **place)
+
+
+def _constant(level: float, rows: np.ndarray) -> np.ndarray:
+    """The same level for each row."""
+    return np.full(len(rows), level)

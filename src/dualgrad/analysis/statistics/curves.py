@@ -6,7 +6,7 @@ only. All functions of replicates take means as (replicates, λ).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -90,7 +90,7 @@ class Curve:
         """What it is called in generators' names."""
         return f"{self.experiment}|{sorted((k, str(v)) for k, v in self.keys.items())}"
 
-    def _draws(self, statistic) -> np.ndarray:
+    def _draws(self, statistic: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
         rng = resample.generator("curve", self.name)
         columns = [statistic(group, resample.weights(rng, len(group))) for group in self.groups]
         return np.stack(columns, axis=1)

@@ -130,8 +130,7 @@ def _crossings(sheet: Sheet, keys: dict, whole: list[Curve], level: float | None
         ("crossing", "crossing_per_doubling"),
         ("slope_at_crossing", "slope_per_doubling"),
     ):
-        values, replicates = found[quantity]
-        _doubling(sheet, name, at, whole, np.array(values), replicates)
+        _doubling(sheet, name, at, whole, np.array(found[quantity][0]), found[quantity][1])
 
 
 def crossing_and_slope(
@@ -151,8 +150,8 @@ def _doubling(
 ) -> None:
     n = int(sum(curve.sizes.sum() for curve in whole))
     if len(whole) < 2 or not np.isfinite(values).all():
-        note = "fewer than two widths" if len(whole) < 2 else "one of the widths has no value"
-        sheet.add(quantity, None, n, note=note, **keys)
+        why = "fewer than two widths" if len(whole) < 2 else "one of the widths has no value"
+        sheet.add(quantity, None, n, note=why, **keys)
         return
     widths = np.array([curve.keys["width_mult"] for curve in whole])
     with np.errstate(

@@ -18,6 +18,8 @@ up).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -61,7 +63,7 @@ def compute(tables: Tables) -> pd.DataFrame:
 def _loop(sheet: Sheet, experiment: str, tables: Tables) -> None:
     rows = tables.trajectories(experiment, stage="loop").copy()
     runs = tables.runs(experiment)
-    keys = {
+    keys: dict[str, Any] = {
         "experiment": experiment,
         "eta": runs["eta"].min() if len(runs) else None,
         "hold_epochs": runs["hold_epochs"].min() if len(runs) else None,
@@ -82,7 +84,7 @@ def _loop(sheet: Sheet, experiment: str, tables: Tables) -> None:
     whole = ~np.isnan(gaps).any(axis=1)  # seeds with both ways complete
     up, down = (epochs[way][lam].to_numpy(dtype=float) for way in ("up", "down"))
     same = lr_factor(experiment, up) == lr_factor(experiment, down)
-    places = [
+    places: list[dict[str, Any]] = [
         {"lambda": lam[i], "epoch_up": up[i], "epoch_down": down[i], "same_rate": bool(same[i])}
         for i in range(len(lam))
     ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -102,11 +103,11 @@ def _of(frame: pd.DataFrame, experiments: Iterable[str]) -> pd.DataFrame:
 def plain(frame: pd.DataFrame, table: str) -> pd.DataFrame:
     """Return a table with text as Python text or None, flags as True, False or None, numbers as float64."""
     types: dict[str, pa.DataType] = {field.name: field.type for field in arrow_schema(table)}
-    data = {}
+    data: dict[Any, np.ndarray] = {}
     for name, column in frame.items():
         if types[name] in (TEXT, FLAG):
             values = column.astype(object).to_numpy()
-            data[name] = np.where(column.isna().to_numpy(), None, values)
+            data[name] = np.where(column.isna().to_numpy(), np.array(None), values)
         else:
             data[name] = column.to_numpy(dtype=float, na_value=np.nan)
             if name in ROUNDED:

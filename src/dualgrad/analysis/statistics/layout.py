@@ -94,14 +94,14 @@ class Sheet:
         unknown = keys.keys() - self._keys
         if unknown:
             raise KeyError(f"undeclared keys: {', '.join(sorted(unknown))}")
-        known = value is not None and math.isfinite(value)
-        low, high, how = bounds if bounds is not None and known else (None, None, None)
+        known = _finite(value)
+        low, high, how = bounds if bounds is not None and known is not None else (None, None, None)
         self._rows.append(
             {
                 "edition": self._edition,
                 **keys,
                 "quantity": quantity,
-                "value": float(value) if known else None,
+                "value": known,
                 "unit": unit or declared.unit,
                 "low": _finite(low),
                 "high": _finite(high),
@@ -109,7 +109,7 @@ class Sheet:
                 "interval": how,
                 "p_value": _finite(p_value),
                 "n": int(n),
-                "note": note or (None if known else NO_DATA),
+                "note": note or (NO_DATA if known is None else None),
             }
         )
 

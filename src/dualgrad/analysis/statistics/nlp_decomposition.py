@@ -20,6 +20,8 @@ Sources: FIGURES, Figure 5d-e; CLAIMS, conclusion 14; X-Y, section 3.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from scipy.stats import mannwhitneyu, ttest_ind
@@ -68,7 +70,7 @@ class _Decomposition:
         self.sheet = Sheet(tables.edition, KEYS, QUANTITIES)
         self.long, self.short = self.errors("Y1A"), self.errors("Y1B")
         etas = tables.runs()["eta"].dropna()
-        self.keys = {"eta": etas.iloc[0] if len(etas) else None, "lambda": LAMBDA}
+        self.keys: dict[str, Any] = {"eta": etas.iloc[0] if len(etas) else None, "lambda": LAMBDA}
 
     def errors(self, experiment: str, **where: object) -> pd.DataFrame:
         """Test errors by seed and epoch."""
@@ -95,7 +97,7 @@ class _Decomposition:
         name: str,
         first: tuple[pd.Series, float],
         second: tuple[pd.Series, float],
-        **more: object,
+        **more: Any,
     ) -> pd.Series:
         """Append a difference paired by seed, and return the seeds' differences."""
         difference = (first[0] - second[0]).dropna()
@@ -146,7 +148,7 @@ class _Decomposition:
         self.effect("dose_effect", name, more, less, matched="raw", test="paired t")
         first, second = (side[0].dropna().to_numpy(dtype=float) for side in (more, less))
         n = min(len(first), len(second))
-        keys = {
+        keys: dict[str, Any] = {
             "experiment": name,
             "epoch": more[1],
             "reference_epoch": less[1],

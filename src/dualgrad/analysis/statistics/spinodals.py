@@ -18,6 +18,8 @@ Sources: FIGURES, Figure 2d; CLAIMS, conclusion 10; Q-R, R3; S-T, section 4.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,8 +66,8 @@ def compute(tables: Tables) -> pd.DataFrame:
     for experiment in LADDERS:
         runs = tables.runs(experiment)
         if runs.empty:
-            keys = {"experiment": experiment, "direction": LADDERS[experiment][0]}
-            sheet.add("event_share", None, 0, **keys)
+            direction = LADDERS[experiment][0]
+            sheet.add("event_share", None, 0, experiment=experiment, direction=direction)
         for keys, rows in _groups(runs):
             _ladder(sheet, {"experiment": experiment, **keys}, rows, tables)
     for up, down in WIDTHS:
@@ -76,13 +78,13 @@ def compute(tables: Tables) -> pd.DataFrame:
     return sheet.frame()
 
 
-def _groups(runs: pd.DataFrame):
+def _groups(runs: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
     for (eta, hold), rows in runs.groupby(["eta", "hold_type"], dropna=False, sort=False):
         words = None if hold is None or hold != hold else hold
         yield {"eta": eta, "hold_type": words, "hold_epochs": rows["hold_epochs"].min()}, rows
 
 
-def _keyed(runs: pd.DataFrame):
+def _keyed(runs: pd.DataFrame) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
     for keys, rows in _groups(runs):
         yield (keys["eta"], keys["hold_type"]), rows
 

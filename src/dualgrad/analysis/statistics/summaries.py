@@ -122,8 +122,9 @@ def with_conditions(runs: pd.DataFrame) -> pd.DataFrame:
 
 def _table(tables: Tables, table: str, runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
     """Yield one table's summaries, field by field, for all experiments together."""
+    place: tuple[str, ...] = ()
     if table == "runs":
-        rows, place = runs, ()
+        rows = runs
         shown = ["experiment", "condition", "eta", "lam", *FACTORS, "branch"]
     else:
         keys, whole = ["experiment", "run"], tables.table(table)
@@ -168,10 +169,10 @@ def _field(
         rows[end] = np.stack([results.get(f"{name}_{end}", none) for name in QUANTITIES], axis=1).ravel()
     bounded = ~np.isnan(rows["low"].to_numpy())
     rows["level"] = np.where(bounded, resample.LEVEL, np.nan)
-    rows["interval"] = np.where(bounded, resample.BOOTSTRAP, None)
+    rows["interval"] = [resample.BOOTSTRAP if one else None for one in bounded]
     rows["p_value"] = np.nan
     rows["n"] = np.repeat(results["n"], count)
-    rows["note"] = np.where(rows["n"] == 0, NO_DATA, None)
+    rows["note"] = [None if n else NO_DATA for n in rows["n"]]
     return rows
 
 

@@ -16,6 +16,8 @@ Sources: FIGURES, Figure 3a and Extended Data 8; CLAIMS, conclusion 7; S-T, sect
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 from scipy.special import gammaincinv
@@ -65,7 +67,7 @@ def compute(tables: Tables) -> pd.DataFrame:
 
 def _jump(sheet: Sheet, experiment: str, tables: Tables) -> None:
     runs = tables.runs(experiment)
-    keys = {"experiment": experiment}
+    keys: dict[str, Any] = {"experiment": experiment}
     if runs.empty:
         sheet.add("survival_share", None, 0, **keys)
         return
@@ -81,7 +83,7 @@ def _jump(sheet: Sheet, experiment: str, tables: Tables) -> None:
         life = risk["lifetime"].to_numpy(dtype=float)
         event = risk["event"].map(lambda flag: flag is not None and bool(flag)).to_numpy(dtype=bool)
         horizon, events = float(np.nanmax(life)), int(event.sum())
-        at = {**keys, "epoch": horizon}
+        at: dict[str, Any] = {**keys, "epoch": horizon}
         bounds = resample.exact_bounds(n - events, n)
         sheet.add("survival_share", (n - events) / n, n, bounds=bounds, **at)
         sheet.add("survivors", n - events, n, **at)
@@ -131,7 +133,7 @@ def _text(sheet: Sheet, tables: Tables) -> None:
         sheet.add("above_chance_share", None, 0, experiment="X4")
         return
     for lam, rows in path.groupby("lambda"):
-        keys = {"experiment": "X4", "eta": rows["eta"].min(), "lambda": lam}
+        keys: dict[str, Any] = {"experiment": "X4", "eta": rows["eta"].min(), "lambda": lam}
         table = rows.pivot_table(index="run", columns="epoch", values="test_error")
         errors, epochs, n = table.to_numpy(dtype=float), table.columns.to_numpy(dtype=float), len(table)
         for at, epoch in enumerate(epochs):

@@ -18,6 +18,8 @@ and W1. (W2's jumps: interventions.)
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -181,7 +183,7 @@ def _gaps(sheet: Sheet, keys: dict, low: pd.DataFrame, high: pd.DataFrame) -> No
         draws = draws - resample.means(below, resample.weights(rng, len(below)))
     how = resample.PAIRED if paired else resample.BOOTSTRAP
 
-    def add(quantity: str, value: float, replicates: np.ndarray, **more) -> None:
+    def add(quantity: str, value: float, replicates: np.ndarray, **more: Any) -> None:
         bounds = resample.percentile(replicates, how) if n > 1 else None
         sheet.add(quantity, value, n, bounds=bounds, **keys, **more)
 
