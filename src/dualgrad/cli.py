@@ -35,6 +35,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "figure": ("dualgrad.commands.figure", "draw a figure from tables"),
     "explorer": ("dualgrad.commands.explorer", "write all runs as one page to look through"),
     "report": ("dualgrad.commands.report", "write a folder of pages: figures, statistics, explorer, claims"),
+    "bench": ("dualgrad.commands.bench", "measure the speed of training and pipeline"),
     "completion": ("dualgrad.commands.completion", "make the Tab key complete names in bash or zsh"),
 }
 

@@ -1,0 +1,319 @@
+"""``dualgrad bench gpu``: what one GPU does in one call of a few minutes, without Snakemake and without data.
+
+A ResNet-18 on made-up pictures of CIFAR's shape: epochs of ours beside the published loop's, single steps, other
+precisions, several runs packed on the device, and the hours that the census would take. Each part has a share of the
+time; a part that does not fit or fails is left out, and the notes say so.
+"""
+
+from __future__ import annotations
+
+import copy
+import multiprocessing
+import queue
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import torch
+
+from dualgrad.bench import flops
+from dualgrad.bench.baseline import published_switches
+from dualgrad.bench.made_up import made_up_run
+from dualgrad.bench.sides import Sides, make_sides
+from dualgrad.bench.step import time_steps
+from dualgrad.bench.timing import measurement, seconds_of, take_turns
+from dualgrad.training.session import evaluate
+from dualgrad.training.trajectory import StepStatistics
+
+EPOCHS_OF_A_RUN = 100
+# Network, batch, training and test images whose epoch is the census's unit.
+PUBLISHED = ("resnet18", 256, 50_000, 10_000)
+START = 60.0  # seconds that a process of its own may take to be ready
+_NOWHERE = Path("/nonexistent")  # made-up pictures need no folder
+
+
+@dataclass
+class Gpu:
+    """One call of the benchmark.
+
+    Attributes:
+        device, threads: where, and with how many threads.
+        model: one of ``made_up.MODELS``.
+        batch, images, test_images: sizes of the made-up task.
+        rounds: most turns of each alternative.
+        workers: processes of the published image loader.
+        precision: of the comparison with the published loop.
+        packed: numbers of processes to pack on the device.
+        seconds: time for everything.
+        census_epochs: what the census comes to (see ``flops.census_epochs``), or None.
+    """
+
+    device: torch.device
+    threads: int
+    model: str
+    batch: int
+    images: int
+    test_images: int
+    rounds: int
+    workers: int
+    precision: str
+    packed: list[int]
+    seconds: float
+    census_epochs: float | None
+    results: list[dict] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._began = time.monotonic()
+        self._epoch_seconds: float | None = None
+        self._packed_rate: float | None = None
+
+    def left(self) -> float:
+        """Seconds that are left."""
+        return self.seconds - (time.monotonic() - self._began)
+
+    def measure(self) -> None:
+        """Do every part that the time allows, the most wanted first; fills ``results`` and ``notes``."""
+        self._part("epochs", 0.0, lambda: self._epochs(self.left() * 0.45))
+        ready = 2 * START if self.device.type == "cuda" else 0.0
+        self._part("packed runs", ready, lambda: self._packing(self.left() * 0.6))
+        for precision in [one for one in ("float64", "float32") if one != self.precision]:
+            self._part(precision, 5.0, lambda p=precision: self._precision(p, self.left() * 0.4))
+        self._hours()
+
+    def _part(self, name: str, least: float, part: Callable[[], None]) -> None:
+        """Do a part; leave it out where too little time is left, or where it fails: the others stay worth having."""
+        if self.left() < least:
+            self.notes.append(f"{name} left out: less than {least:.0f} seconds were left")
+            return
+        try:
+            part()
+        except Exception as problem:
+            self.notes.append(f"{name} left out: {type(problem).__name__}: {problem}")
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+
+    def _run(self, precision: str) -> dict:
+        return made_up_run(self.model, self.batch, self.images, self.test_images, precision)
+
+    def _sides(self, precision: str, published: bool) -> Sides:
+        return make_sides(
+            self._run(precision), _NOWHERE, self.device, self.threads, self.workers, published=published
+        )
+
+    # ---------------------------------------------------------------------------------- beside the published loop
+
+    def _epochs(self, share: float) -> None:
+        until = time.monotonic() + share
+        try:
+            sides = self._sides(self.precision, published=True)
+        except ImportError as missing:
+            self.notes.append(f"without the published loop: {missing}")
+            sides = self._sides(self.precision, published=False)
+        if (
+            sides.loop is not None
+        ):  # before anything is trained: steps begin with a check that both sides agree
+            soon = time.monotonic() + 0.2 * share
+            self.results.append(time_steps(sides, self.device, self.rounds, lambda: time.monotonic() > soon))
+        full = sides.trainer.order.steps_per_epoch
+        pieces = {"ours": lambda: train(sides), "baseline": lambda: train_published(sides)}
+        if sides.loop is None:
+            del pieces["baseline"]
+        cut(sides, min(10, full))
+        for piece in pieces.values():
+            piece()  # kernels are chosen, loaders' processes start
+        slowest = max(seconds_of(piece, self.device) for piece in pieces.values()) / min(10, full)
+        # Whole epochs if three rounds of them fit into what is left of the share.
+        room = max(0.0, until - time.monotonic())
+        steps = max(1, min(full, int(room / 3 / (len(pieces) * slowest))))
+        cut(sides, steps)
+        took = take_turns(pieces, self.rounds, self.device, lambda: time.monotonic() > until)
+        pieces = {"ours": lambda: evaluate_ours(sides), "baseline": lambda: evaluate_published(sides)}
+        for name in took:
+            pieces[name]()
+        evaluated = take_turns({name: pieces[name] for name in took}, len(took["ours"]), self.device)
+        values = {
+            name: [a * full / steps + b for a, b in zip(took[name], evaluated[name], strict=True)]
+            for name in took
+        }
+        result = measurement(
+            f"epoch with an evaluation: {self.model}, batch {self.batch}, {self.images} images, {self.precision}",
+            "s",
+            values,
+            steps_of_an_epoch=full,
+            steps_measured=steps,
+            test_images=self.test_images,
+            **{f"evaluation_{name}_s": seconds[0] for name, seconds in evaluated.items()},
+        )
+        self.results.append(result)
+        self._epoch_seconds = result["values"]["ours"]["median"]
+
+    # ------------------------------------------------------------------------------------------ other precisions
+
+    def _precision(self, precision: str, share: float) -> None:
+        until = time.monotonic() + share
+        sides = self._sides(precision, published=False)
+        full = sides.trainer.order.steps_per_epoch
+        cut(sides, 1)
+        train(sides)
+        one = seconds_of(lambda: train(sides), self.device)
+        # Sixteen steps hold one refresh; fewer where they do not fit.
+        steps = max(1, min(16, full, int(share / 3 / one)))
+        cut(sides, steps)
+        product, operations = flops.matmul(
+            self.device, sides.trainer.dtype, 4096 if self.device.type == "cuda" else 512, tf32=False
+        )
+        product()
+        took = take_turns(
+            {"ours": lambda: train(sides), "matmul": product},
+            self.rounds,
+            self.device,
+            lambda: time.monotonic() > until,
+        )
+        images = torch.empty(self.batch, 3, 32, 32, device="meta", dtype=sides.trainer.dtype)
+        counted = flops.pass_flops(copy.deepcopy(sides.session.model).to("meta"), (images,))
+        per_step = flops.update_flops(*counted, sides.run["value"], sides.run["method"], shared=True)
+        rates = [operations / s / 1e9 for s in took["matmul"]]
+        reached = [per_step * steps / s / 1e9 for s in took["ours"]]
+        self.results.append(
+            measurement(
+                f"epoch without evaluation: {self.model}, batch {self.batch}, {self.images} images, {precision}",
+                "s",
+                {"ours": [s * full / steps for s in took["ours"]]},
+                steps_measured=steps,
+                ours_gflop_per_s=sum(reached) / len(reached),
+                matmul_gflop_per_s=sum(rates) / len(rates),
+                ours_fraction_of_matmul=sum(reached) / sum(rates),
+            )
+        )
+
+    # -------------------------------------------------------------------------------------- several runs at once
+
+    def _packing(self, share: float) -> None:
+        run, each = self._run(self.precision), share / len(self.packed)
+        per_hour: dict[int, float] = {}
+        for count in self.packed:
+            if self.left() < each:
+                self.notes.append(f"{count} packed runs left out: too little time")
+                continue
+            window = max(1.0, min(20.0, each - START)) if self.device.type == "cuda" else 1.0
+            rates = _together(run, self.device, self.threads, count, window, self.left())
+            steps = self.images // self.batch * EPOCHS_OF_A_RUN
+            per_hour[count] = 3600 * sum(rates) / steps
+            self._packed_rate = max(self._packed_rate or 0.0, sum(rates))
+            alone = per_hour.get(1)
+            self.results.append(
+                measurement(
+                    f"{count} run(s) at once on the device, {EPOCHS_OF_A_RUN} epochs each, without evaluations",
+                    "runs/h",
+                    {"in all": [per_hour[count]]},
+                    steps_per_second_of_each=[round(rate, 3) for rate in rates],
+                    times_one_alone=per_hour[count] / alone if alone and count > 1 else None,
+                )
+            )
+
+    # ---------------------------------------------------------------------------------------------- the census
+
+    def _hours(self) -> None:
+        if (self.model, self.batch, self.images, self.test_images) != PUBLISHED:
+            self.notes.append("hours of the census left out: measured with another network or other sizes")
+        elif self.census_epochs is None:
+            self.notes.append(
+                "hours of the census left out: give --census-epochs where the census cannot be read"
+            )
+        elif self._epoch_seconds:
+            hours = {"one run at a time": [self.census_epochs * self._epoch_seconds / 3600]}
+            if self._packed_rate:
+                steps = self.images // self.batch
+                hours["packed"] = [self.census_epochs * steps / self._packed_rate / 3600]
+            self.results.append(
+                measurement(
+                    f"the census on this device at precision {self.precision}",
+                    "h",
+                    hours,
+                    epochs_of_resnet18=round(self.census_epochs),
+                )
+            )
+
+
+# ------------------------------------------------------------------------------------------------ pieces of work
+
+
+def cut(sides: Sides, steps: int) -> None:
+    """Cut both sides' epochs to so many steps."""
+    sides.plan = [replace(epoch, steps=steps) for epoch in sides.plan]
+
+
+def train(sides: Sides) -> None:
+    """Train one epoch of ours, without evaluation."""
+    sides.trainer._train_epoch(sides.plan[0], StepStatistics(), sides.stage)
+    sides.session.epoch += 1
+
+
+def train_published(sides: Sides) -> None:
+    """Train one epoch of the published loop, without evaluation."""
+    with published_switches(sides.run["experiment"]):
+        sides.loop.epoch(sides.lam)
+
+
+def evaluate_ours(sides: Sides) -> None:
+    """Evaluate ours."""
+    evaluate(sides.session.model, sides.trainer.task, sides.run["task"]["eval_batch_size"])
+
+
+def evaluate_published(sides: Sides) -> None:
+    """Evaluate the published loop's model."""
+    with published_switches(sides.run["experiment"]):
+        sides.loop.evaluate()
+
+
+# -------------------------------------------------------------------------------------------- processes of packing
+
+
+def _together(
+    run: dict, device: torch.device, threads: int, count: int, window: float, patience: float
+) -> list[float]:
+    """Train in ``count`` processes at once for ``window`` seconds; return the steps per second of each."""
+    context = multiprocessing.get_context("spawn")
+    barrier, answers = context.Barrier(count), context.Queue()
+    arguments = (run, str(device), threads, window, barrier, answers)
+    processes = [context.Process(target=_one_of_several, args=arguments, daemon=True) for _ in range(count)]
+    for process in processes:
+        process.start()
+    until = time.monotonic() + min(patience, START * 3 + window)
+    try:
+        rates = []
+        for _ in processes:
+            answer = answers.get(timeout=max(1.0, until - time.monotonic()))
+            if isinstance(answer, str):
+                raise RuntimeError(f"{count} at once: {answer}")
+            rates.append(answer)
+        return rates
+    except queue.Empty:
+        raise TimeoutError(f"{count} processes at once gave no answer") from None
+    finally:
+        for process in processes:
+            process.join(timeout=5)
+            if process.is_alive():
+                process.kill()
+
+
+def _one_of_several(run: dict, device: str, threads: int, window: float, barrier, answers) -> None:
+    """Train until the window is over, beginning when all others are ready; answer with steps per second."""
+    try:
+        where = torch.device(device)
+        sides = make_sides(run, _NOWHERE, where, threads, published=False)
+        cut(sides, 1)
+        seconds_of(lambda: train(sides), where)
+        one = seconds_of(lambda: train(sides), where)
+        cut(sides, max(1, min(16, sides.trainer.order.steps_per_epoch, int(window / 4 / one))))
+        barrier.wait(timeout=START * 2)
+        steps, began = 0, time.perf_counter()
+        while time.perf_counter() - began < window:
+            seconds_of(lambda: train(sides), where)
+            steps += sides.plan[0].steps
+        answers.put(steps / (time.perf_counter() - began))
+    except Exception as problem:
+        barrier.abort()
+        answers.put(f"{type(problem).__name__}: {problem}")

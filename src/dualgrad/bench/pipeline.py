@@ -1,0 +1,264 @@
+"""``dualgrad bench pipeline``: what Snakemake and the worker add to the training of many runs.
+
+Works on a copy of the workflow in a temporary folder; the user's results stay as they are.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import yaml
+
+from dualgrad.bench.timing import measurement
+from dualgrad.bench.whole_run import CLIENT, execute
+from dualgrad.inputs import InputError
+from dualgrad.worker import ADDRESS, GPUS, PYTHON, SETTINGS, WORKFLOW
+
+# The demo with one step per run: what is left is overhead.
+EDITION = {
+    "extends": "demo",
+    "title": "One step of each run",
+    "epochs_per_segment": 1,
+    "kinds": {"image": {"task": {"steps_per_epoch": 1}}, "text": {"task": {"steps_per_epoch": 1}}},
+}
+# A `dualgrad` that makes the files of its job and does nothing else, for jobs whose training takes no time.
+STUB = """\
+#!/bin/sh
+if [ "$1" = data ]; then
+    mkdir -p "$4/$2"; : > "$4/$2/$2.npz"; : > "$4/$2/$2.json"; exit
+fi
+while [ $# -gt 0 ]; do
+    case "$1" in --output | --checkpoint) : > "$2"; shift ;; esac
+    shift
+done
+"""
+SNAKEMAKE = [sys.executable, "-c", "from dualgrad.launcher import main; main()"]
+REAL_JOBS = 60  # runs of one step
+
+
+def bench_pipeline(root: Path, data_dir: Path, census, jobs: int | None, rounds: int) -> list[dict]:
+    """Return the measurements of the pipeline.
+
+    Args:
+        root: folder of the workflow.
+        data_dir: folder of prepared data sets; digits have to be among them, reviews may be.
+        census: the census of edition ``demo``.
+        jobs: schedule so many runs instead of the whole census.
+        rounds: how often dry runs, checks of finished work and single processes are timed.
+
+    Raises:
+        InputError: there is no Snakemake in this environment, or one of the commands failed.
+    """
+    if importlib.util.find_spec("snakemake") is None:
+        raise InputError(
+            "dualgrad bench", "pipeline", "there is no Snakemake in this environment: make setup"
+        )
+    counted = [name for name, run in census.runs.items() if run["counted"]]
+    with tempfile.TemporaryDirectory(prefix="dualgrad-bench-") as scratch:
+        folder = Path(scratch)
+        copy_workflow(root, folder)
+        real = _real_jobs(census, data_dir, min(jobs or REAL_JOBS, REAL_JOBS))
+        return [
+            *_overhead(folder, real, data_dir.resolve(), rounds),
+            *_scheduling(folder, counted[:jobs], len(counted), rounds),
+        ]
+
+
+def copy_workflow(root: Path, folder: Path) -> None:
+    """Copy what the workflow consists of, apart from the package, and add the edition of one step."""
+    shutil.copy(root / "Snakefile", folder)
+    for name in ("config", "workflow"):
+        shutil.copytree(root / name, folder / name)
+    (folder / "profiles").symlink_to("workflow/profiles")
+    (folder / "config" / "editions" / "one-step.yaml").write_text(yaml.safe_dump(EDITION))
+
+
+def _real_jobs(census, data_dir: Path, count: int) -> list[str]:
+    """Runs of the demo's vision and, if the reviews are there, text task, half and half."""
+    vision = census.experiments["A"]["runs"]
+    text = census.experiments["X1b"]["runs"] if (data_dir / "reviews").is_dir() else []
+    mixed = [name for pair in zip(vision, text, strict=False) for name in pair] or vision
+    return mixed[:count]
+
+
+def _targets(names: Sequence[str], edition: str) -> list[str]:
+    return [f"results/{edition}/runs/{name}.json" for name in names]
+
+
+def _environment(more: dict[str, str] | None = None) -> dict[str, str]:
+    """This process's environment, without what a workflow around it may have put there."""
+    dropped = (ADDRESS, WORKFLOW, PYTHON, SETTINGS, GPUS)
+    return {name: value for name, value in os.environ.items() if name not in dropped} | (more or {})
+
+
+def _snakemake(folder: Path, *words: str, more: dict[str, str] | None = None) -> float:
+    """Run Snakemake in a folder; return its wall seconds."""
+    began = time.perf_counter()
+    with subprocess.Popen(
+        [*SNAKEMAKE, *words],
+        cwd=folder,
+        env=_environment(more),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as process:
+        output = process.stdout.read()
+    if process.returncode:
+        end = "\n".join(output.splitlines()[-15:])
+        raise InputError("dualgrad bench", f"snakemake {' '.join(words[-3:])}", f"failed:\n{end}")
+    return time.perf_counter() - began
+
+
+# ------------------------------------------------------------------------------------- jobs that train one step
+
+
+def _overhead(folder: Path, names: list[str], data_dir: Path, rounds: int) -> list[dict]:
+    settings = ["--config", "edition=one-step", f"data_dir={data_dir}"]
+    first, second = names[: len(names) // 2] or names, names[len(names) // 2 :]
+    _snakemake(folder, *_targets(first, "one-step"), "--cores", "1", *settings)
+    alone, training = _intervals(folder, first)
+    memory = _Memory()
+    with memory:
+        _snakemake(folder, *_targets(second, "one-step"), "--cores", "2", *settings)
+    together, _ = _intervals(folder, second)
+
+    fresh = []
+    for _ in range(rounds):
+        began = time.perf_counter()
+        words = ["--root", str(folder), "--edition", "one-step", "--config", f"data_dir={data_dir}"]
+        output = folder / "fresh.json"
+        execute([sys.executable, "-m", "dualgrad", "train", first[0], "--output", str(output), *words])
+        fresh.append(time.perf_counter() - began - _seconds(output))
+    jobs = measurement(
+        f"overhead of a job: time between two records on one core, without training ({len(first)} runs of one step)",
+        "s",
+        {"worker": [pause - s for pause, s in zip(alone, training, strict=True)]},
+    )
+    # Not a ratio of rounds: the two were not measured in turns.
+    median = jobs["values"]["worker"]["median"]
+    mean = sum(alone) / len(alone) - sum(training) / len(training)
+    processes = measurement("overhead of a fresh process per run", "s", {"fresh process": fresh})
+    processes["details"]["times_a_job's"] = processes["values"]["fresh process"]["median"] / median
+    jobs["details"] = {"mean": mean, "jobs_per_second_at_two": len(together) / sum(together)}
+    results = [jobs, processes]
+    if memory.peak:
+        results.append(
+            measurement(
+                "memory of worker and children with two jobs at once (peak PSS)",
+                "MiB",
+                {"worker": [memory.peak / 1024]},
+                most_processes=memory.processes,
+            )
+        )
+    return results
+
+
+def _intervals(folder: Path, names: list[str]) -> tuple[list[float], list[float]]:
+    """Seconds between records, in the order of their appearance, and how long each but the first trained."""
+    files = [folder / target for target in _targets(names, "one-step")]
+    files.sort(key=lambda file: file.stat().st_mtime_ns)
+    moments = [file.stat().st_mtime for file in files]
+    pauses = [b - a for a, b in zip(moments, moments[1:], strict=False)]
+    return pauses, [_seconds(file) for file in files[1:]]
+
+
+def _seconds(record: Path) -> float:
+    return json.loads(record.read_text())["provenance"]["seconds"]
+
+
+class _Memory:
+    """Watches the workers of this process's descendants: peak of their proportional set size, in KiB (Linux)."""
+
+    def __init__(self) -> None:
+        self.peak, self.processes = 0, 0
+        self._done = threading.Event()
+        self._thread = threading.Thread(target=self._watch, daemon=True)
+
+    def __enter__(self) -> None:
+        if Path("/proc/self/smaps_rollup").exists():
+            self._thread.start()
+
+    def __exit__(self, *_: object) -> None:
+        self._done.set()
+        if self._thread.ident:
+            self._thread.join()
+
+    def _watch(self) -> None:
+        while not self._done.wait(0.05):
+            workers = [
+                pid for pid in _family(os.getpid()) if b"dualgrad.worker.server" in _read(pid, "cmdline")
+            ]
+            # A worker's children keep its command line.
+            sizes = [_pss(pid) for pid in workers]
+            if sum(sizes) > self.peak:
+                self.peak, self.processes = sum(sizes), len(sizes)
+
+
+def _family(pid: int) -> list[int]:
+    """Descendants of a process."""
+    parents: dict[int, list[int]] = {}
+    for folder in Path("/proc").glob("[0-9]*"):
+        fields = _read(int(folder.name), "stat").rpartition(b")")[2].split()
+        if fields:
+            parents.setdefault(int(fields[1]), []).append(int(folder.name))
+    found, waiting = [], [pid]
+    while waiting:
+        children = parents.get(waiting.pop(), [])
+        found += children
+        waiting += children
+    return found
+
+
+def _read(pid: int, name: str) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/{name}").read_bytes()
+    except OSError:
+        return b""  # it has ended
+
+
+def _pss(pid: int) -> int:
+    for line in _read(pid, "smaps_rollup").splitlines():
+        if line.startswith(b"Pss:"):
+            return int(line.split()[1])
+    return 0
+
+
+# ---------------------------------------------------------------------------------- jobs that take no time at all
+
+
+def _scheduling(folder: Path, names: list[str], census: int, rounds: int) -> list[dict]:
+    stub = folder / "stub" / "dualgrad"
+    stub.parent.mkdir()
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    path = os.pathsep.join([str(stub.parent), str(CLIENT.parent), os.environ.get("PATH", os.defpath)])
+    words = ["--cores", "2", "--config", "data_dir=stub-data"]
+    whole = len(names) == census
+    targets = ["census"] if whole else _targets(names, "demo")
+    what = f"the census ({census} counted runs)" if whole else f"{len(names)} runs"
+    dry = [_snakemake(folder, *targets, "--dry-run", *words) for _ in range(rounds)]
+    total = _snakemake(folder, *targets, *words, more={"PATH": path})
+    moments = sorted(file.stat().st_mtime for file in folder.glob("results/demo/runs/*/*.json"))
+    again = [_snakemake(folder, *targets, *words, more={"PATH": path}) for _ in range(rounds)]
+    rate = (len(moments) - 1) / max(moments[-1] - moments[0], 1e-9)
+    return [
+        measurement(f"{what}, dry run", "s", {"dry run": dry}),
+        measurement(
+            f"{what}, with training that takes no time: jobs scheduled per second",
+            "1/s",
+            {"rate": [rate]},
+            jobs=len(moments),
+            seconds_in_all=total,
+        ),
+        measurement(f"{what} again, with nothing to do", "s", {"nothing to do": again}),
+    ]

@@ -1,0 +1,185 @@
+"""Both sides of a benchmark, made from one resolved run: our trainer and the published loop, with equal weights."""
+
+from __future__ import annotations
+
+import copy
+import warnings
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader
+
+from dualgrad.bench import baseline
+from dualgrad.data.images import SETS, load_images, synthetic_images
+from dualgrad.inputs import InputError
+from dualgrad.training.batches import batches_per_pass, trusted_batches
+from dualgrad.training.plan import PlannedEpoch
+from dualgrad.training.run import Context, _Trainer
+from dualgrad.training.session import Session, new_model
+
+# Updates that a warm-up schedule is stretched over: a benchmark goes on for longer than the run would.
+_ENDLESS = 1_000_000
+
+
+@dataclass
+class Sides:
+    """Our trainer with an open session, and the published loop.
+
+    Attributes:
+        run: the run as benchmarked.
+        stage: the stage that is trained, the first.
+        plan: its epochs.
+        trainer: ours, as training uses it.
+        loop: the published one, or None where torchvision is missing.
+    """
+
+    run: dict
+    stage: dict
+    plan: list[PlannedEpoch]
+    trainer: _Trainer
+    loop: baseline.Loop | None
+
+    @property
+    def session(self) -> Session:
+        """Our session."""
+        return self.trainer.session
+
+    @property
+    def lam(self) -> float:
+        """λ of the first epoch."""
+        return self.plan[0].lam
+
+
+def trainable(run: dict) -> dict:
+    """Return the run as a benchmark trains it: by itself, from fresh weights.
+
+    Raises:
+        InputError: the published loop is kept for runs that start fresh and whose value gradient comes from labels.
+    """
+    name, stage = f"{run['experiment']}/{run['run']}", run["stages"][0]
+    problem = None
+    if stage["start"]["kind"] != "fresh" or isinstance(run["lr_scale"], dict):
+        problem = "starts from another run; name one that starts fresh"
+    elif run["value"]["synthetic"] or run["value"]["fresh_every_step"]:
+        problem = "has value gradients (random directions, probes) that the published loop here does not know"
+    elif not stage["segments"] or run["seed"] is None:
+        problem = "trains nothing in its first stage"
+    if problem:
+        raise InputError("dualgrad bench", name, problem)
+    run = copy.deepcopy({**run, "copy_of": None, "prefix_epochs": None})
+    run["task"]["model"].pop("body_from", None)  # other weights take no other time
+    return run
+
+
+def make_sides(
+    run: dict,
+    data_dir: Path,
+    device: torch.device,
+    threads: int,
+    workers: int = baseline.WORKERS,
+    *,
+    ours: bool = True,
+    published: bool = True,
+    endless: bool = False,
+) -> Sides:
+    """Build both sides of a run.
+
+    Args:
+        run: a resolved run.
+        data_dir: folder of prepared data sets.
+        device, threads: where and with how many intra-op threads both sides compute.
+        workers: processes of the published image loaders.
+        ours: build our session.
+        published: build the published loop.
+        endless: stretch a warm-up schedule, for benchmarks that do more updates than the run.
+
+    Raises:
+        InputError: no benchmark is made of this run. DataError: its data are missing.
+    """
+    run = trainable(run)
+    nowhere = Path("/nonexistent")  # nothing is read from or written to a folder of results
+    trainer = _Trainer(run, Context(nowhere, nowhere, data_dir, device, threads))
+    stage = run["stages"][0]
+    trainer._open_session(stage)
+    total = _ENDLESS if endless else trainer.session.total_updates
+    trainer.session.total_updates = total
+    sides = Sides(run, stage, trainer.plans[stage["name"]], trainer, None)
+    if published:
+        sides.loop = _published(sides, data_dir, device, workers, total)
+    if not ours:
+        trainer.session = None
+    return sides
+
+
+def _published(sides: Sides, data_dir: Path, device: torch.device, workers: int, total: int) -> baseline.Loop:
+    run, trainer = sides.run, sides.trainer
+    task, labels, streams = run["task"], trainer.labels, trainer.session.streams
+    model = new_model(run, trainer.task, trainer.seed + sides.stage["seed_offset"], trainer.dtype).train()
+    if hasattr(model, "short"):
+        model.short = False  # the library's own forward pass
+    text = task["kind"] == "text"
+    train, test = _sentences(sides) if text else _pictures(sides, data_dir)
+    size = task["batch_size"]
+    settings = {
+        "num_workers": 0 if text else workers,
+        "pin_memory": device.type == "cuda",
+        "persistent_workers": bool(workers) and not text and baseline.keeps_workers(run["experiment"]),
+    }
+
+    def structure(epoch: int, again: int) -> Iterable[Tensor]:
+        return trainer.order.epoch(epoch, sides.plan[min(epoch, len(sides.plan) - 1)].steps)
+
+    def values(epoch: int, again: int) -> Iterator[Tensor]:
+        count = batches_per_pass(len(labels.trusted), size, False)
+        return islice(
+            trusted_batches(labels.trusted, size, epoch, streams), again * count, (again + 1) * count
+        )
+
+    # The notebooks' four processes, however few cores there are: torch says that they are many.
+    warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
+    separate = run["value"]["labels"] == "trusted_batches"
+    return baseline.Loop(
+        run=run,
+        model=model,
+        noisy=labels.noisy,
+        value=labels.value,
+        trusted=labels.trusted_mask,
+        train=DataLoader(train, batch_sampler=baseline.Passes(structure), **settings),
+        test=DataLoader(test, batch_size=size, shuffle=False, **settings),
+        values=DataLoader(train, batch_sampler=baseline.Passes(values), **settings) if separate else None,
+        device=device,
+        total=total,
+        min_trusted=trainer._min_trusted,
+        autocast=trainer.autocast,
+    )
+
+
+def _pictures(sides: Sides, data_dir: Path) -> tuple[baseline.Images, baseline.Images]:
+    task = sides.run["task"]
+    given = SETS[task["dataset"]]
+    normalize = task["normalize"] or {"mean": given.mean, "std": given.std}
+    if task["synthetic"]:
+        sizes = (sides.trainer.task.n_train, sides.trainer.task.n_test)
+        arrays = synthetic_images(given.shape, given.classes, *sizes)
+    else:
+        arrays = load_images(task["dataset"], data_dir)
+    return tuple(
+        baseline.Images(
+            arrays[f"{split}_images"],
+            np.asarray(arrays[f"{split}_labels"]),
+            baseline.transforms(
+                {**task, "normalize": normalize}, given.shape[1:], sides.trainer.dtype, split == "train"
+            ),
+        )
+        for split in ("train", "test")
+    )
+
+
+def _sentences(sides: Sides) -> tuple[baseline.Sentences, baseline.Sentences]:
+    task = sides.trainer.task
+    return baseline.Sentences(task.train, task.train_labels), baseline.Sentences(task.test, task.test_labels)

@@ -1,0 +1,280 @@
+"""Measure how fast training and pipeline are, beside the published loop, in one call.
+
+  step      one training step; --model for a network on made-up 32x32 pictures
+  epoch     data, steps and evaluation
+  run       a whole run as a process: fresh, through the warm worker, and the published loop
+  pipeline  runs through Snakemake: overhead per job, rate of scheduling, dry run, nothing to do, memory
+  gpu       everything about one GPU in one call: epochs, precisions, runs packed on it, hours of the census
+
+Alternatives take turns within one call. Printed are medians, quartiles in brackets, and ratios of the same round, so
+other work on the machine does little harm; it should rest all the same. Results and records are left alone.
+
+    dualgrad bench step
+    dualgrad bench step A/lam0.35_eta0.4_seed0 --precision float32
+    dualgrad bench step --model resnet18 --batch 128 --precision float32 --threads 2
+    dualgrad bench epoch X1d/lam0.3_seed0 --json
+    dualgrad bench gpu --output gpu.json
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+from dualgrad.inputs import InputError
+
+# The demo's vision and text task.
+RUNS = ("A/lam0.35_eta0.4_seed0", "X1d/lam0.3_seed0")
+MODELS = ("resnet18", "resnet34", "vgg11", "simplecnn")
+# Which benchmarks know an argument.
+KNOWN_BY = {
+    "runs": ("step", "epoch", "run"),
+    "model": ("step", "gpu"),
+    "batch": ("step", "gpu"),
+    "workers": ("epoch", "run", "gpu"),
+    "precision": ("step", "epoch", "run", "gpu"),
+    "device": ("step", "epoch", "run", "gpu"),
+    "threads": ("step", "epoch", "run", "gpu"),
+    "rounds": ("step", "epoch", "run", "pipeline", "gpu"),
+    "jobs": ("pipeline",),
+    "images": ("gpu",),
+    "minutes": ("gpu",),
+    "packed": ("gpu",),
+    "census_epochs": ("gpu",),
+}
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    names = ("step", "epoch", "run", "pipeline", "gpu")
+    parser.add_argument("benchmark", choices=names, metavar="BENCHMARK", help=", ".join(names))
+    parser.add_argument(
+        "runs", metavar="EXPERIMENT/RUN", nargs="*", help=f"runs to measure (default: {' and '.join(RUNS)})"
+    )
+    parser.add_argument(
+        "--model",
+        choices=MODELS,
+        help="step: a network on made-up pictures, instead of runs; gpu: which one (default: resnet18)",
+    )
+    parser.add_argument("--batch", type=positive, metavar="N", help="batch size with --model, and of gpu")
+    parser.add_argument("--precision", choices=("float64", "float32", "published"))
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="(default: as for training)")
+    parser.add_argument("--threads", type=positive, metavar="N", help="(default: threads_per_job)")
+    parser.add_argument("--rounds", type=positive, metavar="N", help="turns of each alternative")
+    parser.add_argument(
+        "--workers", type=positive, metavar="N", help="processes of the published image loader (default: 4)"
+    )
+    parser.add_argument("--jobs", type=positive, metavar="N", help="pipeline: runs (default: the census)")
+    parser.add_argument("--images", type=positive, metavar="N", help="gpu: training images (default: 50000)")
+    parser.add_argument(
+        "--minutes", type=_positive_number, metavar="M", help="gpu: time for all of it (default: 8)"
+    )
+    parser.add_argument(
+        "--packed", type=_counts, metavar="N,N", help="gpu: processes to run at once (default: 1,2,4)"
+    )
+    parser.add_argument(
+        "--census-epochs",
+        type=_positive_number,
+        metavar="N",
+        help="gpu: what the census comes to in epochs of ResNet-18, where it cannot be read",
+    )
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+    parser.add_argument("--output", type=Path, help="also write the JSON to this file")
+
+
+def positive(text: str) -> int:
+    """Read a positive whole number."""
+    if not text.isdigit() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"expected a positive whole number; got '{text}'")
+    return int(text)
+
+
+def _positive_number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        number = 0.0
+    if not 0 < number < float("inf"):
+        raise argparse.ArgumentTypeError(f"expected a positive number; got '{text}'")
+    return number
+
+
+def _counts(text: str) -> list[int]:
+    return [positive(part) for part in text.split(",")]
+
+
+def run(args: argparse.Namespace) -> int:
+    """Run a benchmark and print what it found."""
+    for name, benchmarks in KNOWN_BY.items():
+        if getattr(args, name) not in (None, []) and args.benchmark not in benchmarks:
+            shown = "EXPERIMENT/RUN" if name == "runs" else f"--{name.replace('_', '-')}"
+            known = f"known by: {', '.join(benchmarks)}"
+            raise InputError("dualgrad bench", args.benchmark, f"does not know {shown} ({known})")
+    if args.output and not args.output.resolve().parent.is_dir():
+        raise InputError("dualgrad bench", "--output", f"the folder {args.output.parent} does not exist")
+    from dualgrad.bench.timing import lines_of
+    from dualgrad.data.errors import DataError
+
+    measure: Callable[[argparse.Namespace], dict] = {
+        "step": _step,
+        "epoch": _epoch,
+        "run": _run,
+        "pipeline": _pipeline,
+        "gpu": _gpu,
+    }[args.benchmark]
+    try:
+        report = measure(args)
+    except DataError as error:
+        raise InputError("dualgrad bench", "", str(error)) from None
+    text = json.dumps(report, indent=2)
+    if args.output:
+        args.output.write_text(f"{text}\n")
+    print(text if args.json else "\n".join(lines_of(report)))
+    return 0
+
+
+def _settings(args: argparse.Namespace):
+    """Return (config, census, device, threads) with the command line laid on the settings."""
+    import torch
+
+    from dualgrad.census import load_census
+    from dualgrad.commands.train import choose_device
+    from dualgrad.config import load_config
+
+    given = {"precision": args.precision, "threads_per_job": args.threads, "device": args.device}
+    config = load_config(args.root, args.config | {key: one for key, one in given.items() if one is not None})
+    census = load_census(args.root, config)
+    device = (
+        torch.device(args.device)
+        if args.device
+        else choose_device(config["device"], census.edition["device"])
+    )
+    _check_device(device)
+    return config, census, device, config["threads_per_job"]
+
+
+def _check_device(device) -> None:
+    import torch
+
+    if device.type == "cuda" and not torch.cuda.is_available():
+        raise InputError("dualgrad bench", "--device", "cuda: torch sees no GPU here; try --device cpu")
+
+
+def _step(args: argparse.Namespace) -> dict:
+    from dualgrad.bench.step import bench_step
+
+    if args.batch and not args.model:
+        raise InputError("dualgrad bench", "--batch", "is for --model; a run has its own batch size")
+    if args.model and args.runs:
+        raise InputError("dualgrad bench", "--model", "expected a model or runs, not both")
+    config, census, device, threads = _settings(args)
+    data_dir = args.root / config["data_dir"]
+    if args.model:
+        from dualgrad.bench.made_up import made_up_run
+
+        batch = args.batch or 256
+        precision = config["precision"] or "float64"
+        runs = [made_up_run(args.model, batch, 4 * batch, 10, precision)]
+    else:
+        runs = [census.run(name) for name in args.runs or RUNS]
+    results = [bench_step(run, data_dir, device, threads, args.rounds or 15) for run in runs]
+    return _reported("step", runs, device, threads, results)
+
+
+def _epoch(args: argparse.Namespace) -> dict:
+    from dualgrad.bench.baseline import WORKERS
+    from dualgrad.bench.epoch import bench_epoch
+
+    config, census, device, threads = _settings(args)
+    runs = [census.run(name) for name in args.runs or RUNS]
+    data_dir, workers = args.root / config["data_dir"], args.workers or WORKERS
+    results = [bench_epoch(run, data_dir, device, threads, args.rounds or 15, workers) for run in runs]
+    return _reported("epoch", runs, device, threads, results)
+
+
+def _run(args: argparse.Namespace) -> dict:
+    from dualgrad.bench.baseline import WORKERS
+    from dualgrad.bench.whole_run import bench_run
+
+    config, census, device, threads = _settings(args)
+    names = args.runs or RUNS
+    runs = [census.run(name) for name in names]
+    settings = {**args.config, "edition": census.edition["name"], "threads_per_job": threads}
+    settings |= {key: getattr(args, key) for key in ("precision", "device") if getattr(args, key)}
+    words = ["--root", str(args.root)]
+    for key, value in settings.items():
+        words += ["--config", f"{key}={json.dumps(value)}"]
+    results = [
+        bench_run(
+            *(name, census.runs, words, args.root / config["data_dir"], device, threads),
+            *(args.rounds or 5, args.workers or WORKERS),
+        )
+        for name in names
+    ]
+    return _reported("run", runs, device, threads, results)
+
+
+def _pipeline(args: argparse.Namespace) -> dict:
+    import torch
+
+    from dualgrad.bench.pipeline import bench_pipeline
+    from dualgrad.bench.timing import report
+    from dualgrad.census import load_census
+    from dualgrad.config import load_config
+
+    config = load_config(args.root, args.config)
+    census = load_census(args.root, {"edition": "demo"})
+    results = bench_pipeline(args.root, args.root / config["data_dir"], census, args.jobs, args.rounds or 3)
+    return report("pipeline", torch.device("cpu"), 1, census.edition["precision"], results)
+
+
+def _gpu(args: argparse.Namespace) -> dict:
+    import torch
+
+    from dualgrad.bench.baseline import WORKERS
+    from dualgrad.bench.gpu import PUBLISHED, Gpu
+    from dualgrad.bench.timing import report
+
+    device = torch.device(args.device or "cuda")
+    _check_device(device)
+    model, batch, images, test_images = PUBLISHED
+    batch = args.batch or batch
+    if args.images:
+        images, test_images = args.images, -(-args.images // 5)
+    if images < batch:
+        raise InputError("dualgrad bench", "--images", f"expected at least one batch ({batch}); got {images}")
+    gpu = Gpu(
+        device=device,
+        threads=args.threads or 1,
+        model=args.model or model,
+        batch=batch,
+        images=images,
+        test_images=test_images,
+        rounds=args.rounds or 5,
+        workers=args.workers or WORKERS,
+        precision=args.precision or "published",
+        packed=args.packed or [1, 2, 4],
+        seconds=60 * (args.minutes or 8.0),
+        census_epochs=args.census_epochs or _census_epochs(args.root),
+    )
+    gpu.measure()
+    return {**report("gpu", device, gpu.threads, gpu.precision, gpu.results), "notes": gpu.notes}
+
+
+def _census_epochs(root: Path) -> float | None:
+    """What the census comes to in epochs of ResNet-18; None where a library that reading it takes is missing."""
+    from dualgrad.bench.flops import census_epochs
+    from dualgrad.census import load_census
+
+    try:
+        return sum(census_epochs(load_census(root, {"edition": "paper"}).runs).values())
+    except ImportError:
+        return None
+
+
+def _reported(benchmark: str, runs: list[dict], device, threads: int, results: list[dict]) -> dict:
+    from dualgrad.bench.timing import report
+
+    return report(benchmark, device, threads, runs[0]["precision"], results)

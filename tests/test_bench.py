@@ -1,0 +1,317 @@
+"""The benchmarks: the published loop computes what the trainer computes; every benchmark runs at its smallest.
+
+No test looks at a time.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from jsonschema import validate
+from oracles.lab import (
+    BERT,
+    CNN,
+    Lab,
+    multistep,
+    run_of,
+    sentences,
+    stage,
+)
+
+from dualgrad.bench import flops
+from dualgrad.bench.made_up import made_up_run
+from dualgrad.bench.sides import make_sides
+from dualgrad.bench.timing import lines_of, measurement, spread, take_turns
+from dualgrad.cli import main
+from dualgrad.training.trajectory import StepStatistics
+
+ROOT = Path(__file__).resolve().parents[1]
+SCHEMA = yaml.safe_load((ROOT / "workflow" / "schemas" / "bench.schema.yaml").read_text())
+CPU = torch.device("cpu")
+A = "A/lam0.35_eta0.4_seed0"
+
+
+@pytest.fixture(scope="session")
+def data(tmp_path_factory) -> Path:
+    """A folder of data sets; the digits are prepared on the spot."""
+    return tmp_path_factory.mktemp("data")
+
+
+@pytest.fixture
+def lab(tmp_path, monkeypatch) -> Lab:
+    return Lab(tmp_path, monkeypatch)
+
+
+# ------------------------------------------------------------------------------------ both sides train the same
+
+
+def assert_same_training(sides, epochs: int) -> None:
+    """Train both sides and compare weights, running statistics and errors."""
+    for _ in range(epochs):
+        sides.trainer._train_epoch(sides.plan[0], StepStatistics(), sides.stage)
+        sides.session.epoch += 1
+        sides.loop.epoch(sides.lam)
+    assert sides.session.update == sides.loop.t > 16
+    ours, published = sides.session.model.state_dict(), sides.loop.model.state_dict()
+    for name, tensor in ours.items():
+        torch.testing.assert_close(tensor, published[name], rtol=0, atol=1e-10, msg=name)
+    from dualgrad.training.session import evaluate
+
+    error = evaluate(sides.session.model, sides.trainer.task, 50)["test_error"]
+    assert sides.loop.evaluate() == pytest.approx(error, abs=1e-12)
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        A,
+        "B/lam0.3_eta0.4_seed0",
+        "B2/lam0.3_eta0.4_seed0",
+        "B3/trueanti-k1_lam0.2_eta0.4_seed0",
+        "B3/renorm_lam0.3_eta0.4_seed0",
+        "C/ce_lam0_eta0.4_seed0",
+        "C/loss-mix_lam0.3_eta0.4_seed0",
+        "D1/trusted0.1_lam0.3_eta0.4_seed0",
+        "M2/lam0.48_eta0.4_seed0",
+    ],
+)
+def test_images_are_trained_alike(name: str, demo, data) -> None:
+    """The demo's run, through loaders, pictures and transforms: 20 steps with two refreshes, in float64."""
+    sides = make_sides(demo.run(name), data, CPU, 1, workers=0)
+    assert_same_training(sides, 5)
+    assert bool(sides.loop.cosines) == name.startswith("M2")
+
+
+@pytest.mark.parametrize(("model", "optimizer"), [(BERT, "adamw"), (CNN, "adam")])
+@pytest.mark.parametrize("schedule", [None, {"kind": "warmup_linear", "warmup": 0.1}])
+def test_sentences_are_trained_alike(model: dict, optimizer: str, schedule, lab) -> None:
+    task = lab.add(sentences(masked=model is BERT))
+    run = run_of(
+        task,
+        {**model, "dropout": 0.0},
+        [stage("main", [(0.4, 4)], **({"schedule": schedule} if schedule else {}))],
+        optimizer={"name": optimizer, "lr": 2e-3, "weight_decay": 0.01},
+    )
+    sides = make_sides(run, lab.context.data_dir, CPU, 1)
+    assert_same_training(sides, 4)
+    assert len(sides.loop.losses) == sides.loop.t and len(sides.loop.cosines) == sides.loop.t // 3
+
+
+def test_a_smaller_rate_after_a_milestone(demo, data) -> None:
+    run = demo.run(A)
+    stages = [{**run["stages"][0], "schedule": multistep(2, 4)}]
+    assert_same_training(make_sides({**run, "stages": stages}, data, CPU, 1, workers=0), 5)
+
+
+def test_processes_of_the_loader_deliver_the_same_batches(demo, data) -> None:
+    one, two = (make_sides(demo.run(A), data, CPU, 1, workers=workers).loop for workers in (0, 2))
+    assert two.train.persistent_workers
+    for _ in range(2):
+        one.train.batch_sampler.begin(1)
+        two.train.batch_sampler.begin(1)
+        for first, second in zip(one.train, two.train, strict=True):
+            assert all(torch.equal(a, b) for a, b in zip(first, second, strict=True))
+
+
+@pytest.mark.parametrize(
+    "change", [{"synthetic": {"about": "struct", "cosine": 0.1}}, {"fresh_every_step": True}]
+)
+def test_what_the_published_loop_does_not_know_is_refused(change: dict, demo, data) -> None:
+    run = demo.run(A)
+    with pytest.raises(ValueError, match="does not know"):
+        make_sides({**run, "value": {**run["value"], **change}}, data, CPU, 1)
+
+
+# --------------------------------------------------------------------------------------------- each benchmark
+
+
+def bench(capsys, *words: str) -> dict:
+    """Run a benchmark from the command line; returns its JSON, checked."""
+    status = main(["bench", *words, "--root", str(ROOT), "--json"])
+    out = capsys.readouterr()
+    assert status == 0, out.err
+    report = json.loads(out.out)
+    validate(report, SCHEMA)
+    assert len(lines_of(report)) > 5
+    return report
+
+
+def test_bench_step(capsys, data) -> None:
+    settings = ("--config", f"data_dir={data}", "--rounds", "2")
+    (result,) = bench(capsys, "step", A, *settings)["results"]
+    assert set(result["values"]) == {"ours", "baseline"} and result["ratios"]["baseline/ours"]["n"] == 2
+    assert result["details"]["largest_difference_after_two_steps"] < 1e-10
+    assert "ours_plain_ms" in result["details"] and "matmul_gflop_per_s" not in result["details"]
+
+
+def test_bench_step_of_a_network_on_made_up_pictures(capsys) -> None:
+    words = ("--model", "simplecnn", "--batch", "4", "--precision", "float64", "--rounds", "1")
+    (result,) = bench(capsys, "step", *words)["results"]
+    details = result["details"]
+    assert details["largest_difference_after_two_steps"] < 1e-10
+    ours, published = (details[f"{side}_gflop_per_s"] for side in ("ours", "baseline"))
+    fraction = details["ours_fraction_of_matmul"]
+    assert ours > 0 and published > 0
+    assert fraction == pytest.approx(ours / details["matmul_gflop_per_s"])
+
+
+def test_bench_epoch(capsys, data, tmp_path) -> None:
+    words = (
+        A,
+        "--rounds",
+        "1",
+        "--workers",
+        "1",
+        "--config",
+        f"data_dir={data}",
+        "--output",
+        f"{tmp_path}/e.json",
+    )
+    report = bench(capsys, "epoch", *words)
+    assert report == json.loads((tmp_path / "e.json").read_text())
+    assert report["results"][0]["details"]["steps"] == 4
+    assert report["results"][0]["details"]["loader_processes"] == 1
+
+
+def test_bench_run(capsys, data) -> None:
+    words = ("--rounds", "1", "--workers", "1", "--edition", "smoke", "--config", f"data_dir={data}")
+    (result,) = bench(capsys, "run", "A/lam0.1_eta0.4_seed0", *words)["results"]
+    assert list(result["values"]) == ["warm worker", "fresh process", "baseline"]
+    assert result["details"]["of_which_training"] > 0
+
+
+def test_bench_pipeline(capsys, data) -> None:
+    before = sorted(ROOT.glob("*"))
+    report = bench(capsys, "pipeline", "--jobs", "4", "--rounds", "1", "--config", f"data_dir={data}")
+    found = {result["what"].split(":")[0]: result for result in report["results"]}
+    assert found["overhead of a job"]["values"]["worker"]["n"] == 1
+    assert found["4 runs, dry run"]["unit"] == "s"
+    rate = found["4 runs, with training that takes no time"]
+    assert rate["details"]["jobs"] == 4 and rate["unit"] == "1/s"
+    if Path("/proc/self/smaps_rollup").exists():
+        memory = found["memory of worker and children with two jobs at once (peak PSS)"]
+        assert 50 < memory["values"]["worker"]["median"] < 50_000
+    assert sorted(ROOT.glob("*")) == before
+
+
+def test_bench_gpu_on_the_cpu(capsys) -> None:
+    words = (
+        "--device",
+        "cpu",
+        "--model",
+        "simplecnn",
+        "--images",
+        "16",
+        "--batch",
+        "8",
+        "--packed",
+        "1",
+        "--rounds",
+        "1",
+    )
+    report = bench(capsys, "gpu", *words, "--workers", "1", "--census-epochs", "1000")
+    what = " ".join(result["what"] for result in report["results"])
+    assert not [note for note in report["notes"] if "hours" not in note], report["notes"]
+    for part in ("epoch with an evaluation", "step of", "1 run(s) at once", "float64", "float32"):
+        assert part in what
+    assert "hours of the census left out: measured with another" in report["notes"][-1]
+
+
+def test_bench_gpu_does_what_time_allows(capsys) -> None:
+    words = ("--device", "cpu", "--model", "simplecnn", "--images", "8", "--batch", "4", "--rounds", "1")
+    report = bench(capsys, "gpu", *words, "--workers", "1", "--census-epochs", "1000", "--minutes", "0.01")
+    assert any("seconds were left" in note for note in report["notes"])
+    assert "epoch with an evaluation" in report["results"][-1]["what"]
+
+
+def test_hours_of_the_census() -> None:
+    from dualgrad.bench.gpu import Gpu
+
+    gpu = Gpu(CPU, 1, "resnet18", 256, 50_000, 10_000, 1, 4, "published", [1], 1.0, census_epochs=360_000.0)
+    gpu._epoch_seconds, gpu._packed_rate = 1.5, 195.0
+    gpu._hours()
+    (result,) = gpu.results
+    assert result["values"]["one run at a time"]["median"] == pytest.approx(150)
+    assert result["values"]["packed"]["median"] == pytest.approx(100)
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (["steps"], "did you mean 'step'?"),
+        (["step", "--jobs", "3"], "does not know --jobs (known by: pipeline)"),
+        (["pipeline", A], "does not know EXPERIMENT/RUN (known by: step, epoch, run)"),
+        (["step", "--batch", "8"], "--batch: is for --model"),
+        (["step", A, "--model", "resnet18"], "expected a model or runs, not both"),
+        (["step", "--rounds", "0"], "expected a positive whole number; got '0'"),
+        (["step", "A/lam0.35_eta0.4_sed0"], "did you mean 'A/lam0.35_eta0.4_seed0'?"),
+        (["step", "Td2/trap1_baseline"], "starts from another run"),
+        (["run", "Q2/low_high_eta0.4_seed0"], "no such run"),
+        (["gpu", "--device", "cpu", "--images", "8"], "expected at least one batch (256); got 8"),
+        (["gpu", "--minutes", "-1"], "expected a positive number; got '-1'"),
+        (["step", "--output", "/nonexistent/x.json"], "does not exist"),
+        (["step", "X1d/lam0.3_seed0", "--config", "data_dir=/nonexistent"], "dualgrad data reviews"),
+    ],
+)
+def test_bad_arguments_are_refused_in_words(words: list[str], message: str, capsys) -> None:
+    try:
+        status = main(["bench", *words, "--root", str(ROOT)])
+    except SystemExit as end:
+        status = end.code
+    assert status == 2
+    err = capsys.readouterr().err
+    assert message in err and "Traceback" not in err
+
+
+def test_a_gpu_that_is_not_there_is_said_so(capsys) -> None:
+    if torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    assert main(["bench", "gpu", "--root", str(ROOT)]) == 2
+    assert "no GPU here; try --device cpu" in capsys.readouterr().err
+
+
+# ------------------------------------------------------------------------------------------------- the numbers
+
+
+def test_pieces_take_turns() -> None:
+    order = []
+    pieces = {name: lambda name=name: order.append(name) for name in "ab"}
+    times = take_turns(pieces, 3, CPU)
+    assert order == list("abbaab") and len(times["a"]) == len(times["b"]) == 3
+    assert len(take_turns(pieces, 9, CPU, enough=lambda: len(order) >= 10)["a"]) == 2
+
+
+def test_ratios_are_of_the_same_round() -> None:
+    result = measurement(
+        "x", "s", {"ours": [1.0, 2.0, 10.0], "other": [3.0, 4.0, 15.0]}, kept=1, dropped=None
+    )
+    assert result["ratios"]["other/ours"]["median"] == 2.0
+    assert result["details"] == {"kept": 1}
+    assert spread([1.0, 2.0, 3.0, 4.0, 5.0]) == {"median": 3.0, "low": 2.0, "high": 4.0, "n": 5}
+    assert spread([7.0]) == {"median": 7.0, "low": 7.0, "high": 7.0, "n": 1}
+
+
+def test_operations_of_a_resnet18() -> None:
+    """0.555 billion multiply-adds a picture; the backward pass is twice the forward one, less the input's."""
+    forward, training = flops._shape_flops("resnet18_own", (("width", 1.0),), 10, 8, 0)
+    assert forward / 8 == pytest.approx(2 * 0.5556e9, rel=1e-3)
+    assert 2.99 < training / forward < 3
+    value = made_up_run("resnet18", 8, 8, 8, "float32")["value"]
+    assert flops.update_flops(1.0, 3.0, value, "dual", shared=True) == 3 + 2 / 16
+    assert flops.update_flops(1.0, 3.0, value, "dual", shared=False) == 3 + 3 / 16
+    assert flops.update_flops(1.0, 3.0, value, "ce", shared=True) == 3
+
+
+def test_operations_of_a_run(census) -> None:
+    """Experiment A: 100 epochs of 195 steps and ten evaluations; a copy costs nothing."""
+    run = census.run(A)
+    forward, training = flops._shape_flops("resnet18_own", (("width", 1.0),), 10, 256, 0)
+    epoch = 195 * (training + (training - forward) / 16)
+    total = flops.run_flops(run, 50_000, 10_000)
+    assert total == pytest.approx(100 * epoch + 10 * forward * 10_000 / 256)
+    runs = {A: run, "copy": {**run, "copy_of": A}, "search": {**run, "counted": False}}
+    assert flops.census_epochs(runs) == {"image": pytest.approx(total / epoch), "text": 0.0}
