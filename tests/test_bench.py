@@ -23,14 +23,21 @@ from oracles.lab import (
 )
 
 from dualgrad.bench import flops
+from dualgrad.bench.gpu import PUBLISHED, Gpu, census_epochs
 from dualgrad.bench.made_up import made_up_run
 from dualgrad.bench.sides import make_sides
 from dualgrad.bench.timing import lines_of, measurement, spread, take_turns
 from dualgrad.cli import main
+from dualgrad.models import build_model
+from dualgrad.planning.given import BENCHMARK, given_in_words
+from dualgrad.planning.plan import make_plan
+from dualgrad.planning.recorded import Recorded
+from dualgrad.planning.selection import select
+from dualgrad.training.session import evaluate
 from dualgrad.training.trajectory import StepStatistics
 
 ROOT = Path(__file__).resolve().parents[1]
-SCHEMA = yaml.safe_load((ROOT / "workflow" / "schemas" / "bench.schema.yaml").read_text())
+SCHEMA = yaml.safe_load((ROOT / "src" / "dualgrad" / "schemas" / "bench.schema.yaml").read_text())
 CPU = torch.device("cpu")
 A = "A/lam0.35_eta0.4_seed0"
 
@@ -59,8 +66,6 @@ def assert_same_training(sides, epochs: int) -> None:
     ours, published = sides.session.model.state_dict(), sides.loop.model.state_dict()
     for name, tensor in ours.items():
         torch.testing.assert_close(tensor, published[name], rtol=0, atol=1e-10, msg=name)
-    from dualgrad.training.session import evaluate
-
     error = evaluate(sides.session.model, sides.trainer.task, 50)["test_error"]
     assert sides.loop.evaluate() == pytest.approx(error, abs=1e-12)
 
@@ -229,9 +234,7 @@ def test_bench_gpu_does_what_time_allows(capsys) -> None:
 
 
 def test_hours_of_the_census() -> None:
-    from dualgrad.bench.gpu import Gpu
-
-    gpu = Gpu(CPU, 1, "resnet18", 256, 50_000, 10_000, 1, 4, "published", [1], 1.0, census_epochs=360_000.0)
+    gpu = Gpu(CPU, 1, *PUBLISHED, 1, 4, "published", [1], 1.0, census_epochs=360_000.0)
     gpu._epoch_seconds, gpu._packed_rate = 1.5, 195.0
     gpu._hours()
     (result,) = gpu.results
@@ -297,7 +300,8 @@ def test_ratios_are_of_the_same_round() -> None:
 
 def test_operations_of_a_resnet18() -> None:
     """0.555 billion multiply-adds a picture; the backward pass is twice the forward one, less the input's."""
-    forward, training = flops._shape_flops("resnet18_own", (("width", 1.0),), 10, 8, 0)
+    model = build_model({"name": "resnet18_own"}, 10, 0).to("meta")
+    forward, training = flops.pass_flops(model, (torch.empty(8, 3, 32, 32, device="meta"),))
     assert forward / 8 == pytest.approx(2 * 0.5556e9, rel=1e-3)
     assert 2.99 < training / forward < 3
     value = made_up_run("resnet18", 8, 8, 8, "float32")["value"]
@@ -306,12 +310,17 @@ def test_operations_of_a_resnet18() -> None:
     assert flops.update_flops(1.0, 3.0, value, "ce", shared=True) == 3
 
 
-def test_operations_of_a_run(census) -> None:
-    """Experiment A: 100 epochs of 195 steps and ten evaluations; a copy costs nothing."""
-    run = census.run(A)
-    forward, training = flops._shape_flops("resnet18_own", (("width", 1.0),), 10, 256, 0)
-    epoch = 195 * (training + (training - forward) / 16)
-    total = flops.run_flops(run, 50_000, 10_000)
-    assert total == pytest.approx(100 * epoch + 10 * forward * 10_000 / 256)
-    runs = {A: run, "copy": {**run, "copy_of": A}, "search": {**run, "counted": False}}
-    assert flops.census_epochs(runs) == {"image": pytest.approx(total / epoch), "text": 0.0}
+def test_the_census_in_epochs_of_a_resnet18(census) -> None:
+    """As many as a plan has seconds when an epoch of this network takes one."""
+    names = select(census, ["census"])
+    rates = given_in_words(["resnet18=1"], census, "").rates
+    plan = make_plan(census, names, "cuda", Recorded(), rates)
+    assert census_epochs(census) == pytest.approx(
+        sum(one.seconds for one in plan.estimates.values()), rel=0.01
+    )
+    assert 300_000 < census_epochs(census) < 500_000  # about 3,000 runs of 100 epochs, and text
+
+
+def test_plans_read_what_the_benchmark_calls_an_epoch() -> None:
+    gpu = Gpu(CPU, 1, *PUBLISHED, 1, 4, "published", [1], 1.0, None)
+    assert f"epoch with an evaluation: {gpu._sizes()}" == BENCHMARK

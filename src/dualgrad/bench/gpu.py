@@ -19,10 +19,15 @@ import torch
 
 from dualgrad.bench import flops
 from dualgrad.bench.baseline import published_switches
-from dualgrad.bench.made_up import made_up_run
+from dualgrad.bench.made_up import MODELS, made_up_run
 from dualgrad.bench.sides import Sides, make_sides
 from dualgrad.bench.step import time_steps
 from dualgrad.bench.timing import measurement, seconds_of, take_turns
+from dualgrad.census import Census
+from dualgrad.planning.networks import network_of
+from dualgrad.planning.rates import completed, rates_of_epochs
+from dualgrad.planning.selection import select
+from dualgrad.planning.work import work_of
 from dualgrad.training.session import evaluate
 from dualgrad.training.trajectory import StepStatistics
 
@@ -46,7 +51,7 @@ class Gpu:
         precision: of the comparison with the published loop.
         packed: numbers of processes to pack on the device.
         seconds: time for everything.
-        census_epochs: what the census comes to (see ``flops.census_epochs``), or None.
+        census_epochs: what the census comes to (see ``census_epochs``), or None.
     """
 
     device: torch.device
@@ -97,6 +102,9 @@ class Gpu:
     def _run(self, precision: str) -> dict:
         return made_up_run(self.model, self.batch, self.images, self.test_images, precision)
 
+    def _sizes(self) -> str:
+        return f"{MODELS[self.model][1]}, batch {self.batch}, {self.images} images"
+
     def _sides(self, precision: str, published: bool) -> Sides:
         return make_sides(
             self._run(precision), _NOWHERE, self.device, self.threads, self.workers, published=published
@@ -138,7 +146,7 @@ class Gpu:
             for name in took
         }
         result = measurement(
-            f"epoch with an evaluation: {self.model}, batch {self.batch}, {self.images} images, {self.precision}",
+            f"epoch with an evaluation: {self._sizes()}, {self.precision}",
             "s",
             values,
             steps_of_an_epoch=full,
@@ -178,7 +186,7 @@ class Gpu:
         reached = [per_step * steps / s / 1e9 for s in took["ours"]]
         self.results.append(
             measurement(
-                f"epoch without evaluation: {self.model}, batch {self.batch}, {self.images} images, {precision}",
+                f"epoch without evaluation: {self._sizes()}, {precision}",
                 "s",
                 {"ours": [s * full / steps for s in took["ours"]]},
                 steps_measured=steps,
@@ -235,6 +243,14 @@ class Gpu:
                     epochs_of_resnet18=round(self.census_epochs),
                 )
             )
+
+
+def census_epochs(census: Census) -> float:
+    """Return how many epochs of ResNet-18 (as measured here, with an evaluation) the census's training comes to."""
+    runs = [census.runs[name] for name in select(census, ["census"])]
+    tasks = {network_of(run["task"]): run["task"] for run in runs}
+    rates = completed(rates_of_epochs({"resnet18": 1.0}, runs, "one second an epoch"), tasks)
+    return sum(rates[network_of(run["task"])].seconds(work_of(run)) for run in runs)
 
 
 # ------------------------------------------------------------------------------------------------ pieces of work

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+# What people type -> the network, and what it is called.
 MODELS = {
-    "resnet18": "resnet18_own",
-    "resnet34": "resnet34_own",
-    "vgg11": "vgg11_p",
-    "simplecnn": "simplecnn_p",
+    "resnet18": ("resnet18_own", "ResNet-18"),
+    "resnet34": ("resnet34_own", "ResNet-34"),
+    "vgg11": ("vgg11_p", "VGG11"),
+    "simplecnn": ("simplecnn_p", "SimpleCNN"),
 }
 
 
@@ -29,7 +30,7 @@ def made_up_run(
             "classes": 10,
             "normalize": None,
             "augment": {"crop_padding": 4, "flip": True},
-            "model": {"name": MODELS[model]},
+            "model": {"name": MODELS[model][0]},
             "batch_size": batch,
             "drop_last": True,
             "steps_per_epoch": None,

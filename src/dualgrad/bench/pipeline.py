@@ -115,7 +115,7 @@ def _snakemake(folder: Path, *words: str, more: dict[str, str] | None = None) ->
         output = process.stdout.read()
     if process.returncode:
         end = "\n".join(output.splitlines()[-15:])
-        raise InputError("dualgrad bench", f"snakemake {' '.join(words[-3:])}", f"failed:\n{end}")
+        raise InputError("bench", f"snakemake {' '.join(words[-3:])}", f"failed:\n{end}")
     return time.perf_counter() - began
 
 

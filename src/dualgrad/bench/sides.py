@@ -70,7 +70,7 @@ def trainable(run: dict) -> dict:
     elif not stage["segments"] or run["seed"] is None:
         problem = "trains nothing in its first stage"
     if problem:
-        raise InputError("dualgrad bench", name, problem)
+        raise InputError("bench", name, problem)
     run = copy.deepcopy({**run, "copy_of": None, "prefix_epochs": None})
     run["task"]["model"].pop("body_from", None)  # other weights take no other time
     return run

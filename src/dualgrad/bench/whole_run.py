@@ -50,7 +50,7 @@ def bench_run(
     spec = trainable(run)
     stage = run["stages"][0]
     if len(run["stages"]) > 1 or stage["stop"] or run["max_steps"]:
-        raise InputError("dualgrad bench", name, "the published loop here knows runs of one full stage only")
+        raise InputError("bench", name, "the published loop here knows runs of one full stage only")
     with tempfile.TemporaryDirectory(prefix="dualgrad-bench-") as scratch:
         results = [
             *words,
@@ -121,5 +121,5 @@ def execute(command: Sequence[str], folder: Path | None = None, more: dict[str, 
     if done.returncode:
         end = "\n".join(done.stdout.splitlines()[-15:])
         shown = " ".join(map(str, command[:6]))
-        raise InputError("dualgrad bench", "", f"`{shown} …` ended with status {done.returncode}:\n{end}")
+        raise InputError("bench", "", f"`{shown} …` ended with status {done.returncode}:\n{end}")
     return done.stdout

@@ -111,9 +111,9 @@ def run(args: argparse.Namespace) -> int:
         if getattr(args, name) not in (None, []) and args.benchmark not in benchmarks:
             shown = "EXPERIMENT/RUN" if name == "runs" else f"--{name.replace('_', '-')}"
             known = f"known by: {', '.join(benchmarks)}"
-            raise InputError("dualgrad bench", args.benchmark, f"does not know {shown} ({known})")
+            raise InputError("bench", args.benchmark, f"does not know {shown} ({known})")
     if args.output and not args.output.resolve().parent.is_dir():
-        raise InputError("dualgrad bench", "--output", f"the folder {args.output.parent} does not exist")
+        raise InputError("bench", "--output", f"the folder {args.output.parent} does not exist")
     from dualgrad.bench.timing import lines_of
     from dualgrad.data.errors import DataError
 
@@ -127,7 +127,7 @@ def run(args: argparse.Namespace) -> int:
     try:
         report = measure(args)
     except DataError as error:
-        raise InputError("dualgrad bench", "", str(error)) from None
+        raise InputError("bench", "", str(error)) from None
     text = json.dumps(report, indent=2)
     if args.output:
         args.output.write_text(f"{text}\n")
@@ -159,16 +159,16 @@ def _check_device(device) -> None:
     import torch
 
     if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError("dualgrad bench", "--device", "cuda: torch sees no GPU here; try --device cpu")
+        raise InputError("bench", "--device", "cuda: torch sees no GPU here; try --device cpu")
 
 
 def _step(args: argparse.Namespace) -> dict:
     from dualgrad.bench.step import bench_step
 
     if args.batch and not args.model:
-        raise InputError("dualgrad bench", "--batch", "is for --model; a run has its own batch size")
+        raise InputError("bench", "--batch", "is for --model; a run has its own batch size")
     if args.model and args.runs:
-        raise InputError("dualgrad bench", "--model", "expected a model or runs, not both")
+        raise InputError("bench", "--model", "expected a model or runs, not both")
     config, census, device, threads = _settings(args)
     data_dir = args.root / config["data_dir"]
     if args.model:
@@ -244,7 +244,7 @@ def _gpu(args: argparse.Namespace) -> dict:
     if args.images:
         images, test_images = args.images, -(-args.images // 5)
     if images < batch:
-        raise InputError("dualgrad bench", "--images", f"expected at least one batch ({batch}); got {images}")
+        raise InputError("bench", "--images", f"expected at least one batch ({batch}); got {images}")
     gpu = Gpu(
         device=device,
         threads=args.threads or 1,
@@ -265,11 +265,11 @@ def _gpu(args: argparse.Namespace) -> dict:
 
 def _census_epochs(root: Path) -> float | None:
     """What the census comes to in epochs of ResNet-18; None where a library that reading it takes is missing."""
-    from dualgrad.bench.flops import census_epochs
+    from dualgrad.bench.gpu import census_epochs
     from dualgrad.census import load_census
 
     try:
-        return sum(census_epochs(load_census(root, {"edition": "paper"}).runs).values())
+        return census_epochs(load_census(root, {"edition": "paper"}))
     except ImportError:
         return None
 
