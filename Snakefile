@@ -27,6 +27,7 @@ resource_scopes:
 
 
 include: "workflow/rules/common.smk"
+include: "workflow/rules/recovery.smk"
 include: "workflow/rules/console.smk"
 include: "workflow/rules/worker.smk"
 include: "workflow/rules/data.smk"

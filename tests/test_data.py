@@ -24,6 +24,7 @@ from dualgrad.data import cifar, images, reviews, sst2, store, task  # noqa: E40
 from dualgrad.data.errors import DataError  # noqa: E402
 from dualgrad.data.store import content_digest, file_hash, load_arrays, member, save_arrays  # noqa: E402
 from dualgrad.data.task import load_task, preload  # noqa: E402
+from dualgrad.files import replacing  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -268,8 +269,8 @@ def test_no_pickles_in_prepared_files(tmp_path):
 def test_files_appear_whole_or_not_at_all(tmp_path):
     path = tmp_path / "file"
     path.write_text("old")
-    with pytest.raises(RuntimeError), store.replacing(path) as stream:
-        stream.write(b"half")
+    with pytest.raises(RuntimeError), replacing(path) as temporary:
+        temporary.write_bytes(b"half")
         raise RuntimeError
     assert path.read_text() == "old" and list(tmp_path.iterdir()) == [path]
 

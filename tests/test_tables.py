@@ -10,6 +10,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from dualgrad.analysis import parquet
 from dualgrad.analysis.schema import SCHEMA, TABLES, arrow_schema, describe
 from dualgrad.analysis.tables import (
     TableError,
@@ -317,7 +318,7 @@ def test_parts_that_are_missing_or_of_another_version_are_named(some, written, t
     assert not list((tmp_path / "out").iterdir())
     experiment_tables(some, written, "demo").write(parts / "A")
     path = parts / "A" / "runs.parquet"
-    pq.write_table(pq.read_table(path).drop_columns(["digest"]), path)
+    parquet.write(path, parquet.read(path).drop_columns(["digest"]))
     with pytest.raises(TableError, match="columns of another version"):
         read_tables(tmp_path / "demo", "A", "runs")
     path.write_bytes(path.read_bytes()[:50])

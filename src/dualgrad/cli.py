@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from dualgrad import __version__
+from dualgrad.files import explain
 from dualgrad.inputs import InputError, clipped, did_you_mean, parse_yaml
 
 # Command -> (module, what it does). Modules are imported only when their command is called.
@@ -84,13 +85,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     except InputError as error:
         print(f"dualgrad: {error}", file=sys.stderr)
         return 2
-    except OSError as error:  # a file that cannot be read or written is no fault of the program
-        if isinstance(error, BrokenPipeError):  # `dualgrad census | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            return 0
-        file = error.filename2 or error.filename  # of a renaming, the file that was to be
-        where = f"{file}: " if file else ""
-        print(f"dualgrad {name}: {where}{error.strerror or error}", file=sys.stderr)
+    except BrokenPipeError:  # `dualgrad census | head`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:  # a full disk, a folder that cannot be written to: no fault of the program
+        print(f"dualgrad {name}: {explain(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import tempfile
 from pathlib import Path
 from typing import Any
+
+from dualgrad.files import replacing
 
 FORMAT = 1
 _IDENTITY = ("edition", "experiment", "run", "series", "counted", "factors")
@@ -65,21 +65,8 @@ def make_record(
 
 def write_atomically(path: Path, data: bytes) -> None:
     """Write bytes so that ``path`` holds either its old content or all of the new one, even after a crash."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    try:
-        with os.fdopen(handle, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        # mkstemp makes files private; results are to be readable like any other output.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(temporary).chmod(0o666 & ~umask)
-        Path(temporary).replace(path)
-    except BaseException:
-        Path(temporary).unlink(missing_ok=True)
-        raise
+    with replacing(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def write_record(path: Path, record: dict) -> None:

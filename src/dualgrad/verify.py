@@ -2,13 +2,12 @@
 
 A record's digest covers what was trained and what came of it, saved weights included. Training the same run again on
 the same platform in the same precision has to give the same digest, however it was executed the first time. Nothing
-is written: a second training lives in memory, or in a temporary folder where another one needs it.
+is written: a second training lives in memory.
 """
 
 from __future__ import annotations
 
 import random
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -129,16 +128,14 @@ def verify_all(
 
 
 def _trained(spec: Mapping[str, Any], census: Census, context: Context) -> dict[str, Any]:
-    from dualgrad.records import write_record
     from dualgrad.training.run import train
 
     source = spec["copy_of"]
     if source is None:
         return train(dict(spec), context)[0]
     # A copy trains nothing by itself: what it copies is trained again.
-    with tempfile.TemporaryDirectory(prefix="dualgrad-verify-") as folder:
-        write_record(Path(folder) / f"{source}.json", _trained(census.run(source), census, context))
-        return train(dict(spec), replace(context, records=Path(folder)))[0]
+    record = _trained(census.run(source), census, context)
+    return train(dict(spec), replace(context, given={source: record}))[0]
 
 
 def _definition(spec: Mapping[str, Any]) -> dict[str, Any]:

@@ -23,6 +23,7 @@ try:
         VARIANTS,
     )
     from dualgrad.inputs import InputError
+    from dualgrad.recovery import remove_stale_lock, settle_times, sweep
     from dualgrad.verify import recorded_runs, sample_of
     from dualgrad.worker import WarmWorker, local_gpus, prepare_jobs
 except ImportError as error:
@@ -149,7 +150,7 @@ def revision(folder, *patterns):
 
 
 PACKAGE = Path(dualgrad.__file__).parent
-TABLE_REVISION = revision(PACKAGE, "analysis/schema.py", "analysis/tables.py")
+TABLE_REVISION = revision(PACKAGE, "analysis/schema.py", "analysis/tables.py", "analysis/parquet.py")
 INGEST_REVISION = [TABLE_REVISION, revision(PACKAGE, "ingest/*.py"), revision(ROOT, "config/released/*")]
 FIGURE_REVISION = [TABLE_REVISION, revision(PACKAGE, "figures/*.py")]
 

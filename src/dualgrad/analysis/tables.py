@@ -10,16 +10,15 @@ from __future__ import annotations
 import json
 import math
 import statistics
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from dualgrad.analysis import schema
+from dualgrad.analysis import parquet, schema
+from dualgrad.analysis.parquet import TableError
 from dualgrad.analysis.schema import FLAG, REAL, TABLES, TEXT, WHOLE, Column, arrow_schema, columns
 from dualgrad.records import RecordError, canonical_json, read_record
 
@@ -33,10 +32,6 @@ _PYTHON_TYPES: dict[pa.DataType, tuple[frozenset[type], str]] = {
     FLAG: (frozenset({bool}), "true or false"),
 }
 _BLOCKS = {"evaluations": "trajectories", "epochs": "epochs", "steps": "steps"}
-
-
-class TableError(ValueError):
-    """Rows that do not fit the schema, or tables that are missing or of another version."""
 
 
 def check_values(column: Column, values: Sequence[Any], where: Callable[[int], str]) -> None:
@@ -136,7 +131,7 @@ class TableSet:
         folder.mkdir(parents=True, exist_ok=True)
         for table in TABLES:
             rows = self.arrow(table)
-            with _writer(folder / f"{table}.parquet", rows.schema) as writer:
+            with parquet.writer(folder / f"{table}.parquet", rows.schema) as writer:
                 writer.write_table(rows, row_group_size=max(1, rows.num_rows))
 
 
@@ -395,48 +390,33 @@ def _definition(run: Mapping[str, Any]) -> bytes:
 # --------------------------------------------------------------------------------------------- Parquet
 
 
-@contextmanager
-def _writer(path: Path, target: pa.Schema) -> Iterator[pq.ParquetWriter]:
-    """Write a Parquet file that appears under its name when it is complete."""
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        # The Arrow schema travels in the file, so that units and meanings can be read back.
-        with pq.ParquetWriter(
-            temporary, target, compression="zstd", version="2.6", store_schema=True
-        ) as writer:
-            yield writer
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
 def part_path(parts: Path, experiment: str, table: str) -> Path:
     """Return where one table of one experiment lies."""
     return parts / experiment / f"{table}.parquet"
 
 
-def _read_part(
-    path: Path, table: str, names: Sequence[str] | None = None, editions: set[str] | None = None
+def _read(
+    path: Path,
+    table: str,
+    names: Sequence[str] | None = None,
+    experiment: str | None = None,
+    editions: set[str] | None = None,
 ) -> pa.Table:
-    """Read a table; *editions* gains its rows' edition, and more than one there is an error."""
-    try:
-        file = pq.ParquetFile(path)
-    except FileNotFoundError:
-        raise TableError(f"{path}: no such table; build the tables of this experiment first") from None
-    except pa.ArrowInvalid as error:
+    """Read a table of one experiment (None: of several); *editions* gains its rows' edition, and must keep to one."""
+    wanted = None if names is None else list(dict.fromkeys([*names, "edition", "experiment"]))
+    rows = parquet.read(path, arrow_schema(table), wanted)
+    # Files that were copied here: what is trained, tried out and published never mixes.
+    held = set(rows["experiment"].unique().to_pylist())
+    if experiment is not None and held - {experiment}:
         raise TableError(
-            f"{path}: not a complete Parquet file ({error}); delete it and build it again"
-        ) from None
-    with file:
-        if not file.schema_arrow.equals(arrow_schema(table)):
-            raise TableError(f"{path}: has the columns of another version; delete it and build it again")
-        editions = set() if editions is None else editions
-        editions.update(file.read(columns=["edition"])["edition"].unique().to_pylist())
-        if (
-            len(editions) > 1
-        ):  # a file that was copied here: what is trained, tried out and published never mixes
-            raise TableError(f"{path}: rows of the editions {' and '.join(sorted(editions))} together")
-        return file.read(columns=list(names) if names is not None else None)
+            f"{path}: holds rows of {' and '.join(sorted(held))}, expected {experiment}; "
+            f"delete {path} and run the same target again"
+        )
+    editions = set() if editions is None else editions
+    editions.update(rows["edition"].unique().to_pylist())
+    if len(editions) > 1:
+        raise TableError(f"{path}: rows of the editions {' and '.join(sorted(editions))} together")
+    return rows if names is None else rows.select(list(names))
 
 
 def merge_parts(
@@ -452,9 +432,10 @@ def merge_parts(
     output.mkdir(parents=True, exist_ok=True)
     editions: set[str] = set()
     for table in tables:
-        with _writer(output / f"{table}.parquet", arrow_schema(table)) as writer:
+        with parquet.writer(output / f"{table}.parquet", arrow_schema(table)) as writer:
             for experiment in experiments:
-                part = _read_part(part_path(parts, experiment, table), table, editions=editions)
+                path = part_path(parts, experiment, table)
+                part = _read(path, table, experiment=experiment, editions=editions)
                 if part.num_rows:
                     writer.write_table(part, row_group_size=part.num_rows)
 
@@ -482,10 +463,10 @@ def read_tables(
     """
     folder = Path(edition_dir) / "tables"
     if experiments is None:
-        return to_frame(_read_part(folder / f"{table}.parquet", table, names))
+        return to_frame(_read(folder / f"{table}.parquet", table, names))
     wanted = [experiments] if isinstance(experiments, str) else list(experiments)
     editions: set[str] = set()
-    pieces = [_read_part(part_path(folder / "parts", e, table), table, names, editions) for e in wanted]
+    pieces = [_read(part_path(folder / "parts", e, table), table, names, e, editions) for e in wanted]
     if not pieces:
         return to_frame(arrow_schema(table).empty_table())
     return to_frame(pa.concat_tables(pieces))

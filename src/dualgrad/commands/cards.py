@@ -31,6 +31,7 @@ def run(args: argparse.Namespace) -> int:
     """Write, check or print."""
     from dualgrad.census import load_census
     from dualgrad.census.cards import card, document
+    from dualgrad.records import write_atomically
 
     census = load_census(args.root, {"edition": "paper"})
     if args.experiments:
@@ -44,6 +45,5 @@ def run(args: argparse.Namespace) -> int:
             return 0
         print(f"dualgrad cards: {path} is not what the census says; run: dualgrad cards", file=sys.stderr)
         return 1
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(text, encoding="utf-8")
+    write_atomically(path, text.encode())
     return 0

@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # What a kill asks for: finish the epoch, keep the state to resume from, go.
 _STOP = {"requested": False}
+# How torch says so on GPUs and on the CPU.
+_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -155,6 +157,7 @@ def execute(job: dict, *, echo: bool = False) -> int:
             seed = record["outcome"].get("selected_seed", spec["seed"])
             checkpoints.save(checkpoint, {"run": job["run"], "seed": seed, "stages": weights})
         write_record(output, record)  # last: a record says that everything of its run is there
+        context.resume.unlink(missing_ok=True)
     except Interrupted as interruption:
         print(interruption, file=sys.stderr)
         return 143
@@ -167,6 +170,15 @@ def execute(job: dict, *, echo: bool = False) -> int:
         checkpoints.CheckpointError,
     ) as error:
         print(f"dualgrad: {error}", file=sys.stderr)
+        return 1
+    except (MemoryError, RuntimeError) as error:
+        if not isinstance(error, MemoryError) and not any(words in str(error) for words in _NO_MEMORY):
+            raise
+        reason = str(error).splitlines()[0] if str(error) else "the system gives no more"
+        print(
+            f"dualgrad: {job['run']}: not enough memory ({reason}); run the same target again with fewer --cores",
+            file=sys.stderr,
+        )
         return 1
     if echo:
         outcome = record["outcome"]

@@ -5,19 +5,17 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import tarfile
-import tempfile
 import time
 import zipfile
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from dualgrad.data.errors import DataError
+from dualgrad.files import replacing
 
 
 def content_digest(arrays: Mapping[str, np.ndarray]) -> str:
@@ -48,26 +46,6 @@ def check_file(path: Path, sha256: str, remedy: str) -> None:
         )
 
 
-@contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
-    """A binary stream whose content appears as `path` whole, when the block ends well, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(handle, "wb") as stream:
-            yield stream
-            stream.flush()
-            os.fsync(stream.fileno())
-        # mkstemp makes private files; data may be shared between the users of a machine.
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(name).chmod(0o666 & ~umask)
-        Path(name).replace(path)
-    except BaseException:
-        Path(name).unlink(missing_ok=True)
-        raise
-
-
 def fetch(url: str, path: Path, sha256: str, *, attempts: int = 3, timeout: float = 60.0) -> None:
     """Download `url` to `path`, unless it is there with this SHA-256 already.
 
@@ -83,7 +61,7 @@ def fetch(url: str, path: Path, sha256: str, *, attempts: int = 3, timeout: floa
         if attempt:
             time.sleep(2**attempt)
         try:
-            with replacing(path) as stream:
+            with replacing(path) as temporary, temporary.open("wb") as stream:
                 total = hashlib.sha256()
                 with urllib.request.urlopen(url, timeout=timeout) as source:
                     while block := source.read(1 << 20):
@@ -141,12 +119,12 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], source: Mapping[st
     """Write arrays to `path` (.npz), then their digest and origin beside it (.json); returns the digest."""
     buffer = io.BytesIO()
     np.savez(buffer, **dict[str, Any](arrays))
-    with replacing(path) as stream:
-        stream.write(buffer.getbuffer())
+    with replacing(path) as temporary:
+        temporary.write_bytes(buffer.getbuffer())
     digest = content_digest(arrays)
     note = {"format": 1, "content_sha256": digest, "source": dict(source)}
-    with replacing(path.with_suffix(".json")) as stream:
-        stream.write((json.dumps(note, indent=2, sort_keys=True) + "\n").encode())
+    with replacing(path.with_suffix(".json")) as temporary:
+        temporary.write_text(json.dumps(note, indent=2, sort_keys=True) + "\n")
     return digest
 
 

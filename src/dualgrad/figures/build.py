@@ -9,6 +9,8 @@ from types import ModuleType
 
 import pandas as pd
 
+from dualgrad.files import replacing
+
 from .frames import COLUMNS_READ, Tables
 from .sources import FIGURE_EXPERIMENTS, FIGURE_TABLES, VARIANTS
 
@@ -45,9 +47,8 @@ def save_panels(figure: str, panels: Mapping[str, pd.DataFrame], folder: Path) -
     written = []
     for letter, frame in panels.items():
         path = folder / f"{figure}_{letter}.parquet"
-        partial = path.with_name(f".{path.name}.partial")
-        frame.to_parquet(partial, index=False)
-        partial.replace(path)
+        with replacing(path) as temporary:
+            frame.to_parquet(temporary, index=False)
         written.append(path)
     return written
 

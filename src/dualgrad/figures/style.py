@@ -27,6 +27,8 @@ from matplotlib.patches import FancyArrowPatch
 from matplotlib.text import Text
 from matplotlib.typing import ColorType
 
+from dualgrad.files import replacing
+
 from .frames import known
 from .sources import PUBLISHED_EDITIONS
 
@@ -686,8 +688,6 @@ def percent(value: float, digits: int = 0) -> str:
 def save(figure: Figure, outputs: Iterable[Path]) -> None:
     """Write the figure in the formats the names ask for, without times, so that equal data give equal bytes."""
     for path in outputs:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        partial = path.with_name(f".{path.name}.partial")
         kind = path.suffix.lstrip(".").lower()
         metadata: dict[str, object] = {"Software": None} if kind == "png" else {"Date": None}
         if kind == "pdf":
@@ -697,5 +697,5 @@ def save(figure: Figure, outputs: Iterable[Path]) -> None:
                 "Creator": "dualgrad",
                 "Producer": f"matplotlib {matplotlib.__version__}",
             }
-        figure.savefig(partial, format=kind, dpi=PNG_DPI, metadata=metadata)
-        partial.replace(path)
+        with replacing(path) as temporary:
+            figure.savefig(temporary, format=kind, dpi=PNG_DPI, metadata=metadata)

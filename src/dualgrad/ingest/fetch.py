@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import shutil
 import tarfile
-import tempfile
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from dualgrad.files import scratch
 from dualgrad.ingest.errors import ArchiveError
 from dualgrad.ingest.manifest import COMMIT, HOW, PAPER, REPOSITORY, Entry, verify
 
@@ -49,9 +49,7 @@ def unpack(tarball: Path, entries: Mapping[str, Entry], target: Path) -> None:
         ArchiveError: not a readable tarball, or files missing or altered.
     """
     wanted = {(PAPER / path).as_posix() for path in entries} | {"LICENSE"}
-    target.parent.mkdir(parents=True, exist_ok=True)
-    staging = Path(tempfile.mkdtemp(dir=target.parent, prefix=f".{target.name}."))
-    try:
+    with scratch(target.parent, target.name) as staging:
         try:
             with tarfile.open(tarball, "r:*") as archive:
                 for member in archive:
@@ -71,8 +69,6 @@ def unpack(tarball: Path, entries: Mapping[str, Entry], target: Path) -> None:
             shutil.rmtree(target)
         staging.chmod(0o755)
         staging.rename(target)
-    finally:
-        shutil.rmtree(staging, ignore_errors=True)
 
 
 def fetch(entries: Mapping[str, Entry], target: Path, url: str = URL) -> Path:
@@ -81,9 +77,8 @@ def fetch(entries: Mapping[str, Entry], target: Path, url: str = URL) -> Path:
     Raises:
         ArchiveError: it cannot be fetched, or is not what the manifest says.
     """
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".fetch.") as folder:
-        tarball = Path(folder) / "release.tar.gz"
+    with scratch(target.parent, "fetch") as folder:
+        tarball = folder / "release.tar.gz"
         download(url, tarball)
         unpack(tarball, entries, target)
     return target / PAPER

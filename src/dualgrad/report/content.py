@@ -7,8 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-import pyarrow.parquet as pq
-
+from dualgrad.analysis import parquet
 from dualgrad.analysis.statistics import build as statistics_build
 from dualgrad.analysis.statistics.sources import STATISTICS
 from dualgrad.figures.captions import CAPTIONS, figure_name
@@ -50,7 +49,7 @@ def sheets(edition_dir: Path) -> list[dict[str, Any]]:
         path = edition_dir / "statistics" / f"{name}.parquet"
         if not path.is_file():
             continue
-        table = pq.read_table(path)
+        table = parquet.read(path)
         total = table.num_rows
         if name in SHOWN_ROWS:
             column, value = SHOWN_ROWS[name]
@@ -117,5 +116,5 @@ def verdict_counts(edition_dir: Path) -> dict[str, int]:
     path = edition_dir / "claims.parquet"
     if not path.is_file():
         return {}
-    verdicts = pq.read_table(path, columns=["verdict"])["verdict"].to_pylist()
+    verdicts = parquet.read(path, names=["verdict"])["verdict"].to_pylist()
     return {verdict: verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)}

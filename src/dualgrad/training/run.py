@@ -6,11 +6,13 @@ One loop for every published experiment (DESIGN §2). State that must survive an
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import platform
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +22,7 @@ from torch import Tensor
 
 from dualgrad import __version__
 from dualgrad.data import load_task
+from dualgrad.files import explain
 from dualgrad.models import head_parameters
 from dualgrad.records import canonical_json, make_record, read_record
 from dualgrad.training import checkpoints
@@ -31,6 +34,9 @@ from dualgrad.training.plan import PlannedEpoch, plan_stage
 from dualgrad.training.session import Session, evaluate, new_model
 from dualgrad.training.streams import Streams
 from dualgrad.training.trajectory import StepStatistics, Trajectory
+
+# Seconds; the worker gives a job five to end (worker/server.py).
+_LONG_EPOCH = 2.0
 
 
 class TrainingError(RuntimeError):
@@ -51,10 +57,13 @@ class Context:
         data_dir: folder of prepared data sets.
         device: where to train.
         threads: intra-op threads.
-        resume: file for the state of an interrupted run, or None.
+        resume: file for the state of an interrupted run, or None. It is the caller's to remove once the record is
+            safe.
         resume_seconds: seconds between two writes of that file.
         report: called with (epochs done, epochs planned, last test error or None) after each epoch.
-        stop_requested: asked after each epoch; True saves the state and raises :class:`Interrupted`.
+        stop_requested: asked after each epoch; True saves the state and raises :class:`Interrupted`. Asked after
+            each step where an epoch takes long: True saves the state of the last one.
+        given: records of other runs that are in memory, by name.
     """
 
     records: Path
@@ -66,9 +75,12 @@ class Context:
     resume_seconds: float = 60.0
     report: Callable[[int, int, float | None], None] | None = None
     stop_requested: Callable[[], bool] | None = None
+    given: Mapping[str, dict] = field(default_factory=dict)
 
     def record_of(self, name: str, edition: str) -> dict:
         """Return the verified record of another run."""
+        if name in self.given:
+            return self.given[name]
         return read_record(self.records / f"{name}.json", edition=edition, name=name)
 
     def checkpoint_of(self, name: str) -> Path:
@@ -186,6 +198,7 @@ class _Trainer:
         self.session: Session | None = None
         self.order: StructureOrder | None = None
         self._saved_at = time.perf_counter()
+        self._kept: dict | None = None  # the state after the last epoch, where epochs take long
 
     # -------------------------------------------------------------- what the run depends on
 
@@ -252,14 +265,13 @@ class _Trainer:
             before = False
             plan = self.plans[stage["name"]]
             while self.progress.stage_epoch < len(plan) and not self._stopped(stage):
+                began = time.perf_counter()
                 self._epoch(stage, plan[self.progress.stage_epoch])
-                self._maybe_save(clock)
+                self._maybe_save(clock, time.perf_counter() - began)
             self._end(stage)
             if self.progress.gate_failed:
                 break
         self.progress.seconds += time.perf_counter() - clock
-        if self.context.resume is not None:
-            self.context.resume.unlink(missing_ok=True)
 
     def _begin(self, stage: dict) -> None:
         start, kind = stage["start"], stage["start"]["kind"]
@@ -423,6 +435,10 @@ class _Trainer:
             statistics.add(log)
             if every and step % every == 0:
                 self._log_step(stage, planned, step, log)
+            if self._kept is not None and self._stop_requested():
+                # Whoever asks may not wait until this epoch is done. If they do, its state replaces this one.
+                self._save(self._kept)
+                self._kept = None
 
     @property
     def _min_trusted(self) -> int:
@@ -550,18 +566,31 @@ class _Trainer:
     def _fingerprint(self) -> str:
         return canonical_json(self.run).decode()
 
-    def _maybe_save(self, clock: float) -> None:
-        resume, now = self.context.resume, time.perf_counter()
-        stopping = self.context.stop_requested is not None and self.context.stop_requested()
+    def _stop_requested(self) -> bool:
+        return self.context.stop_requested is not None and self.context.stop_requested()
+
+    def _maybe_save(self, clock: float, epoch_seconds: float) -> None:
+        now, stopping = time.perf_counter(), self._stop_requested()
         due = now - self._saved_at >= self.context.resume_seconds
-        if resume is not None and (stopping or due):
+        long = self.context.stop_requested is not None and epoch_seconds >= _LONG_EPOCH
+        self._kept = None
+        if self.context.resume is not None and (stopping or due or long):
             progress = {**self.progress.state(), "seconds": self.progress.seconds + now - clock}
             state = {"run": self._fingerprint(), "progress": progress, "session": self.session.state()}
-            checkpoints.save_sealed(resume, state)
-            self._saved_at = now
+            if stopping or due:
+                self._save(state)
+            else:
+                self._kept = copy.deepcopy(state)
         if stopping:
             name = f"{self.run['experiment']}/{self.run['run']}"
             raise Interrupted(f"{name}: stopped after an epoch; run the same target again to continue it")
+
+    def _save(self, state: dict) -> None:
+        try:
+            checkpoints.save_sealed(self.context.resume, state)
+        except OSError as error:  # the run itself needs no disk until its end
+            print(f"the state to resume from cannot be kept: {explain(error)}", file=sys.stderr)
+        self._saved_at = time.perf_counter()
 
     def _restore(self) -> bool:
         """Load the state of an interrupted attempt at this very run; return whether there was one."""

@@ -10,6 +10,7 @@ import sys
 # One message goes to the server (length, then texts separated by NUL, with the standard streams attached), one comes
 # back (the exit status in decimal). If the connection ends without one, the server is gone.
 LOST = None
+KILLED = 128 + 9
 
 
 def through_worker(address: str, words: list[str]) -> int | None:
@@ -80,10 +81,15 @@ def main() -> int:
     address = os.environ.get("DUALGRAD_WORKER")
     if address:
         status = through_worker(address, words)
-        if status is not LOST:
-            return status
         if orphaned():
             return 1
+        if status == KILLED:
+            sys.stderr.write(
+                "dualgrad: this job was killed from outside, as the system does when memory runs out; "
+                "run the same target again, with fewer --cores if that was it\n"
+            )
+        if status is not LOST:
+            return status
         sys.stderr.write("dualgrad: the warm worker does not answer; this job goes on without it\n")
         sys.stderr.flush()
     os.execv(sys.executable, [sys.executable, "-m", "dualgrad.worker.alone", *words])

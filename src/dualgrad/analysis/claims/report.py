@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from dualgrad import __version__
+from dualgrad.analysis import parquet
 from dualgrad.analysis.claims import verdicts
 from dualgrad.analysis.claims.data import Selection, Tables
 from dualgrad.analysis.claims.evaluate import Report, Result, plain_number
@@ -66,15 +66,10 @@ _SCHEMA = pa.schema(
 
 def write(report: Report, tables: Tables, folder: Path) -> list[Path]:
     """Write claims.parquet, claims.md and claims.html into a folder; each appears complete or not at all."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written = []
-    for name, content in (
-        ("claims.parquet", _parquet(report, tables)),
-        ("claims.md", markdown(report).encode()),
-        ("claims.html", html(report, tables).encode()),
-    ):
-        write_atomically(folder / name, content)
-        written.append(folder / name)
+    written = [folder / f"claims.{ending}" for ending in ("parquet", "md", "html")]
+    parquet.write(written[0], pa.Table.from_pylist(as_rows(report, tables), schema=_SCHEMA))
+    write_atomically(written[1], markdown(report).encode())
+    write_atomically(written[2], html(report, tables).encode())
     return written
 
 
@@ -127,13 +122,6 @@ def runs_used(result: Result) -> np.ndarray:
 
 def _numbers(values: Sequence[Any]) -> list[float]:
     return [float(one) for one in values if isinstance(one, int | float)]
-
-
-def _parquet(report: Report, tables: Tables) -> bytes:
-    table = pa.Table.from_pylist(as_rows(report, tables), schema=_SCHEMA)
-    sink = pa.BufferOutputStream()
-    pq.write_table(table, sink, compression="zstd")
-    return sink.getvalue().to_pybytes()
 
 
 def difference_text(result: Result) -> str:

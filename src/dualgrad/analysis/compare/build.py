@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from dualgrad.analysis import parquet
 from dualgrad.pages import write_page
 from dualgrad.records import write_atomically
 
@@ -77,9 +77,4 @@ def _write(frame: pd.DataFrame, meanings: Mapping[str, str], path: Path) -> None
     data = frame.convert_dtypes()  # counts stay whole numbers, flags stay flags, though some are missing
     table = pa.Table.from_pandas(data[list(meanings)], preserve_index=False).replace_schema_metadata(None)
     fields = [field.with_metadata({"meaning": meanings[field.name]}) for field in table.schema]
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        pq.write_table(table.cast(pa.schema(fields)), temporary, compression="zstd", version="2.6")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    parquet.write(path, table.cast(pa.schema(fields)))

@@ -8,6 +8,8 @@ from typing import Any
 
 import pandas as pd
 
+from dualgrad.files import replacing
+
 # Colours that stay apart under red-green colour blindness, and markers that differ as well.
 SERIES = {"A-Q": ("#0072B2", "o"), "R-W": ("#E08A00", "s"), "X": ("#009E73", "^"), "Y": ("#882E72", "D")}
 STYLE: Any = {  # (matplotlib types its settings key by key)
@@ -79,11 +81,9 @@ def draw(rows: pd.DataFrame, names: tuple[str, str], margin: float, paths: Seque
             fontsize=7,
         )
         for path in paths:
-            path.parent.mkdir(parents=True, exist_ok=True)
             # No dates in the files: the same numbers give the same bytes.
             dates = {"pdf": {"CreationDate": None, "Producer": None, "Creator": None}, "svg": {"Date": None}}
             kind = path.suffix.lstrip(".").lower()
             metadata = dates.get(kind, {"Software": None})
-            partial = path.with_name(f".{path.name}.tmp")
-            figure.savefig(partial, format=kind, dpi=DPI, metadata=metadata)
-            partial.replace(path)
+            with replacing(path) as temporary:
+                figure.savefig(temporary, format=kind, dpi=DPI, metadata=metadata)

@@ -14,8 +14,8 @@ from typing import Any
 
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
+from dualgrad.analysis import parquet
 from dualgrad.analysis.schema import FLAG, REAL, TEXT, WHOLE, Column
 
 NO_DATA = "no data"
@@ -157,10 +157,4 @@ def _array(values: pd.Series, kind: pa.DataType) -> pa.Array:
 
 def write(frame: pd.DataFrame, keys: Sequence[Column], path: Path) -> None:
     """Write a statistic as Parquet; the file appears under its name when it is complete."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.tmp")
-    try:
-        pq.write_table(to_arrow(frame, keys), temporary, compression="zstd", version="2.6")
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    parquet.write(path, to_arrow(frame, keys))

@@ -1,0 +1,80 @@
+"""Parquet files: one way to write them, sealed by a checksum, and one way to read them that heeds it.
+
+Parquet's own checksums leave out its page headers and its footer, where one flipped bit can pass for other numbers.
+The seal is the SHA-256 of the whole file, with zeros in its own place; it stands in the footer as metadata, so any
+reader of Parquet can read the file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from dualgrad.files import replacing
+
+_KEY, _BLANK = "dualgrad-sha256", "0" * 64
+# As Thrift's compact protocol writes the pair: the key, type and length of the value, the value.
+_SEAL = re.compile(_KEY.encode() + rb"\x18\x40([0-9a-f]{64})")
+
+
+class TableError(ValueError):
+    """Rows that do not fit the schema, or tables that are missing, damaged or of another version."""
+
+
+@contextmanager
+def writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
+    """Write a Parquet file that appears under its name when it is complete; same rows, same bytes."""
+    with replacing(path) as temporary:
+        # The Arrow schema travels in the file, so that units and meanings can be read back.
+        options = {"compression": "zstd", "version": "2.6", "store_schema": True}
+        with pq.ParquetWriter(temporary, schema, **options) as opened:
+            yield opened
+            opened.add_key_value_metadata({_KEY: _BLANK})
+        content = temporary.read_bytes()
+        place = _SEAL.search(content).start(1)
+        with temporary.open("r+b") as file:
+            file.seek(place)
+            file.write(hashlib.sha256(content).hexdigest().encode())
+
+
+def write(path: Path, table: pa.Table) -> None:
+    """Write a table as :func:`writer` does."""
+    with writer(path, table.schema) as opened:
+        opened.write_table(table)
+
+
+def read(path: Path, schema: pa.Schema | None = None, names: Sequence[str] | None = None) -> pa.Table:
+    """Read what :func:`writer` wrote, or some of its columns.
+
+    Args:
+        path: the file.
+        schema: the schema that it must have, or None for any.
+        names: columns to read, default all.
+
+    Raises:
+        TableError: missing, truncated, altered, or of another schema; the message names the file and what to do.
+    """
+    remedy = f"delete {path} and run the same target again"
+    try:
+        content = path.read_bytes()
+    except FileNotFoundError:
+        raise TableError(f"{path}: no such table; run the workflow for it first") from None
+    except OSError as error:
+        raise TableError(f"{path}: cannot be read ({error.strerror})") from None
+    if not (content.startswith(b"PAR1") and content.endswith(b"PAR1")):
+        raise TableError(f"{path}: not a complete Parquet file; {remedy}")
+    seal = _SEAL.search(content)
+    blank = content[: seal.start(1)] + _BLANK.encode() + content[seal.end(1) :] if seal else b""
+    if not seal or hashlib.sha256(blank).hexdigest().encode() != seal[1]:
+        raise TableError(f"{path}: content does not match its checksum; {remedy}")
+    with pq.ParquetFile(pa.BufferReader(content)) as file:
+        if schema is not None and not file.schema_arrow.equals(schema):
+            raise TableError(f"{path}: has the columns of another version; {remedy}")
+        table = file.read(columns=list(names) if names is not None else None)
+    return table.replace_schema_metadata(None)

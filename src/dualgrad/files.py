@@ -1,0 +1,94 @@
+"""Files that appear whole or not at all, and what remains of those whose writer was killed."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+_ENDING = ".tmp"
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Name a temporary file beside *path* to write to; it becomes *path* when the block ends well, or vanishes.
+
+    So *path* holds its old content or all of the new one, even after a crash. A lock that ends with this process
+    tells a file that is being written from one whose writer was killed (:func:`sweep`).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_ENDING)
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from None
+    temporary = Path(name)
+    try:
+        _lock(handle)
+        # mkstemp makes files private; results are to be readable like any other output.
+        umask = os.umask(0)
+        os.umask(umask)
+        os.fchmod(handle, 0o666 & ~umask)
+        yield temporary
+        os.fsync(handle)
+        temporary.replace(path)
+    except BaseException as error:
+        temporary.unlink(missing_ok=True)
+        if isinstance(error, OSError) and error.filename in (None, str(temporary)):
+            raise OSError(error.errno, error.strerror or str(error), str(path)) from None
+        raise
+    finally:
+        os.close(handle)
+
+
+@contextmanager
+def scratch(parent: Path, name: str) -> Iterator[Path]:
+    """Make a folder ``.NAME.*.tmp`` below *parent* that is gone when the block ends, or swept later."""
+    parent.mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(dir=parent, prefix=f".{name}.", suffix=_ENDING))
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        _lock(handle)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(handle)
+
+
+def explain(error: OSError) -> str:
+    """Say what cannot be read or written, why, and what to do, in one line."""
+    reason = error.strerror or str(error) or type(error).__name__
+    remedy = {
+        errno.ENOSPC: "make room, then run the same target again",
+        errno.EDQUOT: "make room, then run the same target again",
+        errno.EROFS: "the settings results_dir and data_dir say where files go",
+        errno.EACCES: "the settings results_dir and data_dir say where files go",
+    }.get(error.errno, "")
+    file = error.filename2 or error.filename  # of a renaming, the file that was to be
+    return ": ".join(str(part) for part in (file, reason, remedy) if part)
+
+
+def sweep(folder: Path) -> list[Path]:
+    """Remove the temporary files and folders below *folder* that nobody is writing any more; return them."""
+    removed = []
+    for path in sorted(folder.rglob(f".*{_ENDING}")):
+        with contextlib.suppress(OSError):  # somebody is writing it, or it is gone, or not ours to remove
+            handle = os.open(path, (os.O_RDONLY if path.is_dir() else os.O_RDWR) | os.O_NOFOLLOW)
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+                removed.append(path)
+            finally:
+                os.close(handle)
+    return removed
+
+
+def _lock(handle: int) -> None:
+    # File systems without locks refuse here and in `sweep`, which then leaves everything where it is.
+    with contextlib.suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_EX)
