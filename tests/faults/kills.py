@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import random
 import re
@@ -10,17 +11,17 @@ import signal
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from .pipeline import EDITION, FIGURE, SAVING, TABLES, TRAINED, Failure, Pipeline, roles
+from .pipeline import EDITION, FIGURE, SAVING, TABLES, TRAINED, Failure, Pipeline, Process, roles
 
 SIGNALS = (signal.SIGKILL, signal.SIGTERM)
 # When to kill: what must have begun (a rule, or a file being written), the longest wait after that in seconds, and
 # what must be missing for that to come.
+START = ("", 3.0, ())
 MOMENTS = {
-    "start": ("", 3.0, []),
     "data": ("data_set", 0.5, ["data/digits/digits.npz"]),
     "training": ("train", 1.5, [f"results/{EDITION}/runs/{name}.json" for name in TRAINED]),
     "saving": ("train_and_save", 0.8, [f"results/{EDITION}/checkpoints/{SAVING}.pt"]),
@@ -84,7 +85,7 @@ def undisturbed(folder: Path) -> tuple[dict[str, str], bytes]:
 
 
 def storm(
-    folder: Path, kills: int, seed: int, per_pipeline: tuple[int, int] = (3, 8), say: Callable = print
+    folder: Path, kills: int, seed: int, per_pipeline: tuple[int, int] = (3, 9), say: Callable = print
 ) -> Tally:
     """Kill until there were *kills* of them, pipeline after pipeline, each with a random number of kills.
 
@@ -119,23 +120,24 @@ def storm(
 
 
 def _hurt(pipeline: Pipeline, wanted: int, dice: random.Random, tally: Tally, expected: dict) -> None:
-    for _ in range(wanted):
-        plan = _plan(pipeline, dice)
-        if plan is None:
-            return
+    first = len(tally.kills)
+    while (done := len(tally.kills) - first) < wanted and (moment := _moment(pipeline, dice)):
         tally.starts += 1
         running = pipeline.start()
-        kill = _kill(pipeline, running, plan)
+        if _wait_for(moment, pipeline, running, dice):
+            tally.kills += _strike(moment, pipeline, running, dice)
+            # The one that was hurt may still be at it, or just be ending: hurt it again.
+            while done + 1 < wanted and dice.random() < 0.4:
+                time.sleep(dice.uniform(0.0, 1.5))
+                tally.kills += _strike("again", pipeline, running, dice)
+                done += 1
         running.wait(timeout=_PATIENCE)
         if alive := pipeline.wait_for_silence(_GRACE):
-            raise Failure(f"{kill}: outlived by {alive}")
+            raise Failure(f"outlived by {alive}")
         found = pipeline.digests()
         tally.records += len(found)
         if changed := [name for name in found if found[name] != expected[name]]:
-            raise Failure(f"{kill}: other digests of {changed}")
-        if kill is None:  # it was faster than the moment that we waited for
-            return
-        tally.kills.append(kill)
+            raise Failure(f"other digests of {changed}")
 
 
 def _finish(pipeline: Pipeline, tally: Tally, expected: dict[str, str], figure: bytes) -> None:
@@ -152,45 +154,47 @@ def _finish(pipeline: Pipeline, tally: Tally, expected: dict[str, str], figure: 
         raise Failure(f"left behind: {left}")
 
 
-def _plan(pipeline: Pipeline, dice: random.Random) -> tuple[str, float, float, signal.Signals] | None:
-    """Draw moment, delay, victim and signal of the next kill; None where the pipeline is done."""
-    missing = {
+def _moment(pipeline: Pipeline, dice: random.Random) -> str | None:
+    """Draw one of the moments that are still to come, rather an early one: None where the pipeline is done."""
+    coming = [
         moment
         for moment, (_, _, files) in MOMENTS.items()
         if not all((pipeline.folder / name).exists() for name in files)
-    }
-    if not missing:
-        return None
-    moment = dice.choice([one for one in MOMENTS if one in missing or one == "start"])
-    return moment, dice.random(), dice.random(), dice.choice(SIGNALS)
+    ]
+    drawn = int(dice.expovariate(0.4))
+    return ["start", *coming][min(drawn, len(coming))] if coming else None
 
 
-def _kill(
-    pipeline: Pipeline, running: subprocess.Popen, plan: tuple[str, float, float, signal.Signals]
-) -> Kill | None:
-    """Wait for the moment and kill somebody; None where the pipeline was done before."""
-    moment, delay, preferred, number = plan
-    sign, longest, _ = MOMENTS[moment]
+def _wait_for(moment: str, pipeline: Pipeline, running: subprocess.Popen, dice: random.Random) -> bool:
+    """Wait until a moment has come, and a little longer; False where the pipeline ends before."""
+    sign, longest, _ = MOMENTS.get(moment, START)
+    delay = dice.uniform(0.0, longest)
     while not _has_come(pipeline, sign):
         if running.poll() is not None:
-            return None
+            return False
         time.sleep(0.02)
-    time.sleep(delay * longest)
-    there = roles(pipeline.processes(), running.pid)
+    time.sleep(delay)
+    return True
+
+
+def _strike(
+    moment: str, pipeline: Pipeline, running: subprocess.Popen, dice: random.Random
+) -> Iterator[Kill]:
+    """Kill somebody, if Snakemake lives."""
+    number, preferred = dice.choice(SIGNALS), dice.random()
+    processes = pipeline.processes()
+    there = roles(processes, running.pid)
     if "snakemake" not in there:
-        return None
+        return
     choices = [*there, "group"]
     role = choices[int(preferred * len(choices))]
-    under_way = tuple(_jobs(pipeline))
-    if role == "group":
-        os.killpg(running.pid, number)
-    else:
-        try:
+    kill = Kill(moment, role, number, tuple(sorted(set(_jobs(processes)))))
+    with contextlib.suppress(ProcessLookupError):  # gone in between
+        if role == "group":
+            os.killpg(running.pid, number)
+        else:
             os.kill(there[role][-1], number)
-        except ProcessLookupError:  # gone in between
-            role = "snakemake"
-            running.send_signal(number)
-    return Kill(moment, role, number, under_way)
+        yield kill
 
 
 def _has_come(pipeline: Pipeline, sign: str) -> bool:
@@ -200,9 +204,9 @@ def _has_come(pipeline: Pipeline, sign: str) -> bool:
     return not sign or re.search(rf"^(local)?rule {sign}:", pipeline.messages(), re.MULTILINE) is not None
 
 
-def _jobs(pipeline: Pipeline) -> Iterator[str]:
+def _jobs(processes: Mapping[int, Process]) -> Iterator[str]:
     """Commands that jobs are executing: `train`, `tables`, ..."""
-    for process in pipeline.processes().values():
+    for process in processes.values():
         for place, word in enumerate(process.words):
             if word.endswith("client.py") or word == "dualgrad.worker.alone":
                 yield process.words[place + 1]

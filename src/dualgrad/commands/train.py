@@ -141,6 +141,7 @@ def execute(job: dict, *, echo: bool = False) -> int:
         base = root / config["results_dir"] / spec["edition"]
         output = Path(job["output"] or base / "runs" / f"{job['run']}.json")
         checkpoint = Path(job["checkpoint"] or base / "checkpoints" / f"{job['run']}.pt")
+        resume = output.with_name(f".{output.name}.resume")
         signal.signal(signal.SIGTERM, _request_stop)
         context = Context(
             records=base / "runs",
@@ -148,7 +149,7 @@ def execute(job: dict, *, echo: bool = False) -> int:
             data_dir=root / config["data_dir"],
             device=choose_device(config["device"], census.edition["device"]),
             threads=config["threads_per_job"],
-            resume=output.with_name(f".{output.name}.resume"),
+            resume=resume,
             report=_Progress(job["run"], echo),
             stop_requested=lambda: _STOP["requested"],
         )
@@ -157,7 +158,7 @@ def execute(job: dict, *, echo: bool = False) -> int:
             seed = record["outcome"].get("selected_seed", spec["seed"])
             checkpoints.save(checkpoint, {"run": job["run"], "seed": seed, "stages": weights})
         write_record(output, record)  # last: a record says that everything of its run is there
-        context.resume.unlink(missing_ok=True)
+        resume.unlink(missing_ok=True)
     except Interrupted as interruption:
         print(interruption, file=sys.stderr)
         return 143
