@@ -586,6 +586,7 @@ class _Trainer:
             raise Interrupted(f"{name}: stopped after an epoch; run the same target again to continue it")
 
     def _save(self, state: dict) -> None:
+        assert self.context.resume is not None
         try:
             checkpoints.save_sealed(self.context.resume, state)
         except OSError as error:  # the run itself needs no disk until its end
