@@ -194,7 +194,7 @@ def _validator(name: str) -> jsonschema.protocols.Validator:
         }
     )
     strict = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=types)
-    return strict(read_yaml(SCHEMAS / f"{name}.schema.yaml"), registry=Registry(retrieve=beside))
+    return strict(read_yaml(SCHEMAS / f"{name}.schema.yaml"), registry=Registry(retrieve=beside))  # type: ignore[call-arg]  # (mypy misses attrs alias)
 
 
 def check_schema(

@@ -64,7 +64,7 @@ def head_parameters(model: nn.Module) -> list[str]:
     """Names, in the model's order, of the parameters of its classification head (c_sv is measured on
     them).
     """
-    heads = model.head_modules
+    heads: Any = model.head_modules
     return [
         name for name, _ in model.named_parameters() if name.startswith(tuple(f"{head}." for head in heads))
     ]

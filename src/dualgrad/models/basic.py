@@ -33,9 +33,9 @@ class TrainingPass:
             before = torch.addmm(linear.bias, x, linear.weight.t())
             after, mean, rstd = torch.native_batch_norm(
                 *(before, norm.weight, norm.bias, norm.running_mean, norm.running_var, True),
-                *(norm.momentum, norm.eps),
+                *(norm.momentum, norm.eps),  # type: ignore[arg-type]  # a number, not None
             )
-            norm.num_batches_tracked.add_(1)
+            norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]  # it is tracked
             self._saved.append((linear.weight, norm.weight, norm.eps, x, before, mean, rstd))
             x = after.relu_()
         self._last = x
@@ -73,7 +73,7 @@ class MLP(nn.Module):
             inputs = width
         self.body = nn.Sequential(*layers)
         self.head = nn.Linear(inputs, classes)
-        self._blocks = list(zip(layers[::3], layers[1::3], strict=True))
+        self._blocks: list[tuple[Any, Any]] = list(zip(layers[::3], layers[1::3], strict=True))
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (b, classes) of images (b, ...)."""
@@ -121,7 +121,7 @@ def _vgg11_trunk() -> nn.Sequential:
     layers: list[nn.Module] = []
     inputs = 3
     for item in _VGG11:
-        if item == "M":
+        if isinstance(item, str):  # "M": a maximum over 2×2
             layers.append(nn.MaxPool2d(2, 2))
         else:
             layers += _conv_block(inputs, item)

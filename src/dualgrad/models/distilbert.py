@@ -45,11 +45,15 @@ def distilbert(spec: Mapping[str, Any], classes: int) -> Classifier:
     from transformers import DistilBertConfig, DistilBertForSequenceClassification
 
     if not spec.get("pretrained", True):
-        return Classifier(DistilBertForSequenceClassification(DistilBertConfig(num_labels=classes)))
+        config = DistilBertConfig(num_labels=classes)  # type: ignore[call-arg]  # a keyword of its base class
+        return Classifier(DistilBertForSequenceClassification(config))
     path = spec.get("path")
     try:
         net = DistilBertForSequenceClassification.from_pretrained(
-            path or HUB_NAME, revision=None if path else HUB_REVISION, num_labels=classes, dtype=torch.float32
+            path or HUB_NAME,
+            revision=None if path else HUB_REVISION,  # type: ignore[arg-type]  # a folder has none
+            num_labels=classes,
+            dtype=torch.float32,
         )
     except OSError as error:
         raise OSError(
@@ -70,7 +74,7 @@ def distilbert_mini(spec: Mapping[str, Any], classes: int) -> Classifier:
     if not spec.get("vocab_size"):
         raise ValueError("model distilbert_mini needs `vocab_size`; the task knows it (Task.model_options)")
     dim, dropout = int(spec.get("dim", 32)), spec.get("dropout")
-    config = DistilBertConfig(
+    config = DistilBertConfig(  # type: ignore[call-arg]  # keywords of its base class
         vocab_size=int(spec["vocab_size"]),
         max_position_embeddings=int(spec.get("max_position", 32)),
         dim=dim,

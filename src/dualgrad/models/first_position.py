@@ -7,12 +7,14 @@ rounding; dropout draws masks for one position instead of all, so its random str
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 
 
-def logits(net: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+def logits(net: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
     """Logits (b, classes) of a DistilBertForSequenceClassification, from its own modules."""
     body, embed = net.distilbert, net.distilbert.embeddings
     positions = embed.position_embeddings(embed.position_ids[:, : input_ids.shape[1]])
@@ -25,7 +27,7 @@ def logits(net: nn.Module, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
     return net.classifier(net.dropout(F.relu(net.pre_classifier(_at_first(last, x, bias)))))
 
 
-def _at_first(block: nn.Module, x: Tensor, bias: Tensor) -> Tensor:
+def _at_first(block: Any, x: Tensor, bias: Tensor) -> Tensor:
     """Output (b, d) of a transformer block at position 0, from its input (b, s, d)."""
     attention, first = block.attention, x[:, 0]
     batch, length, dim = x.shape

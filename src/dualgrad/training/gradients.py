@@ -10,14 +10,13 @@ a small network's step notices.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-Gradient = Sequence[Tensor]
+Gradient = list[Tensor] | tuple[Tensor, ...]
 Number = Tensor | float
 
 

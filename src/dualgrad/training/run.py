@@ -12,10 +12,11 @@ import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -195,8 +196,8 @@ class _Trainer:
         self.labels = make_labels(run, self.task.train_labels, self.seed)
         self.autocast = autocast_dtype(run["precision"], run["task"]["kind"], context.device)
         self.plans = {s["name"]: plan_stage(s, run.get("max_steps")) for s in run["stages"]}
-        self.session: Session | None = None
-        self.order: StructureOrder | None = None
+        self.session: Session  # both from the first stage on
+        self.order: StructureOrder
         self._saved_at = time.perf_counter()
         self._kept: dict | None = None  # the state after the last epoch, where epochs take long
 
@@ -314,7 +315,8 @@ class _Trainer:
         self.order = StructureOrder(
             self.labels.structure, task["batch_size"], task["drop_last"], task["steps_per_epoch"], streams
         )
-        base_lr = stage.get("lr") if stage.get("lr") is not None else run["optimizer"]["lr"]
+        own_lr = stage.get("lr")
+        base_lr = run["optimizer"]["lr"] if own_lr is None else own_lr
         self.session = Session(
             run=run,
             model=model,
@@ -367,7 +369,8 @@ class _Trainer:
         progress, name = self.progress, stage["name"]
         self._note_if_dead()
         rows = [r for r in progress.trajectory.rows("evaluations") if r["stage"] == name]
-        error = rows[-1]["test_error"] if rows else progress.start_errors.get(name)
+        # A number: what is not evaluated has at least a start.
+        error: Any = rows[-1]["test_error"] if rows else progress.start_errors.get(name)
         progress.errors[name] = error
         gate = stage.get("gate")
         if gate and gate.get("on_fail") == "stop" and not gate_passes(gate, error):
@@ -419,7 +422,9 @@ class _Trainer:
         direction = streams.generator("direction", epoch, device=self.context.device) if synthetic else None
         separate = None
         if run["value"]["labels"] == "trusted_batches":
+            assert self.labels.trusted is not None
             separate = trusted_batches(self.labels.trusted, run["task"]["batch_size"], epoch, streams)
+        assert planned.lam is not None  # only a stage that trains nothing has none
         every = run["log"].get("steps_every")
         minimum = self._min_trusted
         for index in self.order.epoch(epoch, planned.steps):
@@ -624,11 +629,12 @@ class _Trainer:
         return True
 
 
-def _average(values: list[float | None]) -> float | None:
+def _average(values: Sequence[float | None]) -> float | None:
     """Return the mean, or None where there is nothing to average or a value is not finite (a dead run)."""
-    if not values or any(value is None or not math.isfinite(value) for value in values):
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    if not values or len(known) < len(values):
         return None
-    return math.fsum(values) / len(values)
+    return math.fsum(known) / len(known)
 
 
 def run_uses_vector_batchnorm(session: Session) -> bool:

@@ -7,8 +7,9 @@ schedule, step counter and cached value gradient persist across λ changes (spec
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from dualgrad.data.task import Task
 from dualgrad.models import batchnorm_modules, build_model, has_dropout, head_parameters
 from dualgrad.training.gradients import (
+    Gradient,
     Number,
     Unit,
     at_least,
@@ -103,7 +105,7 @@ class Session:
     @contextlib.contextmanager
     def _double_batchnorm_update(self) -> Iterator[None]:
         """Let one forward update BatchNorm's running statistics as two passes over the same batch would."""
-        momenta = [module.momentum for module in self.batchnorms]
+        momenta: list[Any] = [module.momentum for module in self.batchnorms]
         for module, momentum in zip(self.batchnorms, momenta, strict=True):
             module.momentum = 1.0 - (1.0 - momentum) ** 2
         try:
@@ -111,7 +113,8 @@ class Session:
         finally:
             for module, momentum in zip(self.batchnorms, momenta, strict=True):
                 module.momentum = momentum
-                module.num_batches_tracked += 1
+                assert module.num_batches_tracked is not None
+                module.num_batches_tracked.add_(1)
 
     def _logits(self, inputs: tuple[Tensor, ...]) -> Tensor:
         if self.autocast is None:
@@ -120,9 +123,7 @@ class Session:
             logits = self.model(*inputs)
         return logits.float()
 
-    def _gradients(
-        self, inputs: tuple[Tensor, ...], *targets: Tensor
-    ) -> list[tuple[Number, Sequence[Tensor]]]:
+    def _gradients(self, inputs: tuple[Tensor, ...], *targets: Tensor) -> list[tuple[Number, Gradient]]:
         """Do one forward pass; return the mean cross-entropy and its gradient for each of the targets."""
         own = self._training_pass(*inputs) if self._training_pass else None
         if own is not None:
@@ -160,6 +161,8 @@ class Session:
             min_trusted: fewest trusted examples in a batch that make a refresh (2 where BatchNorm sees vectors).
         """
         method = self.run["method"]
+        parts: Gradient
+        log: dict[str, Number]
         if method == "dual":
             parts, log = self._dual(index, inputs, lam, trusted, direction, min_trusted)
         else:
@@ -170,12 +173,12 @@ class Session:
                 loss = (1.0 - lam) * struct_loss + lam * F.cross_entropy(logits, self.labels.value[index])
                 log, parts = {"loss_struct": number(struct_loss)}, torch.autograd.grad(loss, self.params)
             else:
-                ((loss, parts),) = self._gradients(inputs, noisy)
-                log = {"loss_struct": loss}
+                ((plain_loss, parts),) = self._gradients(inputs, noisy)
+                log = {"loss_struct": plain_loss}
         self._apply(parts)
         return log
 
-    def _apply(self, parts: list[Tensor] | tuple[Tensor, ...]) -> None:
+    def _apply(self, parts: Gradient) -> None:
         factor = lr_factor(
             self.schedule, epoch=self.epoch, update=self.update, total_updates=self.total_updates
         )
@@ -218,6 +221,7 @@ class Session:
         target, sign = self.cache, float(value["sign"])
         if synthetic is not None:
             reference = struct if about_struct else self.cache
+            assert reference is not None  # the first step fills the cache
             random = [
                 torch.randn(p.shape, generator=direction, device=p.device, dtype=p.dtype) for p in self.params
             ]
@@ -225,6 +229,7 @@ class Session:
             log["cos_actual"] = dot(reference.parts, target.parts) * reference.scale
             if not about_struct:
                 log["cos_struct_clean"] = dot(struct.parts, reference.parts) * struct.scale * reference.scale
+        assert target is not None  # likewise
         mixed = mix(struct, target, lam, sign)
         log |= {
             "cos": mixed.cosine,
@@ -236,10 +241,11 @@ class Session:
         if value.get(
             "fresh_every_step"
         ):  # Td1, W1 log against the fresh value gradient, mix with the cached one
+            assert fresh is not None
             log["cos"] = dot(struct.parts, fresh.parts) * struct.scale * fresh.scale
             log["norm_value"] = fresh.norm
             log["cos_mix_value"] = dot(mixed.parts, fresh.parts) * fresh.scale / (mixed.norm + 1e-12)
-        if self.head and (self.update + 1) % self._head_every == 0:
+        if self._head_every and (self.update + 1) % self._head_every == 0:
             s, v = ([g.parts[i] for i in self.head] for g in (struct, target))
             lengths = global_norm(s) * global_norm(v)
             log["cos_head"] = dot(s, v) / at_least(lengths, torch.finfo(s[0].dtype).tiny)
@@ -278,6 +284,7 @@ class Session:
         if trusted is not None:
             index, inputs = trusted
         else:
+            assert self.labels.trusted_mask is not None
             where = self.labels.trusted_mask[index].nonzero().squeeze(1)
             if len(where) < min_trusted:
                 # V2 retries at every multiple of K only, D1–D3 likewise: the stand-in counts as a filled cache.
@@ -325,7 +332,9 @@ def evaluate(model: nn.Module, task: Task, batch_size: int) -> dict:
         text; None where not finite) and ``constant_prediction`` (every example got the same class).
     """
     model.eval()
-    correct, losses, classes = 0, [], set()
+    correct = 0
+    losses: list[Tensor] = []
+    classes: set[int] = set()
     for start in range(0, task.n_test, batch_size):
         stop = min(start + batch_size, task.n_test)
         logits = model(*task.test_inputs(start, stop))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -51,7 +52,7 @@ class Trajectory:
     def __init__(self, blocks: dict[str, dict[str, list]] | None = None):
         self.blocks = copy.deepcopy(blocks) if blocks else {}
 
-    def add(self, block: str, **values) -> None:
+    def add(self, block: str, **values: Any) -> None:
         """Append one row; every column of the block must be given."""
         columns = self.blocks.setdefault(block, {name: [] for name in COLUMNS[block]})
         if values.keys() != columns.keys():
@@ -74,7 +75,7 @@ class Trajectory:
         return cut
 
 
-def finite_or_none(value):
+def finite_or_none(value: Any) -> Any:
     """Return a float that JSON can hold, or None in place of NaN and infinities."""
     if isinstance(value, float) and (value != value or value in (float("inf"), float("-inf"))):
         return None
@@ -95,7 +96,7 @@ class StepStatistics:
             self._values.setdefault(name, []).append(value)
 
     def _column(self, name: str) -> Tensor | None:
-        values = self._values.get(name)
+        values: Any = self._values.get(name)  # all floats or all tensors
         if not values:
             return None
         if isinstance(values[0], float):
