@@ -502,13 +502,13 @@ def test_copies_inside_a_row_must_agree(released_archive, mapping, released_cens
     ("text", "message"),
     [
         ("experiments: {A: [{file: a.json, fields: {x: no_column}}]}", "has no column 'no_column'"),
-        ("experiments: {A: [{file: a.json, fields: {x: {too: y}}}]}", "x.too: unknown key"),
+        ("experiments: {A: [{file: a.json, fields: {x: {too: y}}}]}", r"fields\.x: unknown key 'too'"),
         ("experiments: {A: [{file: a.json, fields: {x: {nullable: true}}}]}", "says nothing about the field"),
         ("experiments: {A: [{file: a.json, like: b, fields: {}}]}", "no shape 'b'"),
         ("experiments: {A: [{fields: {}}]}", "needs file and fields"),
         ("experiments: {A: [{file: a.json, fields: {}, blocks: [{stage: x}]}]}", "either from or point"),
-        ("experiment: {}", "experiment: unknown key"),
-        ("experiments: [", "not valid YAML"),
+        ("experiment: {}", "unknown key 'experiment'"),
+        ("experiments: [", r"broken.yaml: line \d"),
     ],
 )
 def test_mistakes_in_the_mapping_are_named(tmp_path, text, message):

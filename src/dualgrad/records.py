@@ -12,6 +12,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from dualgrad import strict_json
 from dualgrad.files import replacing
 
 FORMAT = 1
@@ -88,16 +89,21 @@ def read_record(path: Path, *, edition: str | None = None, name: str | None = No
     """
     remedy = f"delete {path} and run the same target again"
     try:
-        record = json.loads(path.read_bytes())
+        record = strict_json.loads(path.read_bytes())
     except FileNotFoundError:
         raise RecordError(f"{path}: no such record; run the workflow for it first") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except OSError as error:
+        raise RecordError(f"{path}: cannot be read ({error.strerror}); {remedy}") from None
+    except ValueError as error:
         raise RecordError(f"{path}: not a complete JSON record ({error}); {remedy}") from None
     if not isinstance(record, dict) or any(key not in record for key in _REQUIRED):
         missing = [k for k in _REQUIRED if not isinstance(record, dict) or k not in record]
         raise RecordError(f"{path}: not a dualgrad record, missing {', '.join(missing)}; {remedy}")
     if record["format"] != FORMAT:
         raise RecordError(f"{path}: record format {record['format']!r}, expected {FORMAT}; {remedy}")
+    for key in ("spec", "outcome", "trajectory", "provenance"):
+        if not isinstance(record[key], dict):
+            raise RecordError(f"{path}: malformed record, {key}: expected an object; {remedy}")
     try:
         actual = digest(record)
     except (TypeError, AttributeError, ValueError, KeyError) as error:

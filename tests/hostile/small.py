@@ -148,14 +148,11 @@ def build(root: Path) -> Path:
 
 
 def tree(folder: Path) -> dict[str, str]:
-    """Every path below a folder with what it is: a file's hash, a link's target, or that it is a folder."""
+    """Every file and link below a folder with what it is: its hash, or its target."""
     found = {}
     for path in sorted(folder.rglob("*")):
         if path.is_symlink():
-            what = str(path.readlink())
+            found[path.relative_to(folder).as_posix()] = str(path.readlink())
         elif path.is_file():
-            what = hashlib.sha256(path.read_bytes()).hexdigest()
-        else:
-            what = "folder" if path.is_dir() else "special"
-        found[path.relative_to(folder).as_posix()] = what
+            found[path.relative_to(folder).as_posix()] = hashlib.sha256(path.read_bytes()).hexdigest()
     return found

@@ -6,10 +6,14 @@ from collections import Counter
 
 import pytest
 
-from . import words
+from . import claims, files, words
 from .case import Case
 
-CASES: list[Case] = [*words.SETTINGS, *words.EDITIONS, *words.CENSUSES, *words.COMMANDS]
+CASES: list[Case] = [
+    *(*words.SETTINGS, *words.EDITIONS, *words.CENSUSES, *words.COMMANDS),
+    *(*claims.CLAIMS, *claims.MAPPINGS, *claims.MANIFESTS),
+    *(*files.RECORDS, *files.TABLES_, *files.CHECKPOINTS, *files.PREPARED_DATA, *files.PUBLISHED),
+]
 
 
 @pytest.mark.parametrize("case", CASES, ids=str)
@@ -19,8 +23,7 @@ def test_refused(case: Case, refused) -> None:
 
 def test_there_are_enough_of_them(capsys) -> None:
     """Each is named once; how many there are is printed."""
-    names = [str(case) for case in CASES]
-    assert len(set(names)) == len(names)
+    assert [name for name, n in Counter(map(str, CASES)).items() if n > 1] == []
     counts = Counter(case.kind for case in CASES)
     with capsys.disabled():
         print(f"\n{len(CASES)} malformed inputs: {', '.join(f'{kind} {n}' for kind, n in counts.items())}")

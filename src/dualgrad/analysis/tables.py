@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import statistics
+import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
@@ -31,6 +32,9 @@ _PYTHON_TYPES: dict[pa.DataType, tuple[frozenset[type], str]] = {
     REAL: (frozenset({float, int}), "a number"),
     FLAG: (frozenset({bool}), "true or false"),
 }
+# What a column can hold, before its own range; NaN lies in neither.
+_LOWEST = {REAL: -sys.float_info.max, WHOLE: -(2**63)}
+_HIGHEST = {REAL: sys.float_info.max, WHOLE: 2**63 - 1}
 _BLOCKS = {"evaluations": "trajectories", "epochs": "epochs", "steps": "steps"}
 
 
@@ -52,9 +56,12 @@ def check_values(column: Column, values: Sequence[Any], where: Callable[[int], s
     good = found - {type(None)} <= allowed and (column.nullable or len(present) == len(values))
     if good and numeric and present:
         # One pass for all values; a NaN makes the sum NaN, an infinity makes it infinite or NaN.
-        total = math.fsum(present) if column.type == REAL else 0.0
-        low = -math.inf if column.low is None else column.low
-        high = math.inf if column.high is None else column.high
+        try:
+            total = math.fsum(present) if column.type == REAL else 0.0
+        except (OverflowError, ValueError):  # a whole number beyond floats; infinities of both signs
+            total = math.inf
+        low = _LOWEST[column.type] if column.low is None else column.low
+        high = _HIGHEST[column.type] if column.high is None else column.high
         good = math.isfinite(total) and low <= min(present) and max(present) <= high
     if good:
         return
@@ -64,16 +71,24 @@ def check_values(column: Column, values: Sequence[Any], where: Callable[[int], s
                 raise TableError(f"{where(position)}: nothing there, expected {expected}")
             continue
         if type(value) not in allowed:
-            raise TableError(f"{where(position)}: {value!r}, expected {expected}")
+            raise TableError(f"{where(position)}: {_short(value)}, expected {expected}")
         if numeric:
-            if not math.isfinite(value):
-                raise TableError(f"{where(position)}: {value!r}, expected a finite number")
+            if not _LOWEST[column.type] <= value <= _HIGHEST[column.type]:
+                kind = "a finite number" if column.type == REAL else "a whole number of 64 bits"
+                raise TableError(f"{where(position)}: {_short(value)}, expected {kind}")
             if (column.low is not None and value < column.low) or (
                 column.high is not None and value > column.high
             ):
                 most = "" if column.high is None else f" and at most {column.high:g}"
-                raise TableError(f"{where(position)}: {value!r}, expected at least {column.low:g}{most}")
+                raise TableError(
+                    f"{where(position)}: {_short(value)}, expected at least {column.low:g}{most}"
+                )
     raise TableError(f"{where(0)}: values out of range")
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 class TableSet:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import csv
 import hashlib
 import os
+import re
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from dualgrad.ingest.errors import ArchiveError
 
@@ -42,14 +43,47 @@ def read_manifest(root: Path) -> dict[str, Entry]:
         ArchiveError: the manifest is missing or malformed.
     """
     path = manifest_path(root)
+
+    def wrong(line: int, problem: str) -> ArchiveError:
+        place = f"{path}: line {line}" if line else str(path)
+        return ArchiveError(f"{place}: {problem}; restore it from the repository")
+
     try:
         with path.open(newline="", encoding="utf-8") as file:
-            return {
-                row["path"]: Entry(row["path"], int(row["bytes"]), row["sha256"])
-                for row in csv.DictReader(file)
-            }
-    except (OSError, KeyError, ValueError) as error:
-        raise ArchiveError(f"{path}: unreadable manifest ({error}); restore it from the repository") from None
+            lines = csv.reader(file, strict=True)
+            if next(lines, None) != list(_COLUMNS):
+                raise wrong(1, f"expected the columns {','.join(_COLUMNS)}")
+            entries: dict[str, Entry] = {}
+            for row in lines:
+                problem = _wrong_row(row) or ("the path is listed twice" if row[0] in entries else None)
+                if problem:
+                    raise wrong(lines.line_num, problem)
+                entries[row[0]] = Entry(row[0], int(row[1]), row[2])
+            return entries
+    except UnicodeDecodeError as error:
+        raise wrong(0, f"expected text in UTF-8 ({error.reason})") from None
+    except csv.Error as error:
+        raise wrong(lines.line_num, f"not readable as CSV ({error})") from None
+    except OSError as error:
+        raise wrong(0, f"cannot be read ({error.strerror})") from None
+
+
+_COLUMNS = ("path", "bytes", "sha256")
+
+
+def _wrong_row(row: list[str]) -> str | None:
+    """Return what is wrong with a row of the manifest, or None."""
+    if len(row) != len(_COLUMNS):
+        return f"{len(row)} values, expected {','.join(_COLUMNS)}"
+    path, size, sha256 = row
+    inside = path.isprintable() and path and not {"..", "/"} & set(PurePosixPath(path).parts)
+    if not inside:
+        return f"path {path!r}, expected one below notebooks/Paper-A"
+    if not re.fullmatch("[0-9]{1,15}", size):
+        return f"bytes {size!r}, expected a whole number"
+    if not re.fullmatch("[0-9a-f]{64}", sha256):
+        return f"sha256 {sha256!r}, expected 64 hexadecimal digits"
+    return None
 
 
 def paper_folder(archive: Path) -> Path | None:

@@ -36,10 +36,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from dualgrad.analysis.schema import FACTOR_COLUMNS, TABLES, columns
 from dualgrad.ingest.errors import MappingError
+from dualgrad.inputs import InputError, check_schema, read_yaml
 
 KEYS = ("stage", "branch", "direction", "lambda", "epoch", "stage_epoch")
 
@@ -147,13 +146,13 @@ def load_mapping(folder: Path) -> dict[str, tuple[Source, ...]]:
     files = sorted(folder.glob("*.yaml"))
     if not files:
         raise MappingError(f"{folder}: no mapping files (*.yaml)")
-    texts = {}
+    texts: dict[Path, dict[str, Any]] = {}
     for path in files:
         try:
-            texts[path] = yaml.load(path.read_text(encoding="utf-8"), Loader=_LOADER) or {}
-        except yaml.YAMLError as error:
-            raise MappingError(f"{path}: not valid YAML ({error})") from None
-        _known(texts[path], ("shapes", "experiments"), str(path))
+            texts[path] = read_yaml(path)
+            check_schema(texts[path], "released", str(path))
+        except InputError as error:
+            raise MappingError(str(error)) from None
     shapes: dict[str, dict] = {}
     for path, text in texts.items():
         for name, shape in (text.get("shapes") or {}).items():
@@ -178,21 +177,7 @@ def files_of(mapping: Mapping[str, tuple[Source, ...]]) -> set[str]:
     return {source.file for sources in mapping.values() for source in sources}
 
 
-# The C loader is eight times as fast; both read the same YAML.
-_LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-
-
-def _known(value: Any, allowed: tuple[str, ...], where: str) -> None:
-    if not isinstance(value, dict):
-        raise MappingError(f"{where}: {value!r}, expected a mapping")
-    for key in value:
-        if key not in allowed:
-            raise MappingError(f"{where}.{key}: unknown key, expected one of {', '.join(allowed)}")
-
-
-def _with_shapes(source: Any, shapes: Mapping[str, dict], where: str) -> dict:
-    if not isinstance(source, dict):
-        raise MappingError(f"{where}: {source!r}, expected a mapping")
+def _with_shapes(source: dict, shapes: Mapping[str, dict], where: str, chain: tuple[str, ...] = ()) -> dict:
     names = source.get("like", [])
     result: dict[str, Any] = {}
     for name in [names] if isinstance(names, str) else names:
@@ -200,7 +185,9 @@ def _with_shapes(source: Any, shapes: Mapping[str, dict], where: str) -> dict:
             raise MappingError(
                 f"{where}.like: no shape {name!r}, expected one of {', '.join(sorted(shapes))}"
             )
-        result = _joined(result, _with_shapes(shapes[name], shapes, f"shapes.{name}"))
+        if name in chain:
+            raise MappingError(f"{where}.like: goes in a circle: {' -> '.join([*chain, name])}")
+        result = _joined(result, _with_shapes(shapes[name], shapes, where, (*chain, name)))
     return _joined(result, {key: value for key, value in source.items() if key != "like"})
 
 
@@ -213,15 +200,17 @@ def _joined(first: dict, second: dict) -> dict:
 
 
 def _source(raw: dict, where: str) -> Source:
-    _known(raw, tuple(Source.__dataclass_fields__), where)
     if "file" not in raw or "fields" not in raw:
         raise MappingError(f"{where}: needs file and fields")
     for column in raw.get("constants", {}):
         _column("runs", column, f"{where}.constants")
     for name, rule in raw.get("factors", {}).items():
-        _known(rule, ("const", "position", "from", "match", "number", "format"), f"{where}.factors.{name}")
-        if name not in FACTOR_COLUMNS or len({"const", "position", "from"} & rule.keys()) != 1:
-            raise MappingError(f"{where}.factors.{name}: expected a factor with const, position or from")
+        if name not in FACTOR_COLUMNS:
+            raise MappingError(f"{where}.factors.{name}: {name!r} is no factor")
+        if "match" in rule:
+            _pattern(rule["match"], f"{where}.factors.{name}.match")
+        for key in ("position", "format"):
+            _template(rule.get(key), f"{where}.factors.{name}.{key}")
     return Source(
         file=raw["file"],
         fields=_rules(raw["fields"], where + ".fields"),
@@ -230,15 +219,34 @@ def _source(raw: dict, where: str) -> Source:
         inherit=_rules(raw.get("inherit", {}), where + ".inherit"),
         factors=raw.get("factors", {}),
         constants=raw.get("constants", {}),
-        event=_event(raw["event"], where + ".event") if "event" in raw else None,
+        event=_event(raw["event"]) if "event" in raw else None,
         partial=raw.get("partial"),
     )
 
 
-def _rules(raw: Any, where: str, *, items: bool = False) -> dict[str, Rule]:
-    if not isinstance(raw, dict):
-        raise MappingError(f"{where}: {raw!r}, expected a mapping of fields to rules")
-    return {str(name): _rule(value, f"{where}.{name}", items) for name, value in raw.items()}
+def _rules(raw: Mapping[str, Any], where: str, *, items: bool = False) -> dict[str, Rule]:
+    rules = {str(name): _rule(value, f"{where}.{name}", items) for name, value in raw.items()}
+    for name, rule in rules.items():
+        if rule.one_minus is not None and rule.one_minus not in rules:
+            raise MappingError(f"{where}.{name}.one_minus: there is no field {rule.one_minus!r} beside it")
+    return rules
+
+
+def _pattern(text: str, where: str) -> re.Pattern:
+    try:
+        pattern = re.compile(text)
+    except re.error as error:
+        raise MappingError(f"{where}: {error}") from None
+    if not pattern.groups:
+        raise MappingError(f"{where}: {text!r}, expected a pattern with a group, whose text is taken")
+    return pattern
+
+
+def _template(text: str | None, where: str) -> None:
+    try:
+        (text or "").format(1)
+    except (ValueError, LookupError, AttributeError) as error:
+        raise MappingError(f"{where}: {text!r} cannot be filled in ({error})") from None
 
 
 _RULE_KEYS = (
@@ -264,7 +272,6 @@ def _rule(raw: Any, where: str, items: bool) -> Rule:
         raw = {"to": raw.removesuffix("?"), "nullable": raw.endswith("?")}
     elif isinstance(raw, list):
         raw = {"to": raw}
-    _known(raw, _RULE_KEYS, where)
     targets = raw.get("to", ())
     targets = (targets,) if isinstance(targets, str) else tuple(targets)
     for target in targets:
@@ -276,10 +283,10 @@ def _rule(raw: Any, where: str, items: bool) -> Rule:
         raise MappingError(f"{where}.factor: {raw['factor']!r} is no factor")
     if not targets and not {"factor", "is", "equals", "one_minus", "skip", "fields", "index"} & raw.keys():
         raise MappingError(f"{where}: says nothing about the field")
-    try:
-        match = re.compile(raw["match"]) if "match" in raw else None
-    except re.error as error:
-        raise MappingError(f"{where}.match: {error}") from None
+    if "equals" in raw:
+        _column("runs", raw["equals"], f"{where}.equals")
+    _template(raw.get("format"), f"{where}.format")
+    match = _pattern(raw["match"], f"{where}.match") if "match" in raw else None
     return Rule(
         to=targets,
         constant=raw.get("is"),
@@ -304,30 +311,9 @@ def _item_target(target: str, where: str) -> None:
     _column(table, column, where)
 
 
-_BLOCK_KEYS = (
-    *(
-        "from",
-        "form",
-        "item",
-        "point",
-        *KEYS[:5],
-        "every",
-        "after",
-        "copy_of",
-        "where",
-        "values_of",
-        "length",
-    ),
-    *("ends_with", "starts_with"),
-)
-
-
-def _block(raw: Any, where: str) -> Block:
-    _known(raw, _BLOCK_KEYS, where)
+def _block(raw: Mapping[str, Any], where: str) -> Block:
     if ("from" in raw) == ("point" in raw):
         raise MappingError(f"{where}: needs either from or point")
-    if raw.get("form", "rows") not in ("rows", "columns"):
-        raise MappingError(f"{where}.form: {raw['form']!r}, expected rows or columns")
     for target in raw.get("point", {}):
         _item_target(target, f"{where}.point")
     return Block(
@@ -353,11 +339,7 @@ def _block(raw: Any, where: str) -> Block:
     )
 
 
-def _event(raw: Any, where: str) -> Event:
-    _known(raw, ("stage", "error", "threshold", "inclusive", "consecutive", "unit"), where)
-    for key, choices in (("error", ("above", "below")), ("unit", ("epoch", "segment"))):
-        if raw.get(key) not in choices:
-            raise MappingError(f"{where}.{key}: {raw.get(key)!r}, expected {' or '.join(choices)}")
+def _event(raw: Mapping[str, Any]) -> Event:
     return Event(
         stage=raw["stage"],
         above=raw["error"] == "above",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from dualgrad import strict_json
 from dualgrad.analysis.schema import REAL, TABLES, Column, columns
 from dualgrad.analysis.tables import (
     TableError,
@@ -33,16 +34,12 @@ def load_rows(path: Path) -> list[dict]:
     """Read a published result file: a JSON list of objects.
 
     Raises:
-        ArchiveError: no JSON, NaN or infinity in it, or not a list of objects.
+        ArchiveError: no JSON, NaN, infinity or a key twice in it, or not a list of objects.
     """
-
-    def no_constant(text: str) -> None:
-        raise ValueError(f"{text} where a number is expected")
-
     try:
-        rows = json.loads(path.read_bytes(), parse_constant=no_constant)
-    except FileNotFoundError:
-        raise ArchiveError(f"{path}: missing") from None
+        rows = strict_json.loads(path.read_bytes())
+    except OSError as error:
+        raise ArchiveError(f"{path}: cannot be read ({error.strerror})") from None
     except ValueError as error:
         raise ArchiveError(f"{path}: not readable as JSON: {error}") from None
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
@@ -120,7 +117,7 @@ class _Reader:
                 raise ArchiveError(str(error)) from None
             if column.type == REAL and value is not None:
                 value = float(value)
-        if rule.plus:
+        if rule.plus and value is not None:
             value += rule.plus
         if rule.basename and value is not None:
             value = PurePosixPath(value).name
@@ -429,7 +426,7 @@ def _items(block: Block, reader: _Reader, row: Mapping[str, Any]) -> tuple[int, 
             if not rule.nullable and None in values:
                 raise ArchiveError(f"{place(values.index(None))}: nothing there, expected a value")
             if rule.plus:
-                values = [value + rule.plus for value in values]
+                values = [None if value is None else value + rule.plus for value in values]
             result[target] = list(map(float, values)) if column.type == REAL else list(values)
     return count, result
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zipfile
 from pathlib import Path
 
 import torch
@@ -76,6 +77,11 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict:
 
 def _load(path: Path, source: Path | io.BytesIO, device: torch.device | str) -> dict:
     try:
+        with zipfile.ZipFile(source) as archive:  # torch stores its members; what swells is no file of ours
+            if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
+                raise ValueError("its members are compressed")
+        if not isinstance(source, Path):
+            source.seek(0)
         return torch.load(source, map_location=device, weights_only=True)
     except FileNotFoundError:
         raise
@@ -86,6 +92,18 @@ def _load(path: Path, source: Path | io.BytesIO, device: torch.device | str) -> 
         ) from None
 
 
+def _is_state(weights: object) -> bool:
+    """Whether this is a state dict of plain tensors: dense, with their values, by name."""
+    return isinstance(weights, dict) and all(
+        isinstance(name, str)
+        and isinstance(tensor, Tensor)
+        and tensor.layout is torch.strided
+        and not tensor.is_meta
+        and not tensor.is_quantized
+        for name, tensor in weights.items()
+    )
+
+
 def load_stage(path: Path, record: dict, stage: str) -> dict[str, Tensor]:
     """Return the weights of ``stage`` from a run's checkpoint file, checked against the run's record.
 
@@ -94,9 +112,10 @@ def load_stage(path: Path, record: dict, stage: str) -> dict[str, Tensor]:
     """
     content = load(path)
     name = f"{record['experiment']}/{record['run']}"
-    weights = (content.get("stages") or {}).get(stage) if isinstance(content, dict) else None
+    stages = content.get("stages") if isinstance(content, dict) else None
+    weights = stages.get(stage) if isinstance(stages, dict) else None
     expected = (record.get("checkpoint") or {}).get(stage)
-    if weights is None or expected is None:
+    if weights is None or expected is None or not _is_state(weights):
         raise CheckpointError(f"{path}: holds no weights of stage {stage!r} of {name}")
     if weights_digest(weights) != expected:
         raise CheckpointError(

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import string
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 from dualgrad.analysis.claims import verdicts
 from dualgrad.analysis.claims.data import MissingError, Selection, Tables
 from dualgrad.analysis.claims.functions import FUNCTIONS
-from dualgrad.analysis.claims.load import Claim, Conclusion, Ledger
+from dualgrad.analysis.claims.load import FILE, Claim, ClaimsError, Conclusion, Ledger
 from dualgrad.analysis.claims.measure import Measurer, Value
 from dualgrad.analysis.claims.release import Release
 from dualgrad.analysis.claims.words import in_words
+from dualgrad.inputs import InputError
 
 #: Shown where an edition cannot say.
 NOTHING = "n/a"
@@ -110,6 +112,9 @@ def measure_all(
         tables: the rows.
         release: what is known beside the rows (archive, run specifications).
         ids: claims wanted; None: all, and the conclusions.
+
+    Raises:
+        ClaimsError: a measure asks for what cannot be computed, such as the mean of words.
     """
     measurer = Measurer(tables, ledger.rows, FUNCTIONS, release)
     # Claims about the ledger itself come last: they read the verdicts of the others.
@@ -119,14 +124,29 @@ def measure_all(
         if not any(claim.topic == "ledger" and claim.id in wanted for claim in ordered):
             ordered = [claim for claim in ordered if claim.id in wanted]
     for claim in ordered:
-        measurer.results[claim.id] = judge(claim, measurer)
+        with _carrying_out(claim.id):
+            measurer.results[claim.id] = judge(claim, measurer)
     results = {
         claim.id: measurer.results[claim.id] for claim in ledger.claims if claim.id in measurer.results
     }
     if ids is not None:
         results = {name: result for name, result in results.items() if name in wanted}
-    conclusions = [conclude(one, measurer) for one in ledger.conclusions] if ids is None else []
+    conclusions = []
+    for one in ledger.conclusions if ids is None else ():
+        with _carrying_out(one.title):
+            conclusions.append(conclude(one, measurer))
     return Report(tables.edition, ledger, results, conclusions)
+
+
+@contextmanager
+def _carrying_out(name: str) -> Iterator[None]:
+    """Name the claim where a measure that the checks let pass cannot be carried out: arguments are open-ended."""
+    try:
+        yield
+    except InputError:
+        raise
+    except (TypeError, ValueError, LookupError, AttributeError, ArithmeticError) as error:
+        raise ClaimsError(FILE, name, f"the measure cannot be carried out ({error})") from error
 
 
 def judge(claim: Claim, measurer: Measurer) -> Result:

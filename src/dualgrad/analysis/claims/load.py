@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -144,7 +145,10 @@ def written_out(entry: Mapping[str, Any]) -> list[dict[str, Any]]:
         if len(row) != len(each["columns"]):
             problem = f"{len(row)} values in the row {row}, but {len(each['columns'])} columns"
             raise ClaimsError(FILE, entry["id"], problem)
-    return [_filled(body, dict(zip(each["columns"], row, strict=True))) for row in each["rows"]]
+    try:
+        return [_filled(body, dict(zip(each["columns"], row, strict=True))) for row in each["rows"]]
+    except ClaimsError as error:
+        raise ClaimsError(FILE, entry["id"], f"in '{error.key}': {error.problem}") from None
 
 
 def _filled(value: Any, names: Mapping[str, Any]) -> Any:
@@ -169,7 +173,10 @@ def _text(text: str, names: Mapping[str, Any]) -> str:
         name = found[1] or found[2]
         if name not in names:
             raise ClaimsError(FILE, text, f"no column {name!r} in this family{did_you_mean(name, names)}")
-        return format(names[name], found[3] or "")
+        try:
+            return format(names[name], found[3] or "")
+        except (ValueError, TypeError) as error:
+            raise ClaimsError(FILE, text, f"cannot write {names[name]!r} as '{found[3]}' ({error})") from None
 
     return _REFERENCE.sub(write, text)
 
@@ -203,6 +210,9 @@ def _check(ledger: Ledger, experiments: set[str] | None) -> None:
     """Check what a schema cannot: names that must exist, ids that must be unique, criteria that must be there."""
     seen: set[str] = set()
     for claim in ledger.claims:
+        for text in (claim.show, *(reading.show for reading in claim.readings)):
+            _check_format(text or "", None, f"{claim.id}.show")
+        _check_format(claim.note, claim.also, f"{claim.id}.note")
         if claim.id in seen:
             raise ClaimsError(FILE, claim.id, "two claims have this id")
         seen.add(claim.id)
@@ -230,10 +240,51 @@ def _check(ledger: Ledger, experiments: set[str] | None) -> None:
         for name in conclusion.claims:
             if name not in seen:
                 raise ClaimsError(FILE, conclusion.title, f"no claim {name!r}{did_you_mean(name, seen)}")
+        for text in (conclusion.text, *conclusion.optional):
+            _check_format(text, conclusion.values, conclusion.title)
         for measure in conclusion.values.values():
             _check_measure(measure, ledger, experiments, conclusion.title)
     for name, rows in ledger.rows.items():
         _check_measure(rows, ledger, experiments, f"rows.{name}")
+
+
+def _check_format(text: str, names: Collection[str] | None, where: str) -> None:
+    """Check a text with ``{name:format}`` or ``{name[1]}`` for these names; None: with ``{0:format}`` for places."""
+    try:
+        fields = list(string.Formatter().parse(text))
+        for _, name, form, _ in fields:
+            if name is None:
+                continue
+            if "{" in (form or ""):
+                raise ValueError("a format within a format")
+            plain = re.fullmatch(r"\d*" if names is None else r"(\w+)(\[\d+\])?", name)
+            if not plain or (names is not None and plain[1] not in names):
+                expected = "a place such as 0" if names is None else f"one of {', '.join(names) or 'none'}"
+                raise ClaimsError(FILE, where, f"'{{{name}}}' stands for nothing; expected {expected}")
+            format(0.5, form or "")
+    except ClaimsError:
+        raise
+    except ValueError as error:
+        raise ClaimsError(FILE, where, f"'{text}' cannot be filled in: {error}") from None
+
+
+def _check_condition(name: str, condition: Any, table: str, where: str) -> None:
+    """Check that a condition can be asked of a column: words of words, numbers of numbers."""
+    words = schema.columns(table)[name].type == schema.TEXT
+    bounds = condition if isinstance(condition, Mapping) else {"": condition}
+    for bound, value in bounds.items():
+        if bound == "known":
+            continue
+        wanted = str if words else int | float  # flags count as 0 and 1
+        values = [one for one in _as_list(value) if not (words and one is None)]
+        asked = f"{name}: {bound}" if bound else name
+        if words != (bound in ("", "not", "starting")) and (words or bound == "starting"):
+            kind = "words" if words else "numbers"
+            raise ClaimsError(FILE, where, f"{asked} cannot be asked of a column of {kind}")
+        for one in values:
+            if not isinstance(one, wanted) and not (words and isinstance(one, int | float)):
+                problem = f"{asked}: expected {'a text' if words else 'a number'}; got {one!r}"
+                raise ClaimsError(FILE, where, problem)
 
 
 def _check_measure(
@@ -269,10 +320,15 @@ def _check_measure(
             need(name, experiments, "experiment")
     table = measure.get("table") or ledger.rows.get(measure.get("rows", ""), {}).get("table", "runs")
     for key, one in (("where", table), ("which", table), ("of", "runs")):
-        for name in measure.get(key, ()):
+        for name, condition in measure.get(key, {}).items():
             need(name, schema.columns(one), f"column in table {one}:")
+            _check_condition(name, condition, one, where)
     for name in [*_as_list(measure.get("over")), *_as_list(measure.get("field"))]:
         need(name, schema.columns(table), f"column in table {table}:")
+    read = schema.columns(table).get(measure.get("field", ""))
+    words = read is not None and read.type == schema.TEXT and "function" not in measure
+    if read is not None and words and measure.get("statistic", "mean") not in COUNTS:
+        raise ClaimsError(FILE, where, f"field: expected a column of numbers; {read.name} holds words")
     if "statistic" in measure:
         need(measure["statistic"], (*STATISTICS, *COUNTS), "statistic")
     for key in ("take", "then"):
