@@ -23,23 +23,24 @@ class TrainingPass:
     statistics are the same to the last bit (tests/test_fast_paths.py).
     """
 
-    def __init__(
-        self, blocks: list[tuple[nn.Linear, nn.BatchNorm1d]], head: nn.Linear, images: Tensor
-    ) -> None:
+    def __init__(self, tensors: list[list[Tensor]], norms: list[nn.BatchNorm1d], images: Tensor) -> None:
+        """Go forward; ``tensors``: weight and bias of each linear layer with those and the buffers of its norm."""
+        *blocks, (head, bias) = tensors
         self._head = head
         self._saved = []
         x = images.flatten(1)
-        for linear, norm in blocks:
-            before = torch.addmm(linear.bias, x, linear.weight.t())
+        for block, norm in zip(blocks, norms, strict=True):
+            linear, shift, scale, offset, running_mean, running_var, batches = block
+            before = torch.addmm(shift, x, linear.t())
             after, mean, rstd = torch.native_batch_norm(
-                *(before, norm.weight, norm.bias, norm.running_mean, norm.running_var, True),
+                *(before, scale, offset, running_mean, running_var, True),
                 *(norm.momentum, norm.eps),  # type: ignore[arg-type]  # a number, not None
             )
-            norm.num_batches_tracked.add_(1)  # type: ignore[union-attr]  # it is tracked
-            self._saved.append((linear.weight, norm.weight, norm.eps, x, before, mean, rstd))
+            batches.add_(1)
+            self._saved.append((linear, scale, norm.eps, x, before, mean, rstd))
             x = after.relu_()
         self._last = x
-        self._log = torch.log_softmax(torch.addmm(head.bias, x, head.weight.t()), 1)
+        self._log = torch.log_softmax(torch.addmm(bias, x, head.t()), 1)
 
     def gradient(self, target: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Mean cross-entropy with `target`, and its gradient in the order of the model's parameters."""
@@ -48,7 +49,7 @@ class TrainingPass:
         grad = _aten.nll_loss_backward(torch.ones_like(loss), log, target, None, 1, -100, total)
         grad = _aten._log_softmax_backward_data(grad, log, 1, log.dtype)
         gradients = [grad.sum(0), grad.t().mm(active)]
-        grad = grad.mm(self._head.weight)
+        grad = grad.mm(self._head)
         for weight, scale, eps, x, before, mean, rstd in reversed(self._saved):
             grad = _aten.threshold_backward(grad, active, 0)
             grad, d_scale, d_shift = _aten.native_batch_norm_backward(
@@ -73,7 +74,8 @@ class MLP(nn.Module):
             inputs = width
         self.body = nn.Sequential(*layers)
         self.head = nn.Linear(inputs, classes)
-        self._blocks: list[tuple[Any, Any]] = list(zip(layers[::3], layers[1::3], strict=True))
+        self._norms: list[Any] = layers[1::3]
+        self._tensors: list[list[Tensor]] = []
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits (b, classes) of images (b, ...)."""
@@ -84,7 +86,17 @@ class MLP(nn.Module):
         """A forward pass in train mode that knows its gradients, or None where only autograd does (a GPU's
         modules have other kernels than the plain operations).
         """
-        return TrainingPass(self._blocks, self.head, images) if images.is_cpu and len(images) > 1 else None
+        if not images.is_cpu or len(images) < 2:
+            return None
+        # Looked up once, for a module's attributes are slow; a module that moves to another dtype keeps its
+        # parameters but not its buffers.
+        if not self._tensors or self._tensors[0][4] is not self._norms[0].running_mean:
+            layers = zip(self.body[::3], self._norms, strict=True)
+            self._tensors = [
+                [*linear.parameters(), *norm.parameters(), *norm.buffers()] for linear, norm in layers
+            ]
+            self._tensors.append([*self.head.parameters()])
+        return TrainingPass(self._tensors, self._norms, images)
 
 
 def mlp(spec: Mapping[str, Any], classes: int) -> MLP:

@@ -39,6 +39,17 @@ class Unit:
         """Norm of the scaled vector: 1 but for eps, 0 for a zero gradient."""
         return self.norm * self.scale
 
+    def times(self, factor: float) -> Gradient:
+        """Return ``factor`` times the unit vector; asked of a cached gradient, the same product step after step."""
+        if factor not in self._products:
+            self._products.clear()
+            self._products[factor] = torch._foreach_mul(self.parts, factor * self.scale)
+        return self._products[factor]
+
+    @cached_property
+    def _products(self) -> dict[float, Gradient]:
+        return {}
+
     @cached_property
     def vectors(self) -> list[Tensor]:
         """The parts, each as a vector."""
@@ -113,7 +124,7 @@ def mix(struct: Unit, value: Unit, lam: float, sign: float = 1.0) -> Mix:
     """
     cosine = sign * _dot(struct.vectors, value.vectors) * struct.scale * value.scale
     parts = torch._foreach_mul(struct.parts, (1.0 - lam) * struct.scale)
-    torch._foreach_add_(parts, torch._foreach_mul(value.parts, sign * lam * value.scale))
+    torch._foreach_add_(parts, value.times(sign * lam))
     length, along = (1.0 - lam) * struct.length, value.length
     along = lam * (along * along)
     squared = length * length + lam * along + 2.0 * lam * (1.0 - lam) * cosine
