@@ -20,10 +20,11 @@ container: "envs/dualgrad.sif"
 report: "workflow/report/workflow.rst"
 
 
-# A group of jobs on a cluster runs one by one, so it needs the GPUs of one; and the limit is for a machine, not for a
-# cluster.
+# A group of jobs on a cluster runs one by one, so it needs what one of them needs; and the limits are for a submission
+# or a machine, not for a cluster. (`slot`: see the profile slurm; without a limit it has no effect.)
 resource_scopes:
     gpu="local",
+    slot="local",
 
 
 include: "workflow/rules/common.smk"

@@ -10,6 +10,8 @@ rule cards:
     log:
         "logs/cards.log",
     localrule: True
+    conda:
+        "../../envs/dualgrad.yaml"
     params:
         revision=revision(PACKAGE, "census/cards.py"),
     shell:

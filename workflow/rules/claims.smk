@@ -23,6 +23,8 @@ rule measure_claims:
     log:
         "<logs>/claims.log",
     localrule: True
+    conda:
+        "../../envs/dualgrad.yaml"
     params:
         edition=EDITION,
         revision=CLAIMS_REVISION,

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import math
 import re
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ try:
     import dualgrad
     from dualgrad.analysis.compare.pair import is_ingested, pair_of
     from dualgrad.census import edition_names, load_census
+    from dualgrad.census.graph import levels
     from dualgrad.config import load_config
     from dualgrad.figures.captions import CAPTIONS, figure_name
     from dualgrad.figures.sources import (
@@ -23,6 +25,8 @@ try:
         VARIANTS,
     )
     from dualgrad.inputs import InputError
+    from dualgrad.planning.rates import seconds
+    from dualgrad.planning.storage import memory
     from dualgrad.recovery import remove_stale_lock, settle_times, sweep
     from dualgrad.verify import recorded_runs, sample_of
     from dualgrad.worker import WarmWorker, local_gpus, prepare_jobs
@@ -79,8 +83,11 @@ def job_settings():
     return words
 
 
+# An environment of the jobs' own, in which they run: conda's or a container. (None by default.)
+DEPLOYED = bool(workflow.deployment_settings and workflow.deployment_settings.deployment_method)
+
 # A rule's command is a `dualgrad` command line; in the jobs it is run by the warm worker, with these settings.
-prepare_jobs(job_settings())
+prepare_jobs(job_settings(), deployed=DEPLOYED)
 
 
 def check_targets(words):
@@ -218,11 +225,59 @@ else:
     CENSUS_FILES = [f"<results>/runs/{name}.json" for name, run in CENSUS.runs.items() if run["counted"]]
 
 
+HAS_GPU = bool(local_gpus())
+
+
+def on_cluster():
+    """Whether jobs are a cluster's. A dry run is always local: then `jobs`, which the cluster's profile has, tells."""
+    return not workflow.local_exec or (workflow.dryrun and workflow.resource_settings.nodes is not None)
+
+
 def gpus_per_run(wildcards):
     """Return how many GPUs a run asks for. A cluster is trusted to have what device=auto would take."""
     if "cpu" in (SETTINGS["device"], CENSUS.edition["device"]):
         return 0
-    return int(SETTINGS["device"] == "cuda" or not workflow.local_exec or bool(local_gpus()))
+    return int(SETTINGS["device"] == "cuda" or on_cluster() or HAS_GPU)
+
+
+# What a cluster is asked for, in estimates of planning: they are rather too long than too short, but a node can be
+# shared, far from its files, and Snakemake starts twice in front of each run. In megabytes: Snakemake and the worker.
+HEADROOM = 1.5
+STARTING_SECONDS, BESIDE_MB = 60, 1000
+
+
+def planned_device(wildcards):
+    """Return the device that a run is planned for."""
+    return "cuda" if gpus_per_run(wildcards) else "cpu"
+
+
+def minutes_of_run(wildcards, attempt):
+    """Return the time to ask for, twice as much with each retry."""
+    estimate = seconds(CENSUS.run(wildcards.run), planned_device(wildcards))
+    return math.ceil((HEADROOM * estimate + STARTING_SECONDS) / 60) * 2 ** (attempt - 1)
+
+
+def megabytes_of_run(wildcards, attempt):
+    """Return the main memory to ask for, twice as much with each retry."""
+    estimate = memory(CENSUS.run(wildcards.run), planned_device(wildcards)).host
+    return math.ceil(HEADROOM * estimate / 1e6 + BESIDE_MB) * 2 ** (attempt - 1)
+
+
+LEVELS = levels(CENSUS.runs)
+GROUPS = (4, 16, 64)  # minutes
+
+
+def group_of_run(wildcards):
+    """Return the group in which a cluster is given a run; the longest go alone.
+
+    Runs of about one length: so many of them are some hours. And of one level: none needs another of its own level,
+    so however runs are put together, no submission waits for itself.
+    """
+    if not on_cluster():
+        return None
+    minutes = seconds(CENSUS.run(wildcards.run), planned_device(wildcards)) / 60
+    fitting = [limit for limit in GROUPS if minutes <= limit]
+    return f"level{LEVELS[wildcards.run]}_{fitting[0]}min" if fitting else None
 
 
 def parts_of_edition(name):

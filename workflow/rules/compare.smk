@@ -15,6 +15,8 @@ if not INGESTED:
                 log:
                     f"logs/{name}/ingest.log",
                 localrule: True
+                conda:
+                    "../../envs/dualgrad.yaml"
                 params:
                     revision=INGEST_REVISION,
                 shell:
@@ -41,6 +43,8 @@ rule compare_editions:
     log:
         f"logs/compare/{COMPARED}.log",
     localrule: True
+    conda:
+        "../../envs/dualgrad.yaml"
     params:
         pair=SETTINGS["compare"],
         margin=SETTINGS["compare_margin"],

@@ -12,6 +12,8 @@ rule data_set:
         name="digits|digit_pairs|reviews|cifar10|cifar100",
     retries: 2
     localrule: True
+    conda:
+        "../../envs/dualgrad.yaml"
     params:
         folder=subpath(output.arrays, ancestor=2),
     shell:
@@ -31,6 +33,8 @@ rule data_sst2:
         "logs/data/sst2.log",
     retries: 2
     localrule: True
+    conda:
+        "../../envs/dualgrad.yaml"
     params:
         folder=subpath(output.words, ancestor=2),
     shell:
@@ -46,6 +50,8 @@ rule data_distilbert:
         "logs/data/distilbert.log",
     retries: 2
     localrule: True
+    conda:
+        "../../envs/dualgrad.yaml"
     params:
         folder=subpath(output.weights, ancestor=2),
     shell:

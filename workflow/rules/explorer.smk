@@ -17,6 +17,8 @@ rule explorer:
     log:
         "<logs>/explorer.log",
     localrule: True
+    conda:
+        "../../envs/dualgrad.yaml"
     params:
         edition=EDITION,
         revision=EXPLORER_REVISION,

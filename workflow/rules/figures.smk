@@ -19,6 +19,8 @@ for figure in FIGURE_EXPERIMENTS:
             log:
                 f"<logs>/figures/{variant}/{figure}.log",
             localrule: True
+            conda:
+                "../../envs/dualgrad.yaml"
             params:
                 figure=figure,
                 edition=EDITION,
@@ -50,6 +52,8 @@ rule show:
         folder="main|extended_data|audited",
         figure="|".join(FIGURE_EXPERIMENTS),
     localrule: True
+    conda:
+        "../../envs/dualgrad.yaml"
     params:
         edition=EDITION,
         caption=caption_of_figure,

@@ -8,6 +8,8 @@ rule ingest:
     log:
         "<logs>/ingest.log",
     localrule: True
+    conda:
+        "../../envs/dualgrad.yaml"
     params:
         revision=INGEST_REVISION,
     shell:

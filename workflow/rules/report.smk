@@ -36,6 +36,8 @@ rule report_pages:
     log:
         "<logs>/report.log",
     localrule: True
+    conda:
+        "../../envs/dualgrad.yaml"
     params:
         edition=EDITION,
         revision=REPORT_REVISION,

@@ -17,9 +17,16 @@ rule train:
         "<logs>/runs/{run}.log",
     wildcard_constraints:
         run=rf"(?!({SAVING_RUNS})\.json)[\w.-]+/[\w.-]+",
+    group:
+        group_of_run
+    conda:
+        "../../envs/dualgrad.yaml"
     threads: SETTINGS["threads_per_job"]
     resources:
         gpu=gpus_per_run,
+        slot=1,
+        runtime=minutes_of_run,
+        mem_mb=megabytes_of_run,
     params:
         run=spec_of_run,
     shell:
@@ -38,9 +45,16 @@ rule train_and_save:
         "<logs>/runs/{run}.log",
     wildcard_constraints:
         run=SAVING_RUNS,
+    group:
+        group_of_run
+    conda:
+        "../../envs/dualgrad.yaml"
     threads: SETTINGS["threads_per_job"]
     resources:
         gpu=gpus_per_run,
+        slot=1,
+        runtime=minutes_of_run,
+        mem_mb=megabytes_of_run,
     params:
         run=spec_of_run,
     shell:

@@ -16,6 +16,8 @@ for statistic, source in STATISTICS.items():
         log:
             f"<logs>/statistics/{statistic}.log",
         localrule: True
+        conda:
+            "../../envs/dualgrad.yaml"
         params:
             statistic=statistic,
             edition=EDITION,

@@ -17,6 +17,8 @@ if not INGESTED:
         wildcard_constraints:
             experiment=r"[\w-]+",
         localrule: True
+        conda:
+            "../../envs/dualgrad.yaml"
         params:
             edition=EDITION,
             revision=TABLE_REVISION,
@@ -33,6 +35,8 @@ rule merge_tables:
     log:
         "<logs>/tables/merge.log",
     localrule: True
+    conda:
+        "../../envs/dualgrad.yaml"
     params:
         edition=EDITION,
         revision=TABLE_REVISION,

@@ -16,9 +16,16 @@ rule verify_run:
         "<logs>/verify/{run}.log",
     wildcard_constraints:
         run=r"[\w.-]+/[\w.-]+",
+    group:
+        "verify"
+    conda:
+        "../../envs/dualgrad.yaml"
     threads: SETTINGS["threads_per_job"]
     resources:
         gpu=gpus_per_run,
+        slot=1,
+        runtime=minutes_of_run,
+        mem_mb=megabytes_of_run,
     params:
         edition=EDITION,
     shell:

@@ -1,13 +1,30 @@
-"""What happens around the jobs: the warm worker starts with the workflow and ends with it."""
+"""What happens around the jobs: the warm worker starts with the workflow, or with a cluster's submission, and ends
+with it.
+
+On a cluster a Snakemake on the node runs the jobs of a submission one by one (`--jobs 1`), each through one more
+Snakemake. The first of them has the worker: torch is imported once for all jobs. It calls no hooks, so it starts it here.
+"""
+
+import os
+import sys
 
 WORKER = WarmWorker()
+
+if workflow.remote_exec and workflow.resource_settings.nodes is not None:
+    if not DEPLOYED:
+        WORKER.start()
+    # Snakemake tells submissions to do all of their jobs, whatever is there. After a kill, do what is left.
+    attempt = sys.argv[sys.argv.index("--attempt") + 1]
+    if attempt != "1" or "SLURM_RESTART_COUNT" in os.environ:
+        workflow.dag_settings.forcetargets = False
 
 
 # Hooks run in the main process alone: neither in dry runs nor in the jobs of a cluster.
 onstart:
     sweep(RECORDED, map(Path, (SETTINGS["data_dir"], "figures")))
     if workflow.local_exec:
-        WORKER.start()
+        if not DEPLOYED:
+            WORKER.start()
         # Snakemake 9's rate limiter, meant to spare cluster schedulers, plans again one second after each time it has
         # planned, for ever: in a census that is two thirds of Snakemake's CPU time.
         workflow.scheduler.job_rate_limiter = None

@@ -90,6 +90,21 @@ def _check_circles(runs: Mapping[str, Mapping[str, Any]], places: Mapping[str, t
                 waiting.append((need, iter(runs[need]["needs"])))
 
 
+def levels(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """How deep each run's needs go: 0 without any, else one more than the deepest of those it needs."""
+    found: dict[str, int] = {}
+    for target in runs:
+        waiting = [target]
+        while waiting:
+            current = waiting[-1]
+            needs = runs[current]["needs"]
+            if unknown := [need for need in needs if need not in found]:
+                waiting += unknown
+            else:
+                found[waiting.pop()] = 1 + max((found[need] for need in needs), default=-1)
+    return found
+
+
 def closure(wanted: set[str], runs: Mapping[str, Mapping[str, Any]]) -> set[str]:
     """*wanted* and everything it needs, directly or not."""
     found, waiting = set(), list(wanted)

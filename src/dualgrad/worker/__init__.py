@@ -42,18 +42,31 @@ _PATIENCE = 10.0  # seconds for the server to end its children and itself
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 
 
-def prepare_jobs(settings: Sequence[str]) -> None:
+def prepare_jobs(settings: Sequence[str], *, deployed: bool = False) -> None:
     """Make ``dualgrad`` in the jobs of this process mean the worker's client.
 
     Args:
         settings: words that every command line ends with.
+        deployed: jobs run in an environment of their own (conda, a container): its Python, and this package's code.
     """
-    os.environ[PYTHON] = sys.executable
+    os.environ[PYTHON] = "python" if deployed else sys.executable
     os.environ[SETTINGS] = "\n".join(settings)
     own = str(Path(__file__).with_name("bin"))
-    path = os.environ.get("PATH", os.defpath).split(os.pathsep)
-    if own not in path:
-        os.environ["PATH"] = os.pathsep.join([own, *path])
+    _prepend("PATH", own, os.defpath)
+    if deployed:
+        _prepend("PYTHONPATH", str(Path(__file__).parents[2]))
+        for name in (
+            "APPTAINERENV_PREPEND_PATH",
+            "SINGULARITYENV_PREPEND_PATH",
+        ):  # a container has a PATH of its own
+            _prepend(name, own)
+
+
+def _prepend(name: str, folder: str, default: str = "") -> None:
+    """Put a folder in front of a search path, once."""
+    path = [one for one in os.environ.get(name, default).split(os.pathsep) if one]
+    if folder not in path:
+        os.environ[name] = os.pathsep.join([folder, *path])
 
 
 def local_gpus() -> list[str]:
