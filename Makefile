@@ -2,7 +2,7 @@
 #
 #   make figures    Figures 1-5 in miniature, in figures/main (edition demo; about ten minutes on two cores)
 #   make test       the whole test suite
-#   make lint       formatting and static checks
+#   make lint       formatting, static checks, types
 #   make setup      .venv alone: pinned packages, this package, and a `snakemake` that takes targets last
 #   make clean      removes .venv; results, figures and data stay
 #
@@ -26,6 +26,7 @@ lint: setup
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/mypy
 	$(BIN)/snakemake --lint
 
 setup: $(READY)

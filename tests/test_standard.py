@@ -157,7 +157,7 @@ def test_citation_and_hooks_fit_the_rest() -> None:
     assert original["commit"].startswith(COMMIT)
 
     lint = (ROOT / "Makefile").read_text().partition("\nlint:")[2].partition("\n\n")[0]
-    checks = {line.partition(" ")[0] for line in lint.split("$(BIN)/")[1:]} - {"snakemake"}
+    checks = {line.split()[0] for line in lint.split("$(BIN)/")[1:]} - {"snakemake"}
     hooks = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"][0]["hooks"]
     assert {hook["entry"].partition(" ")[0] for hook in hooks} == {f".venv/bin/{tool}" for tool in checks}
 

@@ -68,7 +68,7 @@ def explain(error: OSError) -> str:
         errno.EDQUOT: "make room, then run the same target again",
         errno.EROFS: "the settings results_dir and data_dir say where files go",
         errno.EACCES: "the settings results_dir and data_dir say where files go",
-    }.get(error.errno, "")
+    }.get(error.errno or 0, "")
     file = error.filename2 or error.filename  # of a renaming, the file that was to be
     return ": ".join(str(part) for part in (file, reason, remedy) if part)
 

@@ -37,9 +37,10 @@ def writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
             yield opened
             opened.add_key_value_metadata({_KEY: _BLANK})
         content = temporary.read_bytes()
-        place = _SEAL.search(content).start(1)
+        seal = _SEAL.search(content)
+        assert seal is not None  # just added
         with temporary.open("r+b") as file:
-            file.seek(place)
+            file.seek(seal.start(1))
             file.write(hashlib.sha256(content).hexdigest().encode())
 
 

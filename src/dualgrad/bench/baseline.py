@@ -18,6 +18,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -115,16 +116,21 @@ class Passes:
 # ------------------------------------------------------------------------------------------------- the update
 
 
+def _grad(parameter: nn.Parameter) -> Tensor:
+    assert parameter.grad is not None  # after a backward pass
+    return parameter.grad
+
+
 def flat_gradient(model: nn.Module) -> Tensor:
     """Return all gradients as one vector of its own."""
-    return torch.cat([p.grad.view(-1) for p in model.parameters()]).clone()
+    return torch.cat([_grad(p).view(-1) for p in model.parameters()]).clone()
 
 
 def put_gradient(model: nn.Module, vector: Tensor) -> None:
     """Copy the pieces of a vector back into the parameters' gradients."""
     start = 0
     for p in model.parameters():
-        p.grad.copy_(vector[start : start + p.numel()].view_as(p))
+        _grad(p).copy_(vector[start : start + p.numel()].view_as(p))
         start += p.numel()
 
 
@@ -197,6 +203,7 @@ class Loop:
         """Do one update; ``trusted``: inputs and indices of a batch of trusted examples (text)."""
         method = self.run["method"]
         if self.text:
+            assert trusted is not None
             self._text(inputs, index, lam, trusted)
         elif method == "dual":
             self._dual(inputs, index, lam)
@@ -222,6 +229,7 @@ class Loop:
         if self.t % value["period"] == 0 or self.cache is None:
             labels = self.value[index]
             if value["labels"] == "trusted":
+                assert self.trusted is not None
                 where = self.trusted[index].nonzero().squeeze(1)
                 if len(where) >= self.min_trusted:
                     _, self.cache = self._backward([part[where] for part in inputs], labels[where])
@@ -248,7 +256,7 @@ class Loop:
         self.losses.append((loss_s.item(), loss_v.item()))
         every = self.run["head_cosine_every"]
         if every and (self.t + 1) % every == 0:
-            self.cosines.append(nn.functional.cosine_similarity(*heads, dim=0).item())
+            self.cosines.append(nn.functional.cosine_similarity(heads[0], heads[1], dim=0).item())
         units = []
         for gradient in (structure, value):
             norm = gradient.norm()
@@ -256,26 +264,29 @@ class Loop:
         put_gradient(self.model, (1 - lam) * units[0] + lam * units[1])
 
     def _head(self) -> Tensor:
-        heads = tuple(f"{name}." for name in self.model.head_modules)
+        modules: Any = self.model.head_modules
+        heads = tuple(f"{name}." for name in modules)
         named = self.model.named_parameters()
-        return torch.cat([p.grad.view(-1).clone() for name, p in named if name.startswith(heads)])
+        return torch.cat([_grad(p).view(-1).clone() for name, p in named if name.startswith(heads)])
 
     def epoch(self, lam: float) -> None:
         """Train one epoch."""
         self.model.train()
         for loader in (self.train, self.values):
             if loader is not None:
-                loader.batch_sampler.begin(self.epochs)
+                sampler: Any = loader.batch_sampler
+                sampler.begin(self.epochs)
         self.epochs += 1
-        values = iter(self.values) if self.values is not None else None
+        separate = self.values
+        values = iter(separate) if separate is not None else None
         for batch in self.train:
             inputs, index = self._moved(batch)
             trusted = None
-            if values is not None:
+            if separate is not None and values is not None:
                 try:
                     other = next(values)
                 except StopIteration:  # "re-created whenever exhausted"
-                    values = iter(self.values)
+                    values = iter(separate)
                     other = next(values)
                 trusted = self._moved(other)
             self.step(inputs, index, lam, trusted)
@@ -339,9 +350,10 @@ def main(path: Path) -> None:
     errors = []
     with published_switches(job["run"]["experiment"]):
         for planned in sides.plan:
-            sides.loop.epoch(planned.lam)
+            assert planned.lam is not None  # it trains
+            sides.published.epoch(planned.lam)
             if planned.evaluate:
-                errors.append(sides.loop.evaluate())
+                errors.append(sides.published.evaluate())
     Path(job["output"]).write_text(json.dumps({"test_errors": errors}))
 
 

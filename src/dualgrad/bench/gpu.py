@@ -13,7 +13,9 @@ import queue
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -84,7 +86,7 @@ class Gpu:
         ready = 2 * START if self.device.type == "cuda" else 0.0
         self._part("packed runs", ready, lambda: self._packing(self.left() * 0.6))
         for precision in [one for one in ("float64", "float32") if one != self.precision]:
-            self._part(precision, 5.0, lambda p=precision: self._precision(p, self.left() * 0.4))
+            self._part(precision, 5.0, partial(self._precision, precision))
         self._hours()
 
     def _part(self, name: str, least: float, part: Callable[[], None]) -> None:
@@ -159,7 +161,8 @@ class Gpu:
 
     # ------------------------------------------------------------------------------------------ other precisions
 
-    def _precision(self, precision: str, share: float) -> None:
+    def _precision(self, precision: str) -> None:
+        share = self.left() * 0.4
         until = time.monotonic() + share
         sides = self._sides(precision, published=False)
         full = sides.trainer.order.steps_per_epoch
@@ -270,7 +273,7 @@ def train(sides: Sides) -> None:
 def train_published(sides: Sides) -> None:
     """Train one epoch of the published loop, without evaluation."""
     with published_switches(sides.run["experiment"]):
-        sides.loop.epoch(sides.lam)
+        sides.published.epoch(sides.lam)
 
 
 def evaluate_ours(sides: Sides) -> None:
@@ -281,7 +284,7 @@ def evaluate_ours(sides: Sides) -> None:
 def evaluate_published(sides: Sides) -> None:
     """Evaluate the published loop's model."""
     with published_switches(sides.run["experiment"]):
-        sides.loop.evaluate()
+        sides.published.evaluate()
 
 
 # -------------------------------------------------------------------------------------------- processes of packing
@@ -315,7 +318,7 @@ def _together(
                 process.kill()
 
 
-def _one_of_several(run: dict, device: str, threads: int, window: float, barrier, answers) -> None:
+def _one_of_several(run: dict, device: str, threads: int, window: float, barrier: Any, answers: Any) -> None:
     """Train until the window is over, beginning when all others are ready; answer with steps per second."""
     try:
         where = torch.device(device)
@@ -328,7 +331,7 @@ def _one_of_several(run: dict, device: str, threads: int, window: float, barrier
         steps, began = 0, time.perf_counter()
         while time.perf_counter() - began < window:
             seconds_of(lambda: train(sides), where)
-            steps += sides.plan[0].steps
+            steps += sides.plan[0].steps or 0
         answers.put(steps / (time.perf_counter() - began))
     except Exception as problem:
         barrier.abort()

@@ -21,6 +21,7 @@ import yaml
 
 from dualgrad.bench.timing import measurement
 from dualgrad.bench.whole_run import CLIENT, execute
+from dualgrad.census import Census
 from dualgrad.inputs import InputError
 from dualgrad.worker import ADDRESS, GPUS, PYTHON, SETTINGS, WORKFLOW
 
@@ -46,7 +47,7 @@ SNAKEMAKE = [sys.executable, "-c", "from dualgrad.launcher import main; main()"]
 REAL_JOBS = 60  # runs of one step
 
 
-def bench_pipeline(root: Path, data_dir: Path, census, jobs: int | None, rounds: int) -> list[dict]:
+def bench_pipeline(root: Path, data_dir: Path, census: Census, jobs: int | None, rounds: int) -> list[dict]:
     """Return the measurements of the pipeline.
 
     Args:
@@ -83,7 +84,7 @@ def copy_workflow(root: Path, folder: Path) -> None:
     (folder / "config" / "editions" / "one-step.yaml").write_text(yaml.safe_dump(EDITION))
 
 
-def _real_jobs(census, data_dir: Path, count: int) -> list[str]:
+def _real_jobs(census: Census, data_dir: Path, count: int) -> list[str]:
     """Runs of the demo's vision and, if the reviews are there, text task, half and half."""
     vision = census.experiments["A"]["runs"]
     text = census.experiments["X1b"]["runs"] if (data_dir / "reviews").is_dir() else []
@@ -112,7 +113,7 @@ def _snakemake(folder: Path, *words: str, more: dict[str, str] | None = None) ->
         stderr=subprocess.STDOUT,
         text=True,
     ) as process:
-        output = process.stdout.read()
+        output, _ = process.communicate()
     if process.returncode:
         end = "\n".join(output.splitlines()[-15:])
         raise InputError("bench", f"snakemake {' '.join(words[-3:])}", f"failed:\n{end}")

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -52,7 +53,15 @@ class Sides:
     @property
     def lam(self) -> float:
         """λ of the first epoch."""
-        return self.plan[0].lam
+        lam = self.plan[0].lam
+        assert lam is not None  # see trainable
+        return lam
+
+    @property
+    def published(self) -> baseline.Loop:
+        """The published loop, where it has been built."""
+        assert self.loop is not None
+        return self.loop
 
 
 def trainable(run: dict) -> dict:
@@ -112,20 +121,22 @@ def make_sides(
     if published:
         sides.loop = _published(sides, data_dir, device, workers, total)
     if not ours:
-        trainer.session = None
+        del trainer.session
     return sides
 
 
 def _published(sides: Sides, data_dir: Path, device: torch.device, workers: int, total: int) -> baseline.Loop:
     run, trainer = sides.run, sides.trainer
     task, labels, streams = run["task"], trainer.labels, trainer.session.streams
-    model = new_model(run, trainer.task, trainer.seed + sides.stage["seed_offset"], trainer.dtype).train()
+    model: Any = new_model(
+        run, trainer.task, trainer.seed + sides.stage["seed_offset"], trainer.dtype
+    ).train()
     if hasattr(model, "short"):
         model.short = False  # the library's own forward pass
     text = task["kind"] == "text"
     train, test = _sentences(sides) if text else _pictures(sides, data_dir)
     size = task["batch_size"]
-    settings = {
+    settings: dict[str, Any] = {
         "num_workers": 0 if text else workers,
         "pin_memory": device.type == "cuda",
         "persistent_workers": bool(workers) and not text and baseline.keeps_workers(run["experiment"]),
@@ -135,6 +146,7 @@ def _published(sides: Sides, data_dir: Path, device: torch.device, workers: int,
         return trainer.order.epoch(epoch, sides.plan[min(epoch, len(sides.plan) - 1)].steps)
 
     def values(epoch: int, again: int) -> Iterator[Tensor]:
+        assert labels.trusted is not None
         count = batches_per_pass(len(labels.trusted), size, False)
         return islice(
             trusted_batches(labels.trusted, size, epoch, streams), again * count, (again + 1) * count
@@ -168,16 +180,14 @@ def _pictures(sides: Sides, data_dir: Path) -> tuple[baseline.Images, baseline.I
         arrays = synthetic_images(given.shape, given.classes, *sizes)
     else:
         arrays = load_images(task["dataset"], data_dir)
-    return tuple(
-        baseline.Images(
-            arrays[f"{split}_images"],
-            np.asarray(arrays[f"{split}_labels"]),
-            baseline.transforms(
-                {**task, "normalize": normalize}, given.shape[1:], sides.trainer.dtype, split == "train"
-            ),
+
+    def pictures(split: str) -> baseline.Images:
+        steps = baseline.transforms(
+            {**task, "normalize": normalize}, given.shape[1:], sides.trainer.dtype, split == "train"
         )
-        for split in ("train", "test")
-    )
+        return baseline.Images(arrays[f"{split}_images"], np.asarray(arrays[f"{split}_labels"]), steps)
+
+    return pictures("train"), pictures("test")
 
 
 def _sentences(sides: Sides) -> tuple[baseline.Sentences, baseline.Sentences]:

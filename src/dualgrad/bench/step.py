@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -57,8 +58,8 @@ def time_steps(sides: Sides, device: torch.device, rounds: int, enough: Callable
     for kind in kinds:
         one = {"ours": _ours(sides, batches, kind), "baseline": _published(sides, batches, kind)}
         for side, piece in one.items():
-            count = repeats[f"{side} {kind}"] = repeats_for(lambda p=piece: p(1), device, PIECE)
-            pieces[f"{side} {kind}"] = lambda p=piece, n=count: p(n)
+            count = repeats[f"{side} {kind}"] = repeats_for(partial(piece, 1), device, PIECE)
+            pieces[f"{side} {kind}"] = partial(piece, count)
     counted = _operations(sides, batches[0])
     if counted:
         tf32 = run["precision"] == "published"
@@ -102,6 +103,7 @@ def batches_of(sides: Sides) -> list[Batch]:
     draw = streams.generator("augment", 0) if trainer.task.augments else None
     others = None
     if sides.run["value"]["labels"] == "trusted_batches":
+        assert trainer.labels.trusted is not None
         others = trusted_batches(trainer.labels.trusted, sides.run["task"]["batch_size"], 0, streams)
     made = []
     for index in trainer.order.epoch(0, BATCHES):
@@ -127,7 +129,7 @@ def _ours(sides: Sides, batches: list[Batch], kind: str) -> Callable[[int], None
 
 
 def _published(sides: Sides, batches: list[Batch], kind: str) -> Callable[[int], None]:
-    loop = sides.loop
+    loop = sides.published
     # A DataLoader's batches: contiguous, and on the device by now.
     mine = [
         (index, [part.contiguous() for part in inputs], trusted and (list(trusted[1]), trusted[0]))
@@ -151,7 +153,7 @@ def _difference(sides: Sides, batch: Batch) -> float | None:
     """
     if not sides.session.shares_forward:
         return None
-    models = (sides.session.model, sides.loop.model)
+    models = (sides.session.model, sides.published.model)
     before = [copy.deepcopy(model.state_dict()) for model in models]
     for kind in ("refresh", "plain"):
         _ours(sides, [batch], kind)(1)

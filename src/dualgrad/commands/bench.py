@@ -22,8 +22,14 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from dualgrad.inputs import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from dualgrad.census import Census
 
 # The demo's vision and text task.
 RUNS = ("A/lam0.35_eta0.4_seed0", "X1d/lam0.3_seed0")
@@ -135,7 +141,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _settings(args: argparse.Namespace):
+def _settings(args: argparse.Namespace) -> tuple[dict[str, Any], Census, torch.device, int]:
     """Return (config, census, device, threads) with the command line laid on the settings."""
     import torch
 
@@ -155,7 +161,7 @@ def _settings(args: argparse.Namespace):
     return config, census, device, config["threads_per_job"]
 
 
-def _check_device(device) -> None:
+def _check_device(device: torch.device) -> None:
     import torch
 
     if device.type == "cuda" and not torch.cuda.is_available():
@@ -274,7 +280,9 @@ def _census_epochs(root: Path) -> float | None:
         return None
 
 
-def _reported(benchmark: str, runs: list[dict], device, threads: int, results: list[dict]) -> dict:
+def _reported(
+    benchmark: str, runs: list[dict], device: torch.device, threads: int, results: list[dict]
+) -> dict:
     from dualgrad.bench.timing import report
 
     return report(benchmark, device, threads, runs[0]["precision"], results)
