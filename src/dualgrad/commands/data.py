@@ -47,9 +47,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def prepare(
     name: str, data_dir: Path, source: Path | None = None, offline: bool = False
 ) -> list[tuple[Path, str | None]]:
-    """Prepare one data set; the files written, with the digest of their content (None for a model's
-    folder).
-    """
+    """Prepare one data set; return the files written and the digest of each's content (None: a folder)."""
     if name in ("digits", "digit_pairs", "cifar10", "cifar100"):
         from dualgrad.data.images import prepare_images
 

@@ -21,9 +21,7 @@ SPLIT_SEED = 20260112
 
 @dataclass(frozen=True)
 class ImageSet:
-    """A data set: number of classes, (channels, height, width), its usual normalisation, digest of its
-    arrays.
-    """
+    """A data set: classes, (channels, height, width), usual normalisation, how it is built, digest of its arrays."""
 
     classes: int
     shape: tuple[int, int, int]
@@ -125,10 +123,13 @@ def prepare_images(
 
 
 def load_images(name: str, data_dir: Path) -> Arrays:
-    """Arrays of an image data set, from its prepared file; sets that come with a package are prepared on the
-    spot.
+    """Arrays of an image data set from its prepared file; a set that comes with a package is prepared on the spot.
 
-    Raises DataError where the set is unknown, has not been fetched, or its file is damaged.
+    Returns:
+        `train_images`, `test_images`: uint8 (n, channels, height, width); `train_labels`, `test_labels`: int64 (n,).
+
+    Raises:
+        DataError: the set is unknown, has not been fetched, or its file is damaged.
     """
     if name not in SETS:
         raise DataError(f"unknown image data set {name!r}; known: {', '.join(SETS)}")
@@ -141,8 +142,7 @@ def load_images(name: str, data_dir: Path) -> Arrays:
 
 
 def synthetic_images(shape: tuple[int, int, int], classes: int, n_train: int, n_test: int) -> Arrays:
-    """Stand-ins of the shape of a data set, for trying the pipeline without it: one faint pattern per class
-    in noise.
+    """Stand-ins of a data set's shape (channels, height, width), to try things out: faint patterns in noise.
 
     The same arrays on every call. They are no data: a run reads them only where its task says `synthetic`.
     """

@@ -155,7 +155,7 @@ def random_labels(
 
 
 def shifted(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Systematically wrong value labels: the next class, (y + 1) mod classes (A-G, B2)."""
+    """Systematically wrong value labels (n,): the next class, (y + 1) mod classes (A-G, B2)."""
     return (np.asarray(labels, dtype=np.int64) + 1) % classes
 
 

@@ -90,9 +90,7 @@ def tokens(sentence: str) -> list[str]:
 
 
 def _split(labels: np.ndarray) -> dict[str, np.ndarray]:
-    """Indices of test and pretraining sentences, equally many of both classes, and of the rest, for
-    training.
-    """
+    """Indices of test and pretraining sentences, as many of either class, and of the rest, for training."""
     state = np.random.RandomState(SPLIT_SEED)
     parts: dict[str, list[np.ndarray]] = {"test": [], "pretrain": [], "train": []}
     for c in (0, 1):
@@ -150,7 +148,15 @@ def prepare_reviews(data_dir: Path, source: Path | None = None, offline: bool = 
 
 
 def load_reviews(data_dir: Path) -> dict[str, np.ndarray]:
-    """The prepared arrays; raises DataError where they are missing or damaged."""
+    """Read the prepared reviews.
+
+    Returns:
+        `train_ids`, `pretrain_ids`, `test_ids`: token numbers, uint16 (n, length), padded with 0; `train_labels` and
+        so on: int64 (n,), 1 for a positive rating.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
     return load_arrays(
         prepared_path(data_dir), expected=DIGEST, remedy=f"run: dualgrad data reviews --data-dir {data_dir}"
     )

@@ -89,9 +89,7 @@ def textcnn_ids(train: list[str], test: list[str]) -> tuple[dict[str, np.ndarray
 
 
 def wordpiece_ids(folder: Path, train: list[str], test: list[str]) -> dict[str, np.ndarray]:
-    """Token numbers (n, longest) uint16 of both splits by DistilBERT's tokenizer, at most 128, padded with
-    0.
-    """
+    """Token numbers of both splits by DistilBERT's tokenizer: uint16 (n, longest), at most 128, padded with 0."""
     from transformers import AutoTokenizer
 
     tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True)
@@ -141,7 +139,15 @@ def prepare_sst2(data_dir: Path, source: Path | None = None, offline: bool = Fal
 
 
 def load_sst2(data_dir: Path, model: str) -> dict[str, np.ndarray]:
-    """The prepared arrays for a model; raises DataError where they are missing or damaged."""
+    """Read SST-2 as tokenised for a model (X-Y 1.1).
+
+    Returns:
+        `train_ids`, `test_ids`: token numbers, uint16 (n, length), padded with 0; `train_labels`, `test_labels`:
+        int64 (n,); for TextCNN also `vocabulary`, the number of words. Tested is on the published validation split.
+
+    Raises:
+        DataError: the file is missing or damaged.
+    """
     path = words_path(data_dir) if model == "textcnn" else wordpiece_path(data_dir)
     return load_arrays(path, remedy=f"run: dualgrad data sst2 --data-dir {data_dir}")
 
@@ -215,8 +221,10 @@ def prepare_distilbert(data_dir: Path, source: Path | None = None, offline: bool
 
 @cache
 def checked_model_folder(data_dir: Path) -> Path:
-    """The local copy's folder, after checking its files (once per process); raises DataError where one is
-    wrong.
+    """The local copy's folder, after checking its files (once per process).
+
+    Raises:
+        DataError: a file is missing or altered.
     """
     folder = model_folder(data_dir)
     for name, sha256 in MODEL_FILES.items():

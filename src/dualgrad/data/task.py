@@ -87,7 +87,7 @@ class Task:
         return (self._augmented(indices, generator, self.padding),)
 
     def test_inputs(self, start: int, stop: int) -> Inputs:
-        """Model inputs of the test examples start <= i < stop, never augmented."""
+        """Model inputs of the test examples start <= i < stop, never augmented; shapes as from `inputs`."""
         part = tuple(stored[start:stop] for stored in self.test)
         if self.padding is None:
             return part
@@ -298,8 +298,7 @@ def preload(
     dtype: torch.dtype = torch.float32,
     data_dir: Path | str = "data",
 ) -> None:
-    """Prepare the tasks of these runs and import what their models need, so that processes forked later
-    start fast.
+    """Prepare the tasks of these runs and import what their models need, so that forked processes start fast.
 
     Starts no threads. A task whose data are missing is left for the run that needs it, which will say so.
     """

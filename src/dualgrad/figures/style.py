@@ -673,7 +673,7 @@ def lr_marks(
 
 
 def named(text: str, value: float, form: str = ".2f") -> str:
-    """``text`` with its number, or nothing where the edition has none: named(", λ=", 0.6) is ', λ=0.60'."""
+    """Return ``text`` with its number (``", λ="`` and 0.6: ``", λ=0.60"``), or nothing where the edition has none."""
     return f"{text}{value:{form}}" if known(value) else ""
 
 

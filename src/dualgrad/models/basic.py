@@ -83,8 +83,9 @@ class MLP(nn.Module):
 
     @torch.no_grad()
     def training_pass(self, images: Tensor) -> TrainingPass | None:
-        """A forward pass in train mode that knows its gradients, or None where only autograd does (a GPU's
-        modules have other kernels than the plain operations).
+        """A forward pass in train mode over images (b, ...) that knows its gradients, or None: leave it to autograd.
+
+        (A GPU's modules have other kernels than the plain operations.)
         """
         if not images.is_cpu or len(images) < 2:
             return None
@@ -200,9 +201,7 @@ def simplecnn_p2(spec: Mapping[str, Any], classes: int) -> Trunk:
 
 
 class TextCNN(nn.Module):
-    """Embedding, convolutions over 3, 4 and 5 tokens, maximum over positions, dropout, linear layer (X-Y
-    1.4).
-    """
+    """Embedding, convolutions over 3, 4, 5 tokens, maximum over positions, dropout, linear layer (X-Y 1.4)."""
 
     head_modules = ("fc",)
 

@@ -1,6 +1,4 @@
-"""DistilBERT sequence classifiers from transformers: the published one, and a small one for the embedded
-text.
-"""
+"""DistilBERT sequence classifiers from transformers: the published one, and a small one for the embedded text."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 
 def logits(net: Any, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-    """Logits (b, classes) of a DistilBertForSequenceClassification, from its own modules."""
+    """Logits (b, classes) of a DistilBertForSequenceClassification, from its own modules; ids and mask are (b, s)."""
     body, embed = net.distilbert, net.distilbert.embeddings
     positions = embed.position_embeddings(embed.position_ids[:, : input_ids.shape[1]])
     x = embed.dropout(embed.LayerNorm(embed.word_embeddings(input_ids) + positions))

@@ -10,9 +10,7 @@ from torch import Tensor, nn
 
 
 class Block(nn.Module):
-    """conv3x3-BN-ReLU-conv3x3-BN plus shortcut (identity, or 1x1 convolution and BN where the shape
-    changes).
-    """
+    """conv3x3-BN-ReLU-conv3x3-BN plus shortcut: identity, or 1x1 convolution and BN where the shape changes."""
 
     def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
@@ -27,6 +25,7 @@ class Block(nn.Module):
             )
 
     def forward(self, x: Tensor) -> Tensor:
+        """(b, inputs, h, w) to (b, outputs, h / stride, w / stride)."""
         out = F.relu(self.bn1(self.conv1(x)))
         return F.relu(self.bn2(self.conv2(out)) + self.shortcut(x))
 

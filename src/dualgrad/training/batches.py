@@ -53,7 +53,13 @@ class StructureOrder:
 
 
 def trusted_batches(trusted: Tensor, batch_size: int, epoch: int, streams: Streams) -> Iterator[Tensor]:
-    """Yield batches of trusted examples for one epoch, reshuffled whenever used up (X-Y §1.5)."""
+    """Yield indices (b,) of trusted examples, without end; reshuffled whenever used up (X-Y §1.5).
+
+    Args:
+        trusted: (k,) their indices among all training examples.
+        batch_size: b; the last batch of a pass is smaller where k is no multiple of it.
+        epoch, streams: what the order is drawn from.
+    """
     again = 0
     while True:
         order = _shuffled(trusted, streams, "trusted_order", epoch, again)

@@ -1,5 +1,4 @@
-"""Where the boundary lies: minimum, crossings of levels, a fitted sigmoid and the steepest step of error against
-λ.
+"""Where the boundary lies: minimum, crossings of levels, a fitted sigmoid, the steepest step of error over λ.
 
 A curve is the mean final error (`test_error`, last epoch) over λ of runs that differ in λ and seed only. Image
 tasks: the error rises beyond the boundary. Text tasks at η = 0.8: it falls, from the inverted labelling to the

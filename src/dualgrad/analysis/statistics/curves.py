@@ -56,17 +56,17 @@ class Curve:
 
     @cached_property
     def means(self) -> np.ndarray:
-        """Mean error at each λ."""
+        """Mean error at each λ, (λ,)."""
         return np.array([group.mean() for group in self.groups])
 
     @cached_property
     def variances(self) -> np.ndarray:
-        """Population variance at each λ."""
+        """Population variance at each λ, (λ,)."""
         return np.array([group.var() for group in self.groups])
 
     @cached_property
     def sizes(self) -> np.ndarray:
-        """Number of runs at each λ."""
+        """Number of runs at each λ, (λ,)."""
         return np.array([len(group) for group in self.groups])
 
     @property
@@ -102,11 +102,11 @@ class Curve:
 
     @cached_property
     def variance_draws(self) -> np.ndarray:
-        """Bootstrap replicates of the variances, from the same draws as the means."""
+        """Bootstrap replicates of the variances, (replicates, λ), from the same draws as the means."""
         return self._draws(resample.variances)
 
     def share_draws(self, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the share of runs below a threshold at each λ, and its replicates."""
+        """Return the share of runs below a threshold at each λ, (λ,), and its replicates, (replicates, λ)."""
         rng = resample.generator("curve", self.name)
         below = [(group < threshold).astype(float) for group in self.groups]
         draws = [resample.means(group, resample.weights(rng, len(group))) for group in below]
@@ -187,7 +187,13 @@ def last_crossing(lam: np.ndarray, values: np.ndarray, level: float | np.ndarray
 
 
 def steepest(lam: np.ndarray, values: np.ndarray, sign: int = 1) -> tuple[np.ndarray, np.ndarray]:
-    """Return the middle of the steepest step (rising for sign 1, falling for -1) and its slope, per replicate."""
+    """Return middle and slope of the steepest step (rising for sign 1, falling for -1), (replicates,) each.
+
+    Args:
+        lam: (λ,) ascending.
+        values: (λ,), or (replicates, λ).
+        sign: which way to look.
+    """
     slopes = np.diff(np.atleast_2d(values), axis=1) / np.diff(lam)
     at = np.argmax(sign * slopes, axis=1)
     return (lam[at] + lam[at + 1]) / 2, slopes[np.arange(len(slopes)), at]

@@ -136,7 +136,10 @@ def _crossings(sheet: Sheet, keys: dict, whole: list[Curve], level: float | None
 def crossing_and_slope(
     lam: np.ndarray, rows: np.ndarray, level: float | None
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return where curves cross a level (None: twice their minimum) and the slope of the crossing step."""
+    """Return where curves cross a level (None: twice their minimum) and the slope of the crossing step, (rows,) each.
+
+    ``lam`` is (λ,), ascending; ``rows`` is (rows, λ). No crossing: ±∞ and NaN.
+    """
     levels = 2 * rows.min(axis=1) if level is None else np.full(len(rows), level)
     crossing = last_crossing(lam, rows, levels)
     at = np.clip(np.searchsorted(lam, crossing, side="left"), 1, len(lam) - 1)

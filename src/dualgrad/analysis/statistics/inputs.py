@@ -143,6 +143,6 @@ def constant_predictors(runs: pd.DataFrame) -> pd.Series:
 
 
 def lr_factor(experiment: str, epochs: np.ndarray) -> np.ndarray:
-    """Return the learning rate of the given epochs (1-based) relative to the session's first."""
+    """Return the learning rate of the given epochs (1-based, any shape) relative to the session's first."""
     drops = np.asarray(LR_DROPS.get(experiment, ()), dtype=float)
     return 0.1 ** (np.asarray(epochs, dtype=float)[..., None] > drops).sum(axis=-1)

@@ -35,13 +35,13 @@ def weights(rng: np.random.Generator, n: int, resamples: int = RESAMPLES) -> np.
 
 
 def means(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Return each replicate's mean; ``values`` is (n,) or (n, columns)."""
+    """Return each replicate's mean, (replicates,) or (replicates, columns); ``values`` is (n,) or (n, columns)."""
     centre = values.mean(axis=0)
     return shares @ (values - centre) + centre
 
 
 def variances(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Return each replicate's population variance."""
+    """Return each replicate's population variance; shapes as for :func:`means`."""
     apart = values - values.mean(axis=0)
     return np.maximum(shares @ apart**2 - (shares @ apart) ** 2, 0.0)
 
