@@ -10,7 +10,7 @@ import pytest
 
 from dualgrad.cli import COMMANDS, main
 
-from . import small
+from . import archives, small
 from .case import Case
 
 _MOST_CHARACTERS, _MOST_LINES = 1500, 3
@@ -34,11 +34,14 @@ def root(good: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def refused(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Callable[[Case], str]:
+def refused(
+    root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Callable[[Case], str]:
     """Try a malformed input; return the message, once it is known to be a good one and all that happened."""
 
     def attempt(case: Case) -> str:
         case.change(root)
+        archives.make_known(root, case, monkeypatch)
         before = small.tree(tmp_path)
         words = [word.replace("{root}", str(root)) for word in case.command]
         if words[0] in COMMANDS and "--root" not in words:

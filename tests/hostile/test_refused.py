@@ -6,13 +6,14 @@ from collections import Counter
 
 import pytest
 
-from . import claims, files, words
+from . import archives, claims, files, words
 from .case import Case
 
 CASES: list[Case] = [
     *(*words.SETTINGS, *words.EDITIONS, *words.CENSUSES, *words.COMMANDS),
     *(*claims.CLAIMS, *claims.MAPPINGS, *claims.MANIFESTS),
     *(*files.RECORDS, *files.TABLES_, *files.CHECKPOINTS, *files.PREPARED_DATA, *files.PUBLISHED),
+    *(*archives.RELEASE, *archives.ARCHIVES),
 ]
 
 

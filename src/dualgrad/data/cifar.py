@@ -69,7 +69,29 @@ class _ArraysOnly(pickle.Unpickler):
             import codecs
 
             return codecs.encode
-        raise DataError(f"a CIFAR file asks for {module}.{name}, which no CIFAR file needs")
+        raise DataError(f"it asks for {module}.{name}, which no CIFAR file needs")
+
+
+def _batch(cifar: Cifar, name: str, part: str, content: bytes) -> tuple[np.ndarray, np.ndarray]:
+    """Images (n, 3072) uint8 and labels (n,) int64 of one file; raises DataError where it holds something else."""
+    try:
+        batch = _ArraysOnly(io.BytesIO(content), encoding="latin1").load()
+        images, labels = np.asarray(batch["data"]), np.asarray(batch[cifar.label_key])
+    except DataError as error:
+        raise DataError(f"{name}, {part}: {error}") from None
+    except Exception as error:  # a damaged pickle can raise anything
+        raise DataError(f"{name}, {part}: no CIFAR file ({type(error).__name__}: {error})") from error
+    if images.dtype != np.uint8 or images.shape != (len(images), 3 * 32 * 32):
+        raise DataError(
+            f"{name}, {part}, data: {images.dtype} of shape {images.shape}, expected uint8 of shape (n, 3072)"
+        )
+    classes = int(cifar.torchvision_class.removeprefix("CIFAR"))
+    known = labels.shape == (len(images),) and labels.dtype.kind in "iu" and len(labels) > 0
+    if not known or labels.min() < 0 or labels.max() >= classes:
+        raise DataError(
+            f"{name}, {part}, {cifar.label_key}: expected a number below {classes} for each image"
+        )
+    return images, labels.astype(np.int64)
 
 
 def _checksums(cifar: Cifar) -> dict[str, str]:
@@ -128,10 +150,7 @@ def load_cifar(
     read = _reader(name, folder, source, offline)
     arrays: dict[str, np.ndarray] = {}
     for split, parts in (("train", cifar.train), ("test", cifar.test)):
-        batches = [_ArraysOnly(io.BytesIO(read(part)), encoding="latin1").load() for part in parts]
-        images = np.concatenate([np.asarray(batch["data"], dtype=np.uint8) for batch in batches])
-        arrays[f"{split}_images"] = images.reshape(-1, 3, 32, 32)
-        arrays[f"{split}_labels"] = np.concatenate(
-            [np.asarray(batch[cifar.label_key], dtype=np.int64) for batch in batches]
-        )
+        batches = [_batch(cifar, name, part, read(part)) for part in parts]
+        arrays[f"{split}_images"] = np.concatenate([images for images, _ in batches]).reshape(-1, 3, 32, 32)
+        arrays[f"{split}_labels"] = np.concatenate([labels for _, labels in batches])
     return arrays

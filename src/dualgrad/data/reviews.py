@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib.util
 import io
+import math
 import re
 import shutil
 import subprocess
@@ -76,11 +77,17 @@ def _download(folder: Path) -> Path:
 
 def _snippets(sdist: Path) -> tuple[list[str], np.ndarray]:
     inner = member(sdist, _INNER, _LIMIT)
-    text = tar_member(io.BytesIO(inner), f"{sdist}/{_INNER}", _SNIPPETS, _LIMIT).decode("utf-8")
-    rows = [line.split("\t") for line in text.split("\n") if line.strip()]
-    if len(rows) != 10_605 or any(len(row) != 3 for row in rows):
+    content = tar_member(io.BytesIO(inner), f"{sdist}/{_INNER}", _SNIPPETS, _LIMIT)
+    try:
+        rows = [line.split("\t") for line in content.decode("utf-8").split("\n") if line.strip()]
+        rated = [(sentence, float(rating)) for _, rating, sentence in rows]
+    except ValueError as error:  # no UTF-8, not three fields, no number
+        raise DataError(
+            f"{sdist}: {_SNIPPETS}: expected number, rating and sentence in a row ({error})"
+        ) from error
+    if len(rows) != 10_605 or not all(math.isfinite(rating) for _, rating in rated):
         raise DataError(f"{sdist}: {_SNIPPETS} does not hold 10,605 rows of number, rating and sentence")
-    rated = [(sentence, float(rating)) for _, rating, sentence in rows if float(rating) != 0]
+    rated = [(sentence, rating) for sentence, rating in rated if rating != 0]
     return [sentence for sentence, _ in rated], np.array([rating > 0 for _, rating in rated], dtype=np.int64)
 
 

@@ -60,7 +60,17 @@ def _content(folder: Path, source: Path | None, offline: bool, name: str) -> byt
 
 
 def _sentences(content: bytes, split: str) -> tuple[list[str], np.ndarray]:
-    rows = [line.split("\t") for line in content.decode("utf-8").split("\n")[1:] if line]
+    rows = []
+    try:
+        lines = content.decode("utf-8").split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"SST-2 {_FILES[split]}: expected text in UTF-8 ({error.reason})") from error
+    for number, line in enumerate(lines[1:], start=2):
+        sentence, tab, label = line.rpartition("\t")
+        if line and (not tab or label not in ("0", "1") or "\t" in sentence):
+            raise DataError(f"SST-2 {_FILES[split]}, line {number}: expected a sentence, a tab, and 0 or 1")
+        if line:
+            rows.append((sentence, label))
     labels = np.array([int(label) for _, label in rows], dtype=np.int64)
     found = tuple(int(count) for count in np.bincount(labels, minlength=2))
     if found != COUNTS[split]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import tarfile
 import time
 import zipfile
 from collections.abc import Mapping
@@ -14,6 +13,7 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
+from dualgrad.archives import ArchiveDamage, open_tar
 from dualgrad.data.errors import DataError
 from dualgrad.files import replacing
 
@@ -90,20 +90,28 @@ def member(archive: Path, name: str, limit: int) -> bytes:
                 return _bounded(archive, name, opened.open(name), opened.getinfo(name).file_size, limit)
         with archive.open("rb") as stream:
             return tar_member(stream, str(archive), name, limit)
-    except (KeyError, zipfile.BadZipFile, OSError, EOFError) as error:
+    except DataError:
+        raise
+    except (
+        Exception
+    ) as error:  # encrypted, of an unknown compression, damaged in any of the ways of zip files
         raise DataError(f"{archive}: no readable member {name!r} ({error})") from error
 
 
 def tar_member(stream: BinaryIO, shown: str, name: str, limit: int) -> bytes:
     """As `member`, for an open .tar.gz stream called `shown` in messages."""
     try:
-        with tarfile.open(fileobj=stream, mode="r:gz") as opened:
+        with open_tar(stream, _LARGEST_ARCHIVE) as opened:
             found = opened.getmember(name)
             if not found.isreg():
                 raise DataError(f"{shown}: member {name!r} is not a regular file")
             return _bounded(shown, name, opened.extractfile(found), found.size, limit)
-    except (KeyError, tarfile.TarError, OSError, EOFError) as error:
+    except (KeyError, ArchiveDamage) as error:
         raise DataError(f"{shown}: no readable member {name!r} ({error})") from error
+
+
+# The largest archive here, CIFAR's, holds 186 MB.
+_LARGEST_ARCHIVE = 1 << 30
 
 
 def _bounded(shown: object, name: str, stream: Any, size: int, limit: int) -> bytes:
