@@ -1,6 +1,7 @@
-"""Write dualgrad.yaml from requirements.txt, for `snakemake --software-deployment-method conda`.
+"""Write workflow/envs/dualgrad.yaml from requirements.txt, for `snakemake --software-deployment-method conda`.
 
-The pins are listed, not referred to: Snakemake creates the environment from a copy of the file alone.
+The pins are listed, not referred to: Snakemake creates the environment from a copy of the file alone. It reads it in
+every workflow, with conda or not, so the file lies among the workflow's.
 """
 
 from pathlib import Path
@@ -9,7 +10,7 @@ HERE = Path(__file__).parent
 PYTHON = "3.11"  # as in dualgrad.def
 
 HEAD = f"""\
-# Written by write_conda.py from requirements.txt, which is where pins are changed.
+# Written by envs/write_conda.py from envs/requirements.txt, which is where pins are changed.
 name: dualgrad
 channels: [conda-forge]
 dependencies:
@@ -31,4 +32,4 @@ def content() -> str:
 
 
 if __name__ == "__main__":
-    (HERE / "dualgrad.yaml").write_text(content())
+    (HERE.parent / "workflow" / "envs" / "dualgrad.yaml").write_text(content())

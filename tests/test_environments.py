@@ -35,7 +35,7 @@ def pins() -> set[str]:
 
 
 def test_conda_has_the_same_pins() -> None:
-    text = (ROOT / "envs" / "dualgrad.yaml").read_text()
+    text = (ROOT / "workflow" / "envs" / "dualgrad.yaml").read_text()
     *own, packages = yaml.safe_load(text)["dependencies"]
     listed = packages["pip"]
     assert {str(Requirement(one)) for one in listed} == pins(), "python envs/write_conda.py"
@@ -59,7 +59,10 @@ def test_every_rule_with_a_command_has_the_environment() -> None:
         rules = len(re.findall(r"^ +shell:$", text, re.M))
         places = re.findall(r'^ +conda:\n +"(.+)"$', text, re.M)
         assert len(places) == rules, file
-        assert all((file.parent / place).resolve() == ROOT / "envs" / "dualgrad.yaml" for place in places)
+        assert all(
+            (file.parent / place).resolve() == ROOT / "workflow" / "envs" / "dualgrad.yaml"
+            for place in places
+        )
 
 
 @pytest.mark.parametrize("method", ["conda", "apptainer"])
@@ -70,7 +73,6 @@ def test_snakemake_takes_the_environment(tmp_path: Path, method: str) -> None:
     script.write_text(STAND_IN)
     script.chmod(0o755)
     folder = copy_workflow(tmp_path / "flow")
-    (folder / "envs").symlink_to(ROOT / "envs")
     words = ("--config", "edition=smoke", "--software-deployment-method", method, "--dry-run")
     done = snakemake(folder, RUN, *words, more={"PATH": f"{script.parent}{os.pathsep}{os.environ['PATH']}"})
     assert done.returncode == 0, done.stdout

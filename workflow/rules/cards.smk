@@ -11,7 +11,7 @@ rule cards:
         "logs/cards.log",
     localrule: True
     conda:
-        "../../envs/dualgrad.yaml"
+        "../envs/dualgrad.yaml"
     params:
         revision=revision(PACKAGE, "census/cards.py"),
     shell:

@@ -24,7 +24,7 @@ rule measure_claims:
         "<logs>/claims.log",
     localrule: True
     conda:
-        "../../envs/dualgrad.yaml"
+        "../envs/dualgrad.yaml"
     params:
         edition=EDITION,
         revision=CLAIMS_REVISION,

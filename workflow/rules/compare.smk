@@ -16,7 +16,7 @@ if not INGESTED:
                     f"logs/{name}/ingest.log",
                 localrule: True
                 conda:
-                    "../../envs/dualgrad.yaml"
+                    "../envs/dualgrad.yaml"
                 params:
                     revision=INGEST_REVISION,
                 shell:
@@ -44,7 +44,7 @@ rule compare_editions:
         f"logs/compare/{COMPARED}.log",
     localrule: True
     conda:
-        "../../envs/dualgrad.yaml"
+        "../envs/dualgrad.yaml"
     params:
         pair=SETTINGS["compare"],
         margin=SETTINGS["compare_margin"],

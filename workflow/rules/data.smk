@@ -13,7 +13,7 @@ rule data_set:
     retries: 2
     localrule: True
     conda:
-        "../../envs/dualgrad.yaml"
+        "../envs/dualgrad.yaml"
     params:
         folder=subpath(output.arrays, ancestor=2),
     shell:
@@ -34,7 +34,7 @@ rule data_sst2:
     retries: 2
     localrule: True
     conda:
-        "../../envs/dualgrad.yaml"
+        "../envs/dualgrad.yaml"
     params:
         folder=subpath(output.words, ancestor=2),
     shell:
@@ -51,7 +51,7 @@ rule data_distilbert:
     retries: 2
     localrule: True
     conda:
-        "../../envs/dualgrad.yaml"
+        "../envs/dualgrad.yaml"
     params:
         folder=subpath(output.weights, ancestor=2),
     shell:

@@ -18,7 +18,7 @@ rule explorer:
         "<logs>/explorer.log",
     localrule: True
     conda:
-        "../../envs/dualgrad.yaml"
+        "../envs/dualgrad.yaml"
     params:
         edition=EDITION,
         revision=EXPLORER_REVISION,

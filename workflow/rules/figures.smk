@@ -20,7 +20,7 @@ for figure in FIGURE_EXPERIMENTS:
                 f"<logs>/figures/{variant}/{figure}.log",
             localrule: True
             conda:
-                "../../envs/dualgrad.yaml"
+                "../envs/dualgrad.yaml"
             params:
                 figure=figure,
                 edition=EDITION,
@@ -53,7 +53,7 @@ rule show:
         figure="|".join(FIGURE_EXPERIMENTS),
     localrule: True
     conda:
-        "../../envs/dualgrad.yaml"
+        "../envs/dualgrad.yaml"
     params:
         edition=EDITION,
         caption=caption_of_figure,

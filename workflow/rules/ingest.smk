@@ -9,7 +9,7 @@ rule ingest:
         "<logs>/ingest.log",
     localrule: True
     conda:
-        "../../envs/dualgrad.yaml"
+        "../envs/dualgrad.yaml"
     params:
         revision=INGEST_REVISION,
     shell:

@@ -37,7 +37,7 @@ rule report_pages:
         "<logs>/report.log",
     localrule: True
     conda:
-        "../../envs/dualgrad.yaml"
+        "../envs/dualgrad.yaml"
     params:
         edition=EDITION,
         revision=REPORT_REVISION,

@@ -20,7 +20,7 @@ rule train:
     group:
         group_of_run
     conda:
-        "../../envs/dualgrad.yaml"
+        "../envs/dualgrad.yaml"
     threads: SETTINGS["threads_per_job"]
     resources:
         gpu=gpus_per_run,
@@ -48,7 +48,7 @@ rule train_and_save:
     group:
         group_of_run
     conda:
-        "../../envs/dualgrad.yaml"
+        "../envs/dualgrad.yaml"
     threads: SETTINGS["threads_per_job"]
     resources:
         gpu=gpus_per_run,

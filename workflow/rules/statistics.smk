@@ -17,7 +17,7 @@ for statistic, source in STATISTICS.items():
             f"<logs>/statistics/{statistic}.log",
         localrule: True
         conda:
-            "../../envs/dualgrad.yaml"
+            "../envs/dualgrad.yaml"
         params:
             statistic=statistic,
             edition=EDITION,

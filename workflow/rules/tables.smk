@@ -18,7 +18,7 @@ if not INGESTED:
             experiment=r"[\w-]+",
         localrule: True
         conda:
-            "../../envs/dualgrad.yaml"
+            "../envs/dualgrad.yaml"
         params:
             edition=EDITION,
             revision=TABLE_REVISION,
@@ -36,7 +36,7 @@ rule merge_tables:
         "<logs>/tables/merge.log",
     localrule: True
     conda:
-        "../../envs/dualgrad.yaml"
+        "../envs/dualgrad.yaml"
     params:
         edition=EDITION,
         revision=TABLE_REVISION,

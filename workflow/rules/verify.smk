@@ -19,7 +19,7 @@ rule verify_run:
     group:
         "verify"
     conda:
-        "../../envs/dualgrad.yaml"
+        "../envs/dualgrad.yaml"
     threads: SETTINGS["threads_per_job"]
     resources:
         gpu=gpus_per_run,
