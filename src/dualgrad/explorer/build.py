@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dualgrad import __version__
 from dualgrad.census import Census
 from dualgrad.config import load_config
 from dualgrad.explorer.data import gather
@@ -36,7 +35,6 @@ def build(census: Census, config: Mapping[str, Any], edition_dir: Path, output: 
         TEMPLATE,
         {
             "title": escape(f"Census explorer: {census.edition['name']}"),
-            "version": escape(__version__),
             "data": packed(data),
         },
     )

@@ -1,7 +1,8 @@
 """What the project's HTML pages share: one file each, with everything in it, for any browser and no server.
 
 A page is a template with ``{{ name }}`` where a piece goes: a file of the template's folder or of this one, or a
-value that is passed in. Data travel deflated, as base64 (``DecompressionStream`` unpacks it in the browser).
+value that is passed in. ``head.html`` holds what every head has, ``sealed.html`` keeps a page from loading anything.
+Data travel deflated, as base64 (``DecompressionStream`` unpacks it in the browser).
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from dualgrad import __version__
 from dualgrad.records import write_atomically
 
 SHARED = Path(__file__).parent
@@ -25,20 +27,26 @@ def assemble(template: Path, values: Mapping[str, str]) -> str:
     """Fill a template.
 
     Args:
-        template: an HTML file; pieces that are file names are sought beside it, then among the shared ones.
-        values: what goes where; already HTML.
+        template: an HTML file; pieces that are file names are sought beside it, then among the shared ones, where
+            HTML may have places of its own. ``own.css`` is the template's style sheet, of its name.
+        values: what goes where, beside the package's ``version``; already HTML.
 
     Raises:
         KeyError: the template names a piece that nobody has.
     """
 
+    values = {"version": escape(__version__), **values}
+
     def piece(found: re.Match[str]) -> str:
         name = found[1]
         if name in values:
             return values[name]
+        if name == "own.css":
+            name = template.with_suffix(".css").name
         for folder in (template.parent, SHARED):
             if (folder / name).is_file():
-                return (folder / name).read_text(encoding="utf-8").rstrip("\n")
+                text = (folder / name).read_text(encoding="utf-8").rstrip("\n")
+                return _PLACE.sub(piece, text) if name.endswith(".html") else text
         raise KeyError(f"{template.name}: nothing is called {name}")
 
     return _PLACE.sub(piece, template.read_text(encoding="utf-8"))

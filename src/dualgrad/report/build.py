@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dualgrad import __version__
 from dualgrad.census import Census
 from dualgrad.config import load_config
 from dualgrad.pages import assemble, escape, packed, write_page
@@ -80,7 +79,7 @@ def _statistics(census: Census, sheets: Sequence[Mapping[str, Any]], *, explorer
     }
     return assemble(
         TEMPLATES / "statistics.html",
-        {"edition": escape(census.edition["name"]), "version": escape(__version__), "data": packed(data)},
+        {"edition": escape(census.edition["name"]), "data": packed(data)},
     )
 
 
@@ -119,7 +118,6 @@ def _index(
             "edition": escape(edition["name"]),
             "title": escape(edition["title"]),
             "kind": escape(KINDS.get(edition["name"], "Not the published results.")),
-            "version": escape(__version__),
             "numbers": "".join(
                 f"<div><dt>{key}</dt><dd>{value}</dd></div>" for key, value in numbers.items()
             ),

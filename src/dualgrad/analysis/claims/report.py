@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from dualgrad import __version__
 from dualgrad.analysis import parquet
 from dualgrad.analysis.claims import verdicts
 from dualgrad.analysis.claims.data import Selection, Tables
@@ -215,7 +214,6 @@ def html(report: Report, tables: Tables) -> str:
     return assemble(
         _TEMPLATE,
         {
-            "version": escape(__version__),
             "edition": escape(f"edition {report.edition}"),
             "banner": banner,
             "about": escape(_about(report).rpartition("**")[2].strip()),

@@ -241,7 +241,6 @@ def html(comparison: Comparison, picture: Path) -> str:
     first, second = comparison.names
     values = {
         "title": escape(f"{second} against {first}"),
-        "version": escape(__version__),
         "editions": "".join(
             f"<dt>{escape(name)}</dt><dd>{escape(title)}</dd>"
             for name, title in zip(comparison.names, comparison.titles, strict=True)
