@@ -15,12 +15,12 @@ from dualgrad import files
 _TOLERANCE = 1.0  # seconds that the clocks of a file server may differ
 
 
-def sweep(results: Path, others: Iterable[Path] = ()) -> list[Path]:
+def sweep(results: Path, *others: Path) -> list[Path]:
     """Remove what killed jobs left: temporary files, and states to resume from of runs that are recorded.
 
     Args:
         results: folder of an edition's results.
-        others: more folders with temporary files.
+        others: more folders that jobs write to.
 
     Returns:
         What was removed.

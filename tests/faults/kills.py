@@ -127,7 +127,7 @@ def _hurt(pipeline: Pipeline, wanted: int, dice: random.Random, tally: Tally, ex
         if _wait_for(moment, pipeline, running, dice):
             tally.kills += _strike(moment, pipeline, running, dice)
             # The one that was hurt may still be at it, or just be ending: hurt it again.
-            while done + 1 < wanted and dice.random() < 0.4:
+            while done + 1 < wanted and dice.random() < 0.5:
                 time.sleep(dice.uniform(0.0, 1.5))
                 tally.kills += _strike("again", pipeline, running, dice)
                 done += 1

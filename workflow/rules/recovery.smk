@@ -1,9 +1,13 @@
 """After a kill or a clock that was wrong: what stands in the way of this workflow, before Snakemake looks at files."""
 
+# Where jobs write.
+PLACES = [RECORDED, Path(SETTINGS["data_dir"]), Path("figures")]
+
 if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
     if remove_stale_lock(Path(".snakemake")):
         logger.warning("The lock of a workflow that was killed here is removed.")
-    if moved := settle_times(map(Path, (RECORDED, SETTINGS["data_dir"], "figures"))):
+    sweep(*PLACES)
+    if moved := settle_times(PLACES):
         logger.warning(
             f"{moved} files were dated in the future, as by a clock that was wrong; they are dated now, in their order."
         )

@@ -21,7 +21,6 @@ if workflow.remote_exec and workflow.resource_settings.nodes is not None:
 
 # Hooks run in the main process alone: neither in dry runs nor in the jobs of a cluster.
 onstart:
-    sweep(RECORDED, map(Path, (SETTINGS["data_dir"], "figures")))
     if workflow.local_exec:
         if not DEPLOYED:
             WORKER.start()
@@ -32,7 +31,9 @@ onstart:
 
 onsuccess:
     WORKER.stop()
+    sweep(*PLACES)
 
 
 onerror:
     WORKER.stop()
+    sweep(*PLACES)
