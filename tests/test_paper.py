@@ -267,7 +267,7 @@ def test_a_trial_s_record_with_its_marks_taken_off_is_refused(bench: Path, censu
     # Even with a digest to match, it is a record of another definition of the run.
     spec = {**record["spec"], "synthetic": False, "edition": "paper"}
     forged = {**record, "spec": spec, "edition": "paper", "synthetic": False}
-    path.write_bytes(canonical_json({**forged, "digest": digest(forged)}))
+    write_record(path, {**forged, "digest": digest(forged)})
     with pytest.raises(RecordError, match="another definition of this run"):
         experiment_tables([census.runs[NAME]], tmp_path, "paper")
 

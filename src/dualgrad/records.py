@@ -2,7 +2,8 @@
 
 A record is ``{format, edition, experiment, run, series, counted, factors, synthetic, spec, outcome, trajectory,
 checkpoint, digest, provenance}``. The digest covers what was trained and what came of it (spec, outcome, trajectory,
-weights saved), never when, where or how fast (DESIGN §7).
+weights saved), never when, where or how fast (DESIGN §7). In the file a record also has a ``seal``: a checksum of all
+of it (format 1 had none).
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from typing import Any
 from dualgrad import strict_json
 from dualgrad.files import replacing
 
-FORMAT = 1
+FORMAT = 2
 _IDENTITY = ("edition", "experiment", "run", "series", "counted", "factors")
 _REQUIRED = ("format", *_IDENTITY, "spec", "outcome", "trajectory", "digest", "provenance")
 # Planning figures of the published census: knowing them better must not change what a run *is*.
@@ -64,6 +65,10 @@ def make_record(
     return record
 
 
+def _seal(record: dict) -> str:
+    return hashlib.sha256(canonical_json(record)).hexdigest()
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write bytes so that ``path`` holds either its old content or all of the new one, even after a crash."""
     with replacing(path) as temporary:
@@ -71,8 +76,8 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def write_record(path: Path, record: dict) -> None:
-    """Write a record atomically as one line of JSON."""
-    write_atomically(path, canonical_json(record) + b"\n")
+    """Write a record atomically as one line of JSON, sealed."""
+    write_atomically(path, canonical_json(record | {"seal": _seal(record)}) + b"\n")
 
 
 def read_record(path: Path, *, edition: str | None = None, name: str | None = None) -> dict:
@@ -99,12 +104,14 @@ def read_record(path: Path, *, edition: str | None = None, name: str | None = No
     if not isinstance(record, dict) or any(key not in record for key in _REQUIRED):
         missing = [k for k in _REQUIRED if not isinstance(record, dict) or k not in record]
         raise RecordError(f"{path}: not a dualgrad record, missing {', '.join(missing)}; {remedy}")
-    if record["format"] != FORMAT:
+    if record["format"] not in (1, FORMAT):
         raise RecordError(f"{path}: record format {record['format']!r}, expected {FORMAT}; {remedy}")
     for key in ("spec", "outcome", "trajectory", "provenance"):
         if not isinstance(record[key], dict):
             raise RecordError(f"{path}: malformed record, {key}: expected an object; {remedy}")
     try:
+        seal = record.pop("seal", None)
+        whole = record["format"] == 1 or seal == _seal(record)
         actual = digest(record)
     except (TypeError, AttributeError, ValueError, KeyError) as error:
         raise RecordError(f"{path}: malformed record ({error}); {remedy}") from None
@@ -112,6 +119,8 @@ def read_record(path: Path, *, edition: str | None = None, name: str | None = No
     marked = record.get("synthetic", False) == bool(spec.get("synthetic", False))
     if actual != record["digest"] or not marked or any(record[key] != spec.get(key) for key in _IDENTITY):
         raise RecordError(f"{path}: content does not match its digest {record['digest']!r}; {remedy}")
+    if not whole:  # what the digest leaves out
+        raise RecordError(f"{path}: content does not match its seal; {remedy}")
     found = f"{record['experiment']}/{record['run']}"
     if name is not None and found != name:
         raise RecordError(f"{path}: holds the run {found}, expected {name}; {remedy}")

@@ -85,15 +85,28 @@ def undisturbed(folder: Path) -> tuple[dict[str, str], bytes]:
 
 
 def storm(
-    folder: Path, kills: int, seed: int, per_pipeline: tuple[int, int] = (3, 9), say: Callable = print
+    folder: Path,
+    kills: int,
+    seed: int,
+    expected: tuple[dict[str, str], bytes] | None = None,
+    per_pipeline: tuple[int, int] = (3, 9),
+    say: Callable = print,
 ) -> Tally:
     """Kill until there were *kills* of them, pipeline after pipeline, each with a random number of kills.
+
+    Args:
+        folder: where to work.
+        kills: how many.
+        seed: of the moments, victims and signals.
+        expected: what :func:`undisturbed` returned, or None to do that first.
+        per_pipeline: fewest and most kills that a pipeline is meant to get.
+        say: gets a line for each pipeline.
 
     Raises:
         Failure: something did not hold. The folder of that pipeline is left as it is.
     """
     tally, clock = Tally(), time.monotonic()
-    expected = undisturbed(folder / "undisturbed")
+    expected = expected or undisturbed(folder / "undisturbed")
     say(f"undisturbed: {len(expected[0])} records in {time.monotonic() - clock:.1f} s")
     while len(tally.kills) < kills:
         number = tally.pipelines

@@ -1,7 +1,8 @@
 """After a kill or a clock that was wrong: what stands in the way of this workflow, before Snakemake looks at files."""
 
 # Where jobs write.
-PLACES = [RECORDED, Path(SETTINGS["data_dir"]), Path("figures")]
+PLACES = [RECORDED, Path("figures")]
+PLACES += {Path(SETTINGS["data_dir"]) / run["task"]["dataset"] for run in CENSUS.runs.values()}
 
 if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
     if remove_stale_lock(Path(".snakemake")):

@@ -88,7 +88,7 @@ def _load(path: Path, source: Path | io.BytesIO, device: torch.device | str) -> 
     except Exception as error:  # a damaged pickle can raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise CheckpointError(
-            f"{path}: damaged or unsafe checkpoint ({reason}); delete it and its record and run again"
+            f"{path}: damaged or unsafe checkpoint ({reason}); delete {path} and run the same target again"
         ) from None
 
 
@@ -116,9 +116,11 @@ def load_stage(path: Path, record: dict, stage: str) -> dict[str, Tensor]:
     weights = stages.get(stage) if isinstance(stages, dict) else None
     expected = (record.get("checkpoint") or {}).get(stage)
     if weights is None or expected is None or not _is_state(weights):
-        raise CheckpointError(f"{path}: holds no weights of stage {stage!r} of {name}")
+        raise CheckpointError(
+            f"{path}: holds no weights of stage {stage!r} of {name}; delete {path} and run the same target again"
+        )
     if weights_digest(weights) != expected:
         raise CheckpointError(
-            f"{path}: weights do not match the record of {name}; delete both and run that run again"
+            f"{path}: weights do not match the record of {name}; delete {path} and run the same target again"
         )
     return weights
