@@ -27,7 +27,8 @@ from oracles.lab import (
 
 from dualgrad.models import build_model
 from dualgrad.records import RecordError, canonical_json, make_record, read_record, write_record
-from dualgrad.training import checkpoints
+from dualgrad.training import checkpoints, session
+from dualgrad.training import run as training_run
 from dualgrad.training.batches import StructureOrder, batches_per_pass, trusted_batches
 from dualgrad.training.outcome import first_stop, gate_passes
 from dualgrad.training.plan import plan_stage
@@ -399,6 +400,42 @@ def test_killed_in_mid_epoch(lab, tmp_path, monkeypatch, kind):
             kills += 1
             assert kills < 30
     assert kills > 0
+    assert record["digest"] == whole["digest"]
+
+
+@pytest.mark.parametrize("kind", ["staircase", "pictures", "text"])
+def test_asked_to_stop_in_mid_epoch_and_killed_before_its_end(lab, tmp_path, monkeypatch, kind):
+    """Where epochs take long, the state after the last one is kept as soon as somebody asks; the record is the same."""
+    monkeypatch.setattr(training_run, "_LONG_EPOCH", 0.0)
+    run = long_run(lab, kind)
+    whole = lab.train(run)[0]
+    resume, plain, steps, epochs, asked = tmp_path / "resume", session.Session.step, 0, [0], False
+
+    class Killed(BaseException):
+        pass
+
+    def step(self, *arguments, **more):
+        nonlocal steps, asked
+        steps += 1
+        if asked:
+            raise Killed
+        asked = epochs[-1] == 2 and steps > epochs_of_steps[-1]
+        return plain(self, *arguments, **more)
+
+    epochs_of_steps = []
+
+    def report(done, total, error):
+        epochs.append(done)
+        epochs_of_steps.append(steps)
+
+    monkeypatch.setattr(session.Session, "step", step)
+    with pytest.raises(Killed):
+        lab.train(run, resume=resume, report=report, stop_requested=lambda: asked)
+    assert checkpoints.load_sealed(resume)["progress"]["steps"] == epochs_of_steps[1] < steps
+    monkeypatch.setattr(session.Session, "step", plain)
+    seen = []
+    record, _ = lab.train(run, resume=resume, report=lambda done, total, error: seen.append(done))
+    assert seen[0] == 3
     assert record["digest"] == whole["digest"]
 
 

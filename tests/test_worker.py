@@ -159,7 +159,11 @@ def test_a_child_has_the_clients_folder_environment_and_streams(worker: WarmWork
         ("exit:3", 3, ""),
         ("raise:no such thing", 1, "RuntimeError: no such thing"),
         ("--nonsense", 2, "unrecognized arguments: --nonsense"),
-        (f"die:{signal.SIGKILL}", 128 + signal.SIGKILL, ""),
+        (
+            f"die:{signal.SIGKILL}",
+            128 + signal.SIGKILL,
+            "killed from outside, as the system does when memory",
+        ),
     ],
 )
 def test_the_clients_status_is_the_childs(worker: WarmWorker, action: str, status: int, message: str) -> None:
@@ -345,6 +349,30 @@ def test_nothing_outlives_its_owner(stub: Path, number: int) -> None:
     assert owner.stdout.read() == ""
     assert not listening(address)
     assert set(stub.iterdir()) == before
+
+
+def test_a_server_that_is_still_importing_ends_with_its_owner(stub: Path) -> None:
+    (stub / "stub" / "slow_command.py").write_text(
+        "def preload(root, settings):\n    import time\n    open('preloading', 'w').close()\n    time.sleep(60)\n"
+    )
+    with (stub / "stub" / "sitecustomize.py").open("a") as hooks:
+        hooks.write("cli.COMMANDS['slow'] = ('slow_command', 'for tests')\n")
+    code = """
+        import subprocess, time
+        from dualgrad.worker import WarmWorker
+        worker = WarmWorker()
+        worker.start()
+        print(worker._process.pid, flush=True)
+        subprocess.Popen(["dualgrad", "slow"], stdout=subprocess.DEVNULL)
+        time.sleep(60)
+    """
+    words = [sys.executable, "-c", textwrap.dedent(code)]
+    owner = subprocess.Popen(words, stdout=subprocess.PIPE, text=True)
+    server = int(owner.stdout.readline())
+    assert eventually((stub / "preloading").exists)
+    owner.kill()
+    owner.communicate()
+    assert eventually(lambda: not is_alive(server), 5)
 
 
 def test_a_job_without_worker_ends_with_its_workflow(stub: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -31,7 +31,7 @@ MOMENTS = {
     "showing": ("show", 0.1, [FIGURE]),
 }
 _PATIENCE = 300.0  # seconds for a Snakemake that was hurt; a busy machine is no failure
-_GRACE = 20.0  # seconds for everything else to follow it: the worker's five, and the scheduler's whims
+_GRACE = 40.0  # seconds for everything else to follow it: the worker gives its jobs five
 
 
 @dataclass

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import ctypes
+import fcntl
 import gc
 import os
 import selectors
@@ -65,10 +66,20 @@ class Server:
         signal.signal(signal.SIGCHLD, lambda *_: None)
         signal.signal(signal.SIGTERM, self._ask_to_stop)
         self._selector.register(self._signals, selectors.EVENT_READ, lambda: os.read(self._signals, 4096))
+        # The end of the workflow arrives as a signal as well: imports take seconds, and the loop waits for them.
+        signal.signal(signal.SIGIO, self._owner_left)
+        fcntl.fcntl(_LIFELINE, fcntl.F_SETOWN, self._pid)
+        fcntl.fcntl(_LIFELINE, fcntl.F_SETFL, fcntl.fcntl(_LIFELINE, fcntl.F_GETFL) | os.O_ASYNC)
         self._running, self._asked = True, False
 
     def _ask_to_stop(self, *_: object) -> None:
         self._asked = True  # a signal comes at any moment; the loop acts on it
+
+    def _owner_left(self, *_: object) -> None:
+        if not self._children:
+            os._exit(0)
+        for child in list(self._children.values()):
+            child.end()
 
     def serve(self) -> None:
         """Serve until the workflow ends, then end what is still running."""
@@ -192,7 +203,7 @@ class Server:
             if os.getppid() != self._pid:
                 os._exit(1)  # the server died before it could take this child along
             signal.set_wakeup_fd(-1)
-            for number in (signal.SIGCHLD, signal.SIGTERM):
+            for number in (signal.SIGCHLD, signal.SIGTERM, signal.SIGIO):
                 signal.signal(number, signal.SIG_DFL)
             for other in (self._listener, connection, *(one.connection for one in self._children.values())):
                 other.close()
