@@ -405,7 +405,7 @@ def test_killed_in_mid_epoch(lab, tmp_path, monkeypatch, kind):
 
 @pytest.mark.parametrize("kind", ["staircase", "pictures", "text"])
 def test_asked_to_stop_in_mid_epoch_and_killed_before_its_end(lab, tmp_path, monkeypatch, kind):
-    """Where epochs take long, the state after the last one is kept as soon as somebody asks; the record is the same."""
+    """Where epochs take long, the state after the last one is kept as soon as somebody asks; same record."""
     monkeypatch.setattr(training_run, "_LONG_EPOCH", 0.0)
     run = long_run(lab, kind)
     whole = lab.train(run)[0]
