@@ -18,12 +18,13 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
+
+from dualgrad.models import head_parameters
 
 EPS = 1e-12
 WORKERS = 4
@@ -109,29 +110,29 @@ class Passes:
     def __iter__(self) -> Iterator[list[int]]:
         # A generator: loaders with processes ask for an iterator twice and use one of them.
         number, self._again = self._again, self._again + 1
-        for batch in self.batches(self._epoch, number):
-            yield batch.tolist()
+        # All at once: numbers that lie on a GPU would make every batch wait for the step before it.
+        yield from [batch.tolist() for batch in self.batches(self._epoch, number)]
 
 
 # ------------------------------------------------------------------------------------------------- the update
 
 
-def _grad(parameter: nn.Parameter) -> Tensor:
-    assert parameter.grad is not None  # after a backward pass
-    return parameter.grad
+def gradients(parameters: Iterable[nn.Parameter]) -> list[Tensor]:
+    """Return the gradients that a backward pass has left."""
+    return [p.grad for p in parameters if p.grad is not None]
 
 
 def flat_gradient(model: nn.Module) -> Tensor:
     """Return all gradients as one vector of its own."""
-    return torch.cat([_grad(p).view(-1) for p in model.parameters()]).clone()
+    return torch.cat([one.view(-1) for one in gradients(model.parameters())]).clone()
 
 
 def put_gradient(model: nn.Module, vector: Tensor) -> None:
     """Copy the pieces of a vector back into the parameters' gradients."""
     start = 0
-    for p in model.parameters():
-        _grad(p).copy_(vector[start : start + p.numel()].view_as(p))
-        start += p.numel()
+    for one in gradients(model.parameters()):
+        one.copy_(vector[start : start + one.numel()].view_as(one))
+        start += one.numel()
 
 
 @dataclass
@@ -145,6 +146,7 @@ class Loop:
         trusted: (n,) mask of trusted examples on the device, or None.
         train, test: loaders of (inputs …, label, index).
         values: loader of trusted batches (text), or None.
+        order, value_order: the batches of ``train`` and ``values``.
         total: updates planned (for the warm-up of the learning rate).
         min_trusted: fewest trusted examples of a batch that give a gradient (see the trainer).
         autocast: dtype of the training passes, or None.
@@ -158,6 +160,8 @@ class Loop:
     train: DataLoader
     test: DataLoader
     values: DataLoader | None
+    order: Passes
+    value_order: Passes
     device: torch.device
     total: int
     min_trusted: int = 1
@@ -171,7 +175,8 @@ class Loop:
         settings = {key: value for key, value in run["optimizer"].items() if key not in ("name", "lr")}
         lr = stage["lr"] if stage["lr"] is not None else run["optimizer"]["lr"]
         self.optimizer = OPTIMIZERS[run["optimizer"]["name"]](self.model.parameters(), lr=lr, **settings)
-        self.per_epoch = self.per_update = None
+        self.per_epoch: torch.optim.lr_scheduler.LRScheduler | None = None
+        self.per_update: torch.optim.lr_scheduler.LRScheduler | None = None
         schedule = stage["schedule"]
         if schedule["kind"] == "multistep":
             self.per_epoch = torch.optim.lr_scheduler.MultiStepLR(
@@ -204,7 +209,7 @@ class Loop:
         method = self.run["method"]
         if self.text:
             assert trusted is not None
-            self._text(inputs, index, lam, trusted)
+            self._text(inputs, index, lam, *trusted)
         elif method == "dual":
             self._dual(inputs, index, lam)
         else:
@@ -228,8 +233,7 @@ class Loop:
         _, structure = self._backward(inputs, self.noisy[index], retain=True)
         if self.t % value["period"] == 0 or self.cache is None:
             labels = self.value[index]
-            if value["labels"] == "trusted":
-                assert self.trusted is not None
+            if self.trusted is not None and value["labels"] == "trusted":
                 where = self.trusted[index].nonzero().squeeze(1)
                 if len(where) >= self.min_trusted:
                     _, self.cache = self._backward([part[where] for part in inputs], labels[where])
@@ -246,11 +250,17 @@ class Loop:
             mixed = mixed / (mixed.norm() + EPS)
         put_gradient(self.model, mixed)
 
-    def _text(self, inputs: Sequence[Tensor], index: Tensor, lam: float, trusted: tuple) -> None:
+    def _text(
+        self,
+        inputs: Sequence[Tensor],
+        index: Tensor,
+        lam: float,
+        trusted_inputs: Sequence[Tensor],
+        trusted_index: Tensor,
+    ) -> None:
         """The update of X and Y (X-Y §1.5): a batch of trusted examples at every step, no eps, no cache."""
         loss_s, structure = self._backward(inputs, self.noisy[index])
         heads = [self._head()]
-        trusted_inputs, trusted_index = trusted
         loss_v, value = self._backward(trusted_inputs, self.value[trusted_index])
         heads.append(self._head())
         self.losses.append((loss_s.item(), loss_v.item()))
@@ -264,29 +274,25 @@ class Loop:
         put_gradient(self.model, (1 - lam) * units[0] + lam * units[1])
 
     def _head(self) -> Tensor:
-        modules: Any = self.model.head_modules
-        heads = tuple(f"{name}." for name in modules)
-        named = self.model.named_parameters()
-        return torch.cat([_grad(p).view(-1).clone() for name, p in named if name.startswith(heads)])
+        wanted = set(head_parameters(self.model))
+        head = [p for name, p in self.model.named_parameters() if name in wanted]
+        return torch.cat([one.view(-1).clone() for one in gradients(head)])
 
     def epoch(self, lam: float) -> None:
         """Train one epoch."""
         self.model.train()
-        for loader in (self.train, self.values):
-            if loader is not None:
-                sampler: Any = loader.batch_sampler
-                sampler.begin(self.epochs)
+        for order in (self.order, self.value_order):
+            order.begin(self.epochs)
         self.epochs += 1
-        separate = self.values
-        values = iter(separate) if separate is not None else None
+        values = iter(self.values) if self.values is not None else None
         for batch in self.train:
             inputs, index = self._moved(batch)
             trusted = None
-            if separate is not None and values is not None:
+            if self.values is not None and values is not None:
                 try:
                     other = next(values)
                 except StopIteration:  # "re-created whenever exhausted"
-                    values = iter(separate)
+                    values = iter(self.values)
                     other = next(values)
                 trusted = self._moved(other)
             self.step(inputs, index, lam, trusted)
@@ -345,15 +351,13 @@ def main(path: Path) -> None:
         torch.device(job["device"]),
         job["threads"],
         job["workers"],
-        ours=False,
     )
     errors = []
     with published_switches(job["run"]["experiment"]):
         for planned in sides.plan:
-            assert planned.lam is not None  # it trains
-            sides.published.epoch(planned.lam)
+            sides.loop.epoch(planned.lam or 0.0)
             if planned.evaluate:
-                errors.append(sides.published.evaluate())
+                errors.append(sides.loop.evaluate())
     Path(job["output"]).write_text(json.dumps({"test_errors": errors}))
 
 

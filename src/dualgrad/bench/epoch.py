@@ -45,22 +45,22 @@ def bench_epoch(
         batch=task["batch_size"],
         test_examples=sides.trainer.task.n_test,
         loader_processes=0 if text else workers,
-        loader_processes_kept=None if text else sides.published.train.persistent_workers,
+        loader_processes_kept=None if text else sides.loop.train.persistent_workers,
     )
 
 
-def our_epoch(sides: Sides) -> Callable[[], object]:
+def our_epoch(sides: Sides) -> Callable[[], None]:
     """Return our epoch as a piece of work: the trainer's own, with an evaluation."""
     planned = replace(sides.plan[0], evaluate=True)
     return lambda: sides.trainer._epoch(sides.stage, planned)
 
 
-def published_epoch(sides: Sides) -> Callable[[], object]:
+def published_epoch(sides: Sides) -> Callable[[], None]:
     """Return the published epoch as a piece of work."""
 
     def piece() -> None:
         with published_switches(sides.run["experiment"]):
-            sides.published.epoch(sides.lam)
-            sides.published.evaluate()
+            sides.loop.epoch(sides.lam)
+            sides.loop.evaluate()
 
     return piece

@@ -9,6 +9,8 @@ import torch.nn.functional as F
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from dualgrad.bench.timing import seconds_of
+
 
 def pass_flops(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[int, int]:
     """Return the operations of one forward pass, and of a forward and a backward pass (a multiply-add counts two)."""
@@ -37,6 +39,22 @@ def update_flops(forward: int, training: int, value: Mapping, method: str, share
     if value["labels"] == "trusted":
         second *= value["trusted"]["ratio"]
     return training + second / period
+
+
+# Square matrices whose product may be the fastest on a device.
+SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192, 16384)}
+
+
+def fastest_matmul(device: torch.device, dtype: torch.dtype, tf32: bool) -> tuple[Callable[[], None], float]:
+    """Return the matrix product that reaches the highest rate here, and its operations."""
+    found: list[tuple[float, Callable[[], None], float]] = []
+    for size in SIZES[device.type]:
+        product, operations = matmul(device, dtype, size, tf32)
+        product()
+        seconds = min(seconds_of(product, device) for _ in range(3))
+        found.append((operations / seconds, product, operations))
+    _, product, operations = max(found, key=lambda one: one[0])
+    return product, operations
 
 
 def matmul(

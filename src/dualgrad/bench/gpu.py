@@ -14,8 +14,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
+from multiprocessing.queues import Queue
+from multiprocessing.synchronize import Barrier
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -82,20 +83,23 @@ class Gpu:
 
     def measure(self) -> None:
         """Do every part that the time allows, the most wanted first; fills ``results`` and ``notes``."""
-        self._part("epochs", 0.0, lambda: self._epochs(self.left() * 0.45))
-        ready = 2 * START if self.device.type == "cuda" else 0.0
-        self._part("packed runs", ready, lambda: self._packing(self.left() * 0.6))
-        for precision in [one for one in ("float64", "float32") if one != self.precision]:
-            self._part(precision, 5.0, partial(self._precision, precision))
+        self._part("epochs", 0.0, 0.45, self._epochs)
+        self._part("packed runs", 2 * START if self.device.type == "cuda" else 0.0, 0.6, self._packing)
+        for precision in ("float64", "float32"):
+            if precision != self.precision:
+                self._part(precision, 5.0, 0.4, partial(self._precision, precision))
         self._hours()
 
-    def _part(self, name: str, least: float, part: Callable[[], None]) -> None:
-        """Do a part; leave it out where too little time is left, or where it fails: the others stay worth having."""
+    def _part(self, name: str, least: float, share: float, part: Callable[[float], None]) -> None:
+        """Do a part with its share of the time that is left, in seconds.
+
+        It is left out where less than ``least`` is left, or where it fails: the others stay worth having.
+        """
         if self.left() < least:
             self.notes.append(f"{name} left out: less than {least:.0f} seconds were left")
             return
         try:
-            part()
+            part(share * self.left())
         except Exception as problem:
             self.notes.append(f"{name} left out: {type(problem).__name__}: {problem}")
         if self.device.type == "cuda":
@@ -121,14 +125,13 @@ class Gpu:
         except ImportError as missing:
             self.notes.append(f"without the published loop: {missing}")
             sides = self._sides(self.precision, published=False)
-        if (
-            sides.loop is not None
-        ):  # before anything is trained: steps begin with a check that both sides agree
+        if sides.published is not None:
+            # Before anything is trained: steps begin with a check that both sides agree.
             soon = time.monotonic() + 0.2 * share
             self.results.append(time_steps(sides, self.device, self.rounds, lambda: time.monotonic() > soon))
         full = sides.trainer.order.steps_per_epoch
         pieces = {"ours": lambda: train(sides), "baseline": lambda: train_published(sides)}
-        if sides.loop is None:
+        if sides.published is None:
             del pieces["baseline"]
         cut(sides, min(10, full))
         for piece in pieces.values():
@@ -161,8 +164,7 @@ class Gpu:
 
     # ------------------------------------------------------------------------------------------ other precisions
 
-    def _precision(self, precision: str) -> None:
-        share = self.left() * 0.4
+    def _precision(self, precision: str, share: float) -> None:
         until = time.monotonic() + share
         sides = self._sides(precision, published=False)
         full = sides.trainer.order.steps_per_epoch
@@ -172,10 +174,7 @@ class Gpu:
         # Sixteen steps hold one refresh; fewer where they do not fit.
         steps = max(1, min(16, full, int(share / 3 / one)))
         cut(sides, steps)
-        product, operations = flops.matmul(
-            self.device, sides.trainer.dtype, 4096 if self.device.type == "cuda" else 512, tf32=False
-        )
-        product()
+        product, operations = flops.fastest_matmul(self.device, sides.trainer.dtype, tf32=False)
         took = take_turns(
             {"ours": lambda: train(sides), "matmul": product},
             self.rounds,
@@ -273,7 +272,7 @@ def train(sides: Sides) -> None:
 def train_published(sides: Sides) -> None:
     """Train one epoch of the published loop, without evaluation."""
     with published_switches(sides.run["experiment"]):
-        sides.published.epoch(sides.lam)
+        sides.loop.epoch(sides.lam)
 
 
 def evaluate_ours(sides: Sides) -> None:
@@ -284,7 +283,7 @@ def evaluate_ours(sides: Sides) -> None:
 def evaluate_published(sides: Sides) -> None:
     """Evaluate the published loop's model."""
     with published_switches(sides.run["experiment"]):
-        sides.published.evaluate()
+        sides.loop.evaluate()
 
 
 # -------------------------------------------------------------------------------------------- processes of packing
@@ -318,7 +317,9 @@ def _together(
                 process.kill()
 
 
-def _one_of_several(run: dict, device: str, threads: int, window: float, barrier: Any, answers: Any) -> None:
+def _one_of_several(
+    run: dict, device: str, threads: int, window: float, barrier: Barrier, answers: Queue
+) -> None:
     """Train until the window is over, beginning when all others are ready; answer with steps per second."""
     try:
         where = torch.device(device)

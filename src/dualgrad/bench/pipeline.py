@@ -113,7 +113,7 @@ def _snakemake(folder: Path, *words: str, more: dict[str, str] | None = None) ->
         stderr=subprocess.STDOUT,
         text=True,
     ) as process:
-        output, _ = process.communicate()
+        output = process.communicate()[0]
     if process.returncode:
         end = "\n".join(output.splitlines()[-15:])
         raise InputError("bench", f"snakemake {' '.join(words[-3:])}", f"failed:\n{end}")

@@ -8,16 +8,16 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from dualgrad.bench import baseline
 from dualgrad.data.images import SETS, load_images, synthetic_images
 from dualgrad.inputs import InputError
+from dualgrad.models.distilbert import Classifier
 from dualgrad.training.batches import batches_per_pass, trusted_batches
 from dualgrad.training.plan import PlannedEpoch
 from dualgrad.training.run import Context, _Trainer
@@ -36,14 +36,20 @@ class Sides:
         stage: the stage that is trained, the first.
         plan: its epochs.
         trainer: ours, as training uses it.
-        loop: the published one, or None where torchvision is missing.
+        published: the published one, if it was asked for.
     """
 
     run: dict
     stage: dict
     plan: list[PlannedEpoch]
     trainer: _Trainer
-    loop: baseline.Loop | None
+    published: baseline.Loop | None
+
+    @property
+    def loop(self) -> baseline.Loop:
+        """The published loop, where it was asked for."""
+        assert self.published is not None
+        return self.published
 
     @property
     def session(self) -> Session:
@@ -53,15 +59,7 @@ class Sides:
     @property
     def lam(self) -> float:
         """λ of the first epoch."""
-        lam = self.plan[0].lam
-        assert lam is not None  # see trainable
-        return lam
-
-    @property
-    def published(self) -> baseline.Loop:
-        """The published loop, where it has been built."""
-        assert self.loop is not None
-        return self.loop
+        return self.plan[0].lam or 0.0
 
 
 def trainable(run: dict) -> dict:
@@ -92,7 +90,6 @@ def make_sides(
     threads: int,
     workers: int = baseline.WORKERS,
     *,
-    ours: bool = True,
     published: bool = True,
     endless: bool = False,
 ) -> Sides:
@@ -103,7 +100,6 @@ def make_sides(
         data_dir: folder of prepared data sets.
         device, threads: where and with how many intra-op threads both sides compute.
         workers: processes of the published image loaders.
-        ours: build our session.
         published: build the published loop.
         endless: stretch a warm-up schedule, for benchmarks that do more updates than the run.
 
@@ -119,28 +115,26 @@ def make_sides(
     trainer.session.total_updates = total
     sides = Sides(run, stage, trainer.plans[stage["name"]], trainer, None)
     if published:
-        sides.loop = _published(sides, data_dir, device, workers, total)
-    if not ours:
-        del trainer.session
+        sides.published = _published(sides, data_dir, device, workers, total)
     return sides
 
 
 def _published(sides: Sides, data_dir: Path, device: torch.device, workers: int, total: int) -> baseline.Loop:
     run, trainer = sides.run, sides.trainer
     task, labels, streams = run["task"], trainer.labels, trainer.session.streams
-    model: Any = new_model(
-        run, trainer.task, trainer.seed + sides.stage["seed_offset"], trainer.dtype
-    ).train()
-    if hasattr(model, "short"):
+    model = new_model(run, trainer.task, trainer.seed + sides.stage["seed_offset"], trainer.dtype).train()
+    if isinstance(model, Classifier):
         model.short = False  # the library's own forward pass
     text = task["kind"] == "text"
     train, test = _sentences(sides) if text else _pictures(sides, data_dir)
     size = task["batch_size"]
-    settings: dict[str, Any] = {
-        "num_workers": 0 if text else workers,
-        "pin_memory": device.type == "cuda",
-        "persistent_workers": bool(workers) and not text and baseline.keeps_workers(run["experiment"]),
-    }
+    processes = 0 if text else workers
+    kept = processes > 0 and baseline.keeps_workers(run["experiment"])
+
+    def loader(data: Dataset, order: baseline.Passes | None) -> DataLoader:
+        batches = {"batch_size": size} if order is None else {"batch_sampler": order}
+        pinned = device.type == "cuda"
+        return DataLoader(data, **batches, num_workers=processes, pin_memory=pinned, persistent_workers=kept)
 
     def structure(epoch: int, again: int) -> Iterable[Tensor]:
         return trainer.order.epoch(epoch, sides.plan[min(epoch, len(sides.plan) - 1)].steps)
@@ -148,22 +142,24 @@ def _published(sides: Sides, data_dir: Path, device: torch.device, workers: int,
     def values(epoch: int, again: int) -> Iterator[Tensor]:
         assert labels.trusted is not None
         count = batches_per_pass(len(labels.trusted), size, False)
-        return islice(
-            trusted_batches(labels.trusted, size, epoch, streams), again * count, (again + 1) * count
-        )
+        batches = trusted_batches(labels.trusted, size, epoch, streams)
+        return islice(batches, again * count, (again + 1) * count)
 
     # The notebooks' four processes, however few cores there are: torch says that they are many.
     warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
     separate = run["value"]["labels"] == "trusted_batches"
+    order, value_order = baseline.Passes(structure), baseline.Passes(values)
     return baseline.Loop(
         run=run,
         model=model,
         noisy=labels.noisy,
         value=labels.value,
         trusted=labels.trusted_mask,
-        train=DataLoader(train, batch_sampler=baseline.Passes(structure), **settings),
-        test=DataLoader(test, batch_size=size, shuffle=False, **settings),
-        values=DataLoader(train, batch_sampler=baseline.Passes(values), **settings) if separate else None,
+        train=loader(train, order),
+        test=loader(test, None),
+        values=loader(train, value_order) if separate else None,
+        order=order,
+        value_order=value_order,
         device=device,
         total=total,
         min_trusted=trainer._min_trusted,
@@ -180,14 +176,13 @@ def _pictures(sides: Sides, data_dir: Path) -> tuple[baseline.Images, baseline.I
         arrays = synthetic_images(given.shape, given.classes, *sizes)
     else:
         arrays = load_images(task["dataset"], data_dir)
+    task = {**task, "normalize": normalize}
 
-    def pictures(split: str) -> baseline.Images:
-        steps = baseline.transforms(
-            {**task, "normalize": normalize}, given.shape[1:], sides.trainer.dtype, split == "train"
-        )
-        return baseline.Images(arrays[f"{split}_images"], np.asarray(arrays[f"{split}_labels"]), steps)
+    def split(name: str) -> baseline.Images:
+        steps = baseline.transforms(task, given.shape[1:], sides.trainer.dtype, name == "train")
+        return baseline.Images(arrays[f"{name}_images"], np.asarray(arrays[f"{name}_labels"]), steps)
 
-    return pictures("train"), pictures("test")
+    return split("train"), split("test")
 
 
 def _sentences(sides: Sides) -> tuple[baseline.Sentences, baseline.Sentences]:

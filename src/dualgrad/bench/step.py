@@ -63,7 +63,7 @@ def time_steps(sides: Sides, device: torch.device, rounds: int, enough: Callable
     counted = _operations(sides, batches[0])
     if counted:
         tf32 = run["precision"] == "published"
-        product, product_flops = flops.matmul(device, sides.trainer.dtype, _matmul_size(device), tf32)
+        product, product_flops = flops.fastest_matmul(device, sides.trainer.dtype, tf32)
         product_repeats = repeats_for(product, device, PIECE)
         pieces["matmul"] = lambda: [product() for _ in range(product_repeats)]
 
@@ -102,8 +102,7 @@ def batches_of(sides: Sides) -> list[Batch]:
     trainer, streams = sides.trainer, sides.session.streams
     draw = streams.generator("augment", 0) if trainer.task.augments else None
     others = None
-    if sides.run["value"]["labels"] == "trusted_batches":
-        assert trainer.labels.trusted is not None
+    if trainer.labels.trusted is not None and sides.run["value"]["labels"] == "trusted_batches":
         others = trusted_batches(trainer.labels.trusted, sides.run["task"]["batch_size"], 0, streams)
     made = []
     for index in trainer.order.epoch(0, BATCHES):
@@ -129,7 +128,7 @@ def _ours(sides: Sides, batches: list[Batch], kind: str) -> Callable[[int], None
 
 
 def _published(sides: Sides, batches: list[Batch], kind: str) -> Callable[[int], None]:
-    loop = sides.published
+    loop = sides.loop
     # A DataLoader's batches: contiguous, and on the device by now.
     mine = [
         (index, [part.contiguous() for part in inputs], trusted and (list(trusted[1]), trusted[0]))
@@ -153,7 +152,7 @@ def _difference(sides: Sides, batch: Batch) -> float | None:
     """
     if not sides.session.shares_forward:
         return None
-    models = (sides.session.model, sides.published.model)
+    models = (sides.session.model, sides.loop.model)
     before = [copy.deepcopy(model.state_dict()) for model in models]
     for kind in ("refresh", "plain"):
         _ours(sides, [batch], kind)(1)
@@ -177,10 +176,6 @@ def _operations(sides: Sides, batch: Batch) -> dict[str, float] | None:
         side: flops.update_flops(*counted, run["value"], run["method"], shared)
         for side, shared in (("ours", sides.session.shares_forward), ("baseline", False))
     }
-
-
-def _matmul_size(device: torch.device) -> int:
-    return 8192 if device.type == "cuda" else 2048
 
 
 def _median(values: list[float]) -> float:

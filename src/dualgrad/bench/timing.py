@@ -8,7 +8,6 @@ import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -68,7 +67,7 @@ def repeats_for(piece: Callable[[], object], device: torch.device, wanted: float
     return max(1, round(wanted / max(seconds_of(piece, device), 1e-6)))
 
 
-def measurement(what: str, unit: str, values: Mapping[str, Sequence[float]], **details: Any) -> dict:
+def measurement(what: str, unit: str, values: Mapping[str, Sequence[float]], **details: object) -> dict:
     """Return one result: the spread of each alternative, and how many times ours each of the others takes.
 
     Args:
