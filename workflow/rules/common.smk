@@ -263,6 +263,27 @@ def megabytes_of_run(wildcards, attempt):
     return math.ceil(HEADROOM * estimate / 1e6 + BESIDE_MB) * 2 ** (attempt - 1)
 
 
+def words_for_the_rest(words):
+    """Return the command line with which a submission that is started again does what is left of it.
+
+    Snakemake tells a submission to do its jobs whatever is there (`--force`, `--target-jobs`); this asks for their
+    files instead. None where it has jobs of another workflow, or asks for files already.
+    """
+    if "--target-jobs" not in words:
+        return None
+    start = words.index("--target-jobs") + 1
+    stop = next(place for place in range(start, len(words)) if words[place].startswith("--"))
+    jobs = [re.fullmatch(r"(train|train_and_save|verify_run):run=([^,]+)", word) for word in words[start:stop]]
+    if not all(jobs):
+        return None
+    files = [
+        f"{SETTINGS['results_dir']}/{EDITION}/{'verify' if job[1] == 'verify_run' else 'runs'}/{job[2]}.json"
+        for job in jobs
+    ]
+    others = [word for word in words[: start - 1] + words[stop:] if word != "--force"]
+    return [*others, "--", *files]
+
+
 LEVELS = levels(CENSUS.runs)
 GROUPS = (4, 16, 64)  # minutes
 

@@ -11,12 +11,11 @@ import sys
 WORKER = WarmWorker()
 
 if workflow.remote_exec and workflow.resource_settings.nodes is not None:
+    again = sys.argv[sys.argv.index("--attempt") + 1] != "1" or "SLURM_RESTART_COUNT" in os.environ
+    if again and (words := words_for_the_rest(sys.argv[1:])):
+        os.execv(sys.executable, [sys.executable, "-m", "snakemake", *words])
     if not DEPLOYED:
         WORKER.start()
-    # Snakemake tells submissions to do all of their jobs, whatever is there. After a kill, do what is left.
-    attempt = sys.argv[sys.argv.index("--attempt") + 1]
-    if attempt != "1" or "SLURM_RESTART_COUNT" in os.environ:
-        workflow.dag_settings.forcetargets = False
 
 
 # Hooks run in the main process alone: neither in dry runs nor in the jobs of a cluster.
