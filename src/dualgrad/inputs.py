@@ -92,6 +92,7 @@ for _tag, _pattern, _first in (
 ):
     _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(f"^(?:{_pattern})$"), list(_first))
 
+_LARGEST = 1e300  # beyond this a number is a slip, and the next sum may be infinite
 # The longest file here (claims.yaml) has some 20,000 values, the deepest is nested 12 deep.
 _MOST_VALUES, _DEEPEST = 1_000_000, 100
 
@@ -184,13 +185,11 @@ def _validator(name: str) -> jsonschema.protocols.Validator:
     def beside(file: str) -> Resource:
         return Resource.from_contents(read_yaml(SCHEMAS / file), default_specification=DRAFT202012)
 
-    # JSON Schema takes 2.0 for an integer, and knows no NaN.
+    # JSON Schema takes 2.0 for an integer, and knows no NaN and no end of integers.
     types = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
         {
-            "integer": lambda _, value: type(value) is int,
-            "number": lambda _, value: (
-                type(value) is int or (isinstance(value, float) and math.isfinite(value))
-            ),
+            "integer": lambda _, value: type(value) is int and abs(value) < _LARGEST,
+            "number": lambda _, value: type(value) in (int, float) and abs(value) < _LARGEST,
         }
     )
     strict = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=types)

@@ -104,6 +104,9 @@ CLAIMS = [
         "nothing",
     ),
     claim("a conclusion about nothing", "Lowest error {low}.", "Lowest error {lwo}.", "It works", "lwo"),
+    claim(
+        "a value called by a number", "values: {low:", "values: {5:", "conclusions.0.values", "5", "a name"
+    ),
     claim("a conclusion on no claim", "claims: [best]", "claims: [bst]", "did you mean 'best'"),
     claim("a conclusion with a format that is none", "{low}.", "{low:zz}.", "It works", "zz"),
     claim("no conclusions", "conclusions:", "conclusion:", "conclusion"),

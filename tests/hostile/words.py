@@ -288,6 +288,7 @@ EDITIONS = [
         "helpers.A",
         "already used",
     ),
+    edition("a network called by a number", "extends: demo\nmodels: {5: {}}\n", "models", "5", "a name"),
     edition("nothing", "", "object"),
     edition("no UTF-8", "title: \udcff", "UTF-8"),
     Case(
@@ -376,6 +377,10 @@ CENSUSES = [
     census("a factor that is a number", "{lambda: [0.1", "{5: [0.1", "A.factors", "5", "letters"),
     census("a stage that is a number", "      sweep:\n", "      5:\n", "Sweep.stages", "5", "letters"),
     census("a value called by a number", "epochs: 2,", "7: 2,", "A.let", "7", "letters"),
+    census("no stages", "[base, fixed]", "[base]", "A.stages", "missing", "fixed"),
+    census("no task", "[base, fixed]", "[fixed]", "A"),
+    census("λ beyond floats", "[0.1, 0.3]", "[0.1, 1" + "0" * 400 + "]", "A.factors.lambda", "number"),
+    census("epochs beyond floats", "epochs: 2,", "epochs: 1" + "0" * 400 + ",", "A.stages", "epochs"),
     census("no levels", "lambda: [0.1, 0.3]", "lambda: []", "A.factors.lambda"),
     census("a level twice", "[0.1, 0.3]", "[0.1, 0.1]", "A", "lambda", "0.1"),
     census("levels within levels", "[0.1, 0.3]", "[[0.1], [0.3]]", "A.factors.lambda"),

@@ -23,6 +23,13 @@ RUN_KEYS = (
     *("stages", "log", "outcome", "thresholds", "seconds_recorded"),
 )
 
+# What every run needs and no default gives.
+REQUIRED = ("task", "noise", "optimizer", "stages")
+REQUIRED_OF_TASK = (
+    *("kind", "dataset", "classes", "normalize", "augment", "model", "batch_size", "drop_last"),
+    *("steps_per_epoch", "eval_batch_size", "max_length", "subset"),
+)
+
 Entry = Mapping[str, Any]
 Place = tuple[str, str]  # file and key, for messages
 
@@ -185,9 +192,12 @@ class Experiment:
                     "name", f"two runs are called '{cell.name}'; it must name every factor that differs"
                 )
             which = (cell.block, *map(id, cell.overrides))  # overrides live as long as the entry
-            if which not in bodies:
+            fresh = which not in bodies
+            if fresh:
                 bodies[which] = self._body(cell)
             runs[cell.name] = bodies[which].run(cell)
+            if fresh:
+                self._check_complete(runs[cell.name])
         self._check_used()
         return runs
 
@@ -200,6 +210,13 @@ class Experiment:
             if over:
                 content = merge(content, self.library.resolve(over, self.place))
         return _Body(self, {key: value for key, value in content.items() if key not in GRID})
+
+    def _check_complete(self, run: Mapping[str, Any]) -> None:
+        missing = [key for key in REQUIRED if not run.get(key)]
+        missing += [f"task.{key}" for key in REQUIRED_OF_TASK if key not in run.get("task", {})]
+        if missing:
+            problem = "the key is missing; extend protocols that have it, such as base and fixed"
+            raise self.error(missing[0], problem)
 
     def _check_used(self) -> None:
         used = self.used | {name.removesuffix("_index") for name in self.used}
@@ -256,7 +273,7 @@ class _Body:
                 raise self.owner.error(key, problem) from None
             except CensusError:
                 raise
-            except (ValueError, TypeError) as problem:
+            except (ValueError, TypeError, ArithmeticError) as problem:
                 raise self.owner.error(key, str(problem)) from None
         return run
 
@@ -282,5 +299,5 @@ class _Body:
             names[name] = words.substitute(self.let[name], names)
         except KeyError:
             pass
-        except (ValueError, TypeError) as problem:
+        except (ValueError, TypeError, ArithmeticError) as problem:
             raise self.owner.error(f"let.{name}", str(problem)) from None
