@@ -24,16 +24,16 @@ TABLES = ("tables", "A", "--output", "{root}/new")
 
 
 def resealed(made: Callable[[dict], Any]) -> Change:
-    """Change a record and give it the digest that fits, as somebody would who means harm."""
+    """Change a record and give it the digest and the seal that fit, as somebody would who means harm."""
 
     def change(root: Path) -> None:
-        from dualgrad.records import digest
+        from dualgrad.records import digest, write_record
 
         data = json.loads((root / RECORD).read_bytes())
         other = made(data)
         data = data if other is None else other
-        data["digest"] = digest(data)
-        (root / RECORD).write_text(json.dumps(data), encoding="utf-8")
+        data.pop("seal")
+        write_record(root / RECORD, data | {"digest": digest(data)})
 
     return change
 
@@ -56,7 +56,7 @@ RECORDS = [
     record("a number of five thousand digits", write(RECORD, "9" * 5000), "not a complete JSON record"),
     record("without its outcome", rejson(RECORD, lambda one: one.pop("outcome") and None), "missing outcome"),
     record(
-        "of another format", rejson(RECORD, lambda one: put(one, 9, "format")), "record format 9, expected 1"
+        "of another format", rejson(RECORD, lambda one: put(one, 9, "format")), "record format 9, expected"
     ),
     record(
         "with a better error",

@@ -29,7 +29,7 @@ from dualgrad.ingest.manifest import read_manifest
 from dualgrad.ingest.mapping import load_mapping
 from dualgrad.ingest.rows import build_experiment, load_rows
 from dualgrad.inputs import InputError, parse_yaml
-from dualgrad.records import RecordError, digest, read_record
+from dualgrad.records import RecordError, digest, read_record, write_record
 
 from . import claims, files, small, words
 
@@ -211,14 +211,15 @@ def test_published_rows(written: Path, data: st.DataObject) -> None:
 @settings(quick, max_examples=120)
 @given(st.data())
 def test_records(good: Path, tmp_path: Path, data: st.DataObject) -> None:
-    """Records that are changed, with or without a digest that fits, give tables or a message."""
+    """Records that are changed, with or without digest and seal that fit, give tables or a message."""
     record = data.draw(mutated(json.loads((good / files.RECORD).read_bytes())))
-    if data.draw(st.booleans()):
-        with suppress(ValueError, TypeError, KeyError, AttributeError):
-            record["digest"] = digest(record)
     run = load_census(good).runs["A/lam0.1_eta0.4_seed0"]
     path = tmp_path / "lam0.1_eta0.4_seed0.json"
     path.write_text(json.dumps(record))
+    if data.draw(st.booleans()):
+        with suppress(ValueError, TypeError, KeyError, AttributeError):
+            record.pop("seal")
+            write_record(path, record | {"digest": digest(record)})
     try:
         read_record(path)
         tables = experiment_tables([run], tmp_path, "demo")
