@@ -174,8 +174,9 @@ def _moment(pipeline: Pipeline, dice: random.Random) -> str | None:
         for moment, (_, _, files) in MOMENTS.items()
         if not all((pipeline.folder / name).exists() for name in files)
     ]
-    drawn = int(dice.expovariate(0.4))
-    return ["start", *coming][min(drawn, len(coming))] if coming else None
+    if not coming:
+        return None
+    return "start" if dice.random() < 0.15 else coming[min(int(dice.expovariate(0.4)), len(coming) - 1)]
 
 
 def _wait_for(moment: str, pipeline: Pipeline, running: subprocess.Popen, dice: random.Random) -> bool:
