@@ -106,8 +106,9 @@ def storm(
         Failure: something did not hold. The folder of that pipeline is left as it is.
     """
     tally, clock = Tally(), time.monotonic()
-    expected = expected or undisturbed(folder / "undisturbed")
-    say(f"undisturbed: {len(expected[0])} records in {time.monotonic() - clock:.1f} s")
+    if expected is None:
+        expected = undisturbed(folder / "undisturbed")
+        say(f"undisturbed: {len(expected[0])} records in {time.monotonic() - clock:.1f} s")
     while len(tally.kills) < kills:
         number = tally.pipelines
         dice = random.Random(f"{seed}/{number}")

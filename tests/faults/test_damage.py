@@ -1,4 +1,7 @@
-"""Files damaged in every way are refused by name before anything comes of them; doing as told repairs it."""
+"""Files damaged in every way are refused by name before anything comes of them; doing as told repairs it.
+
+``python -m tests.faults --damage`` does the same through Snakemake, as far as the figure.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ import pytest
 
 from dualgrad.cli import main
 
-from .damage import KINDS, WAYS, damage, prepare_others, through_snakemake, told_to_delete
+from .damage import KINDS, WAYS, damage, prepare_others, told_to_delete
 from .pipeline import EDITION, SAVING, Pipeline
 
 # Of these the whole chain from the file to the figure runs in this process; data are read once per process.
@@ -89,9 +92,3 @@ def test_data_of_another_set_are_refused_though_their_note_fits(made: Path, tmp_
     assert done.returncode == 1
     assert "digits.npz is altered" in done.stderr and "delete it and run" in done.stderr
     assert "Traceback" not in done.stderr and not (folder / one.makes).exists()
-
-
-def test_doing_as_told_repairs_the_pipeline(unhurt: Pipeline, tmp_path: Path) -> None:
-    """Through Snakemake, for one; ``python -m tests.faults --damage`` does it for all."""
-    (said,) = through_snakemake(unhurt, tmp_path, ("checkpoint",), ("flipped",))
-    assert "weights do not match the record of" in said or "damaged or unsafe checkpoint" in said

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import pickle
 import zipfile
 from pathlib import Path
 
@@ -87,6 +88,8 @@ def _load(path: Path, source: Path | io.BytesIO, device: torch.device | str) -> 
         raise
     except Exception as error:  # a damaged pickle can raise anything
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # torch goes on to advise what nobody should do
+            reason = "not plain data and tensors"
         raise CheckpointError(
             f"{path}: damaged or unsafe checkpoint ({reason}); delete {path} and run the same target again"
         ) from None
