@@ -23,7 +23,7 @@ from oracles.lab import (
 )
 
 from dualgrad.bench import flops
-from dualgrad.bench.gpu import PUBLISHED, Gpu, census_epochs
+from dualgrad.bench.gpu import PUBLISHED, Gpu, _together, census_epochs
 from dualgrad.bench.made_up import made_up_run
 from dualgrad.bench.sides import make_sides
 from dualgrad.bench.timing import lines_of, measurement, spread, take_turns
@@ -231,6 +231,13 @@ def test_bench_gpu_does_what_time_allows(capsys) -> None:
     report = bench(capsys, "gpu", *words, "--workers", "1", "--census-epochs", "1000", "--minutes", "0.01")
     assert any("seconds were left" in note for note in report["notes"])
     assert "epoch with an evaluation" in report["results"][-1]["what"]
+
+
+def test_a_packed_process_that_fails_ends_the_others_wait() -> None:
+    run = made_up_run("simplecnn", 8, 16, 4, "float32")
+    run["task"]["dataset"] = "nowhere"
+    with pytest.raises(RuntimeError, match=r"1 at once: DataError: unknown image data set 'nowhere'"):
+        _together(run, CPU, 1, 1, 1.0, 60.0)
 
 
 def test_hours_of_the_census() -> None:

@@ -301,15 +301,20 @@ def _together(
         process.start()
     until = time.monotonic() + min(patience, START * 3 + window)
     try:
-        rates = []
-        for _ in processes:
-            answer = answers.get(timeout=max(1.0, until - time.monotonic()))
+        rates: list[float] = []
+        while len(rates) < count:
+            try:
+                answer = answers.get(timeout=1.0)
+            except queue.Empty:
+                if time.monotonic() > until:
+                    raise TimeoutError(f"{count} processes at once gave no answer") from None
+                if any(process.exitcode for process in processes):  # killed, or never came to its work
+                    raise RuntimeError(f"one of {count} processes at once died") from None
+                continue
             if isinstance(answer, str):
                 raise RuntimeError(f"{count} at once: {answer}")
             rates.append(answer)
         return rates
-    except queue.Empty:
-        raise TimeoutError(f"{count} processes at once gave no answer") from None
     finally:
         for process in processes:
             process.join(timeout=5)
