@@ -1,0 +1,223 @@
+"""The profile slurm on a real SLURM: groups, GPUs, memory and time asked for, kills, and the digests of a local run.
+
+A part of the smoke census, chosen by experiments: for each run Snakemake alone takes two seconds, so the whole of it
+(170 runs) would take five minutes on two cores. Chosen are runs of all three levels, of images and of text, that copy
+others, start from their checkpoints or take a step size from them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+import yaml
+from slurm_host import SlurmHost, missing, slurm_host
+from test_workflow import ROOT, command, copy_workflow, environment, planned, snakemake
+
+from dualgrad.census import load_census
+from dualgrad.census.graph import closure, levels
+
+EXPERIMENTS = ("A", "B3", "D1", "J", "P", "Ta1-1", "X2", "Y1B")
+TARGETS = [f"results/smoke/tables/parts/{name}/runs.parquet" for name in EXPERIMENTS]
+SMOKE = ("--config", "edition=smoke")
+PROFILE = ("--workflow-profile", "workflow/profiles/slurm")
+
+
+def profile() -> dict:
+    """The profile as it stands."""
+    return yaml.safe_load((ROOT / "workflow" / "profiles" / "slurm" / "profile.yaml").read_text())
+
+
+# --------------------------------------------------------------------------------------------------- without SLURM
+
+
+def test_levels_are_above_all_that_a_run_needs(census) -> None:
+    level = levels(census.runs)
+    for name, run in census.runs.items():
+        assert level[name] == max((level[need] + 1 for need in run["needs"]), default=0)
+    assert levels({"a": {"needs": ["b", "c"]}, "c": {"needs": ["b"]}, "b": {"needs": []}}) == {
+        "b": 0,
+        "c": 1,
+        "a": 2,
+    }
+
+
+def test_the_profile_knows_every_group_of_the_census(census) -> None:
+    limits = [int(one) for one in re.search(r"^GROUPS = \((.*)\)", rules(), re.M)[1].split(",")]
+    groups = {f"level{one}_{limit}min" for one in set(levels(census.runs).values()) for limit in limits}
+    components = profile()["group-components"]
+    assert groups | {"verify"} == set(components)
+    assert all(components[f"level{one}_{limit}min"] * limit <= 256 for one in range(3) for limit in limits)
+
+
+def rules() -> str:
+    return (ROOT / "workflow" / "rules" / "common.smk").read_text()
+
+
+def test_the_profile_names_nobody() -> None:
+    settings = profile()
+    assert not {"default-resources", "set-resources"} & set(settings)
+    assert set(settings["resources"]) == {"slot"}, "a limit on `gpu` would be asked for by each group"
+    assert settings["slurm-logdir"] not in (".", "logs"), "old logs in it are deleted"
+
+
+def test_every_entry_of_the_profile_says_why() -> None:
+    lines = (ROOT / "workflow/profiles/slurm/profile.yaml").read_text().splitlines()
+    for place, line in enumerate(lines):
+        if re.match(r"[a-z-]+:", line):
+            above = [text for text in lines[:place] if not re.match(r"[a-z-]+:", text)]
+            assert above and any(text.startswith("#") for text in above[-12:]), line
+
+
+def test_a_dry_run_shows_what_is_asked_for(tmp_path: Path) -> None:
+    folder = copy_workflow(tmp_path)
+    target = "results/paper/runs/Ta1-1/seed0.json"
+    asked = {}
+    for device in ("auto", "cpu"):
+        done = snakemake(
+            folder, target, *PROFILE, "--config", "edition=paper", f"device={device}", "--dry-run"
+        )
+        assert done.returncode == 0, done.stdout
+        assert planned(done.stdout)["total"] == 3  # CIFAR, a run that is started from, and the run
+        found = re.findall(r"gpu=(\d), slot=1, runtime=(\d+), mem_mb=(\d+)", done.stdout)
+        assert len(found) == 2
+        asked[device] = [tuple(map(int, one)) for one in found]
+    for (gpu, runtime, memory), (no_gpu, longer, _) in zip(asked["auto"], asked["cpu"], strict=True):
+        assert (gpu, no_gpu) == (1, 0)
+        assert 10 < runtime < longer
+        assert 3000 < memory < 30_000
+
+
+# --------------------------------------------------------------------------------------------------- with SLURM
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[SlurmHost]:
+    """A cluster of one node with two CPUs and two GPUs."""
+    if absent := missing():
+        pytest.skip(f"no SLURM here: {', '.join(absent)} missing (Debian: apt install slurm-wlm munge)")
+    with tempfile.TemporaryDirectory(prefix="slurm-") as folder:  # short: a socket's path has 108 characters
+        with slurm_host(Path(folder), cpus=2, gpus=2, memory=16_000) as host:
+            yield host
+        left = [entry for entry in Path("/proc").glob("[0-9]*") if belongs(entry, folder)]
+        assert not left, "no daemon and no job is left"
+
+
+def belongs(process: Path, folder: str) -> bool:
+    """Whether a process is of a cluster: each of its daemons and jobs has its folder in its environment."""
+    try:
+        state = (process / "stat").read_text().rpartition(")")[2].split()[0]
+        return state not in "ZX" and folder.encode() in (process / "environ").read_bytes()
+    except OSError:
+        return False
+
+
+def eventually(
+    condition: Callable[[], bool], running: subprocess.Popen, messages: Path, seconds: float
+) -> None:
+    """Wait for something that happens while a workflow runs."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert running.poll() is None and time.monotonic() < deadline, messages.read_text()
+        time.sleep(0.1)
+
+
+def records_of(folder: Path) -> dict[str, dict]:
+    """Records that are there, by run."""
+    found = {}
+    for path in sorted((folder / "results" / "smoke" / "runs").glob("*/*.json")):
+        record = json.loads(path.read_text())
+        found[f"{record['experiment']}/{record['run']}"] = record
+    return found
+
+
+def submissions(host: SlurmHost) -> dict[str, dict[str, str]]:
+    """All submissions, by number: what SLURM shows of them."""
+    shown = host.ask("scontrol", "--details", "--oneliner", "show", "jobs")
+    entries = [dict(re.findall(r"(\w+)=(\S*)", line)) for line in shown.splitlines() if "JobId=" in line]
+    return {entry["JobId"]: entry for entry in entries}
+
+
+def test_a_census_through_kills_has_the_digests_of_a_local_run(
+    cluster: SlurmHost, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    census = load_census(ROOT, {"edition": "smoke"})
+    wanted = {run for name in EXPERIMENTS for run in census.experiments[name]["runs"]}
+    runs = closure(wanted, census.runs)
+    assert {levels(census.runs)[run] for run in runs} == {0, 1, 2}
+
+    local, folder = tmp_path / "local", tmp_path / "cluster"
+    for one in (local, folder):
+        one.mkdir()
+        copy_workflow(one)
+    done = snakemake(local, *TARGETS, *SMOKE)
+    assert done.returncode == 0, done.stdout
+    shutil.copytree(local / "data", folder / "data")
+
+    messages = folder / "messages.txt"
+    words = [
+        *(*TARGETS, *PROFILE, *SMOKE),
+        # Runs of this edition need no GPU; here they ask for one.
+        *("--set-resources", "train:gpu=1", "train_and_save:gpu=1"),
+        # Small groups, so that two run at a time and some wait for others.
+        *("--group-components", "level0_4min=6", "level1_4min=4", "level2_4min=4"),
+        # This SLURM has no accounting, and its file system is not late.
+        *("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1"),
+        *("--latency-wait", "10"),
+    ]
+    with messages.open("w") as log:
+        running = subprocess.Popen(
+            command(*words),
+            cwd=folder,
+            env=environment({"PATH": f"{cluster.bin}:{environment()['PATH']}"}),
+            stdout=log,
+            stderr=log,
+        )
+    try:
+        # One submission loses the step in which a run is trained, another is put back into the queue.
+        eventually(lambda: len(records_of(folder)) >= 3, running, messages, 120)
+        first, second = [name for name, one in submissions(cluster).items() if one["JobState"] == "RUNNING"]
+        cluster.ask("scancel", "--signal=KILL", first)
+        finished = records_of(folder)
+        cluster.ask("scontrol", "requeue", second)
+        assert running.wait(timeout=900) == 0, messages.read_text()
+    finally:
+        running.kill()
+        running.wait()
+
+    # Everything is there, and the same.
+    records, expected = records_of(folder), records_of(local)
+    assert set(records) == set(expected) == runs
+    assert {name: one["digest"] for name, one in records.items()} == {
+        name: one["digest"] for name, one in expected.items()
+    }
+    assert all((folder / target).is_file() for target in TARGETS)
+    # What was finished was not trained again.
+    assert finished
+    for name, record in finished.items():
+        assert records[name]["provenance"]["started"] == record["provenance"]["started"], name
+
+    # Few submissions, each of which asked for what one run needs, for the time of all.
+    jobs = submissions(cluster)
+    assert len(re.findall("has been submitted with SLURM jobid", messages.read_text())) == len(jobs)
+    assert jobs[first]["JobState"] in ("CANCELLED", "FAILED") and "Trying to restart" in messages.read_text()
+    assert jobs[second]["Restarts"] == "1"
+    assert all(one["JobState"] == "COMPLETED" for name, one in jobs.items() if name != first)
+    memory = {name: int(one["MinMemoryNode"].rstrip("M")) for name, one in jobs.items()}
+    assert max(memory.values()) == 2 * memory[first], "the second try asks for twice the memory"
+    for one in jobs.values():
+        assert one["JOB_GRES"] == "gpu:1" and one["NumCPUs"] == "1"
+    assert len(jobs) < len(runs) / 3
+    # Only the submission that failed leaves a log.
+    assert [path.stem for path in (folder / "logs" / "slurm").rglob("*.log")] == [first]
+    with capsys.disabled():
+        print(
+            f"\nSLURM: {len(jobs)} submissions for {len(runs)} runs; one was killed, one put back into the queue"
+        )
