@@ -10,7 +10,7 @@ from . import archives, claims, files, words
 from .case import Case
 
 CASES: list[Case] = [
-    *(*words.SETTINGS, *words.EDITIONS, *words.CENSUSES, *words.COMMANDS),
+    *(*words.SETTINGS, *words.EDITIONS, *words.CENSUSES, *words.NETWORKS, *words.COMMANDS),
     *(*claims.CLAIMS, *claims.MAPPINGS, *claims.MANIFESTS),
     *(*files.RECORDS, *files.TABLES_, *files.CHECKPOINTS, *files.PREPARED_DATA, *files.PUBLISHED),
     *(*archives.RELEASE, *archives.ARCHIVES),

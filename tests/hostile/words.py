@@ -565,6 +565,21 @@ CENSUSES = [
 ]
 
 
+def network(name: str, model: str, *words: str) -> Case:
+    """A network that its builder refuses: found when the run is trained."""
+    trial = ("--config", "edition=paper", "--config", "paper_data=synthetic", "--config", "max_steps=1")
+    change = edit(CENSUS, "[base, fixed]", f"[base, fixed]\n    task: {{model: {model}}}")
+    return Case("networks", name, ("train", "A/lam0.1_eta0.4_seed0", *trial), ("task.model", *words), change)
+
+
+NETWORKS = [
+    network("of no name", "{name: resnet19_own}", "'resnet19_own'", "resnet18_own"),
+    network("as wide as a word", "{name: resnet18_own, width: wide}", "'wide'"),
+    network("without hidden layers", "{name: mlp}", "mlp"),
+    network("with layers of no size", "{name: mlp, hidden: [-3]}", "-3"),
+]
+
+
 def typed(name: str, command: str | list[str], *words: str) -> Case:
     """A mistake on the command line."""
     return Case("command line", name, command.split() if isinstance(command, str) else command, words)

@@ -29,6 +29,7 @@ from dualgrad.records import canonical_json, make_record, read_record
 from dualgrad.training import checkpoints
 from dualgrad.training.batches import StructureOrder, trusted_batches
 from dualgrad.training.determinism import arithmetic, autocast_dtype, configure
+from dualgrad.training.errors import TrainingError
 from dualgrad.training.labels import make_labels
 from dualgrad.training.outcome import first_stop, gate_passes, summarise
 from dualgrad.training.plan import PlannedEpoch, plan_stage
@@ -38,10 +39,6 @@ from dualgrad.training.trajectory import StepStatistics, Trajectory
 
 # Seconds; the worker gives a job five to end (worker/server.py).
 _LONG_EPOCH = 2.0
-
-
-class TrainingError(RuntimeError):
-    """A run cannot be trained: something that it needs is not as it should be."""
 
 
 class Interrupted(RuntimeError):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from dualgrad.data.task import Task
 from dualgrad.models import batchnorm_modules, build_model, has_dropout, head_parameters
+from dualgrad.training.errors import TrainingError
 from dualgrad.training.gradients import (
     Gradient,
     Number,
@@ -320,7 +321,17 @@ class Session:
 def new_model(run: dict, task: Task, seed: int, dtype: torch.dtype) -> nn.Module:
     """Build the run's model as published: drawn in float32 on the CPU from ``seed``, then cast and moved."""
     spec = {**task.model_options, **run["task"]["model"]}
-    return build_model(spec, task.classes, seed).to(device=task.train_labels.device, dtype=dtype)
+    try:
+        model = build_model(spec, task.classes, seed)
+    except (
+        ValueError,
+        TypeError,
+        KeyError,
+        RuntimeError,
+    ) as error:  # options are open-ended: the builders read them
+        asked = {key: value for key, value in spec.items() if key not in task.model_options}
+        raise TrainingError(f"task.model: {asked} cannot be built ({error})") from error
+    return model.to(device=task.train_labels.device, dtype=dtype)
 
 
 @torch.no_grad()
