@@ -273,7 +273,9 @@ def words_for_the_rest(words):
         return None
     start = words.index("--target-jobs") + 1
     stop = next(place for place in range(start, len(words)) if words[place].startswith("--"))
-    jobs = [re.fullmatch(r"(train|train_and_save|verify_run):run=([^,]+)", word) for word in words[start:stop]]
+    jobs = [
+        re.fullmatch(r"(train|train_and_save|verify_run):run=([^,]+)", word) for word in words[start:stop]
+    ]
     if not all(jobs):
         return None
     files = [
