@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -194,6 +195,35 @@ def test_two_workflows_at_once(folder: Path, unhurt: Pipeline) -> None:
     assert first.wait(timeout=120) == 0
     assert pipeline.digests()[RUN] == unhurt.digests()[RUN]
     assert not pipeline.wait_for_silence(20) and not pipeline.leftovers()
+
+
+def test_sigterm_at_the_worst_moment_does_not_hang(folder: Path) -> None:
+    """Snakemake's handler waits for a lock; here the signal comes while the main thread holds it."""
+    hooks = """
+        import os, signal
+        from snakemake.scheduling.job_scheduler import JobScheduler
+        plain = JobScheduler._finish_jobs
+        def finish(self):
+            if self._lock.locked() and self._user_kill is None:
+                os.kill(os.getpid(), signal.SIGTERM)
+            return plain(self)
+        JobScheduler._finish_jobs = finish
+        from dualgrad.launcher import main
+        main()
+    """
+    command = [sys.executable, "-c", textwrap.dedent(hooks), TARGET, "--config", f"edition={EDITION}"]
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=Pipeline(folder).environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode != 0
+    assert "Will exit after finishing currently running jobs" in done.stdout
 
 
 def test_short_memory_is_said_in_a_line(folder: Path) -> None:

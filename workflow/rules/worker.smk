@@ -5,10 +5,21 @@ On a cluster a Snakemake on the node runs the jobs of a submission one by one (`
 Snakemake. The first of them has the worker: torch is imported once for all jobs. It calls no hooks, so it starts it here.
 """
 
+import _thread
 import os
+import signal
 import sys
 
 WORKER = WarmWorker()
+
+
+def stop_gracefully(*signal_and_frame):
+    """Let Snakemake end after its running jobs, from a thread of its own.
+
+    Snakemake's own handler waits, in the main thread, for a lock that this thread may just be holding: then it hangs.
+    """
+    _thread.start_new_thread(workflow.scheduler.exit_gracefully, ())
+
 
 if workflow.remote_exec and workflow.resource_settings.nodes is not None:
     again = sys.argv[sys.argv.index("--attempt") + 1] != "1" or "SLURM_RESTART_COUNT" in os.environ
@@ -20,6 +31,7 @@ if workflow.remote_exec and workflow.resource_settings.nodes is not None:
 
 # Hooks run in the main process alone: neither in dry runs nor in the jobs of a cluster.
 onstart:
+    signal.signal(signal.SIGTERM, stop_gracefully)
     if workflow.local_exec:
         if not DEPLOYED:
             WORKER.start()
