@@ -423,24 +423,3 @@ def test_local_gpus_follow_cuda_visible_devices(monkeypatch: pytest.MonkeyPatch)
 
 
 # ------------------------------------------------------------------------------------------ by hand
-
-
-def test_a_worker_for_a_shell(stub: Path) -> None:
-    code = "from dualgrad.commands.worker import run; run(None)"
-    serving = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
-    try:
-        lines = []
-        while not lines or not any(line.startswith(f"export {WORKFLOW}=") for line in lines):
-            lines.append(serving.stdout.readline())
-        script = "".join(lines) + "dualgrad stub who who"
-        said = subprocess.run(
-            ["sh", "-c", script], capture_output=True, text=True, check=True
-        ).stdout.splitlines()
-        parent, child, loaded = who(said[0])
-        assert loaded == 1 and parent != serving.pid and child != parent
-        assert is_alive(parent)
-    finally:
-        serving.send_signal(signal.SIGINT)
-        assert serving.wait(timeout=20) == 0
-        serving.stdout.close()
-    assert not is_alive(parent)
