@@ -91,7 +91,7 @@ RELEASE = [
     fetched("a file twice", lambda: tar_bytes([(_ROWS, released())] * 2), "a.json", "twice"),
     fetched("a path that leaves", _with("../../evil", b"x"), "../../evil", "outside"),
     fetched("a long way out", _long_name, "outside"),
-    fetched("an absolute path", _with("/tmp/evil", b"x"), "/tmp/evil", "absolute"),
+    fetched("an absolute path", _with("/evil", b"x"), "/evil", "absolute"),
     fetched("a link out", _with("link", special(tarfile.SYMTYPE, "../../../../etc/passwd")), "link", "outside"),
     fetched("an absolute link", _with("link", special(tarfile.SYMTYPE, "/etc/passwd")), "link", "absolute"),
     fetched("a hard link out", _with("hard", special(tarfile.LNKTYPE, "../../etc/passwd")), "hard", "outside"),
