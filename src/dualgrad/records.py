@@ -3,7 +3,7 @@
 A record is ``{format, edition, experiment, run, series, counted, factors, synthetic, spec, outcome, trajectory,
 checkpoint, digest, provenance}``. The digest covers what was trained and what came of it (spec, outcome, trajectory,
 weights saved), never when, where or how fast (DESIGN §7). In the file a record also has a ``seal``: a checksum of all
-of it (format 1 had none).
+of it.
 """
 
 from __future__ import annotations
@@ -104,14 +104,14 @@ def read_record(path: Path, *, edition: str | None = None, name: str | None = No
     if not isinstance(record, dict) or any(key not in record for key in _REQUIRED):
         missing = [k for k in _REQUIRED if not isinstance(record, dict) or k not in record]
         raise RecordError(f"{path}: not a dualgrad record, missing {', '.join(missing)}; {remedy}")
-    if record["format"] not in (1, FORMAT):
+    if record["format"] != FORMAT:
         raise RecordError(f"{path}: record format {record['format']!r}, expected {FORMAT}; {remedy}")
     for key in ("spec", "outcome", "trajectory", "provenance"):
         if not isinstance(record[key], dict):
             raise RecordError(f"{path}: malformed record, {key}: expected an object; {remedy}")
     try:
         seal = record.pop("seal", None)
-        whole = record["format"] == 1 or seal == _seal(record)
+        whole = seal == _seal(record)
         actual = digest(record)
     except (TypeError, AttributeError, ValueError, KeyError) as error:
         raise RecordError(f"{path}: malformed record ({error}); {remedy}") from None
