@@ -56,7 +56,8 @@ def test_an_mlp_knows_its_gradients(batch, dtype):
         model.load_state_dict(start)
         found.append([])
         if own:
-            pair = [model.training_pass(images).gradient(target) for target in targets]
+            with torch.no_grad():
+                pair = [model.training_pass(images).gradient(target) for target in targets]
         else:
             losses = [F.cross_entropy(model(images), target) for target in targets]
             pair = [(loss.detach(), torch.autograd.grad(loss, list(model.parameters()))) for loss in losses]
@@ -69,3 +70,69 @@ def test_an_mlp_knows_its_gradients(batch, dtype):
 def test_one_image_is_left_to_the_modules():
     model = build_model({"name": "mlp", "hidden": [24], "inputs": 64}, 10, 0)
     assert model.training_pass(torch.zeros(1, 1, 8, 8)) is None
+
+
+SMALL = {"name": "distilbert_mini", "dim": 24, "layers": 1, "heads": 2, "max_position": 24, "vocab_size": 500}
+
+
+def small_distilbert(dtype: torch.dtype, **options) -> torch.nn.Module:
+    model = build_model({**SMALL, **options}, 2, 0).to(dtype)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn_like(parameter), alpha=0.1)
+    return model
+
+
+@pytest.mark.parametrize("batch", [32, 5, 1])
+@pytest.mark.parametrize("dropout", [0.05, 0.0])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_small_distilbert_knows_its_gradients(batch, dropout, dtype):
+    model = small_distilbert(dtype, dropout=dropout)
+    ids, mask, labels = sentences(batch)
+    found = []
+    for own in (True, False):
+        torch.manual_seed(7)
+        if own:
+            with torch.no_grad():
+                one = model.training_pass(ids, mask)
+                loss, gradient = one.gradient(labels)
+            logits = one.logits
+        else:
+            logits = model(ids, mask)
+            loss = F.cross_entropy(logits, labels)
+            gradient = torch.autograd.grad(loss, list(model.parameters()))
+        # The random numbers that the next pass will draw are the same as well.
+        found.append([logits.detach(), loss.detach(), *gradient, torch.rand(1)])
+    assert len(found[0]) == len(found[1]) == 3 + len(list(model.parameters()))
+    assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+
+
+def test_a_small_distilbert_evaluates_the_same_in_either_mode():
+    model = small_distilbert(torch.float64)
+    ids, mask, _ = sentences(32)
+    expected = model.eval()(ids, mask).detach()
+    for training in (False, True):
+        model.train(training)
+        with torch.no_grad():
+            assert torch.equal(model.evaluation_pass(ids, mask).logits, expected)
+
+
+@pytest.mark.parametrize("options", [{"layers": 2}, {"activation": "relu"}, {"dropout": 1.0}])
+def test_other_distilberts_are_left_to_autograd(options):
+    model = small_distilbert(torch.float64, **options)
+    ids, mask, labels = sentences(4)
+    assert model.training_pass(ids, mask) is model.evaluation_pass(ids, mask) is None
+    F.cross_entropy(model(ids, mask), labels).backward()
+    assert all(parameter.grad is not None for parameter in model.parameters())
+
+
+def test_more_heads_and_wider_ones_agree_with_autograd():
+    """At other sizes torch may multiply by other kernels, and round otherwise."""
+    model = small_distilbert(torch.float64, dim=64, heads=4, hidden_dim=96, dropout=0.0)
+    ids, mask, labels = sentences(16)
+    with torch.no_grad():
+        loss, gradient = model.training_pass(ids, mask).gradient(labels)
+    expected = F.cross_entropy(model(ids, mask), labels)
+    torch.testing.assert_close(loss, expected.detach())
+    for one, other in zip(gradient, torch.autograd.grad(expected, list(model.parameters())), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-13)

@@ -9,56 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dualgrad.models.passes import MLPPass
+
 # Pixels of the embedded image sets, by their number of classes: digits 8x8, digit pairs 8x16.
 _PIXELS = {10: 64, 100: 128}
-
-
-_aten = torch.ops.aten
-
-
-class TrainingPass:
-    """A training pass of an MLP on the CPU without autograd, whose own work is a third of so small a step.
-
-    The operations and their order are those of the modules and their derivatives: logits, gradients and running
-    statistics are the same to the last bit (tests/test_fast_paths.py).
-    """
-
-    def __init__(self, tensors: list[list[Tensor]], norms: list[nn.BatchNorm1d], images: Tensor) -> None:
-        """Go forward; ``tensors``: weight and bias of each linear layer with those and the buffers of its norm."""
-        *blocks, (head, bias) = tensors
-        self._head = head
-        self._saved = []
-        x = images.flatten(1)
-        for block, norm in zip(blocks, norms, strict=True):
-            linear, shift, scale, offset, running_mean, running_var, batches = block
-            before = torch.addmm(shift, x, linear.t())
-            after, mean, rstd = torch.native_batch_norm(
-                *(before, scale, offset, running_mean, running_var, True),
-                *(norm.momentum, norm.eps),  # type: ignore[arg-type]  # a number, not None
-            )
-            batches.add_(1)
-            self._saved.append((linear, scale, norm.eps, x, before, mean, rstd))
-            x = after.relu_()
-        self._last = x
-        self._log = torch.log_softmax(torch.addmm(bias, x, head.t()), 1)
-
-    def gradient(self, target: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Mean cross-entropy with `target`, and its gradient in the order of the model's parameters."""
-        log, active = self._log, self._last
-        loss, total = _aten.nll_loss_forward(log, target, None, 1, -100)
-        grad = _aten.nll_loss_backward(torch.ones_like(loss), log, target, None, 1, -100, total)
-        grad = _aten._log_softmax_backward_data(grad, log, 1, log.dtype)
-        gradients = [grad.sum(0), grad.t().mm(active)]
-        grad = grad.mm(self._head)
-        for weight, scale, eps, x, before, mean, rstd in reversed(self._saved):
-            grad = _aten.threshold_backward(grad, active, 0)
-            grad, d_scale, d_shift = _aten.native_batch_norm_backward(
-                grad, before, scale, None, None, mean, rstd, True, eps, [True, True, True]
-            )
-            gradients += [d_shift, d_scale, grad.sum(0), grad.t().mm(x)]
-            if x is not self._saved[0][3]:
-                grad, active = grad.mm(weight), x
-        return loss, gradients[::-1]
 
 
 class MLP(nn.Module):
@@ -81,8 +35,7 @@ class MLP(nn.Module):
         """Logits (b, classes) of images (b, ...)."""
         return self.head(self.body(images.flatten(1)))
 
-    @torch.no_grad()
-    def training_pass(self, images: Tensor) -> TrainingPass | None:
+    def training_pass(self, images: Tensor) -> MLPPass | None:
         """A forward pass in train mode over images (b, ...) that knows its gradients, or None: leave it to autograd.
 
         (A GPU's modules have other kernels than the plain operations.)
@@ -97,7 +50,7 @@ class MLP(nn.Module):
                 [*linear.parameters(), *norm.parameters(), *norm.buffers()] for linear, norm in layers
             ]
             self._tensors.append([*self.head.parameters()])
-        return TrainingPass(self._tensors, self._norms, images)
+        return MLPPass(self._tensors, self._norms, images)
 
 
 def mlp(spec: Mapping[str, Any], classes: int) -> MLP:

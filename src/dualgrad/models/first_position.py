@@ -40,4 +40,4 @@ def _at_first(block: Any, x: Tensor, bias: Tensor) -> Tensor:
     weights = torch.softmax(query @ keys.transpose(2, 3) * (dim // heads) ** -0.5 + bias, dim=-1)
     context = (attention.dropout(weights) @ values).view(batch, dim)
     hidden = block.sa_layer_norm(attention.out_lin(context) + first)
-    return block.output_layer_norm(block.ffn(hidden) + hidden)
+    return block.output_layer_norm(block.ffn.ff_chunk(hidden) + hidden)

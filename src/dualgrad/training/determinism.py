@@ -28,6 +28,8 @@ def configure(precision: str, device: torch.device, threads: int) -> torch.dtype
     # cuBLAS needs a fixed workspace to be deterministic; read when CUDA starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True)
+    # It would fill every new tensor with NaN, so that a bug repeats; nothing here reads what it has not written.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.deterministic = True
     torch.backends.cudnn.benchmark = False
     torch.backends.cudnn.allow_tf32 = precision == "published"

@@ -27,6 +27,7 @@ from dualgrad.files import explain
 from dualgrad.models import head_parameters
 from dualgrad.records import canonical_json, make_record, read_record
 from dualgrad.training import checkpoints
+from dualgrad.training.allocator import keep_freed_memory
 from dualgrad.training.batches import StructureOrder, trusted_batches
 from dualgrad.training.determinism import arithmetic, autocast_dtype, configure
 from dualgrad.training.errors import TrainingError
@@ -185,6 +186,7 @@ class _Trainer:
     def __init__(self, run: dict, context: Context):
         self.run, self.context = run, context
         self.dtype = configure(run["precision"], context.device, context.threads)
+        keep_freed_memory()
         self.task = load_task(run, context.device, self.dtype, context.data_dir)
         self.progress = Progress()
         self.selected: dict = {}

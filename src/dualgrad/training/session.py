@@ -126,11 +126,13 @@ class Session:
 
     def _gradients(self, inputs: tuple[Tensor, ...], *targets: Tensor) -> list[tuple[Number, Gradient]]:
         """Do one forward pass; return the mean cross-entropy and its gradient for each of the targets."""
-        own = self._training_pass(*inputs) if self._training_pass else None
-        if own is not None:
-            with torch.no_grad():
-                found = [own.gradient(target) for target in targets]
-        else:
+        found = None
+        if self._training_pass:
+            with torch.inference_mode():
+                own = self._training_pass(*inputs)
+                if own is not None:
+                    found = [own.gradient(target) for target in targets]
+        if found is None:
             logits = self._logits(inputs)
             losses = [F.cross_entropy(logits, target) for target in targets]
             found = [
@@ -334,7 +336,7 @@ def new_model(run: dict, task: Task, seed: int, dtype: torch.dtype) -> nn.Module
     return model.to(device=task.train_labels.device, dtype=dtype)
 
 
-@torch.no_grad()
+@torch.inference_mode()
 def evaluate(model: nn.Module, task: Task, batch_size: int) -> dict:
     """Evaluate on the whole clean test set in eval mode, full precision, no autocast.
 
@@ -342,20 +344,26 @@ def evaluate(model: nn.Module, task: Task, batch_size: int) -> dict:
         ``test_error`` (fraction), ``test_loss`` (unweighted mean of batch-mean cross-entropies, as published for
         text; None where not finite) and ``constant_prediction`` (every example got the same class).
     """
-    model.eval()
+    # Some small models need not be switched.
+    evaluation_pass: Any = getattr(model, "evaluation_pass", None)
     correct = 0
     losses: list[Tensor] = []
     classes: set[int] = set()
     for start in range(0, task.n_test, batch_size):
         stop = min(start + batch_size, task.n_test)
-        logits = model(*task.test_inputs(start, stop))
+        inputs = task.test_inputs(start, stop)
+        own = evaluation_pass(*inputs) if evaluation_pass else None
+        if own is None and model.training:
+            model.eval()
+        logits = model(*inputs) if own is None else own.logits
         target = task.test_labels[start:stop]
         predicted = logits.argmax(dim=1)
         correct += int((predicted == target).sum())
         losses.append(F.cross_entropy(logits, target))
         if len(classes) < 2:
             classes.update(predicted.unique().tolist())
-    model.train()
+    if not model.training:
+        model.train()
     loss = float(torch.stack(losses).mean())
     return {
         "test_error": (task.n_test - correct) / task.n_test,
