@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import platform
+import subprocess
+import sys
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -136,3 +140,33 @@ def test_more_heads_and_wider_ones_agree_with_autograd():
     torch.testing.assert_close(loss, expected.detach())
     for one, other in zip(gradient, torch.autograd.grad(expected, list(model.parameters())), strict=True):
         torch.testing.assert_close(one, other, rtol=1e-10, atol=1e-13)
+
+
+PAGE_FAULTS = """
+import resource, sys
+import numpy as np
+from dualgrad.training.allocator import keep_freed_memory
+
+def rounds(count):
+    for _ in range(count):
+        arrays = [np.ones(1 << 17) for _ in range(8)]
+        del arrays
+
+if sys.argv[1] == "kept":
+    keep_freed_memory()
+rounds(3)
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+rounds(100)
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library's memory is left to it")
+def test_freed_memory_is_kept():
+    faults = {}
+    for how in ("kept", "given back"):
+        command = [sys.executable, "-c", PAGE_FAULTS, how]
+        faults[how] = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    # 100 rounds of 8 arrays of 256 pages.
+    assert faults["kept"] < 2_000
+    assert faults["given back"] > 20_000

@@ -106,20 +106,21 @@ class TextPass:
         x, self._embedded_kept = _dropped(x, settings.dropout[0])
         self._first = x[:, 0]
         self._x = flat = x.view(b * s, d)
-        self._keys = F.linear(flat, *key).view(b, s, h, d // h)
-        self._values = F.linear(flat, *value).view(b, s, h, d // h)
-        self._q = F.linear(self._first, *query).view(b, h, 1, d // h)
         # Head by head: all at once, bmm would have to copy keys and values.
+        self._keys = F.linear(flat, *key).view(b, s, h, d // h).unbind(2)
+        self._values = F.linear(flat, *value).view(b, s, h, d // h).unbind(2)
+        self._queries = F.linear(self._first, *query).view(b, h, 1, d // h).unbind(1)
         scores = x.new_empty((b, h, 1, s))
-        for i in range(h):
-            torch.bmm(self._q[:, i], self._keys[:, :, i].transpose(1, 2), out=scores[:, i])
+        for one, keys, score in zip(self._queries, self._keys, scores.unbind(1), strict=True):
+            torch.bmm(one, keys.transpose(1, 2), out=score)
         # What adding the lowest number comes to.
         scores.mul_((d // h) ** -0.5).masked_fill_(~mask[:, None, None], torch.finfo(x.dtype).min)
         self._weights = torch.softmax(scores, -1)
-        self._weights_dropped, self._weights_kept = _dropped(self._weights, settings.dropout[1])
+        dropped, self._weights_kept = _dropped(self._weights, settings.dropout[1])
+        self._weights_dropped = dropped.unbind(1)
         context = x.new_empty((b, h, 1, d // h))
-        for i in range(h):
-            torch.bmm(self._weights_dropped[:, i], self._values[:, :, i], out=context[:, i])
+        for one, values, read in zip(self._weights_dropped, self._values, context.unbind(1), strict=True):
+            torch.bmm(one, values, out=read)
         self._context = context.view(b, d)
 
         self._attended = F.linear(self._context, *out).add_(self._first)
@@ -163,18 +164,18 @@ class TextPass:
 
         d_context = linear(d_attended, self._context, self._out_w).view(b, h, 1, d // h)
         d_weights = torch.empty_like(self._weights)
-        for i in range(h):
-            torch.bmm(d_context[:, i], self._values[:, :, i].transpose(1, 2), out=d_weights[:, i])
+        d_values = d_context.new_empty((b, s, h, d // h))
+        for i, d_read in enumerate(d_context.unbind(1)):
+            torch.bmm(d_read, self._values[i].transpose(1, 2), out=d_weights.select(1, i))
+            # Outer products of s weights and a vector, here and below.
+            torch.mul(self._weights_dropped[i].transpose(1, 2), d_read, out=d_values.select(2, i))
         d_weights = _kept(d_weights, self._weights_kept)
         d_scores = _aten._softmax_backward_data.default(d_weights, self._weights, -1, d_weights.dtype)
         d_scores.mul_((d // h) ** -0.5)
-        d_query = torch.empty_like(d_context)
-        for i in range(h):
-            torch.bmm(d_scores[:, i], self._keys[:, :, i], out=d_query[:, i])
-        d_values, d_keys = torch.empty_like(self._values), torch.empty_like(self._keys)
-        for i in range(h):  # outer products of s weights and a vector
-            torch.mul(self._weights_dropped[:, i].transpose(1, 2), d_context[:, i], out=d_values[:, :, i])
-            torch.mul(d_scores[:, i].transpose(1, 2), self._q[:, i], out=d_keys[:, :, i])
+        d_query, d_keys = torch.empty_like(d_context), torch.empty_like(d_values)
+        for i, d_score in enumerate(d_scores.unbind(1)):
+            torch.bmm(d_score, self._keys[i], out=d_query.select(1, i))
+            torch.mul(d_score.transpose(1, 2), self._queries[i], out=d_keys.select(2, i))
 
         d_x = linear(d_values.view(b * s, d), self._x, self._value_w)
         d_x.add_(linear(d_keys.view(b * s, d), self._x, self._key_w))
@@ -186,7 +187,7 @@ class TextPass:
         d_places, d_words = d_x.new_zeros((places, d)), d_x.new_zeros((words, d))
         d_places[:s] = d_x.sum(0)
         # Row by row, as the derivative of torch.embedding does, at a third of its time.
-        d_words.index_add_(0, self._ids.view(-1), d_x.view(b * s, d))[self._settings.padding].zero_()
+        d_words.index_add_(0, self._ids.flatten(), d_x.view(b * s, d))[self._settings.padding].zero_()
         found.extend((d_places, d_words))
         return loss, found[::-1]
 
@@ -201,7 +202,7 @@ def _dropped(x: Tensor, probability: float) -> tuple[Tensor, Tensor | None]:
     if not probability:
         return x, None
     kept = 1.0 - probability
-    factors = torch.empty_like(x).bernoulli_(kept).div_(kept)
+    factors = torch.bernoulli(x, kept).div_(kept)
     return x * factors, factors
 
 
