@@ -1,6 +1,6 @@
 # Everything from a bare machine with Python >= 3.11, make and a network.
 #
-#   make figures    Figures 1-5 in miniature, in figures/main (edition demo; about six minutes on two cores)
+#   make figures    Figures 1-5 in miniature, in figures/main (edition demo; about five minutes on two cores)
 #   make test       the whole test suite
 #   make lint       formatting, static checks, types
 #   make setup      .venv alone: pinned packages, this package, and a `snakemake` that takes targets last
