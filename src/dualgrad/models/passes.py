@@ -177,6 +177,7 @@ class TextPass:
             torch.bmm(d_score, self._keys[i], out=d_query.select(1, i))
             torch.mul(d_score.transpose(1, 2), self._queries[i], out=d_keys.select(2, i))
 
+        # Added up as autograd would: values, keys, and the first position's last.
         d_x = linear(d_values.view(b * s, d), self._x, self._value_w)
         d_x.add_(linear(d_keys.view(b * s, d), self._x, self._key_w))
         d_first = linear(d_query.view(b, d), self._first, self._query_w).add_(d_attended)
