@@ -59,7 +59,7 @@ def lab(tmp_path, monkeypatch) -> Lab:
 def assert_same_training(sides, epochs: int) -> None:
     """Train both sides and compare weights, running statistics and errors."""
     for _ in range(epochs):
-        sides.trainer._train_epoch(sides.plan[0], StepStatistics(), sides.stage)
+        sides.trainer.train_epoch(sides.plan[0], StepStatistics(), sides.stage)
         sides.session.epoch += 1
         sides.loop.epoch(sides.lam)
     assert sides.session.update == sides.loop.t > 16

@@ -118,7 +118,7 @@ def test_training_is_not_lost_to_a_disk_that_fills_at_its_end(
     done = checkpoints.load_sealed(state)["progress"]["stage_epoch"]
     monkeypatch.setattr(records, "write_record", write)
     epochs = []
-    monkeypatch.setattr(run._Trainer, "_epoch", lambda *given: epochs.append(given))
+    monkeypatch.setattr(run.Trainer, "run_epoch", lambda *given: epochs.append(given))
     assert dualgrad(folder, "train", RUN) == 0
     assert done == unhurt_epochs(unhurt) and epochs == [], "nothing was trained a second time"
     assert not state.exists()
@@ -237,7 +237,7 @@ def test_short_memory_is_said_in_a_line(folder: Path) -> None:
         def epoch(*given):
             resource.setrlimit(resource.RLIMIT_AS, (size, size))
             torch.empty(1 << 34)
-        run._Trainer._epoch = epoch
+        run.Trainer.run_epoch = epoch
         sys.exit(main(["train", "{RUN}", "--edition", "{EDITION}"]))
     """
     lines = "\n".join(line.strip() if "    " * 3 not in line else line[8:] for line in code.splitlines())

@@ -52,7 +52,7 @@ def bench_epoch(
 def our_epoch(sides: Sides) -> Callable[[], None]:
     """Return our epoch as a piece of work: the trainer's own, with an evaluation."""
     planned = replace(sides.plan[0], evaluate=True)
-    return lambda: sides.trainer._epoch(sides.stage, planned)
+    return lambda: sides.trainer.run_epoch(sides.stage, planned)
 
 
 def published_epoch(sides: Sides) -> Callable[[], None]:

@@ -265,7 +265,7 @@ def cut(sides: Sides, steps: int) -> None:
 
 def train(sides: Sides) -> None:
     """Train one epoch of ours, without evaluation."""
-    sides.trainer._train_epoch(sides.plan[0], StepStatistics(), sides.stage)
+    sides.trainer.train_epoch(sides.plan[0], StepStatistics(), sides.stage)
     sides.session.epoch += 1
 
 

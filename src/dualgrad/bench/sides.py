@@ -20,7 +20,7 @@ from dualgrad.inputs import InputError
 from dualgrad.models.distilbert import Classifier
 from dualgrad.training.batches import batches_per_pass, trusted_batches
 from dualgrad.training.plan import PlannedEpoch
-from dualgrad.training.run import Context, _Trainer
+from dualgrad.training.run import Context, Trainer
 from dualgrad.training.session import Session, new_model
 
 # Updates that a warm-up schedule is stretched over: a benchmark goes on for longer than the run would.
@@ -42,7 +42,7 @@ class Sides:
     run: dict
     stage: dict
     plan: list[PlannedEpoch]
-    trainer: _Trainer
+    trainer: Trainer
     published: baseline.Loop | None
 
     @property
@@ -108,9 +108,9 @@ def make_sides(
     """
     run = trainable(run)
     nowhere = Path("/nonexistent")  # nothing is read from or written to a folder of results
-    trainer = _Trainer(run, Context(nowhere, nowhere, data_dir, device, threads))
+    trainer = Trainer(run, Context(nowhere, nowhere, data_dir, device, threads))
     stage = run["stages"][0]
-    trainer._open_session(stage)
+    trainer.open_session(stage)
     total = _ENDLESS if endless else trainer.session.total_updates
     trainer.session.total_updates = total
     sides = Sides(run, stage, trainer.plans[stage["name"]], trainer, None)
@@ -162,7 +162,7 @@ def _published(sides: Sides, data_dir: Path, device: torch.device, workers: int,
         value_order=value_order,
         device=device,
         total=total,
-        min_trusted=trainer._min_trusted,
+        min_trusted=trainer.min_trusted,
         autocast=trainer.autocast,
     )
 

@@ -115,7 +115,7 @@ def batches_of(sides: Sides) -> list[Batch]:
 
 
 def _ours(sides: Sides, batches: list[Batch], kind: str) -> Callable[[int], None]:
-    session, minimum = sides.session, sides.trainer._min_trusted
+    session, minimum = sides.session, sides.trainer.min_trusted
 
     def steps(count: int) -> None:
         statistics = StepStatistics()

@@ -13,7 +13,7 @@ import torch
 
 from dualgrad.planning.rates import Rate
 from dualgrad.training.plan import PlannedEpoch
-from dualgrad.training.run import Context, _Trainer
+from dualgrad.training.run import Context, Trainer
 from dualgrad.training.session import evaluate
 
 # Seconds of one measurement and how many there are; the median counts.
@@ -88,8 +88,8 @@ class _Bench:
         if device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(device)
-        self.trainer = _Trainer(run, Context(NOWHERE, NOWHERE, NOWHERE, device, threads))
-        self.trainer._open_session(stage)
+        self.trainer = Trainer(run, Context(NOWHERE, NOWHERE, NOWHERE, device, threads))
+        self.trainer.open_session(stage)
         assert self.trainer.session is not None
         self.session, self.stage = self.trainer.session, stage
         self.apart = run["value"]["labels"] == "trusted_batches" or not self.session.shares_forward
@@ -102,8 +102,8 @@ class _Bench:
         self.run["value"]["period"] = 1 if refresh or self.apart else 2**62
         planned = PlannedEpoch(0, 0.3, None, count, True, False)
         if self.session.cache is None:
-            self.trainer._epoch(self.stage, PlannedEpoch(0, 0.3, None, 1, True, False))
-        return self._seconds(lambda: self.trainer._epoch(self.stage, planned))
+            self.trainer.run_epoch(self.stage, PlannedEpoch(0, 0.3, None, 1, True, False))
+        return self._seconds(lambda: self.trainer.run_epoch(self.stage, planned))
 
     def evaluations(self, count: int) -> float:
         """Seconds of so many evaluations."""

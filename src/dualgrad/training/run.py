@@ -128,7 +128,7 @@ def train(run: dict, context: Context) -> tuple[dict, dict[str, dict[str, Tensor
     if run.get("copy_of"):
         record = _copied(run, context)
         return _finish(run, context, *record, started, time.perf_counter() - clock)
-    trainer = _Trainer(run, context)
+    trainer = Trainer(run, context)
     trainer.execute(clock)
     progress = trainer.progress
     outcome = summarise(run, progress.trajectory, trainer.extra())
@@ -180,8 +180,18 @@ def _finish(
     return make_record(run, outcome, trajectory.blocks, hashes, provenance), weights
 
 
-class _Trainer:
-    """Executes one run, stage by stage."""
+class Trainer:
+    """Executes one run, stage by stage; benchmarks and calibrations enter it where they need to.
+
+    Attributes:
+        run, context: the resolved run, and where it runs.
+        dtype, autocast: of weights and arithmetic, and of training passes (None: the same).
+        task, labels: its data on the device.
+        seed: the run's base seed.
+        plans: the planned epochs of each stage by name.
+        progress: what is done so far.
+        session, order: the session under way and its batches; from ``open_session`` on.
+    """
 
     def __init__(self, run: dict, context: Context):
         self.run, self.context = run, context
@@ -266,7 +276,7 @@ class _Trainer:
             plan = self.plans[stage["name"]]
             while self.progress.stage_epoch < len(plan) and not self._stopped(stage):
                 began = time.perf_counter()
-                self._epoch(stage, plan[self.progress.stage_epoch])
+                self.run_epoch(stage, plan[self.progress.stage_epoch])
                 self._maybe_save(clock, time.perf_counter() - began)
             self._end(stage)
             if self.progress.gate_failed:
@@ -292,7 +302,7 @@ class _Trainer:
             record = self.context.record_of(source, self.run["edition"])
             weights = checkpoints.load_stage(self.context.checkpoint_of(source), record, start["stage"])
             progress.start_errors[name] = _stage_error(record, start["stage"])
-        self._open_session(stage)
+        self.open_session(stage)
         if weights is not None:
             self._load(self.session.model, weights, source)
         if stage["evaluate"].get("before"):
@@ -303,7 +313,7 @@ class _Trainer:
         plan = self.plans[stage["name"]]
         return plan[0] if plan else PlannedEpoch(0, None, None, None, False, True)
 
-    def _open_session(self, stage: dict) -> None:
+    def open_session(self, stage: dict) -> None:
         """Start a session for ``stage`` and the stages that continue it: SEED(s + offset), model, optimizer."""
         run, seed = self.run, self.seed + stage["seed_offset"]
         streams = Streams(run["streams"]["group"], run["streams"]["replicate"], seed, stage["session"])
@@ -385,13 +395,14 @@ class _Trainer:
 
     # -------------------------------------------------------------- one epoch
 
-    def _epoch(self, stage: dict, planned: PlannedEpoch) -> None:
+    def run_epoch(self, stage: dict, planned: PlannedEpoch) -> None:
+        """Train the session's next epoch, log it, and evaluate if that is planned."""
         session, progress, run = self.session, self.progress, self.run
         epoch, streams = session.epoch, session.streams
         statistics = StepStatistics()
         if not session.dead:  # nothing that is done to non-finite weights changes what they predict
             self._seed_dropout(streams.seed_for("dropout", epoch))
-            self._train_epoch(planned, statistics, stage)
+            self.train_epoch(planned, statistics, stage)
         session.epoch += 1
         progress.stage_epoch += 1
         progress.steps += statistics.steps
@@ -414,7 +425,8 @@ class _Trainer:
             # torch.manual_seed would queue a call for a CUDA that never starts, with a formatted stack each time.
             torch.default_generator.manual_seed(seed)
 
-    def _train_epoch(self, planned: PlannedEpoch, statistics: StepStatistics, stage: dict) -> None:
+    def train_epoch(self, planned: PlannedEpoch, statistics: StepStatistics, stage: dict) -> None:
+        """Do the steps of an epoch, and nothing else; what they log goes to ``statistics``."""
         session, run, streams, epoch = self.session, self.run, self.session.streams, self.session.epoch
         augment = streams.generator("augment", epoch) if self.task.augments else None
         synthetic = run["value"].get("synthetic")
@@ -425,7 +437,7 @@ class _Trainer:
             separate = trusted_batches(self.labels.trusted, run["task"]["batch_size"], epoch, streams)
         assert planned.lam is not None  # only a stage that trains nothing has none
         every = run["log"].get("steps_every")
-        minimum = self._min_trusted
+        minimum = self.min_trusted
         for index in self.order.epoch(epoch, planned.steps):
             inputs = self.task.inputs(index, augment)
             trusted = None
@@ -445,7 +457,8 @@ class _Trainer:
                 self._kept = None
 
     @property
-    def _min_trusted(self) -> int:
+    def min_trusted(self) -> int:
+        """Fewest trusted examples of a batch that give a value gradient."""
         # BatchNorm over single vectors needs two of them; the published networks end on 4×4 maps and take one.
         return 2 if run_uses_vector_batchnorm(self.session) else 1
 
@@ -612,7 +625,7 @@ class _Trainer:
             while stage["start"]["kind"] == "continue":
                 position -= 1
                 stage = self.run["stages"][position]
-            self._open_session(stage)
+            self.open_session(stage)
             self.session.load_state(state["session"])
         except (
             checkpoints.CheckpointError,
