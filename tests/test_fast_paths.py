@@ -111,14 +111,19 @@ def test_a_small_distilbert_knows_its_gradients(batch, dropout, dtype):
     assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
 
 
-def test_a_small_distilbert_evaluates_the_same_in_either_mode():
+@pytest.mark.parametrize("batch", [32, 800])
+def test_a_small_distilbert_evaluates_the_same_in_either_mode(batch):
     model = small_distilbert(torch.float64)
-    ids, mask, _ = sentences(32)
-    expected = model.eval()(ids, mask).detach()
-    for training in (False, True):
-        model.train(training)
-        with torch.no_grad():
-            assert torch.equal(model.evaluation_pass(ids, mask).logits, expected)
+    for batch_of in (
+        sentences(batch),
+        [part.flip(0) for part in sentences(batch)],
+    ):  # others than those before
+        ids, mask, _ = batch_of
+        expected = model.eval()(ids, mask).detach()
+        for training in (False, True):
+            model.train(training)
+            with torch.inference_mode():
+                assert torch.equal(model.evaluation_pass(ids, mask).logits, expected)
 
 
 @pytest.mark.parametrize("options", [{"layers": 2}, {"activation": "relu"}, {"dropout": 1.0}])

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from dualgrad.models import first_position
-from dualgrad.models.passes import TextPass, TextSettings
+from dualgrad.models.passes import DistinctTokens, TextPass, TextSettings, distinct_tokens
 
 # The hub's commit that `dualgrad data distilbert` fetches; the published notebooks name no revision.
 HUB_NAME = "distilbert/distilbert-base-uncased"
@@ -28,6 +28,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.net = net
         self.short = short
+        self._distinct: DistinctTokens | None = None
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits (b, classes) of token ids and mask, both (b, length); mask is bool or 0/1."""
@@ -40,17 +41,22 @@ class Classifier(nn.Module):
 
         (Only networks of one block have one, and a GPU's modules have other kernels than the plain operations.)
         """
-        return self._pass(input_ids, attention_mask, training=True)
+        if not (self.short and input_ids.is_cpu and self._one_block):
+            return None
+        parameters, _, settings = self._one_block
+        return TextPass(parameters, settings, input_ids, attention_mask.bool())
 
     def evaluation_pass(self, input_ids: Tensor, attention_mask: Tensor) -> TextPass | None:
-        """The same in evaluation mode, whichever mode the modules are in: switching them takes its time."""
-        return self._pass(input_ids, attention_mask, training=False)
+        """The same in evaluation mode, whichever mode the modules are in, and without gradients.
 
-    def _pass(self, ids: Tensor, mask: Tensor, *, training: bool) -> TextPass | None:
-        if not (self.short and ids.is_cpu and self._one_block):
+        Meant for the same sentences again and again: what can be known of them without the weights is kept.
+        """
+        if not (self.short and input_ids.is_cpu and self._one_block):
             return None
-        parameters, *settings = self._one_block
-        return TextPass(parameters, settings[training], ids, mask.bool())
+        parameters, settings, _ = self._one_block
+        if self._distinct is None or not torch.equal(self._distinct.ids, input_ids):
+            self._distinct = distinct_tokens(input_ids)
+        return TextPass(parameters, settings, input_ids, attention_mask.bool(), self._distinct)
 
     @cached_property  # a module's attributes are slow
     def _one_block(self) -> tuple[list[nn.Parameter], TextSettings, TextSettings] | None:
