@@ -126,13 +126,15 @@ class Session:
 
     def _gradients(self, inputs: tuple[Tensor, ...], *targets: Tensor) -> list[tuple[Number, Gradient]]:
         """Do one forward pass; return the mean cross-entropy and its gradient for each of the targets."""
-        found = None
-        if self._training_pass:
-            with torch.inference_mode():
-                own = self._training_pass(*inputs)
-                if own is not None:
-                    found = [own.gradient(target) for target in targets]
-        if found is None:
+        own = self._training_pass(*inputs) if self._training_pass else None
+        if own is not None:
+            return [(number(loss), gradient) for loss, gradient in map(own.gradient, targets)]
+        with torch.inference_mode(False):
+            # Autograd takes nothing that was made in inference mode.
+            inputs, targets = (
+                tuple(part.clone() if part.is_inference() else part for part in parts)
+                for parts in (inputs, targets)
+            )
             logits = self._logits(inputs)
             losses = [F.cross_entropy(logits, target) for target in targets]
             found = [
@@ -163,23 +165,33 @@ class Session:
             direction: generator of random directions, if the run uses a synthetic value direction.
             min_trusted: fewest trusted examples in a batch that make a refresh (2 where BatchNorm sees vectors).
         """
-        method = self.run["method"]
-        parts: Gradient
-        log: dict[str, Number]
-        if method == "dual":
-            parts, log = self._dual(index, inputs, lam, trusted, direction, min_trusted)
-        else:
-            noisy = self.labels.noisy[index]
-            if method == "lossmix":
-                logits = self._logits(inputs)
-                struct_loss = F.cross_entropy(logits, noisy)
-                loss = (1.0 - lam) * struct_loss + lam * F.cross_entropy(logits, self.labels.value[index])
-                log, parts = {"loss_struct": number(struct_loss)}, torch.autograd.grad(loss, self.params)
-            else:
-                ((plain_loss, parts),) = self._gradients(inputs, noisy)
-                log = {"loss_struct": plain_loss}
-        self._apply(parts)
+        # Where autograd is not needed, it need not follow each operation.
+        with torch.inference_mode(self._training_pass is not None and self.run["method"] != "lossmix"):
+            parts, log = self._direction(index, inputs, lam, trusted, direction, min_trusted)
+            self._apply(parts)
         return log
+
+    def _direction(
+        self,
+        index: Tensor,
+        inputs: tuple[Tensor, ...],
+        lam: float,
+        trusted: tuple[Tensor, tuple[Tensor, ...]] | None,
+        direction: torch.Generator | None,
+        min_trusted: int,
+    ) -> tuple[Gradient, dict[str, Number]]:
+        """Return the gradient for the optimizer, and what can be logged about it."""
+        method = self.run["method"]
+        if method == "dual":
+            return self._dual(index, inputs, lam, trusted, direction, min_trusted)
+        noisy = self.labels.noisy[index]
+        if method == "lossmix":
+            logits = self._logits(inputs)
+            struct_loss = F.cross_entropy(logits, noisy)
+            loss = (1.0 - lam) * struct_loss + lam * F.cross_entropy(logits, self.labels.value[index])
+            return torch.autograd.grad(loss, self.params), {"loss_struct": number(struct_loss)}
+        ((plain_loss, parts),) = self._gradients(inputs, noisy)
+        return parts, {"loss_struct": plain_loss}
 
     def _apply(self, parts: Gradient) -> None:
         factor = lr_factor(
