@@ -88,8 +88,11 @@ class Session:
         self.optimizer = make_optimizer(self.run["optimizer"], self.params, self.base_lr)
         self._strides = [p.stride() for p in self.params]
         self.batchnorms = batchnorm_modules(self.model)
-        # Some small models know their gradients.
-        self._training_pass = None if self.autocast else getattr(self.model, "training_pass", None)
+        # Some small models know their gradients, of cross-entropies as they are.
+        mixed_losses = self.run["method"] == "lossmix"
+        self._training_pass = (
+            None if self.autocast or mixed_losses else getattr(self.model, "training_pass", None)
+        )
         # Dropout draws a new mask in the second pass, so the two passes cannot share one forward (specs I-P §0).
         self.shares_forward = not has_dropout(self.model)
         # The text experiments normalise without eps (X-Y §1.5), the vision ones add 1e-12 (A-G §1.9).
@@ -165,33 +168,25 @@ class Session:
             direction: generator of random directions, if the run uses a synthetic value direction.
             min_trusted: fewest trusted examples in a batch that make a refresh (2 where BatchNorm sees vectors).
         """
+        method = self.run["method"]
+        parts: Gradient
+        log: dict[str, Number]
         # Where autograd is not needed, it need not follow each operation.
-        with torch.inference_mode(self._training_pass is not None and self.run["method"] != "lossmix"):
-            parts, log = self._direction(index, inputs, lam, trusted, direction, min_trusted)
+        with torch.inference_mode(self._training_pass is not None):
+            if method == "dual":
+                parts, log = self._dual(index, inputs, lam, trusted, direction, min_trusted)
+            else:
+                noisy = self.labels.noisy[index]
+                if method == "lossmix":
+                    logits = self._logits(inputs)
+                    struct_loss = F.cross_entropy(logits, noisy)
+                    loss = (1.0 - lam) * struct_loss + lam * F.cross_entropy(logits, self.labels.value[index])
+                    log, parts = {"loss_struct": number(struct_loss)}, torch.autograd.grad(loss, self.params)
+                else:
+                    ((plain_loss, parts),) = self._gradients(inputs, noisy)
+                    log = {"loss_struct": plain_loss}
             self._apply(parts)
         return log
-
-    def _direction(
-        self,
-        index: Tensor,
-        inputs: tuple[Tensor, ...],
-        lam: float,
-        trusted: tuple[Tensor, tuple[Tensor, ...]] | None,
-        direction: torch.Generator | None,
-        min_trusted: int,
-    ) -> tuple[Gradient, dict[str, Number]]:
-        """Return the gradient for the optimizer, and what can be logged about it."""
-        method = self.run["method"]
-        if method == "dual":
-            return self._dual(index, inputs, lam, trusted, direction, min_trusted)
-        noisy = self.labels.noisy[index]
-        if method == "lossmix":
-            logits = self._logits(inputs)
-            struct_loss = F.cross_entropy(logits, noisy)
-            loss = (1.0 - lam) * struct_loss + lam * F.cross_entropy(logits, self.labels.value[index])
-            return torch.autograd.grad(loss, self.params), {"loss_struct": number(struct_loss)}
-        ((plain_loss, parts),) = self._gradients(inputs, noisy)
-        return parts, {"loss_struct": plain_loss}
 
     def _apply(self, parts: Gradient) -> None:
         factor = lr_factor(
