@@ -32,7 +32,7 @@ lint: setup
 setup: $(READY)
 
 # Made again when the pins or this package's own declaration change.
-$(READY): envs/requirements.txt pyproject.toml src/dualgrad/launcher.py
+$(READY): envs/requirements.txt pyproject.toml src/dualgrad/jobs/launcher.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "$(PYTHON) is older than Python 3.11; name another: PYTHON=python3.12 make setup" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
@@ -40,7 +40,7 @@ $(READY): envs/requirements.txt pyproject.toml src/dualgrad/launcher.py
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --requirement envs/requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
-	$(BIN)/python -m dualgrad.launcher
+	$(BIN)/python -m dualgrad.jobs.launcher
 	touch $@
 
 clean:

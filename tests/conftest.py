@@ -50,8 +50,8 @@ def workspace(tmp_path: Path) -> Iterator[Path]:
 @pytest.fixture(scope="session")
 def released_archive() -> Path:
     """Folder of the published archive's result files; the test is skipped where there is none."""
-    from dualgrad.ingest.errors import ArchiveError
-    from dualgrad.ingest.manifest import find_archive
+    from dualgrad.release.errors import ArchiveError
+    from dualgrad.release.manifest import find_archive
 
     try:
         return find_archive(None, ROOT)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from dualgrad.analysis.tables import TableSet, row_keys, run_columns
+from dualgrad.tables.build import TableSet, row_keys, run_columns
 from dualgrad.training.plan import plan_stage
 
 

@@ -333,7 +333,7 @@ def test_the_rule(tmp_path: Path) -> None:
         source = ROOT / name
         (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
     (tmp_path / "profiles").symlink_to("workflow/profiles")
-    command = [sys.executable, "-c", "from dualgrad.launcher import main; main()", "docs/protocols.md"]
+    command = [sys.executable, "-c", "from dualgrad.jobs.launcher import main; main()", "docs/protocols.md"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "docs" / "protocols.md").read_bytes() == FILE.read_bytes()

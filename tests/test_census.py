@@ -15,7 +15,7 @@ import pytest
 import yaml
 
 from dualgrad.census import CensusError, find_root, load_census
-from dualgrad.census import vocabulary as words
+from dualgrad.census import stages as words
 from dualgrad.census.editions import load_edition, resolve
 from dualgrad.cli import main
 

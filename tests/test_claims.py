@@ -20,15 +20,15 @@ import pyarrow.parquet as pq
 import pytest
 from browser import Browser, needed
 
-from dualgrad.analysis.claims import functions, measure, report, verdicts
-from dualgrad.analysis.claims.data import MissingError, Tables
-from dualgrad.analysis.claims.evaluate import Filler, Report, measure_all
-from dualgrad.analysis.claims.load import ClaimsError, load_ledger
-from dualgrad.analysis.claims.measure import Measurer, Series, parts_of, take
-from dualgrad.analysis.claims.release import Release
-from dualgrad.analysis.schema import TABLES
-from dualgrad.analysis.tables import merge_parts, read_tables
+from dualgrad.claims import functions, measure, report, verdicts
+from dualgrad.claims.data import MissingError, Tables
+from dualgrad.claims.evaluate import Filler, Report, measure_all
+from dualgrad.claims.load import ClaimsError, load_ledger
+from dualgrad.claims.measure import Measurer, Series, parts_of, take
 from dualgrad.cli import main
+from dualgrad.release.contents import Release
+from dualgrad.tables.build import merge_parts, read_tables
+from dualgrad.tables.schema import TABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 LEDGER = Path(__file__).parent / "data" / "claims_ledger.csv"
@@ -273,8 +273,8 @@ def test_vocabulary_on_rows_that_can_be_checked_by_hand() -> None:
 
 def made_up_tables(runs: pd.DataFrame, trajectories: pd.DataFrame | None = None) -> Tables:
     """Tables of one experiment A from a few columns."""
-    from dualgrad.analysis.schema import arrow_schema
-    from dualgrad.analysis.tables import to_frame
+    from dualgrad.tables.build import to_frame
+    from dualgrad.tables.schema import arrow_schema
 
     made = {}
     for table in TABLES:

@@ -16,13 +16,13 @@ import pytest
 from browser import Browser
 from made_up import write_results
 
-from dualgrad.analysis.compare import build, conditions, page
-from dualgrad.analysis.compare import phenomena as ph
-from dualgrad.analysis.compare.editions import Edition
-from dualgrad.analysis.compare.pair import is_ingested, pair_of, title_of
-from dualgrad.analysis.tables import TableError
 from dualgrad.census import load_census
-from dualgrad.inputs import InputError
+from dualgrad.compare import build, conditions, page
+from dualgrad.compare import phenomena as ph
+from dualgrad.compare.editions import Edition
+from dualgrad.compare.pair import is_ingested, pair_of, title_of
+from dualgrad.tables.build import TableError
+from dualgrad.validation import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 SOME = ("A", "C", "K", "M2", "Ta1-1", "Ta1-3", "Ta2-1", "Ta2-3", "Tb1", "T13", "X1", "Y1A", "Y1B")

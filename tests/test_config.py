@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from dualgrad.config import ConfigError, load_config
-from dualgrad.inputs import InputError, did_you_mean, read_yaml
+from dualgrad.validation import InputError, did_you_mean, read_yaml
 
 
 def test_defaults(root):

@@ -21,7 +21,7 @@ from dualgrad.census import load_census
 from dualgrad.cli import COMMANDS, main, parser_of
 from dualgrad.config import load_config
 from dualgrad.figures.sources import EXTENDED_FIGURES, MAIN_FIGURES
-from dualgrad.launcher import with_separator
+from dualgrad.jobs.launcher import with_separator
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [

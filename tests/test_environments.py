@@ -13,7 +13,7 @@ import yaml
 from packaging.requirements import Requirement
 from test_workflow import ROOT, copy_workflow, planned, snakemake
 
-from dualgrad.worker import PYTHON, prepare_jobs
+from dualgrad.jobs.warm_worker import PYTHON, prepare_jobs
 
 RUN = "results/smoke/runs/A/lam0.1_eta0.4_seed0.json"
 # What Snakemake asks conda and apptainer in a dry run.
@@ -90,4 +90,4 @@ def test_jobs_of_an_own_environment_run_its_python(monkeypatch: pytest.MonkeyPat
     assert (Path(own) / "dualgrad").is_file()
     assert os.environ["APPTAINERENV_PREPEND_PATH"].split(os.pathsep)[0] == own
     assert os.environ[PYTHON] == "python"
-    assert (Path(os.environ["PYTHONPATH"].split(os.pathsep)[0]) / "dualgrad" / "worker").is_dir()
+    assert (Path(os.environ["PYTHONPATH"].split(os.pathsep)[0]) / "dualgrad" / "jobs").is_dir()

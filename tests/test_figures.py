@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dualgrad.analysis.tables import effective_values
 from dualgrad.figures import build
 from dualgrad.figures import frames as f
 from dualgrad.figures.frames import COLUMNS, Tables
 from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_PANELS, VARIANTS
+from dualgrad.tables.build import effective_values
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = list(FIGURE_EXPERIMENTS)

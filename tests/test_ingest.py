@@ -15,15 +15,15 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from dualgrad.analysis.schema import TABLES, arrow_schema
-from dualgrad.analysis.tables import merge_parts, read_tables
 from dualgrad.census import load_census
 from dualgrad.ingest import ArchiveError, find_archive, read_manifest, verify
-from dualgrad.ingest.errors import MappingError
-from dualgrad.ingest.fetch import fetch, unpack
-from dualgrad.ingest.manifest import ENVIRONMENT, PAPER, Entry
 from dualgrad.ingest.mapping import files_of, load_mapping
 from dualgrad.ingest.rows import build_all, build_experiment, load_rows
+from dualgrad.release.errors import MappingError
+from dualgrad.release.fetch import fetch, unpack
+from dualgrad.release.manifest import ENVIRONMENT, PAPER, Entry
+from dualgrad.tables.build import merge_parts, read_tables
+from dualgrad.tables.schema import TABLES, arrow_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKS = Path(__file__).parent / "data" / "check_numbers.csv"

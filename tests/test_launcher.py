@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dualgrad import launcher
-from dualgrad.launcher import GREEDY, with_separator
+from dualgrad.jobs import launcher
+from dualgrad.jobs.launcher import GREEDY, with_separator
 
 
 @pytest.mark.parametrize(

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-from dualgrad.analysis.tables import TableError, experiment_tables, merge_parts, read_tables
 from dualgrad.census import CensusError, load_census
 from dualgrad.cli import main
 from dualgrad.records import RecordError, canonical_json, digest, make_record, read_record, write_record
+from dualgrad.tables.build import TableError, experiment_tables, merge_parts, read_tables
 from dualgrad.training.batches import batches_per_pass
 from dualgrad.training.plan import plan_stage
 
@@ -175,7 +175,7 @@ def snakemake(folder: Path, *words: str) -> subprocess.CompletedProcess:
     """Run Snakemake in a folder, as `make setup` installs it, with its messages in ``stdout``."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("DUALGRAD_")}
     return subprocess.run(
-        [sys.executable, "-c", "from dualgrad.launcher import main; main()", *words],
+        [sys.executable, "-c", "from dualgrad.jobs.launcher import main; main()", *words],
         cwd=folder,
         env=environment,
         stdout=subprocess.PIPE,

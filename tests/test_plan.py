@@ -29,7 +29,7 @@ from dualgrad.planning.schedule import simulate
 from dualgrad.planning.selection import select
 from dualgrad.planning.storage import memory
 from dualgrad.planning.work import DROPOUT, EXAMPLES, Work, work_of
-from dualgrad.training import run as training
+from dualgrad.training import trainer as training
 from dualgrad.training.batches import batches_per_pass
 from dualgrad.training.plan import plan_stage
 from dualgrad.training.session import Session

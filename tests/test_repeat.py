@@ -21,7 +21,7 @@ from oracles.lab import MLP, Lab, run_of, stage, vectors
 
 from dualgrad.records import read_record
 from dualgrad.training import checkpoints
-from dualgrad.training import run as training
+from dualgrad.training import trainer as training
 
 ROOT = Path(__file__).resolve().parents[1]
 # One run by itself; one that starts from another's checkpoint; a long one with two stages.
@@ -32,7 +32,8 @@ ALONE, PREP, SWEEP, LONG = "B3/renorm_lam0.2_eta0.4_seed0", "Ta-prep-O/seed0", "
 WRAPPER = """
 import os, signal, sys
 from functools import partial
-from dualgrad.training import run, session
+from dualgrad.training import session
+    from dualgrad.training import trainer as run
 
 seconds, log, last = float(sys.argv[1]), open(sys.argv[2], "a"), int(sys.argv[3])
 plain, step, done = run.Context, session.Session.step, 0
@@ -122,7 +123,7 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def snakemake(folder: Path, *words: str) -> subprocess.CompletedProcess:
     """Run Snakemake in a folder, as `make setup` installs it."""
     return subprocess.run(
-        [sys.executable, "-c", "from dualgrad.launcher import main; main()", *words],
+        [sys.executable, "-c", "from dualgrad.jobs.launcher import main; main()", *words],
         cwd=folder,
         env=environment(),
         stdout=subprocess.PIPE,
@@ -241,7 +242,7 @@ def test_a_stopped_workflow_goes_on_where_its_job_was(alone: Path, tmp_path: Pat
     """The same through the worker, by Ctrl-C: the job keeps its last epoch, and the next workflow continues it."""
     folder = copy_workflow(tmp_path)
     target = f"results/demo/runs/{LONG}.json"
-    words = [sys.executable, "-c", "from dualgrad.launcher import main; main()", target]
+    words = [sys.executable, "-c", "from dualgrad.jobs.launcher import main; main()", target]
     running = subprocess.Popen(
         words, cwd=folder, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,

@@ -14,12 +14,12 @@ from browser import Browser, needed
 from docutils.core import publish_string
 from made_up import write_results
 
-from dualgrad.analysis.statistics import build as statistics_build
 from dualgrad.cli import main
 from dualgrad.explorer import build as build_explorer
 from dualgrad.figures.captions import CAPTIONS, figure_name
 from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_PANELS
 from dualgrad.report import build
+from dualgrad.statistics import build as statistics_build
 
 ROOT = Path(__file__).resolve().parents[1]
 SETTINGS = {"results_dir": "results"}

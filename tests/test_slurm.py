@@ -22,7 +22,7 @@ from slurm_host import SlurmHost, missing, slurm_host
 from test_workflow import ROOT, command, copy_workflow, environment, planned, snakemake
 
 from dualgrad.census import load_census
-from dualgrad.census.graph import closure, levels
+from dualgrad.census.dependencies import closure, levels
 
 EXPERIMENTS = ("A", "B3", "D1", "J", "P", "Ta1-1", "X2", "Y1B")
 TARGETS = [f"results/smoke/tables/parts/{name}/runs.parquet" for name in EXPERIMENTS]

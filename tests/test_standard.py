@@ -16,7 +16,7 @@ from test_workflow import ROOT, copy_workflow, dry_run, environment, runs_in, sn
 from dualgrad import __version__
 from dualgrad.census import find_root, load_census
 from dualgrad.cli import main
-from dualgrad.ingest.manifest import COMMIT
+from dualgrad.release.manifest import COMMIT
 
 RUN = "A/lam0.1_eta0.4_seed0"
 

@@ -16,14 +16,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from dualgrad.analysis.schema import TABLES, arrow_schema
-from dualgrad.analysis.statistics import build, layout, resample
-from dualgrad.analysis.statistics import curves as c
-from dualgrad.analysis.statistics.escapes import first_plateau
-from dualgrad.analysis.statistics.hysteresis import area
-from dualgrad.analysis.statistics.inputs import Tables, plain
-from dualgrad.analysis.statistics.sources import STATISTICS
-from dualgrad.analysis.statistics.spinodals import kaplan_meier
+from dualgrad.estimators import bootstrap
+from dualgrad.statistics import build, layout
+from dualgrad.statistics import curves as c
+from dualgrad.statistics.escapes import first_plateau
+from dualgrad.statistics.hysteresis import area
+from dualgrad.statistics.inputs import Tables, plain
+from dualgrad.statistics.sources import STATISTICS
+from dualgrad.statistics.spinodals import kaplan_meier
+from dualgrad.tables.schema import TABLES, arrow_schema
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs" / "statistics.md"
@@ -784,7 +785,7 @@ def test_the_docs_are_what_the_code_says():
     text = DOCS.read_text(encoding="utf-8")
     assert text.partition("\n---\n\n")[2] == build.describe()
     intervals = set(re.findall(r"`([^`]+)`", text.partition("## Intervals")[2].partition("## Sources")[0]))
-    source = "".join(path.read_text() for path in (ROOT / "src/dualgrad/analysis/statistics").glob("*.py"))
+    source = "".join(path.read_text() for path in (ROOT / "src/dualgrad/statistics").glob("*.py"))
     for label in ("Clopper-Pearson", "exact Poisson", "Kaplan-Meier", "Fisher z", "HC3", "paired t"):
         assert f'"{label}"' in source and label in intervals
     for name in NAMES:
@@ -973,14 +974,14 @@ def test_exact_and_t_intervals_against_scipy():
 
     for hits, n in ((0, 18), (49, 49), (3, 10), (1, 1)):
         expected = stats.binomtest(hits, n).proportion_ci(0.95, method="exact")
-        assert resample.exact_bounds(hits, n)[:2] == pytest.approx((expected.low, expected.high))
+        assert bootstrap.exact_bounds(hits, n)[:2] == pytest.approx((expected.low, expected.high))
     values = np.array([0.66, 0.29, 0.387])
-    bounds, p_value = resample.t_bounds(values)
+    bounds, p_value = bootstrap.t_bounds(values)
     found = stats.ttest_1samp(values, 0)
     assert bounds[:2] == pytest.approx(tuple(found.confidence_interval()))
     assert p_value == pytest.approx(found.pvalue)
-    assert resample.t_bounds([0.5])[0] is None
-    assert resample.exact_bounds(0, 0) is None
+    assert bootstrap.t_bounds([0.5])[0] is None
+    assert bootstrap.exact_bounds(0, 0) is None
 
 
 def test_bootstrap_against_scipy():
@@ -988,21 +989,21 @@ def test_bootstrap_against_scipy():
 
     rng = np.random.default_rng(5)
     values = rng.exponential(0.1, 40)
-    low, high, how = resample.mean_bounds(values, "test")
+    low, high, how = bootstrap.mean_bounds(values, "test")
     expected = stats.bootstrap(
         (values,), np.mean, n_resamples=20000, method="percentile", rng=1
     ).confidence_interval
     assert (low, high) == pytest.approx((expected.low, expected.high), abs=2.5e-3) and how == "bootstrap"
-    shares = resample.weights(resample.generator("x"), 40)
+    shares = bootstrap.weights(bootstrap.generator("x"), 40)
     assert shares.sum(axis=1) == pytest.approx(1)
     draw = np.repeat(values, np.rint(shares[0] * 40).astype(int))
     assert len(draw) == 40
-    assert resample.means(values, shares)[0] == pytest.approx(draw.mean())
-    assert resample.variances(values, shares)[0] == pytest.approx(draw.var())
-    assert resample.means(values[:, None], shares)[:, 0] == pytest.approx(resample.means(values, shares))
-    assert resample.percentile(np.array([0.0, np.inf, np.inf]))[1] == np.inf
-    assert resample.percentile(np.array([0.0, np.nan])) is None
-    assert resample.mean_bounds(values, "test") == (low, high, how)  # its own generator, always the same
+    assert bootstrap.means(values, shares)[0] == pytest.approx(draw.mean())
+    assert bootstrap.variances(values, shares)[0] == pytest.approx(draw.var())
+    assert bootstrap.means(values[:, None], shares)[:, 0] == pytest.approx(bootstrap.means(values, shares))
+    assert bootstrap.percentile(np.array([0.0, np.inf, np.inf]))[1] == np.inf
+    assert bootstrap.percentile(np.array([0.0, np.nan])) is None
+    assert bootstrap.mean_bounds(values, "test") == (low, high, how)  # its own generator, always the same
 
 
 def test_kaplan_meier_by_hand():
@@ -1034,7 +1035,7 @@ def test_plateaus_and_areas():
 def test_plain_tables():
     import pyarrow as pa
 
-    from dualgrad.analysis.tables import to_frame
+    from dualgrad.tables.build import to_frame
 
     schema = arrow_schema("trajectories")
     row = {field.name: None for field in schema} | {"edition": "demo", "series": "R-W", "experiment": "V2"}
@@ -1074,7 +1075,7 @@ def test_statistics_read_their_own_experiments_only():
         assert set(source.tables) <= set(TABLES) and "runs" in source.tables
         unknown = set(source.experiments or ()) - set(census.experiments)
         assert not unknown, f"{name}: {unknown}"
-        assert (ROOT / "src/dualgrad/analysis/statistics" / f"{name}.py").is_file()
+        assert (ROOT / "src/dualgrad/statistics" / f"{name}.py").is_file()
 
 
 def test_the_target(tmp_path):

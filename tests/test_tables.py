@@ -10,9 +10,10 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from dualgrad.analysis import parquet
-from dualgrad.analysis.schema import SCHEMA, TABLES, arrow_schema, describe
-from dualgrad.analysis.tables import (
+from dualgrad.commands import tables as command
+from dualgrad.records import RecordError, make_record, write_record
+from dualgrad.tables import parquet
+from dualgrad.tables.build import (
     TableError,
     TableSet,
     effective_values,
@@ -22,8 +23,7 @@ from dualgrad.analysis.tables import (
     read_tables,
     run_columns,
 )
-from dualgrad.commands import tables as command
-from dualgrad.records import RecordError, make_record, write_record
+from dualgrad.tables.schema import SCHEMA, TABLES, arrow_schema, describe
 
 PLACE = ("stage", "branch", "segment", "direction", "lambda", "epoch", "stage_epoch")
 

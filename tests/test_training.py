@@ -28,13 +28,13 @@ from oracles.lab import (
 from dualgrad.models import build_model
 from dualgrad.records import RecordError, canonical_json, make_record, read_record, write_record
 from dualgrad.training import checkpoints, session
-from dualgrad.training import run as training_run
+from dualgrad.training import trainer as training_run
 from dualgrad.training.batches import StructureOrder, batches_per_pass, trusted_batches
 from dualgrad.training.outcome import first_stop, gate_passes
 from dualgrad.training.plan import plan_stage
-from dualgrad.training.run import Interrupted, TrainingError
 from dualgrad.training.schedules import lr_factor
 from dualgrad.training.streams import Streams
+from dualgrad.training.trainer import Interrupted, TrainingError
 
 
 @pytest.fixture

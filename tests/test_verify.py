@@ -10,7 +10,7 @@ import pytest
 
 from dualgrad.cli import main
 from dualgrad.records import make_record, read_record, write_record
-from dualgrad.verify import recorded_runs, sample_of
+from dualgrad.training.verify import recorded_runs, sample_of
 
 ROOT = Path(__file__).resolve().parents[1]
 COPY = "D1/trusted0.05_lam0_eta0.4_seed0"

@@ -15,10 +15,10 @@ from pathlib import Path
 
 import pytest
 
-import dualgrad.worker
-from dualgrad.worker import ADDRESS, GPUS, PYTHON, SETTINGS, WORKFLOW, WarmWorker, prepare_jobs
+import dualgrad.jobs.warm_worker
+from dualgrad.jobs.warm_worker import ADDRESS, GPUS, PYTHON, SETTINGS, WORKFLOW, WarmWorker, prepare_jobs
 
-CLIENT = Path(dualgrad.worker.__file__).with_name("client.py")
+CLIENT = Path(dualgrad.jobs.warm_worker.__file__).with_name("client.py")
 
 # A command that tests can steer, known to every Python that has its folder on PYTHONPATH.
 COMMAND = """
@@ -262,7 +262,7 @@ def test_a_server_that_died_is_started_again(worker: WarmWorker) -> None:
 
 
 def test_a_server_that_keeps_dying_is_given_up(worker: WarmWorker, monkeypatch: pytest.MonkeyPatch) -> None:
-    for _ in range(dualgrad.worker._RESTARTS + 1):
+    for _ in range(dualgrad.jobs.warm_worker._RESTARTS + 1):
         process = worker._process
         process.kill()
         process.wait()
@@ -327,7 +327,7 @@ def test_stopping_leaves_nothing(worker: WarmWorker) -> None:
 def test_nothing_outlives_its_owner(stub: Path, number: int) -> None:
     code = """
         import os, subprocess, time
-        from dualgrad.worker import WarmWorker
+        from dualgrad.jobs.warm_worker import WarmWorker
         WarmWorker().start()
         print(os.environ["DUALGRAD_WORKER"], flush=True)
         subprocess.Popen(["dualgrad", "stub", "who", "sleep:60"])
@@ -359,7 +359,7 @@ def test_a_server_that_is_still_importing_ends_with_its_owner(stub: Path) -> Non
         hooks.write("cli.COMMANDS['slow'] = ('slow_command', 'for tests')\n")
     code = """
         import subprocess, time
-        from dualgrad.worker import WarmWorker
+        from dualgrad.jobs.warm_worker import WarmWorker
         worker = WarmWorker()
         worker.start()
         print(worker._process.pid, flush=True)
@@ -419,7 +419,7 @@ def test_a_gpu_is_kept_without_a_worker(stub: Path, monkeypatch: pytest.MonkeyPa
 def test_local_gpus_follow_cuda_visible_devices(monkeypatch: pytest.MonkeyPatch) -> None:
     for text, names in (("", []), ("-1", []), ("0,2", ["0", "2"]), ("GPU-1f", ["GPU-1f"])):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", text)
-        assert dualgrad.worker.local_gpus() == names
+        assert dualgrad.jobs.warm_worker.local_gpus() == names
 
 
 # ------------------------------------------------------------------------------------------ by hand

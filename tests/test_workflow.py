@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 
 from dualgrad.census import load_census
-from dualgrad.census.graph import closure
+from dualgrad.census.dependencies import closure
 from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_PANELS, MAIN_FIGURES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,7 +44,7 @@ def checkout(tmp_path: Path) -> Path:
 
 def command(*words: str) -> list[str]:
     """The command `snakemake`, as `make setup` installs it."""
-    return [sys.executable, "-c", "from dualgrad.launcher import main; main()", *words]
+    return [sys.executable, "-c", "from dualgrad.jobs.launcher import main; main()", *words]
 
 
 def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:

@@ -17,7 +17,7 @@ from typing import NoReturn
 
 from dualgrad import __version__
 from dualgrad.files import explain
-from dualgrad.inputs import InputError, clipped, did_you_mean, parse_yaml
+from dualgrad.validation import InputError, clipped, did_you_mean, parse_yaml
 
 # Command -> (module, what it does). Modules are imported only when their command is called.
 COMMANDS: dict[str, tuple[str, str]] = {

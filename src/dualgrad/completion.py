@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dualgrad.inputs import SCHEMAS, holds_workflow
+from dualgrad.validation import SCHEMAS, holds_workflow
 
 SCRIPTS = {
     "bash": """\

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from dualgrad.inputs import InputError, check_schema, did_you_mean, read_yaml
+from dualgrad.validation import InputError, check_schema, did_you_mean, read_yaml
 
 FILE = "config/config.yaml"
 

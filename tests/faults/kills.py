@@ -223,5 +223,5 @@ def _jobs(processes: Mapping[int, Process]) -> Iterator[str]:
     """Commands that jobs are executing: `train`, `tables`, ..."""
     for process in processes.values():
         for place, word in enumerate(process.words):
-            if word.endswith("client.py") or word == "dualgrad.worker.alone":
+            if word.endswith("client.py") or word == "dualgrad.jobs.alone":
                 yield process.words[place + 1]

@@ -13,9 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from dualgrad.analysis import parquet
 from dualgrad.census import load_census
 from dualgrad.records import read_record
+from dualgrad.tables import parquet
 from dualgrad.training.checkpoints import load_stage
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -51,7 +51,7 @@ if "DUALGRAD_FAULTS" in os.environ:
     plain = train.execute
 
     def execute(job, **more):
-        from dualgrad.training import run
+        from dualgrad.training import trainer as run
 
         if not isinstance(run.Context, partial):
             run.Context = partial(run.Context, resume_seconds=0.0)
@@ -116,7 +116,7 @@ class Pipeline:
 
     def start(self, *words: str, log: str = "messages.txt") -> subprocess.Popen:
         """Start Snakemake for the targets, as `make setup` installs it, with its messages in a file."""
-        command = [sys.executable, "-c", "from dualgrad.launcher import main; main()"]
+        command = [sys.executable, "-c", "from dualgrad.jobs.launcher import main; main()"]
         with (self.folder / log).open("w") as messages:
             return subprocess.Popen(
                 [*command, *(words or TARGETS), "--cores", "2", "--config", f"edition={EDITION}"],
@@ -221,10 +221,10 @@ class Process:
 def roles(processes: Mapping[int, Process], main: int) -> dict[str, list[int]]:
     """What can be killed, by role: Snakemake, its worker, the worker's children, the jobs' clients."""
     found: dict[str, list[int]] = {"snakemake": [main] if main in processes else []}
-    servers = [one.pid for one in processes.values() if "dualgrad.worker.server" in one.words]
+    servers = [one.pid for one in processes.values() if "dualgrad.jobs.server" in one.words]
     found["worker"] = [pid for pid in servers if processes[pid].parent == main]
     found["job"] = [pid for pid in servers if processes[pid].parent in found["worker"]]
-    found["job"] += [one.pid for one in processes.values() if "dualgrad.worker.alone" in one.words]
+    found["job"] += [one.pid for one in processes.values() if "dualgrad.jobs.alone" in one.words]
     found["client"] = [
         one.pid for one in processes.values() if any(word.endswith("client.py") for word in one.words)
     ]

@@ -14,11 +14,12 @@ from pathlib import Path
 
 import pytest
 
-from dualgrad import recovery
-from dualgrad.analysis.tables import read_tables
 from dualgrad.cli import main
+from dualgrad.jobs import recovery
 from dualgrad.records import read_record
-from dualgrad.training import checkpoints, run
+from dualgrad.tables.build import read_tables
+from dualgrad.training import checkpoints
+from dualgrad.training import trainer as run
 
 from .pipeline import EDITION, FIGURE, SAVING, STARTING, Pipeline, copy_workflow
 
@@ -208,7 +209,7 @@ def test_sigterm_at_the_worst_moment_does_not_hang(folder: Path) -> None:
                 os.kill(os.getpid(), signal.SIGTERM)
             return plain(self)
         JobScheduler._finish_jobs = finish
-        from dualgrad.launcher import main
+        from dualgrad.jobs.launcher import main
         main()
     """
     command = [sys.executable, "-c", textwrap.dedent(hooks), TARGET, "--config", f"edition={EDITION}"]
@@ -232,7 +233,7 @@ def test_short_memory_is_said_in_a_line(folder: Path) -> None:
         from dualgrad.cli import main
         from dualgrad.commands.train import load
         from dualgrad.models import import_for
-        from dualgrad.training import run
+        from dualgrad.training import trainer as run
         size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
         def epoch(*given):
             resource.setrlimit(resource.RLIMIT_AS, (size, size))

@@ -227,7 +227,7 @@ ARCHIVES = [*CIFAR, *REVIEWS, *SST2]
 
 def make_known(root: Path, case: Case, monkeypatch) -> None:
     """Let the checksums be those of the malformed archives, and the release's address be the malformed one."""
-    monkeypatch.setattr("dualgrad.ingest.fetch.URL", (root / FETCHED).as_uri())
+    monkeypatch.setattr("dualgrad.release.fetch.URL", (root / FETCHED).as_uri())
     file = root / Path(case.command[-1]).name
     if case.kind == "cifar10 archive":
         known = cifar.CIFAR["cifar10"].__dict__ | {"sha256": file_hash(file)}

@@ -17,19 +17,19 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from dualgrad import strict_json
-from dualgrad.analysis.claims.load import ClaimsError, load_ledger
-from dualgrad.analysis.tables import TableError, experiment_tables
 from dualgrad.archives import ArchiveDamage, open_tar
 from dualgrad.census import load_census
+from dualgrad.claims.load import ClaimsError, load_ledger
 from dualgrad.config import load_config
 from dualgrad.data.errors import DataError
 from dualgrad.data.store import member
-from dualgrad.ingest.errors import ArchiveError, MappingError
-from dualgrad.ingest.manifest import read_manifest
 from dualgrad.ingest.mapping import load_mapping
 from dualgrad.ingest.rows import build_experiment, load_rows
-from dualgrad.inputs import InputError, parse_yaml
 from dualgrad.records import RecordError, digest, read_record, write_record
+from dualgrad.release.errors import ArchiveError, MappingError
+from dualgrad.release.manifest import read_manifest
+from dualgrad.tables.build import TableError, experiment_tables
+from dualgrad.validation import InputError, parse_yaml
 
 from . import claims, files, small, words
 

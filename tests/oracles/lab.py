@@ -17,8 +17,8 @@ from dualgrad.records import write_record
 from dualgrad.training import checkpoints
 from dualgrad.training.batches import StructureOrder, trusted_batches
 from dualgrad.training.labels import Labels, make_labels
-from dualgrad.training.run import Context, train
 from dualgrad.training.streams import Streams
+from dualgrad.training.trainer import Context, train
 from oracles import plain
 
 TOLERANCE = 1e-10
@@ -251,7 +251,7 @@ class Lab:
         self.tasks: dict[str, Task] = {}
         self.largest = 0.0
         monkeypatch.setattr(
-            "dualgrad.training.run.load_task", lambda run, *rest: self.tasks[run["task"]["dataset"]]
+            "dualgrad.training.trainer.load_task", lambda run, *rest: self.tasks[run["task"]["dataset"]]
         )
         monkeypatch.setitem(models._BUILDERS, "tiny_dropout", lambda spec, classes: TinyDropout(classes))
         monkeypatch.setitem(

@@ -2,7 +2,7 @@
 
 CLAIMS_REVISION = [
     TABLE_REVISION,
-    revision(PACKAGE, "analysis/claims/*.py", "analysis/claims/page/*.*", "pages/*.*"),
+    revision(PACKAGE, "claims/*.py", "claims/page/*.*", "pages/*.*"),
 ]
 
 

@@ -11,9 +11,9 @@ from snakemake.exceptions import WorkflowError
 
 try:
     import dualgrad
-    from dualgrad.analysis.compare.pair import is_ingested, pair_of
+    from dualgrad.compare.pair import is_ingested, pair_of
     from dualgrad.census import edition_names, load_census
-    from dualgrad.census.graph import levels
+    from dualgrad.census.dependencies import levels
     from dualgrad.config import load_config
     from dualgrad.figures.captions import CAPTIONS, figure_name
     from dualgrad.figures.sources import (
@@ -24,12 +24,12 @@ try:
         MAIN_FIGURES,
         VARIANTS,
     )
-    from dualgrad.inputs import InputError
+    from dualgrad.validation import InputError
     from dualgrad.planning.rates import seconds
     from dualgrad.planning.storage import memory
-    from dualgrad.recovery import remove_stale_lock, settle_times, sweep
-    from dualgrad.verify import recorded_runs, sample_of
-    from dualgrad.worker import WarmWorker, local_gpus, prepare_jobs
+    from dualgrad.jobs.recovery import remove_stale_lock, settle_times, sweep
+    from dualgrad.training.verify import recorded_runs, sample_of
+    from dualgrad.jobs.warm_worker import WarmWorker, local_gpus, prepare_jobs
 except ImportError as error:
     raise WorkflowError(
         f"{error}: the package dualgrad is not installed where this Snakemake runs. "
@@ -157,8 +157,8 @@ def revision(folder, *patterns):
 
 
 PACKAGE = Path(dualgrad.__file__).parent
-TABLE_REVISION = revision(PACKAGE, "analysis/schema.py", "analysis/tables.py", "analysis/parquet.py")
-INGEST_REVISION = [TABLE_REVISION, revision(PACKAGE, "ingest/*.py"), revision(ROOT, "config/released/*")]
+TABLE_REVISION = revision(PACKAGE, "tables/schema.py", "tables/build.py", "tables/parquet.py")
+INGEST_REVISION = [TABLE_REVISION, revision(PACKAGE, "ingest/*.py", "release/*.py"), revision(ROOT, "config/released/*")]
 FIGURE_REVISION = [TABLE_REVISION, revision(PACKAGE, "figures/*.py")]
 
 

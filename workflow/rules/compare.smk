@@ -1,6 +1,6 @@
 """Comparison of two editions: the configured one is made, one that is ingested is ingested, another must be there."""
 
-COMPARE_REVISION = [STATISTICS_REVISION, revision(PACKAGE, "analysis/compare/*.*", "pages/*.*")]
+COMPARE_REVISION = [STATISTICS_REVISION, revision(PACKAGE, "compare/*.*", "pages/*.*")]
 PAIR = [name.strip() for name in (SETTINGS["compare"] or "none").split(",")]
 COMPARED = "_".join(PAIR)
 

@@ -1,8 +1,8 @@
 """Statistics: one file each, from the parts of the tables that it reads."""
 
-from dualgrad.analysis.statistics.sources import STATISTICS
+from dualgrad.statistics.sources import STATISTICS
 
-STATISTICS_REVISION = [TABLE_REVISION, revision(PACKAGE, "analysis/statistics/*.py")]
+STATISTICS_REVISION = [TABLE_REVISION, revision(PACKAGE, "statistics/*.py", "estimators/*.py")]
 
 for statistic, source in STATISTICS.items():
 

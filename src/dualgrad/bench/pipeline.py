@@ -22,8 +22,8 @@ import yaml
 from dualgrad.bench.timing import measurement
 from dualgrad.bench.whole_run import CLIENT, execute
 from dualgrad.census import Census
-from dualgrad.inputs import InputError
-from dualgrad.worker import ADDRESS, GPUS, PYTHON, SETTINGS, WORKFLOW
+from dualgrad.jobs.warm_worker import ADDRESS, GPUS, PYTHON, SETTINGS, WORKFLOW
+from dualgrad.validation import InputError
 
 # The demo with one step per run: what is left is overhead.
 EDITION = {
@@ -43,7 +43,7 @@ while [ $# -gt 0 ]; do
     shift
 done
 """
-SNAKEMAKE = [sys.executable, "-c", "from dualgrad.launcher import main; main()"]
+SNAKEMAKE = [sys.executable, "-c", "from dualgrad.jobs.launcher import main; main()"]
 REAL_JOBS = 60  # runs of one step
 
 
@@ -197,7 +197,7 @@ class _Memory:
     def _watch(self) -> None:
         while not self._done.wait(0.05):
             workers = [
-                pid for pid in _family(os.getpid()) if b"dualgrad.worker.server" in _read(pid, "cmdline")
+                pid for pid in _family(os.getpid()) if b"dualgrad.jobs.server" in _read(pid, "cmdline")
             ]
             # A worker's children keep its command line.
             sizes = [_pss(pid) for pid in workers]

@@ -16,12 +16,12 @@ from torch.utils.data import DataLoader, Dataset
 
 from dualgrad.bench import baseline
 from dualgrad.data.images import SETS, load_images, synthetic_images
-from dualgrad.inputs import InputError
 from dualgrad.models.distilbert import Classifier
 from dualgrad.training.batches import batches_per_pass, trusted_batches
 from dualgrad.training.plan import PlannedEpoch
-from dualgrad.training.run import Context, Trainer
 from dualgrad.training.session import Session, new_model
+from dualgrad.training.trainer import Context, Trainer
+from dualgrad.validation import InputError
 
 # Updates that a warm-up schedule is stretched over: a benchmark goes on for longer than the run would.
 _ENDLESS = 1_000_000

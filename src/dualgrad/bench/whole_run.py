@@ -12,13 +12,13 @@ from pathlib import Path
 
 import torch
 
-import dualgrad.worker
+import dualgrad.jobs.warm_worker
 from dualgrad.bench.sides import trainable
 from dualgrad.bench.timing import measurement, take_turns
-from dualgrad.inputs import InputError
-from dualgrad.worker import PYTHON, WarmWorker
+from dualgrad.jobs.warm_worker import PYTHON, WarmWorker
+from dualgrad.validation import InputError
 
-CLIENT = Path(dualgrad.worker.__file__).with_name("bin") / "dualgrad"
+CLIENT = Path(dualgrad.jobs.warm_worker.__file__).with_name("bin") / "dualgrad"
 CPU = torch.device("cpu")  # what is timed are processes: there is no device to wait for
 
 

@@ -6,6 +6,6 @@ front door and every thin job call it.
 
 from dualgrad.census.editions import edition_names
 from dualgrad.census.load import Census, find_root, load_census
-from dualgrad.census.vocabulary import CensusError
+from dualgrad.census.stages import CensusError
 
 __all__ = ["Census", "CensusError", "edition_names", "find_root", "load_census"]

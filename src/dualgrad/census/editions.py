@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import Any
 
 from dualgrad.census import limits
-from dualgrad.census.graph import closure
-from dualgrad.census.vocabulary import CensusError, merge
-from dualgrad.inputs import check_schema, did_you_mean, read_yaml
+from dualgrad.census.dependencies import closure
+from dualgrad.census.stages import CensusError, merge
+from dualgrad.validation import check_schema, did_you_mean, read_yaml
 
 FOLDER = "config/editions"
 # Settings that make an edition a trial of itself, with the values that do not.

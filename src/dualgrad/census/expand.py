@@ -8,9 +8,9 @@ from itertools import product
 from typing import Any, NamedTuple
 
 from dualgrad.census import limits
-from dualgrad.census import vocabulary as words
-from dualgrad.census.vocabulary import CensusError, merge
-from dualgrad.inputs import did_you_mean
+from dualgrad.census import stages as words
+from dualgrad.census.stages import CensusError, merge
+from dualgrad.validation import did_you_mean
 
 # What describes the experiment as a whole and is not passed on by `extends`.
 HEADER = ("title", "count", "notes", "counted", "series")

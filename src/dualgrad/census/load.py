@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dualgrad.census import editions, graph
+from dualgrad.census import dependencies, editions
 from dualgrad.census.expand import Experiment, Library
-from dualgrad.census.vocabulary import CensusError, closest
-from dualgrad.inputs import check_schema, did_you_mean, holds_workflow, read_yaml
+from dualgrad.census.stages import CensusError, closest
+from dualgrad.validation import check_schema, did_you_mean, holds_workflow, read_yaml
 
 FOLDER, PROTOCOLS, TOTALS = "config/census", "protocols.yaml", "totals.yaml"
 
@@ -107,7 +107,7 @@ def load_census(root: Path, config: Mapping[str, Any] | None = None) -> Census:
     _check_totals(experiments, totals)
 
     runs = editions.resolve_all(published, edition)
-    graph.link(runs, {name: place for name, (place, *_) in entries.items()})
+    dependencies.link(runs, {name: place for name, (place, *_) in entries.items()})
     kept = editions.select(runs, edition)
     if len(kept) < len(runs):
         for one in experiments.values():

@@ -24,7 +24,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dualgrad.inputs import InputError
+from dualgrad.validation import InputError
 
 if TYPE_CHECKING:
     import torch

@@ -67,7 +67,7 @@ def filtered(
         CensusError: an experiment, series, factor or level that no run has, with the nearest that one has.
     """
     from dualgrad.census import CensusError
-    from dualgrad.inputs import did_you_mean
+    from dualgrad.validation import did_you_mean
 
     wanted = {name: census.experiment(name) for name in experiments} or census.experiments
     if series:

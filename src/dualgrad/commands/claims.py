@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dualgrad.analysis.claims.data import Tables
-    from dualgrad.analysis.claims.evaluate import Report, Result
-    from dualgrad.analysis.claims.load import Ledger
+    from dualgrad.claims.data import Tables
+    from dualgrad.claims.evaluate import Report, Result
+    from dualgrad.claims.load import Ledger
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -39,15 +39,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, then print or write."""
-    from dualgrad.analysis.claims.data import Tables
-    from dualgrad.analysis.claims.evaluate import measure_all
-    from dualgrad.analysis.claims.load import load_ledger
-    from dualgrad.analysis.claims.release import Release
-    from dualgrad.analysis.claims.report import as_rows, write
-    from dualgrad.analysis.tables import TableError
     from dualgrad.census import load_census
+    from dualgrad.claims.data import Tables
+    from dualgrad.claims.evaluate import measure_all
+    from dualgrad.claims.load import load_ledger
+    from dualgrad.claims.report import as_rows, write
     from dualgrad.config import load_config
     from dualgrad.ingest import ArchiveError, find_archive, read_manifest
+    from dualgrad.release.contents import Release
+    from dualgrad.tables.build import TableError
 
     config = load_config(args.root, args.config)
     census = load_census(args.root, config)
@@ -97,8 +97,8 @@ def chosen(ledger: Ledger, args: argparse.Namespace) -> list[str]:
     Raises:
         InputError: a name, topic, document or verdict that does not exist, with the nearest that does.
     """
-    from dualgrad.analysis.claims.verdicts import VERDICTS
-    from dualgrad.inputs import InputError, did_you_mean
+    from dualgrad.claims.verdicts import VERDICTS
+    from dualgrad.validation import InputError, did_you_mean
 
     known = {
         "claim": ([claim.id for claim in ledger.claims], args.claims),
@@ -122,7 +122,7 @@ def chosen(ledger: Ledger, args: argparse.Namespace) -> list[str]:
 
 def table_of_counts(report: Report) -> str:
     """Counts by verdict, of all claims and by document."""
-    from dualgrad.analysis.claims.verdicts import TITLES
+    from dualgrad.claims.verdicts import TITLES
 
     counted = {"all claims": report.counts()} | {
         report.ledger.documents[code]: counts for code, counts in report.counts_by_document().items()
@@ -137,7 +137,7 @@ def table_of_counts(report: Report) -> str:
 
 def counts_line(report: Report, results: list[Result]) -> str:
     """Counts by verdict of some claims, in a line."""
-    from dualgrad.analysis.claims.verdicts import TITLES
+    from dualgrad.claims.verdicts import TITLES
 
     found = ", ".join(
         f"{count} {TITLES[verdict]}" for verdict, count in report.counts(results).items() if count
@@ -147,8 +147,8 @@ def counts_line(report: Report, results: list[Result]) -> str:
 
 def in_full(result: Result, tables: Tables, runs: bool) -> str:
     """A claim with everything that is known of it, as text."""
-    from dualgrad.analysis.claims.report import difference_text
-    from dualgrad.analysis.claims.verdicts import TITLES
+    from dualgrad.claims.report import difference_text
+    from dualgrad.claims.verdicts import TITLES
 
     claim = result.claim
     lines = [f"{claim.id}: {TITLES[result.verdict]}", f"  {claim.says}"]

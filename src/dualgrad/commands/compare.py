@@ -27,18 +27,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def preload(root: Path, overrides: dict) -> None:
     """Import, before the worker forks, what a comparison needs."""
-    import dualgrad.analysis.compare.build  # noqa: F401
+    import dualgrad.compare.build  # noqa: F401
 
 
 def run(args: argparse.Namespace) -> int:
     """Compare, write, and say in short what came out."""
-    from dualgrad.analysis.compare import build, page
-    from dualgrad.analysis.compare.editions import Edition
-    from dualgrad.analysis.compare.pair import pair_of, title_of
-    from dualgrad.analysis.tables import TableError
     from dualgrad.census import load_census
+    from dualgrad.compare import build, page
+    from dualgrad.compare.editions import Edition
+    from dualgrad.compare.pair import pair_of, title_of
     from dualgrad.config import load_config
-    from dualgrad.inputs import InputError
+    from dualgrad.tables.build import TableError
+    from dualgrad.validation import InputError
 
     config = load_config(args.root, args.config)
     names = pair_of(",".join(args.editions) if args.editions else config["compare"], "dualgrad compare")

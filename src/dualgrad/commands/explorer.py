@@ -25,10 +25,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the page."""
-    from dualgrad.analysis.tables import TableError
     from dualgrad.census import load_census
     from dualgrad.config import load_config
     from dualgrad.explorer import build
+    from dualgrad.tables.build import TableError
 
     config = load_config(args.root, args.config)
     census = load_census(args.root, config)

@@ -43,8 +43,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw the figure."""
-    from dualgrad.analysis.tables import TableError
     from dualgrad.figures import build
+    from dualgrad.tables.build import TableError
 
     edition = args.edition or _configured(args)
     tables = args.tables or Path(args.root or ".") / "results" / edition / "tables"

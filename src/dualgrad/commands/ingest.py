@@ -28,15 +28,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check, and unless told otherwise ingest, the archive."""
-    from dualgrad.analysis.tables import TableError
     from dualgrad.census import load_census
     from dualgrad.config import load_config
     from dualgrad.ingest import ArchiveError, find_archive, read_manifest, verify
-    from dualgrad.ingest.errors import MappingError
-    from dualgrad.ingest.fetch import fetch
     from dualgrad.ingest.mapping import files_of, load_mapping
     from dualgrad.ingest.rows import EDITION, build_all
     from dualgrad.progress import progress
+    from dualgrad.release.errors import MappingError
+    from dualgrad.release.fetch import fetch
+    from dualgrad.tables.build import TableError
 
     config = load_config(args.root, {**args.config, "edition": EDITION})
     census = load_census(args.root, config)

@@ -21,7 +21,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from dualgrad.inputs import InputError
+from dualgrad.validation import InputError
 
 if TYPE_CHECKING:
     from dualgrad.census import Census

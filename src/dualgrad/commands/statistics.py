@@ -16,7 +16,7 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    from dualgrad.analysis.statistics.sources import STATISTICS
+    from dualgrad.statistics.sources import STATISTICS
 
     parser.add_argument(
         "names", metavar="NAME", nargs="*", help=f"statistics (default: all): {', '.join(STATISTICS)}"
@@ -28,18 +28,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def preload(root: Path, overrides: dict) -> None:
     """Import, before the worker forks, what all statistics need."""
-    import dualgrad.analysis.statistics.boundaries
-    import dualgrad.analysis.statistics.build  # noqa: F401
+    import dualgrad.statistics.boundaries
+    import dualgrad.statistics.build  # noqa: F401
 
 
 def run(args: argparse.Namespace) -> int:
     """Compute and write statistics."""
-    from dualgrad.analysis.statistics import build
-    from dualgrad.analysis.statistics.sources import STATISTICS
-    from dualgrad.analysis.tables import TableError
     from dualgrad.census import load_census
     from dualgrad.config import load_config
-    from dualgrad.inputs import InputError, did_you_mean
+    from dualgrad.statistics import build
+    from dualgrad.statistics.sources import STATISTICS
+    from dualgrad.tables.build import TableError
+    from dualgrad.validation import InputError, did_you_mean
 
     if args.schema:
         print(build.describe(), end="")

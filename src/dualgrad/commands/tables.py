@@ -38,12 +38,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write tables of experiments, or merge them."""
-    from dualgrad.analysis import schema
-    from dualgrad.analysis.tables import TableError, experiment_tables, merge_parts
     from dualgrad.census import load_census
     from dualgrad.config import load_config
     from dualgrad.progress import progress
     from dualgrad.records import RecordError
+    from dualgrad.tables import schema
+    from dualgrad.tables.build import TableError, experiment_tables, merge_parts
 
     if args.schema:
         print(schema.describe())

@@ -68,7 +68,7 @@ def preload(root: Path, overrides: dict) -> None:
     from dualgrad.data import preload as preload_tasks
     from dualgrad.data.errors import DataError
     from dualgrad.models import import_for
-    from dualgrad.training import run as _  # noqa: F401  (imports torch and the loop)
+    from dualgrad.training import trainer as _  # noqa: F401  (imports torch and the loop)
     from dualgrad.training.determinism import DTYPES
 
     config, census = _cached(root, overrides)
@@ -128,7 +128,7 @@ def execute(job: dict, *, echo: bool = False) -> int:
     from dualgrad.data.errors import DataError
     from dualgrad.records import RecordError, write_record
     from dualgrad.training import checkpoints
-    from dualgrad.training.run import Context, Interrupted, TrainingError, train
+    from dualgrad.training.trainer import Context, Interrupted, TrainingError, train
 
     root = Path(job["root"])
     try:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from dualgrad.verify import Verdict
+    from dualgrad.training.verify import Verdict
 
 SAMPLE = 10
 
@@ -65,7 +65,7 @@ def run(args: argparse.Namespace) -> int:
     """Draw the sample, train it again, say what came of it."""
     from dualgrad.census import load_census
     from dualgrad.config import load_config
-    from dualgrad.verify import SAME, recorded_runs, sample_of, verify_all
+    from dualgrad.training.verify import SAME, recorded_runs, sample_of, verify_all
 
     config = load_config(args.root, args.config)
     census = load_census(args.root, config)
@@ -93,7 +93,7 @@ def run(args: argparse.Namespace) -> int:
         return 2
 
     from dualgrad.commands.train import choose_device
-    from dualgrad.training.run import Context
+    from dualgrad.training.trainer import Context
 
     show = _Show(chosen, total, edition, args.json)
     context = Context(

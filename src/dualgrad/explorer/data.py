@@ -14,9 +14,9 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from dualgrad.analysis import schema
-from dualgrad.analysis.tables import effective_values, part_path, read_tables
 from dualgrad.census import Census
+from dualgrad.tables import schema
+from dualgrad.tables.build import effective_values, part_path, read_tables
 
 TABLES = ("runs", "trajectories", "epochs")
 ERROR_UNIT, COSINE_UNIT = 10_000, 1_000

@@ -9,10 +9,9 @@ from types import ModuleType
 
 import pandas as pd
 
+from dualgrad.figures.frames import COLUMNS_READ, Tables
+from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_TABLES, VARIANTS
 from dualgrad.files import replacing
-
-from .frames import COLUMNS_READ, Tables
-from .sources import FIGURE_EXPERIMENTS, FIGURE_TABLES, VARIANTS
 
 
 def module(figure: str) -> ModuleType:
@@ -24,7 +23,7 @@ def module(figure: str) -> ModuleType:
 
 def read(tables_dir: Path, figure: str, variant: str) -> Tables:
     """The tables of the experiments that a figure draws, from results/<edition>/tables."""
-    from dualgrad.analysis.tables import read_tables
+    from dualgrad.tables.build import read_tables
 
     if tables_dir.name != "tables":
         raise ValueError(f"{tables_dir}: expected a folder named 'tables' (results/<edition>/tables)")
@@ -90,7 +89,7 @@ def draw(
     """Draw a figure from its panel frames and write it."""
     import matplotlib
 
-    from . import style
+    from dualgrad.figures import style
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a user's own matplotlibrc must not change a figure

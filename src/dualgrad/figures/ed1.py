@@ -11,9 +11,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from . import frames as f
-from . import style as s
-from .frames import Tables
+from dualgrad.figures import frames as f
+from dualgrad.figures import style as s
+from dualgrad.figures.frames import Tables
 
 AUDIT_NOTE = (
     "per-seed gaps printed, seeds at a constant-class error apart; d low branch selected from the search runs"

@@ -11,11 +11,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from . import frames as f
-from . import style as s
-from .figure1 import dip_p
-from .figure3 import FOREST_LAMBDA, FOREST_RATE
-from .frames import Tables
+from dualgrad.figures import frames as f
+from dualgrad.figures import style as s
+from dualgrad.figures.figure1 import dip_p
+from dualgrad.figures.figure3 import FOREST_LAMBDA, FOREST_RATE
+from dualgrad.figures.frames import Tables
 
 AUDIT_NOTE = "a S2 beside S1 at the same λ and η; c dip test over all runs; d one column per noise rate"
 BINS = np.linspace(0.10, 0.60, 40)  # 39 equal bins

@@ -13,9 +13,9 @@ from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from . import frames as f
-from . import style as s
-from .frames import Tables
+from dualgrad.figures import frames as f
+from dualgrad.figures import style as s
+from dualgrad.figures.frames import Tables
 
 AUDIT_NOTE = (
     "b the boundary relative to each rate's own floor beside the fixed level; downward crossing stated"

@@ -10,9 +10,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from . import frames as f
-from . import style as s
-from .frames import Tables
+from dualgrad.figures import frames as f
+from dualgrad.figures import style as s
+from dualgrad.figures.frames import Tables
 
 AUDIT_NOTE = "a lr drop marked, axis from 0, runs that never converge counted; b noise rates apart"
 REGION_COLOUR = {"ordered": s.GREEN, "critical": s.ORANGE, "collapse": s.RED}

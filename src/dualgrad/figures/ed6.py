@@ -9,10 +9,10 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from . import frames as f
-from . import style as s
-from .ed3 import cells, heat_map
-from .frames import Tables
+from dualgrad.figures import frames as f
+from dualgrad.figures import style as s
+from dualgrad.figures.ed3 import cells, heat_map
+from dualgrad.figures.frames import Tables
 
 AUDIT_NOTE = "a and b noise rates apart; lr drops marked"
 PHASES = {"ordered": s.GREEN, "critical": s.ORANGE, "collapse": s.RED}

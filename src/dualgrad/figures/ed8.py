@@ -9,11 +9,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from . import frames as f
-from . import style as s
-from .figure3 import lines
-from .figure5 import data_name
-from .frames import Tables
+from dualgrad.figures import frames as f
+from dualgrad.figures import style as s
+from dualgrad.figures.figure3 import lines
+from dualgrad.figures.figure5 import data_name
+from dualgrad.figures.frames import Tables
 
 AUDIT_NOTE = "b runs at exactly chance counted as well (dotted)"
 CHANCE = 0.50

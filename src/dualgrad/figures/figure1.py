@@ -11,9 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
-from . import frames as f
-from . import style as s
-from .frames import Tables
+from dualgrad.figures import frames as f
+from dualgrad.figures import style as s
+from dualgrad.figures.frames import Tables
 
 AUDIT_NOTE = (
     "a-b exp A split by noise rate; c one row per noise rate and λ, with the dip test; d axis from 0, "

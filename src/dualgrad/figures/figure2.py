@@ -11,10 +11,10 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 
-from . import frames as f
-from . import gaps
-from . import style as s
-from .frames import Tables
+from dualgrad.figures import frames as f
+from dualgrad.figures import gaps
+from dualgrad.figures import style as s
+from dualgrad.figures.frames import Tables
 
 AUDIT_NOTE = (
     "a epochs trained at each point shown; b-c seeds matched over hold times; d recorded hold, censored and "

@@ -12,11 +12,11 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from . import frames as f
-from . import gaps
-from . import style as s
-from .figure1 import VARIANCE_SCALE
-from .frames import Tables
+from dualgrad.figures import frames as f
+from dualgrad.figures import gaps
+from dualgrad.figures import style as s
+from dualgrad.figures.figure1 import VARIANCE_SCALE
+from dualgrad.figures.frames import Tables
 
 AUDIT_NOTE = (
     "a training lengths named; c signed gaps at each λ; d path compared at equal total epochs, axis from 0; "

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pandas as pd
 
-from .sources import LR_DROPS
+from dualgrad.figures.sources import LR_DROPS
 
 LH_THRESHOLD = 0.30
 

@@ -11,8 +11,8 @@ import math
 
 import pandas as pd
 
-from . import frames as f
-from .frames import Tables
+from dualgrad.figures import frames as f
+from dualgrad.figures.frames import Tables
 
 # Published epochs per lambda -> (experiment of the L sweep, experiment of the H sweep).
 TWO_BRANCH = {1: ("Ta1-1", "Ta2-1"), 3: ("Ta1-3", "Ta2-3"), 10: ("Tb1", "Tb1")}

@@ -27,10 +27,9 @@ from matplotlib.patches import FancyArrowPatch
 from matplotlib.text import Text
 from matplotlib.typing import ColorType
 
+from dualgrad.figures.frames import known
+from dualgrad.figures.sources import PUBLISHED_EDITIONS
 from dualgrad.files import replacing
-
-from .frames import known
-from .sources import PUBLISHED_EDITIONS
 
 GREEN, DARK_GREEN, LIGHT_GREEN = "#009E73", "#00724F", "#66C2A5"
 RED, DARK_RED = "#C8321F", "#8E1B10"

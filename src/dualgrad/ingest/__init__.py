@@ -4,7 +4,7 @@
 ``mapping`` is what the files' fields mean, as data (``config/released/*.yaml``), and ``rows`` applies it.
 """
 
-from dualgrad.ingest.errors import ArchiveError
-from dualgrad.ingest.manifest import find_archive, read_manifest, verify
+from dualgrad.release.errors import ArchiveError
+from dualgrad.release.manifest import find_archive, read_manifest, verify
 
 __all__ = ["ArchiveError", "find_archive", "read_manifest", "verify"]

@@ -36,9 +36,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from dualgrad.analysis.schema import FACTOR_COLUMNS, TABLES, columns
-from dualgrad.ingest.errors import MappingError
-from dualgrad.inputs import InputError, check_schema, read_yaml
+from dualgrad.release.errors import MappingError
+from dualgrad.tables.schema import FACTOR_COLUMNS, TABLES, columns
+from dualgrad.validation import InputError, check_schema, read_yaml
 
 KEYS = ("stage", "branch", "direction", "lambda", "epoch", "stage_epoch")
 

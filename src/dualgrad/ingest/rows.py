@@ -10,8 +10,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dualgrad import strict_json
-from dualgrad.analysis.schema import REAL, TABLES, Column, columns
-from dualgrad.analysis.tables import (
+from dualgrad.ingest.mapping import KEYS, Block, Event, Rule, Source
+from dualgrad.release.errors import ArchiveError, MappingError
+from dualgrad.tables.build import (
     TableError,
     TableSet,
     check_values,
@@ -19,8 +20,7 @@ from dualgrad.analysis.tables import (
     row_keys,
     run_columns,
 )
-from dualgrad.ingest.errors import ArchiveError, MappingError
-from dualgrad.ingest.mapping import KEYS, Block, Event, Rule, Source
+from dualgrad.tables.schema import REAL, TABLES, Column, columns
 
 EDITION = "released"
 _RUNS = columns("runs")

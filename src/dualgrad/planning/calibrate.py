@@ -13,8 +13,8 @@ import torch
 
 from dualgrad.planning.rates import Rate
 from dualgrad.training.plan import PlannedEpoch
-from dualgrad.training.run import Context, Trainer
 from dualgrad.training.session import evaluate
+from dualgrad.training.trainer import Context, Trainer
 
 # Seconds of one measurement and how many there are; the median counts.
 PIECE, ROUNDS = 0.3, 3

@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from dualgrad.census import Census
-from dualgrad.inputs import InputError, did_you_mean
 from dualgrad.planning.networks import network_of
 from dualgrad.planning.rates import Rate, rates_of_epochs
+from dualgrad.validation import InputError, did_you_mean
 
 # How `dualgrad bench gpu` names the measurement that is an epoch of the census.
 BENCHMARK = "epoch with an evaluation: ResNet-18, batch 256, 50000 images"

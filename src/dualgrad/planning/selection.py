@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from dualgrad.census import Census
-from dualgrad.census.graph import closure
+from dualgrad.census.dependencies import closure
 from dualgrad.figures.sources import EXTENDED_FIGURES, FIGURE_EXPERIMENTS, MAIN_FIGURES
-from dualgrad.inputs import InputError, did_you_mean
+from dualgrad.validation import InputError, did_you_mean
 
 # Named targets of the Snakefile that draw figures.
 FIGURE_TARGETS = {

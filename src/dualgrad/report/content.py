@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from dualgrad.analysis import parquet
-from dualgrad.analysis.statistics import build as statistics_build
-from dualgrad.analysis.statistics.sources import STATISTICS
 from dualgrad.figures.captions import CAPTIONS, figure_name
 from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_PANELS, VARIANTS
+from dualgrad.statistics import build as statistics_build
+from dualgrad.statistics.sources import STATISTICS
+from dualgrad.tables import parquet
 
 # Summaries of every evaluation and epoch would be most of the page; they stay in the file.
 SHOWN_ROWS = {"summaries": ("table", "runs")}
@@ -103,7 +103,7 @@ def _column(field: Any, values: Sequence[Any]) -> dict[str, Any]:
 
 def record_counts(edition_dir: Path, experiments: Sequence[str]) -> dict[str, int]:
     """Return how many runs of these experiments have which status."""
-    from dualgrad.analysis.tables import part_path, read_tables
+    from dualgrad.tables.build import part_path, read_tables
 
     parts = edition_dir / "tables" / "parts"
     there = [name for name in experiments if part_path(parts, name, "runs").is_file()]

@@ -1,1 +1,0 @@
-"""From records to what they say: tables, statistics, claims, comparisons. Knows nothing of training."""

@@ -1,0 +1,116 @@
+"""What one run needs from another: found in the runs themselves, checked, and written into them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from dualgrad.census.stages import CensusError, closest
+from dualgrad.validation import did_you_mean
+
+
+def link(runs: dict[str, dict[str, Any]], places: Mapping[str, tuple[str, str]]) -> None:
+    """Fill in `needs`, `saves` and the stages' `save` flags.
+
+    A run needs every run it copies, starts from, selects among or takes its learning-rate scale or the body of its
+    model from. A stage is
+    saved because another run starts from its weights, never because somebody said so.
+
+    Raises:
+        CensusError: a needed run or stage that does not exist, or runs that need each other in a circle.
+    """
+    known_sources: dict[int, list[tuple[str, str]]] = {}  # stage lists are shared by many runs
+    wanted: dict[str, set[str]] = {}
+    for target, run in runs.items():
+        stages = run["stages"]
+        if id(stages) not in known_sources:
+            known_sources[id(stages)] = _sources(stages)
+        sources = list(known_sources[id(stages)])
+        body = run["task"]["model"].get("body_from")
+        if body:
+            sources.append((body, "main"))
+        needs = [source for source, _ in sources]
+        needs += [run["copy_of"]] if run["copy_of"] else []
+        needs += [run["lr_scale"]["run"]] if isinstance(run["lr_scale"], dict) else []
+        run["needs"], run["saves"] = list(dict.fromkeys(needs)), False
+        for need in run["needs"]:
+            if need not in runs:
+                file, key = places[run["experiment"]]
+                raise CensusError(
+                    file, key, f"'{target}' needs '{need}', which does not exist{closest(need, runs)}"
+                )
+        for source, stage in sources:
+            wanted.setdefault(source, set()).add(stage)
+            names = [one["name"] for one in runs[source]["stages"]]
+            if stage not in names:
+                file, key = places[run["experiment"]]
+                hint = did_you_mean(stage, names)
+                raise CensusError(
+                    file, key, f"'{source}' has no stage '{stage}' to start '{target}' from{hint}"
+                )
+    for target, stages in wanted.items():
+        run = runs[target]
+        run["saves"] = True
+        run["stages"] = [{**stage, "save": stage["name"] in stages} for stage in run["stages"]]
+    _check_circles(runs, places)
+
+
+def _sources(stages: list[dict[str, Any]]) -> list[tuple[str, str]]:
+    sources = []
+    for stage in stages:
+        begin = stage["start"]
+        if begin["kind"] == "checkpoint":
+            sources.append((begin["run"], begin["stage"]))
+        elif begin["kind"] == "select":
+            sources += [(run, begin["stage"]) for run in begin["runs"]]
+    return sources
+
+
+def _check_circles(runs: Mapping[str, Mapping[str, Any]], places: Mapping[str, tuple[str, str]]) -> None:
+    done: set[str] = set()
+    for target, run in runs.items():
+        if not run["needs"] or target in done:
+            continue
+        chain: list[str] = []
+        waiting = [(target, iter(run["needs"]))]
+        while waiting:
+            current, needs = waiting[-1]
+            if len(chain) < len(waiting):
+                chain.append(current)
+            need = next((one for one in needs if one not in done), None)
+            if need is None:
+                waiting.pop()
+                done.add(chain.pop())
+            elif need in chain:
+                file, key = places[runs[need]["experiment"]]
+                raise CensusError(
+                    file, key, f"runs need each other: {' -> '.join([*chain[chain.index(need) :], need])}"
+                )
+            else:
+                waiting.append((need, iter(runs[need]["needs"])))
+
+
+def levels(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+    """How deep each run's needs go: 0 without any, else one more than the deepest of those it needs."""
+    found: dict[str, int] = {}
+    for target in runs:
+        waiting = [target]
+        while waiting:
+            current = waiting[-1]
+            needs = runs[current]["needs"]
+            if unknown := [need for need in needs if need not in found]:
+                waiting += unknown
+            else:
+                found[waiting.pop()] = 1 + max((found[need] for need in needs), default=-1)
+    return found
+
+
+def closure(wanted: set[str], runs: Mapping[str, Mapping[str, Any]]) -> set[str]:
+    """*wanted* and everything it needs, directly or not."""
+    found, waiting = set(), list(wanted)
+    while waiting:
+        target = waiting.pop()
+        if target not in found:
+            found.add(target)
+            waiting += runs[target]["needs"]
+    return found

@@ -1,0 +1,200 @@
+"""Every condition in both editions: difference of means, distributions, equivalence, constant predictors.
+
+A condition is one combination of all factors of an experiment but the seed and the slot that stands for one.
+
+- difference = mean(second) - mean(first), with Welch's 95 % interval (unequal variances) and p value.
+- ks: two-sample Kolmogorov-Smirnov statistic, the largest distance between the two distributions, with its p value.
+- Equivalence: two one-sided Welch tests (TOST) of |difference| < margin; p is the larger of the two. Equivalent at
+  the 5 % level means that the 90 % interval of the difference lies within the margin.
+- constant: runs that end as constant predictors, with Fisher's exact p value of equal shares.
+
+A condition with fewer than two runs on either side has a difference but no tests.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtr, stdtrit
+from scipy.stats import fisher_exact, ks_2samp
+
+from dualgrad.compare.editions import Edition
+from dualgrad.statistics.inputs import constant_predictors
+
+MARGIN = 0.02
+ALPHA = 0.05
+
+# The main error; and for runs with two branches, that of the collapsed one.
+FIELDS = ("test_error", "collapse_final_error")
+
+#: Column -> (unit, meaning), in order.
+COLUMNS: Mapping[str, tuple[str, str]] = {
+    "series": ("", "A-Q, R-W, X or Y"),
+    "experiment": ("", "experiment as published"),
+    "condition": ("", "factor levels but the seed, as name=level"),
+    "eta": ("fraction", "label-noise rate η"),
+    "lambda": ("", "λ of the runs, where they have a single one"),
+    "field": ("", "test_error (last epoch), or collapse_final_error of runs with two branches"),
+    "n_first": ("runs", "runs with a value in the first edition"),
+    "mean_first": ("fraction", "their mean"),
+    "sd_first": ("fraction", "their population standard deviation"),
+    "n_second": ("runs", "runs with a value in the second edition"),
+    "mean_second": ("fraction", "their mean"),
+    "sd_second": ("fraction", "their population standard deviation"),
+    "difference": ("fraction", "mean of the second minus mean of the first"),
+    "low": ("fraction", "lower end of its 95 % interval (Welch)"),
+    "high": ("fraction", "upper end"),
+    "p_value": ("", "Welch's t test of no difference, two-sided"),
+    "ks": ("", "two-sample Kolmogorov-Smirnov statistic"),
+    "ks_p": ("", "its p value"),
+    "margin": ("fraction", "margin of the equivalence test"),
+    "tost_p": ("", "p value of |difference| < margin (TOST)"),
+    "equivalent": ("", "tost_p below 0.05"),
+    "constant_first": ("runs", "constant predictors in the first edition"),
+    "constant_second": ("runs", "constant predictors in the second edition"),
+    "constant_p": ("", "Fisher's exact test of equal shares of them"),
+    "note": ("", "what is missing"),
+}
+
+
+def compare(first: Edition, second: Edition, margin: float = MARGIN) -> pd.DataFrame:
+    """Return the comparison of all conditions that either edition has, in census order."""
+    sides = [_by_condition(edition) for edition in (first, second)]
+    order = {key: rank for rank, key in enumerate(dict.fromkeys([*sides[0], *sides[1]]))}
+    # Experiments that only the second edition has come after, not between, those of the first.
+    rows = []
+    for key in order:
+        one, two = (side.get(key) for side in sides)
+        experiment, condition, field = key
+        head = sides[0].get(key) or sides[1][key]
+        row = {
+            "series": head["series"],
+            "experiment": experiment,
+            "condition": condition,
+            "eta": head["eta"],
+            "lambda": head["lambda"],
+            "field": field,
+            "margin": margin,
+        }
+        for name, side in (("first", one), ("second", two)):
+            values = side["values"] if side is not None else np.array([])
+            row[f"n_{name}"] = len(values)
+            row[f"mean_{name}"] = values.mean() if len(values) else np.nan
+            row[f"sd_{name}"] = (
+                0.0 if len(values) and np.ptp(values) == 0 else values.std() if len(values) else np.nan
+            )
+            row[f"constant_{name}"] = side["constant"] if side is not None else 0
+        if one is not None and two is not None and row["n_first"] and row["n_second"]:
+            row |= _tests(one["values"], two["values"], margin)
+            row |= _constants(one, two)
+        else:
+            missing = [
+                edition.name for edition, n in ((first, row["n_first"]), (second, row["n_second"])) if not n
+            ]
+            row["note"] = f"no value in {' and '.join(missing)}"
+        rows.append(row)
+    return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def _by_condition(edition: Edition) -> dict[tuple[str, str, str], dict]:
+    """Values of each condition and field, in census order."""
+    runs = edition.runs()
+    runs = runs.assign(constant=constant_predictors(runs))
+    found = {}
+    for (experiment, condition), rows in runs.groupby(["experiment", "condition"], sort=False):
+        for field in FIELDS:
+            values = rows[field].dropna().to_numpy(dtype=float)
+            if field != "test_error" and len(values) == 0:
+                continue
+            found[experiment, condition, field] = {
+                "series": rows["series"].iloc[0],
+                "eta": rows["eta"].min() if rows["eta"].nunique() == 1 else np.nan,
+                "lambda": rows["lam"].min() if rows["lam"].nunique(dropna=False) == 1 else np.nan,
+                "values": np.sort(values),
+                "constant": int(rows["constant"].sum()) if field == "test_error" else 0,
+            }
+    return found
+
+
+def _tests(first: np.ndarray, second: np.ndarray, margin: float) -> dict[str, object]:
+    """Difference, Kolmogorov-Smirnov and equivalence of two samples."""
+    difference = float(second.mean() - first.mean())
+    result: dict[str, object] = {"difference": difference}
+    if min(len(first), len(second)) < 2:
+        return result | {"note": "fewer than two runs on a side: no tests"}
+    error, freedom = welch(first, second)
+    if error == 0:  # both sides without spread: the difference is exact
+        inside = abs(difference) < margin
+        result |= {"low": difference, "high": difference, "p_value": float(difference == 0)}
+        result |= {"tost_p": 0.0 if inside else 1.0, "equivalent": inside}
+    else:
+        half = stdtrit(freedom, 1 - ALPHA / 2) * error
+        below = stdtr(freedom, (difference - margin) / error)
+        above = stdtr(freedom, -(difference + margin) / error)
+        tost = float(max(below, above))
+        result |= {"low": difference - half, "high": difference + half}
+        result |= {"p_value": float(2 * stdtr(freedom, -abs(difference) / error))}
+        result |= {"tost_p": tost, "equivalent": tost < ALPHA}
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", RuntimeWarning
+        )  # no exact p value with these ties: the asymptotic one
+        ks = ks_2samp(first, second, method="exact" if len(first) * len(second) <= 2500 else "asymp")
+    return result | {"ks": float(ks.statistic), "ks_p": float(ks.pvalue)}
+
+
+def welch(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    """Return the standard error of a difference of means and its degrees of freedom (Welch-Satterthwaite)."""
+    parts = [0.0 if np.ptp(values) == 0 else values.var(ddof=1) / len(values) for values in (first, second)]
+    total = sum(parts)
+    if total == 0:
+        return 0.0, np.inf
+    freedom = total**2 / sum(
+        part**2 / (len(values) - 1) for part, values in zip(parts, (first, second), strict=True)
+    )
+    return float(np.sqrt(total)), float(freedom)
+
+
+def _constants(one: dict, two: dict) -> dict[str, object]:
+    """Fisher's exact test of equal shares of constant predictors; none where there are none."""
+    counts = [(side["constant"], len(side["values"]) - side["constant"]) for side in (one, two)]
+    if counts[0][0] + counts[1][0] == 0 or min(min(count) for count in counts) < 0:
+        return {}
+    return {"constant_p": float(fisher_exact(counts).pvalue)}
+
+
+def by_experiment(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return one line per experiment: how many conditions agree, and whether their order is kept.
+
+    Columns: series, experiment, conditions (compared), only_first, only_second, median_absolute_difference,
+    contain_zero (intervals that contain 0), equivalent, rank_correlation (Spearman, of the conditions' means; null
+    for fewer than four), constant_first, constant_second.
+    """
+    from scipy.stats import spearmanr
+
+    lines = []
+    main = rows[rows["field"] == "test_error"]
+    for (series, experiment), mine in main.groupby(["series", "experiment"], sort=False):
+        both = mine.dropna(subset=["difference"])
+        rank = np.nan
+        if len(both) >= 4 and both["mean_first"].nunique() > 1 and both["mean_second"].nunique() > 1:
+            rank = float(spearmanr(both["mean_first"], both["mean_second"]).statistic)
+        lines.append(
+            {
+                "series": series,
+                "experiment": experiment,
+                "conditions": len(both),
+                "only_first": int(((mine["n_first"] > 0) & (mine["n_second"] == 0)).sum()),
+                "only_second": int(((mine["n_first"] == 0) & (mine["n_second"] > 0)).sum()),
+                "median_absolute_difference": both["difference"].abs().median() if len(both) else np.nan,
+                "contain_zero": int(((both["low"] <= 0) & (both["high"] >= 0)).sum()),
+                "equivalent": int((both["equivalent"] == True).sum()),  # noqa: E712  (null: not tested)
+                "rank_correlation": rank,
+                "constant_first": int(both["constant_first"].sum()),
+                "constant_second": int(both["constant_second"].sum()),
+            }
+        )
+    return pd.DataFrame(lines)

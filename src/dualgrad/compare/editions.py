@@ -1,0 +1,52 @@
+"""An edition as comparisons read it: its runs, and its statistics, computed when first asked for."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from dualgrad.statistics import build
+from dualgrad.statistics.inputs import Tables
+from dualgrad.statistics.summaries import with_conditions
+from dualgrad.tables.build import TableError, part_path
+
+
+class Edition:
+    """Tables of one edition, as far as they have been made."""
+
+    def __init__(self, edition_dir: Path, counted: list[str]) -> None:
+        """Find the tables.
+
+        Args:
+            edition_dir: ``results/<edition>``.
+            counted: counted experiments of the census.
+
+        Raises:
+            TableError: no experiment's tables are there.
+        """
+        self.folder, self.name = Path(edition_dir), Path(edition_dir).name
+        parts = self.folder / "tables" / "parts"
+        self.experiments = [name for name in counted if part_path(parts, name, "runs").is_file()]
+        if not self.experiments:
+            raise TableError(
+                f"{parts}: no tables of edition {self.name}; make them first: "
+                f"snakemake tables --config edition={self.name}"
+            )
+        self._tables = Tables(self.folder, self.experiments, ("runs", "trajectories", "epochs"), partial=True)
+        self._statistics: dict[str, pd.DataFrame] = {}
+
+    def runs(self, *experiments: str) -> pd.DataFrame:
+        """Counted runs of some experiments (default: all), with their condition spelt out."""
+        return with_conditions(self._tables.runs(*experiments))
+
+    def epochs(self, *experiments: str) -> pd.DataFrame:
+        """Per-epoch statistics of some experiments."""
+        return self._tables.epochs(*experiments)
+
+    def statistic(self, name: str) -> pd.DataFrame:
+        """Rows of a statistic over the experiments that have been made."""
+        if name not in self._statistics:
+            tables = build.open_tables(name, self.folder, self.experiments, partial=True)
+            self._statistics[name] = build.compute(name, tables)
+        return self._statistics[name]

@@ -1,0 +1,307 @@
+"""The summary of a comparison, as Markdown and as a self-contained HTML page."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from dualgrad import __version__
+from dualgrad.compare import conditions as conditions_module
+from dualgrad.compare.phenomena import NO_DATA, SHOWN
+from dualgrad.pages import assemble, data_uri, escape
+
+TEMPLATE = Path(__file__).parent / "compare.html"
+WORST = 10
+
+# How a result is coloured on the page.
+TONE = {
+    "reproduced": "good",
+    "opposite": "bad",
+    "not reproduced": "bad",
+    "direction only": "warn",
+    "direction in both": "warn",
+}
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """Everything that a page says.
+
+    Attributes:
+        names: the two editions.
+        titles: what they are, one line each.
+        margin: margin of the equivalence test.
+        conditions, phenomena: the two tables.
+    """
+
+    names: tuple[str, str]
+    titles: tuple[str, str]
+    margin: float
+    conditions: pd.DataFrame
+    phenomena: pd.DataFrame
+
+
+def number(value: float, unit: str) -> str:
+    """Return a value for reading: fractions in points, the others with their usual digits."""
+    if value is None or math.isnan(value):
+        return "–"
+    text = {
+        "fraction": f"{100 * value:.1f} pp",
+        "lambda": f"{value:.3f}",
+        "fraction lambda": f"{value:.4f}",
+    }.get(unit, f"{value:.2f}")
+    return text.replace("-", "−")
+
+
+def interval(row: pd.Series, side: str) -> str:
+    """Return a value with its interval."""
+    value, low, high = (row[f"{name}_{side}"] for name in ("value", "low", "high"))
+    text = number(value, row["unit"])
+    if math.isnan(value) or (math.isnan(low) and math.isnan(high)):
+        return text
+    ends = [
+        number(end, row["unit"]).removesuffix(" pp") if not math.isnan(end) else "…" for end in (low, high)
+    ]
+    return f"{text} [{ends[0]}, {ends[1]}]"
+
+
+def overview(comparison: Comparison) -> list[str]:
+    """Return what the comparison comes to, in sentences."""
+    first, second = comparison.names
+    main = comparison.conditions[comparison.conditions["field"] == "test_error"]
+    both = main.dropna(subset=["difference"])
+    tested = both.dropna(subset=["low"])
+    contain = int(((tested["low"] <= 0) & (tested["high"] >= 0)).sum())
+    equivalent = int((tested["equivalent"] == True).sum())  # noqa: E712  (object column)
+    only = [
+        int(((main[f"n_{a}"] > 0) & (main[f"n_{b}"] == 0)).sum())
+        for a, b in (("first", "second"), ("second", "first"))
+    ]
+    lines = [
+        f"{len(both)} conditions have a final error in both editions; {only[0]} only in {first}, {only[1]} only in "
+        f"{second}."
+    ]
+    if len(tested):
+        rank = both[["mean_first", "mean_second"]].corr(method="spearman").iloc[0, 1]
+        lines.append(
+            f"Of {len(tested)} conditions with two or more runs on both sides, the 95 % interval of the difference "
+            f"contains 0 in {contain}, and {equivalent} are equivalent within ±{100 * comparison.margin:g} points "
+            f"(TOST, 5 %). Median absolute difference {100 * both['difference'].abs().median():.1f} points; rank "
+            f"correlation of the means over conditions {rank:.2f}."
+        )
+    constant = [int(both[f"constant_{side}"].sum()) for side in ("first", "second")]
+    runs = [int(both[f"n_{side}"].sum()) for side in ("first", "second")]
+    lines.append(
+        f"Runs that end as constant predictors: {constant[0]} of {runs[0]} in {first}, {constant[1]} of {runs[1]} in "
+        f"{second}; the share differs (Fisher, p < 0.05) in {int((both['constant_p'] < 0.05).sum())} conditions."
+    )
+    table = comparison.phenomena
+    shown = table[table["verdict_first"] == SHOWN]
+    known = shown[shown["verdict_second"] != NO_DATA]
+    counts = known["result"].value_counts()
+    lines.append(
+        f"Of {len(table)} phenomena {first} shows {len(shown)}; {second} has data for {len(known)} of these and "
+        f"reproduces {counts.get('reproduced', 0)}, shows the direction of {counts.get('direction only', 0)}, and "
+        f"does not reproduce {counts.get('not reproduced', 0) + counts.get('opposite', 0)} "
+        f"({counts.get('opposite', 0)} of them the other way round)."
+    )
+    return lines
+
+
+def results(comparison: Comparison) -> Iterator[tuple[str, list[str]]]:
+    """Yield each result and the statements that have it, the most telling first."""
+    order = ["reproduced", "direction only", "not reproduced", "opposite"]
+    found = comparison.phenomena["result"]
+    for result in [*order, *sorted(set(found) - set(order))]:
+        says = comparison.phenomena.loc[found == result, "says"].tolist()
+        if says:
+            yield result, says
+
+
+def worst(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the conditions with the largest differences whose interval excludes 0."""
+    main = rows[(rows["field"] == "test_error") & rows["low"].notna()]
+    apart = main[(main["low"] > 0) | (main["high"] < 0)]
+    return apart.loc[apart["difference"].abs().sort_values(ascending=False, kind="stable").index].head(WORST)
+
+
+# ------------------------------------------------------------------------------------------- tables as text
+
+
+def _experiment_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    first, second = comparison.names
+    heads = [
+        *(
+            "experiment",
+            "conditions",
+            f"only {first}",
+            f"only {second}",
+            "median |difference|",
+            "interval contains 0",
+        ),
+        *("equivalent", "rank correlation", f"constant {first}", f"constant {second}"),
+    ]
+    lines = []
+    for _, row in conditions_module.by_experiment(comparison.conditions).iterrows():
+        some = row["conditions"] > 0
+        lines.append(
+            [
+                str(row["experiment"]),
+                *(str(int(row[name])) for name in ("conditions", "only_first", "only_second")),
+                number(row["median_absolute_difference"], "fraction"),
+                *(str(int(row[name])) if some else "–" for name in ("contain_zero", "equivalent")),
+                number(row["rank_correlation"], "1"),
+                *(str(int(row[name])) if some else "–" for name in ("constant_first", "constant_second")),
+            ]
+        )
+    return heads, lines
+
+
+def _worst_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
+    first, second = comparison.names
+    heads = ["experiment", "condition", first, second, "difference [95 %]", "KS", "constant"]
+    lines = []
+    for _, row in worst(comparison.conditions).iterrows():
+        ends = [number(row[end], "fraction").removesuffix(" pp") for end in ("low", "high")]
+        lines.append(
+            [
+                row["experiment"],
+                row["condition"],
+                f"{row['mean_first']:.3f} (n = {row['n_first']})",
+                f"{row['mean_second']:.3f} (n = {row['n_second']})",
+                f"{number(row['difference'], 'fraction')} [{ends[0]}, {ends[1]}]",
+                f"{row['ks']:.2f}",
+                f"{row['constant_first']} / {row['constant_second']}",
+            ]
+        )
+    return heads, lines
+
+
+def markdown(comparison: Comparison, picture: str) -> str:
+    """Return the summary as Markdown; ``picture`` is the picture's file name."""
+    first, second = comparison.names
+    lines = [f"# {second} against {first}", ""]
+    lines += [
+        f"- **{name}**: {title}" for name, title in zip(comparison.names, comparison.titles, strict=True)
+    ]
+    lines += ["", *(f"{line}\n" for line in overview(comparison))]
+    lines += [f"![mean errors of {second} against {first}]({picture})", "", "## Phenomena", ""]
+    lines += [_HOW.format(first=first, second=second), ""]
+    for result, says in results(comparison):
+        lines.append(f"**{result}** ({len(says)}): " + " ".join(says))
+        lines.append("")
+    lines += [f"| phenomenon | {first} | {second} | result |", "|---|---|---|---|"]
+    for _, row in comparison.phenomena.iterrows():
+        note = f" ({row['caveat']})" if row["caveat"] else ""
+        cells = [
+            f"{row['says']}<br>{row['measure']}{note}",
+            *(_cell(row, side) for side in ("first", "second")),
+        ]
+        lines.append(
+            "| " + " | ".join([*(cell.replace("|", "\\|") for cell in cells), f"**{row['result']}**"]) + " |"
+        )
+    for title, (heads, body) in (
+        ("Conditions by experiment", _experiment_lines(comparison)),
+        ("Largest differences", _worst_lines(comparison)),
+    ):
+        lines += ["", f"## {title}", "", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in body]
+    lines += ["", f"dualgrad {__version__}. {_COLUMNS}", ""]
+    return "\n".join(lines)
+
+
+def _cell(row: pd.Series, side: str) -> str:
+    """A phenomenon in one edition: verdict, number, note."""
+    word, note = row[f"verdict_{side}"], row[f"note_{side}"]
+    if word == NO_DATA:
+        return f"{word}: {note}" if note else word
+    n = row[f"n_{side}"]
+    return f"{word}: {interval(row, side)}, n = {n}" + (f"; {note}" if note else "")
+
+
+_HOW = (
+    "Each phenomenon is one number with a 95 % interval. *Shown*: the whole interval lies on the expected side; "
+    "*direction only*: the value does, the interval does not; *not shown*: neither; *opposite*: the whole interval "
+    "lies on the other side. Editions are compared by these words, not by size: seeds are not comparable one by one, "
+    "and a miniature has its own scale. Reproduced: shown in {first} and in {second}."
+)
+_COLUMNS = "All numbers are in conditions.parquet and phenomena.parquet beside this file."
+
+
+# ------------------------------------------------------------------------------------------- HTML
+
+
+def html(comparison: Comparison, picture: Path) -> str:
+    """Return the summary as one HTML page with the picture in it."""
+    first, second = comparison.names
+    values = {
+        "title": escape(f"{second} against {first}"),
+        "editions": "".join(
+            f"<dt>{escape(name)}</dt><dd>{escape(title)}</dd>"
+            for name, title in zip(comparison.names, comparison.titles, strict=True)
+        ),
+        "overview": "".join(f"<p>{escape(line)}</p>" for line in overview(comparison)),
+        "picture": data_uri(picture, "image/png"),
+        "how": escape(_HOW.format(first=first, second=second)).replace("*", ""),
+        "results": "".join(
+            f"<details><summary>{_pill(result)} {len(says)}</summary>"
+            f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in says)}</ul></details>"
+            for result, says in results(comparison)
+        ),
+        "phenomena": _phenomena_table(comparison),
+        "experiments": _table(*_experiment_lines(comparison)),
+        "worst": _table(*_worst_lines(comparison), texts=2),
+        "columns": escape(_COLUMNS),
+    }
+    return assemble(TEMPLATE, values)
+
+
+def _pill(result: str) -> str:
+    return f'<span class="pill {TONE.get(result, "")}">{escape(result)}</span>'
+
+
+def _phenomena_table(comparison: Comparison) -> str:
+    first, second = comparison.names
+    lines = [
+        f"<thead><tr><th>phenomenon</th><th>{escape(first)}</th><th>{escape(second)}</th><th>result</th></tr></thead>"
+    ]
+    for group, rows in comparison.phenomena.groupby("group", sort=False):
+        lines.append(f'<tbody><tr><th colspan="4" scope="rowgroup">{escape(group)}</th></tr>')
+        for _, row in rows.iterrows():
+            caveat = f'<span class="caveat">{escape(row["caveat"])}</span>' if row["caveat"] else ""
+            lines.append(
+                f'<tr id="{escape(row["name"])}"><td>{escape(row["says"])}'
+                f'<span class="muted">{escape(row["measure"])}</span>{caveat}</td>'
+                + "".join(_html_cell(row, side) for side in ("first", "second"))
+                + f"<td>{_pill(row['result'])}</td></tr>"
+            )
+        lines.append("</tbody>")
+    return f"<table>{''.join(lines)}</table>"
+
+
+def _html_cell(row: pd.Series, side: str) -> str:
+    word, note = row[f"verdict_{side}"], row[f"note_{side}"]
+    text = f'<span class="word">{escape(word)}</span>'
+    if word != NO_DATA:
+        text += f"<span>{escape(interval(row, side))}</span><span class='muted'>n = {row[f'n_{side}']}</span>"
+    return f"<td>{text}" + (f'<span class="muted">{escape(note)}</span>' if note else "") + "</td>"
+
+
+def _table(heads: list[str], body: list[list[str]], texts: int = 1) -> str:
+    """A table whose first ``texts`` columns are words, the rest numbers."""
+    head = "".join(
+        f"<th{'' if i < texts else ' class=number'}>{escape(cell)}</th>" for i, cell in enumerate(heads)
+    )
+    lines = [
+        "<tr>"
+        + "".join(
+            f"<td{'' if i < texts else ' class=number'}>{escape(cell)}</td>" for i, cell in enumerate(row)
+        )
+        + "</tr>"
+        for row in body
+    ]
+    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"

@@ -1,0 +1,47 @@
+"""Which two editions are compared. Light: Snakemake imports it."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from dualgrad.census import edition_names
+from dualgrad.validation import InputError, read_yaml
+
+
+def pair_of(text: str | None, where: str) -> tuple[str, str]:
+    """Return the two editions that a setting names.
+
+    Args:
+        text: two names with a comma between them, e.g. ``released,demo``.
+        where: who asks, for messages.
+
+    Raises:
+        InputError: not two different names.
+    """
+    names = [name.strip() for name in (text or "").split(",")]
+    whole = all(re.fullmatch(r"[\w-]+", name) for name in names)
+    if len(names) != 2 or not whole or names[0] == names[1]:
+        problem = (
+            f"expected two different editions with a comma between them, as released,demo; got '{text or ''}'"
+        )
+        raise InputError(where, "compare", problem)
+    return names[0], names[1]
+
+
+def edition_file(root: Path, name: str) -> dict:
+    """Return what an edition's file says, empty where it has none (a copied results folder)."""
+    if name not in edition_names(root):
+        return {}
+    file = f"config/editions/{name}.yaml"
+    return read_yaml(root / file, file)
+
+
+def title_of(root: Path, name: str) -> str:
+    """Return one line about an edition."""
+    return edition_file(root, name).get("title", "no file in config/editions")
+
+
+def is_ingested(root: Path, name: str) -> bool:
+    """Return whether an edition is read from the published archive."""
+    return edition_file(root, name).get("records") == "ingested"

@@ -1,0 +1,1 @@
+"""Estimators over plain arrays: resampling and interactions, shared by statistics, claims and figures."""

@@ -1,0 +1,40 @@
+"""Run one ``dualgrad`` command in this process: what the client becomes when no worker answers."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+import time
+
+from dualgrad.jobs.warm_worker import WORKFLOW
+
+_INTERVAL, _GRACE = 1.0, 5.0  # seconds between looks; seconds to end in good order
+
+
+def _end_with(workflow: int) -> None:
+    """End this process when the workflow is gone: nothing of ours outlives it."""
+    while True:
+        try:
+            os.kill(workflow, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(_INTERVAL)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(_GRACE)
+    os._exit(1)
+
+
+def main() -> int:
+    """Run the command in ``sys.argv``, for as long as its workflow lives."""
+    workflow = os.environ.get(WORKFLOW)
+    if workflow:
+        threading.Thread(target=_end_with, args=[int(workflow)], daemon=True).start()
+    from dualgrad.cli import main as dualgrad
+
+    return dualgrad(sys.argv[1:])
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,163 @@
+"""The warm worker: a process with everything imported that forks a child for each job (DESIGN §8).
+
+Three parts:
+
+- ``WarmWorker`` (this module) lives inside Snakemake. It opens a socket, starts the server, restarts it if it
+  dies, and ends it. The server also ends by itself when Snakemake goes, however it goes: its standard input is a
+  pipe that only Snakemake holds open.
+- ``server`` imports a command's modules when the command is first asked for and from then on forks. A child has the
+  client's arguments, environment, working folder and standard streams, so it is what the client would have been.
+- ``client`` is what ``dualgrad`` means in a job's shell command (``bin`` is put on the jobs' PATH). It starts in
+  10 ms because it imports nothing, waits for its child and leaves with its status. Without a worker (a cluster
+  node, a crash) it becomes the command itself.
+
+A job is killed by killing its client: the server sees the connection close and ends the child.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from collections.abc import Sequence
+from pathlib import Path
+
+# Environment of the jobs. The worker's address ("@name": an abstract socket); the process they belong to; the
+# Python that runs them; settings added to every command line; GPUs to choose from.
+ADDRESS = "DUALGRAD_WORKER"
+WORKFLOW = "DUALGRAD_WORKFLOW"
+PYTHON = "DUALGRAD_PYTHON"
+SETTINGS = "DUALGRAD_SETTINGS"
+GPUS = "DUALGRAD_GPUS"
+
+# Whether this process is a child of the worker (for the record's provenance).
+inside = False
+
+_RESTARTS = 5
+_PATIENCE = 10.0  # seconds for the server to end its children and itself
+_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+
+
+def prepare_jobs(settings: Sequence[str], *, deployed: bool = False) -> None:
+    """Make ``dualgrad`` in the jobs of this process mean the worker's client.
+
+    Args:
+        settings: words that every command line ends with.
+        deployed: jobs run in an environment of their own (conda, a container): its Python, and this package's code.
+    """
+    os.environ[PYTHON] = "python" if deployed else sys.executable
+    os.environ[SETTINGS] = "\n".join(settings)
+    own = str(Path(__file__).with_name("bin"))
+    _prepend("PATH", own, os.defpath)
+    if deployed:
+        _prepend("PYTHONPATH", str(Path(__file__).parents[2]))
+        for name in (
+            "APPTAINERENV_PREPEND_PATH",
+            "SINGULARITYENV_PREPEND_PATH",
+        ):  # a container has a PATH of its own
+            _prepend(name, own)
+
+
+def _prepend(name: str, folder: str, default: str = "") -> None:
+    """Put a folder in front of a search path, once."""
+    path = [one for one in os.environ.get(name, default).split(os.pathsep) if one]
+    if folder not in path:
+        os.environ[name] = os.pathsep.join([folder, *path])
+
+
+def local_gpus() -> list[str]:
+    """Return the names that CUDA gives to this machine's GPUs, without asking torch: that takes seconds."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if visible is None:
+        return [str(number) for number, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
+    return [name for name in visible.split(",") if name.strip() not in ("", "-1")]
+
+
+def _let_go(server: subprocess.Popen[bytes]) -> None:
+    """Close the pipe whose end tells the server to end."""
+    if server.stdin:
+        server.stdin.close()
+
+
+class WarmWorker:
+    """The worker of one workflow, seen from the process that owns it. Nothing happens before ``start``."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._listener: socket.socket | None = None
+        self._process: subprocess.Popen[bytes]  # as soon as there is a listener
+        self._folder: str | None = None
+
+    def start(self) -> None:
+        """Start the server, and tell the jobs of this process about it (through the environment)."""
+        self._listener, os.environ[ADDRESS] = self._listen()
+        os.environ[WORKFLOW] = str(os.getpid())
+        if len(local_gpus()) > 1:
+            os.environ[GPUS] = ",".join(local_gpus())
+        self._process = self._spawn(self._listener)
+        threading.Thread(target=self._revive, name="dualgrad-worker", daemon=True).start()
+
+    def stop(self) -> None:
+        """End the server and its children, and remove what it left. Does nothing if there is none."""
+        with self._lock:
+            listener, self._listener = self._listener, None
+        if listener is None:
+            return
+        listener.close()
+        _let_go(self._process)
+        try:
+            self._process.wait(timeout=_PATIENCE)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        for name in (ADDRESS, WORKFLOW, GPUS):
+            os.environ.pop(name, None)
+        if self._folder:
+            shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _listen(self) -> tuple[socket.socket, str]:
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        if sys.platform == "linux":
+            # An abstract name needs no file, so none can be left behind. Everybody may connect to it: server and
+            # clients both check whom they are talking to.
+            name = f"dualgrad-{os.urandom(12).hex()}"
+            listener.bind(f"\0{name}")
+            address = f"@{name}"
+        else:
+            self._folder = tempfile.mkdtemp(prefix="dualgrad-")  # mode 0700: ours alone
+            address = f"{self._folder}/worker"
+            listener.bind(address)
+        # Clients that come while the server is still importing, or is being restarted, wait in this queue.
+        listener.listen(1024)
+        return listener, address
+
+    @staticmethod
+    def _spawn(listener: socket.socket) -> subprocess.Popen[bytes]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "dualgrad.jobs.server", str(listener.fileno())],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            pass_fds=[listener.fileno()],
+            # One thread each: a process that forks must own no thread pools.
+            env=os.environ | dict.fromkeys(_THREADS, "1") | {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"},
+            # Out of the terminal's reach: Ctrl-C is for Snakemake, which then lets its jobs end.
+            start_new_session=True,
+        )
+
+    def _revive(self) -> None:
+        """Start the server again when it dies; give up, and close the door, when it does so again and again."""
+        for _ in range(_RESTARTS):
+            self._process.wait()
+            with self._lock:
+                if self._listener is None:
+                    return
+                _let_go(self._process)
+                self._process = self._spawn(self._listener)
+        self._process.wait()
+        with self._lock:
+            if self._listener is not None:
+                self._listener.close()  # from here on clients are refused, and do their work themselves

@@ -1,0 +1,1 @@
+"""The published archive as files: its manifest, where it comes from, what it holds."""

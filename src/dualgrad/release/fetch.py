@@ -1,0 +1,124 @@
+"""Getting the published archive where there is no local copy: one tarball of one commit, unpacked with care."""
+
+from __future__ import annotations
+
+import shutil
+import tarfile
+import urllib.error
+import urllib.request
+from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
+
+from dualgrad.archives import ArchiveDamage, open_tar
+from dualgrad.files import scratch
+from dualgrad.release.errors import ArchiveError
+from dualgrad.release.manifest import COMMIT, HOW, PAPER, REPOSITORY, Entry, verify
+from dualgrad.validation import clipped
+
+URL = f"https://github.com/{REPOSITORY}/archive/{COMMIT}.tar.gz"
+_TIMEOUT_S = 60
+_CHUNK = 1 << 20
+# The release holds 18 MB of results beside notebooks and figures; a stream past this is not it.
+_LARGEST_DOWNLOAD = _LARGEST_CONTENT = 2 << 30
+_LARGEST_LICENCE = 1 << 20
+
+
+def download(url: str, target: Path) -> None:
+    """Download a URL into a file.
+
+    Raises:
+        ArchiveError: no connection, an HTTP error, or an implausibly large answer.
+    """
+    try:
+        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer, target.open("wb") as file:
+            size = 0
+            while chunk := answer.read(_CHUNK):
+                size += len(chunk)
+                if size > _LARGEST_DOWNLOAD:
+                    raise ArchiveError(f"{url}: more than {_LARGEST_DOWNLOAD} bytes; not the release")
+                file.write(chunk)
+    except (urllib.error.URLError, TimeoutError, ConnectionError, OSError) as error:
+        raise ArchiveError(f"{url}: not fetched ({error}); {HOW}") from None
+
+
+def unpack(tarball: Path, entries: Mapping[str, Entry], target: Path) -> None:
+    """Unpack the manifest's files from a GitHub tarball of the repository into ``target``, whole or not at all.
+
+    Only regular files that the manifest names (and the licence) are written, under names that we build ourselves. A
+    tarball with members that Python's data filter refuses (devices, what leads out of its folder) is not the release.
+    Bytes are checked before ``target`` appears.
+
+    Raises:
+        ArchiveError: not a readable tarball, or files missing, altered or not what a release holds.
+    """
+    wanted: dict[str, int | None] = {(PAPER / path).as_posix(): entry.size for path, entry in entries.items()}
+    wanted["LICENSE"] = None
+    with scratch(target.parent, target.name) as staging:
+        try:
+            with tarball.open("rb") as stream, open_tar(stream, _LARGEST_CONTENT) as archive:
+                for member in archive:
+                    _unpack_member(archive, member, wanted, staging, str(tarball))
+        except (ArchiveDamage, OSError) as error:
+            raise ArchiveError(f"{tarball}: not a complete tarball of the release ({error})") from None
+        verify(staging / PAPER, dict(entries))
+        if target.exists():
+            shutil.rmtree(target)
+        staging.chmod(0o755)
+        staging.rename(target)
+
+
+_REFUSED = {
+    tarfile.AbsolutePathError: "an absolute path",
+    tarfile.AbsoluteLinkError: "a link to an absolute path",
+    tarfile.SpecialFileError: "a special file",
+}
+
+
+def _unpack_member(
+    archive: tarfile.TarFile,
+    member: tarfile.TarInfo,
+    wanted: Mapping[str, int | None],
+    staging: Path,
+    shown: str,
+) -> None:
+    """Write a member if it is wanted. Raises ArchiveError if no release has such a member."""
+
+    def refuse(problem: str) -> ArchiveError:
+        return ArchiveError(f"{shown}: member {clipped(repr(member.name))}: {problem}; not the release")
+
+    try:
+        if tarfile.data_filter(member, str(staging)).name != member.name:
+            raise refuse("an absolute path")
+    except tarfile.FilterError as error:  # its own text names the scratch folder
+        raise refuse(_REFUSED.get(type(error), "outside of the archive")) from None
+    # "<repository>-<commit>/notebooks/…": the first folder is GitHub's.
+    name = "/".join(PurePosixPath(member.name).parts[1:])
+    if name not in wanted:
+        return
+    size = wanted[name]
+    if not member.isreg():
+        raise refuse("expected a regular file")
+    if member.size > _LARGEST_LICENCE if size is None else member.size != size:
+        expected = f"at most {_LARGEST_LICENCE}" if size is None else str(size)
+        raise refuse(f"{member.size} bytes, expected {expected}")
+    path = staging / name
+    if path.exists():
+        raise refuse("it is there twice")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    source = archive.extractfile(member)
+    if source is not None:
+        with source, path.open("wb") as file:
+            shutil.copyfileobj(source, file, _CHUNK)
+
+
+def fetch(entries: Mapping[str, Entry], target: Path, url: str | None = None) -> Path:
+    """Fetch the archive into ``target`` and return its ``notebooks/Paper-A`` folder.
+
+    Raises:
+        ArchiveError: it cannot be fetched, or is not what the manifest says.
+    """
+    with scratch(target.parent, "fetch") as folder:
+        tarball = folder / "release.tar.gz"
+        download(url or URL, tarball)
+        unpack(tarball, entries, target)
+    return target / PAPER

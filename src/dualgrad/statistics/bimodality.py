@@ -1,0 +1,141 @@
+"""Whether the final errors of one condition fall into two groups.
+
+A cell holds the runs that differ in their seed only, ten or more. Three answers, none of which cuts at a
+threshold:
+
+- Hartigan's dip D: the largest distance between the empirical distribution and the nearest one with a single
+  mode, with its p value against the uniform (package diptest, interpolated from its tables). A small p rejects
+  one mode.
+- Two Gaussians against one: BIC = k ln n - 2 ln L, difference BIC(1) - BIC(2) (scikit-learn, four starts, fixed
+  seed). Positive favours two components, which a skewed single mode does as well: `mixture_modes` counts the
+  modes of the fitted mixture's density.
+- The counts below and not below 0.30, as the figures colour the runs (L, H).
+
+`pooled` rows put the noise rates of one λ together, as the published Figure 1c and Extended Data 2d draw them;
+`epoch` rows are the same cell during training (S2, λ = 0.50). p values are not corrected for the number of
+cells.
+
+Sources: FIGURES, Figure 1c, 3b, Extended Data 2; CLAIMS, conclusion 2; S-T, section 2.
+"""
+
+from __future__ import annotations
+
+import warnings
+
+import numpy as np
+import pandas as pd
+
+from dualgrad.estimators import bootstrap
+from dualgrad.statistics.inputs import Tables
+from dualgrad.statistics.layout import Quantity, Sheet
+from dualgrad.tables.schema import FLAG, REAL, TEXT, Column
+
+LEAST = 10
+THRESHOLD = 0.30
+CELL = ("eta", "lam", "width_mult", "lr", "model", "replicate")
+
+KEYS = (
+    Column("eta", REAL, "label-noise rate η; null where noise rates are pooled", "fraction"),
+    Column("lambda", REAL, "λ of the cell"),
+    Column("width_mult", REAL, "width multiplier (Q1)"),
+    Column("model", TEXT, "architecture as recorded (X)"),
+    Column("epoch", REAL, "epoch of the errors; null: the last", "epochs"),
+    Column("pooled", FLAG, "both noise rates together"),
+)
+
+QUANTITIES = {
+    "dip": Quantity("1", "Hartigan's dip D; p_value is that of the dip test"),
+    "skewness": Quantity("1", "third standardised moment (population)"),
+    "median": Quantity("fraction", "median error"),
+    "mixture_bic_gain": Quantity("1", "BIC of one Gaussian minus BIC of two; positive favours two"),
+    "mixture_modes": Quantity("1", "modes of the fitted density of two Gaussians"),
+    "low_share": Quantity("1", "share of runs with an error below 0.30 (L); the rest is H"),
+    "low_count": Quantity("runs", "number of runs with an error below 0.30 (L)"),
+}
+
+
+def compute(tables: Tables) -> pd.DataFrame:
+    """Return dip, mixture and counts of all cells with at least ten runs."""
+    sheet = Sheet(tables.edition, KEYS, QUANTITIES)
+    runs = tables.runs()
+    for experiment, rows in runs.groupby("experiment", sort=False):
+        split = [name for name in CELL if rows[name].notna().any()]
+        for levels, cell in rows.groupby(split, sort=False, dropna=False):
+            if len(cell) < LEAST:
+                continue
+            keys = {name: value for name, value in zip(split, levels, strict=True) if value == value}
+            keys["lambda"] = keys.pop("lam", None)
+            keys = {"experiment": str(experiment), "pooled": False, **_known(keys)}
+            _add(sheet, keys, cell["test_error"])
+    long_runs = runs[runs["experiment"] == "S2"]
+    for lam, cell in long_runs.groupby("lam"):
+        if cell["eta"].nunique() > 1:
+            _add(sheet, {"experiment": "S2", "lambda": lam, "pooled": True}, cell["test_error"])
+    path = tables.trajectories("S2", stage="main")
+    path = path[np.isclose(path["eta"], 0.4) & np.isclose(path["lambda"], 0.50)]
+    for epoch, cell in path.groupby("epoch"):
+        keys = {"experiment": "S2", "eta": 0.4, "lambda": 0.50, "epoch": epoch, "pooled": False}
+        _add(sheet, keys, cell["test_error"])
+    return sheet.frame()
+
+
+def _known(keys: dict) -> dict:
+    names = {column.name for column in KEYS}
+    return {name: value for name, value in keys.items() if name in names and value is not None}
+
+
+def _add(sheet: Sheet, keys: dict, errors: pd.Series) -> None:
+    values = np.sort(errors.dropna().to_numpy(dtype=float))
+    n = len(values)
+    low = int((values < THRESHOLD).sum())
+    if n < LEAST or values[0] == values[-1]:
+        note = f"{n} runs with a final error" if n < LEAST else "all errors are equal"
+        for quantity in ("dip", "skewness", "mixture_bic_gain", "mixture_modes"):
+            sheet.add(quantity, None, n, note=note, **keys)
+    else:
+        dip, p_value = _dip(values)
+        sheet.add("dip", dip, n, p_value=p_value, **keys)
+        apart = values - values.mean()
+        sheet.add("skewness", (apart**3).mean() / (apart**2).mean() ** 1.5, n, **keys)
+        gain, modes = _mixture(values)
+        sheet.add("mixture_bic_gain", gain, n, **keys)
+        sheet.add("mixture_modes", modes, n, **keys)
+    sheet.add("median", float(np.median(values)) if n else None, n, **keys)
+    sheet.add("low_share", low / n if n else None, n, bounds=bootstrap.exact_bounds(low, n), **keys)
+    sheet.add("low_count", low if n else None, n, **keys)
+
+
+def _dip(values: np.ndarray) -> tuple[float, float]:
+    """Return Hartigan's D and its p value."""
+    import diptest
+
+    dip, p_value = diptest.diptest(values)
+    return float(dip), float(p_value)
+
+
+def _mixture(values: np.ndarray) -> tuple[float, int]:
+    """Return BIC(1) - BIC(2) of Gaussian mixtures and the number of modes of the second."""
+    from sklearn.exceptions import ConvergenceWarning
+    from sklearn.mixture import GaussianMixture
+
+    data = values[:, None]
+    # Components narrower than a hundredth of the spread would be single repeated errors.
+    floor = 1e-4 * values.var()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        one, two = (
+            GaussianMixture(
+                k,
+                n_init=4 if k > 1 else 1,
+                init_params="k-means++",
+                random_state=bootstrap.SEED,
+                reg_covar=floor,
+            ).fit(data)
+            for k in (1, 2)
+        )
+    grid = np.linspace(values[0], values[-1], 512)
+    density = two.score_samples(grid[:, None])
+    inner = density[1:-1]
+    modes = int(((inner > density[:-2]) & (inner >= density[2:])).sum())
+    modes += int(density[0] > density[1]) + int(density[-1] > density[-2])
+    return float(one.bic(data) - two.bic(data)), modes

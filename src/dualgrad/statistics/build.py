@@ -1,0 +1,88 @@
+"""Make a statistic's file; describe all of them."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+from pathlib import Path
+from types import ModuleType
+
+import pandas as pd
+
+from dualgrad.statistics import layout
+from dualgrad.statistics.inputs import Tables
+from dualgrad.statistics.sources import STATISTICS
+
+
+def module(name: str) -> ModuleType:
+    """Return the module of a statistic.
+
+    Raises:
+        ValueError: there is no such statistic.
+    """
+    if name not in STATISTICS:
+        raise ValueError(f"unknown statistic '{name}', expected one of: {', '.join(STATISTICS)}")
+    return importlib.import_module(f"{__package__}.{name}")
+
+
+def open_tables(
+    name: str, edition_dir: Path, counted: Sequence[str] | None = None, *, partial: bool = False
+) -> Tables:
+    """Return the tables that a statistic reads.
+
+    Args:
+        name: statistic.
+        edition_dir: ``results/<edition>``.
+        counted: experiments of a statistic that reads them all.
+        partial: leave out experiments without tables.
+    """
+    source = STATISTICS[name]
+    experiments = source.experiments if source.experiments is not None else tuple(counted or ())
+    return Tables(edition_dir, experiments, source.tables, partial=partial)
+
+
+def compute(name: str, tables: Tables) -> pd.DataFrame:
+    """Return a statistic's rows."""
+    return module(name).compute(tables)
+
+
+def make(
+    name: str,
+    edition_dir: Path,
+    output: Path,
+    counted: Sequence[str] | None = None,
+    *,
+    partial: bool = False,
+) -> pd.DataFrame:
+    """Compute a statistic and write its file; returns the rows.
+
+    Raises:
+        ValueError: there is no such statistic.
+        TableError: a table is missing or of another version.
+    """
+    known = module(name)
+    rows = compute(name, open_tables(name, edition_dir, counted, partial=partial))
+    layout.write(rows, known.KEYS, output)
+    return rows
+
+
+def describe() -> str:
+    """Return what every file holds, as Markdown: definitions, columns, quantities. This is most of the docs."""
+    lines = ["## Columns of every file", "", *_columns((*layout.FIRST, *layout.LAST))]
+    for name, source in STATISTICS.items():
+        known = module(name)
+        experiments = (
+            "all counted experiments" if source.experiments is None else " ".join(source.experiments)
+        )
+        lines += ["", f"## {name}", "", (known.__doc__ or "").strip(), ""]
+        lines += [f"Reads: {', '.join(source.tables)} of {experiments}.", ""]
+        lines += [*_columns(known.KEYS), "", "| quantity | unit | definition |", "|---|---|---|"]
+        for quantity, what in known.QUANTITIES.items():
+            lines.append(f"| `{quantity}` | {what.unit or 'as in the row'} | {what.meaning} |")
+    return "\n".join(lines) + "\n"
+
+
+def _columns(columns: Sequence[layout.Column]) -> list[str]:
+    lines = ["| column | type | unit | meaning |", "|---|---|---|---|"]
+    lines += [f"| `{c.name}` | {c.type} | {c.unit} | {c.meaning} |" for c in columns]
+    return lines

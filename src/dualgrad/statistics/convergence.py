@@ -1,0 +1,137 @@
+"""How many epochs a run needs to get below an error level, and whether that grows towards the boundary.
+
+Convergence epoch at level y: the first epoch (1-based) with a test error below y (strict), from evaluations
+after every epoch; null for a run that never gets there. At 0.20 it is the recorded `convergence_epoch` of K.
+
+Means are over the runs that converge; the note counts those that do not (censored at the last epoch). Slowing
+is measured without them: Spearman's rank correlation of λ and convergence epoch over all runs, censored ones
+ranked last, with a bootstrap interval (runs drawn within each λ) and its p value. `before_first_drop` is the
+share of converging runs that do so before the learning rate falls (after epoch 50): where it is 0, the schedule
+sets the epoch.
+
+Sources: FIGURES, Figure 1d and Extended Data 4; CLAIMS, conclusion 6; I-P, K.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from scipy.special import stdtr
+from scipy.stats import rankdata
+
+from dualgrad.estimators import bootstrap
+from dualgrad.statistics.inputs import LR_DROPS, Tables
+from dualgrad.statistics.layout import Quantity, Sheet
+from dualgrad.tables.schema import REAL, Column
+
+LEVELS = (0.20, 0.30, 0.40)
+
+KEYS = (
+    Column("eta", REAL, "label-noise rate η", "fraction"),
+    Column("lambda", REAL, "λ; null for what is said of all λ together"),
+    Column("error_level", REAL, "error level", "fraction"),
+)
+
+QUANTITIES = {
+    "converged_share": Quantity("1", "share of runs that get below the level"),
+    "mean_epoch": Quantity("epochs", "mean convergence epoch of the runs that get there"),
+    "sd_epoch": Quantity("epochs", "its population standard deviation"),
+    "min_epoch": Quantity("epochs", "earliest"),
+    "max_epoch": Quantity("epochs", "latest of those that get there"),
+    "before_first_drop": Quantity("1", "share of them before the learning rate first falls"),
+    "rank_correlation": Quantity(
+        "1", "Spearman's ρ of λ and convergence epoch, runs that never get there last"
+    ),
+    "slowing_ratio": Quantity(
+        "1", "mean epoch at the highest λ at which all runs converge over that at the lowest λ"
+    ),
+}
+
+
+def compute(tables: Tables) -> pd.DataFrame:
+    """Return convergence epochs by noise rate, λ and level."""
+    sheet = Sheet(tables.edition, KEYS, QUANTITIES)
+    runs = tables.runs("K")
+    path = tables.trajectories("K", stage="main")
+    for level in LEVELS:
+        below = path[path["test_error"] < level]
+        first = below.groupby("run")["epoch"].min()
+        epochs = runs["run"].map(first)
+        for eta, rows in runs.assign(first=epochs).groupby("eta"):
+            keys = {"experiment": "K", "eta": eta, "error_level": level}
+            for lam, cell in rows.groupby("lam"):
+                _cell(sheet, {**keys, "lambda": lam}, cell["first"].to_numpy(dtype=float))
+            _slowing(sheet, keys, rows)
+    return sheet.frame()
+
+
+def _cell(sheet: Sheet, keys: dict, epochs: np.ndarray) -> None:
+    n = len(epochs)
+    reached = epochs[~np.isnan(epochs)]
+    late = n - len(reached)
+    note = f"{late} of {n} runs never get below the level (censored)" if late else None
+    bounds = bootstrap.exact_bounds(len(reached), n)
+    sheet.add("converged_share", len(reached) / n, n, bounds=bounds, **keys)
+    some = len(reached) > 0
+    keys["note"] = note
+    bounds = bootstrap.mean_bounds(reached, "convergence", *map(str, keys.values())) if some else None
+    sheet.add("mean_epoch", reached.mean() if some else None, len(reached), bounds=bounds, **keys)
+    sheet.add("sd_epoch", bootstrap.spread(reached) if some else None, len(reached), **keys)
+    sheet.add("min_epoch", reached.min() if some else None, len(reached), **keys)
+    sheet.add("max_epoch", reached.max() if some else None, len(reached), **keys)
+    early = (reached <= LR_DROPS["K"][0]).mean() if some else None
+    sheet.add("before_first_drop", early, len(reached), **keys)
+
+
+def _slowing(sheet: Sheet, keys: dict, rows: pd.DataFrame) -> None:
+    lam = rows["lam"].to_numpy(dtype=float)
+    epochs = rows["first"].to_numpy(dtype=float)
+    reached = ~np.isnan(epochs)
+    last = np.where(reached, epochs, np.inf)
+    n, note = len(rows), None
+    if reached.any() and not reached.all():
+        note = f"{n - reached.sum()} of {n} runs never get below the level and rank last"
+    if not reached.any() or len(set(last)) < 2:
+        why = (
+            "no run gets below the level" if not reached.any() else "all runs need the same number of epochs"
+        )
+        for quantity in ("rank_correlation", "slowing_ratio"):
+            sheet.add(quantity, None, n, note=why, **keys)
+        return
+    rho = _spearman(lam, last)
+    t = rho * np.sqrt((n - 2) / max(1 - rho**2, 1e-300))
+    rng = bootstrap.generator("slowing", *map(str, keys.values()))
+    cells = [np.flatnonzero(lam == level) for level in np.unique(lam)]
+    draws = []
+    for _ in range(bootstrap.RESAMPLES // 4):
+        chosen = np.concatenate([rng.choice(cell, len(cell)) for cell in cells])
+        draws.append(_spearman(lam[chosen], last[chosen]))
+    bounds = bootstrap.percentile(np.array(draws))
+    p_value = 2 * stdtr(n - 2, -abs(t))
+    sheet.add("rank_correlation", rho, n, bounds=bounds, p_value=p_value, note=note, **keys)
+    whole = [level for level in np.unique(lam) if reached[lam == level].all()]
+    if len(whole) < 2 or whole[0] != lam.min():
+        why = "all runs converge at fewer than two λ, or not at the lowest"
+        sheet.add("slowing_ratio", None, n, note=why, **keys)
+        return
+    low, high = epochs[lam == whole[0]], epochs[lam == whole[-1]]
+    rng = bootstrap.generator("ratio", *map(str, keys.values()))
+    ratios = bootstrap.means(high, bootstrap.weights(rng, len(high))) / bootstrap.means(
+        low, bootstrap.weights(rng, len(low))
+    )
+    sheet.add(
+        "slowing_ratio",
+        high.mean() / low.mean(),
+        len(low) + len(high),
+        bounds=bootstrap.percentile(ratios),
+        note=f"λ = {whole[-1]:g} over λ = {whole[0]:g}",
+        **keys,
+    )
+
+
+def _spearman(first: np.ndarray, second: np.ndarray) -> float:
+    """Spearman's ρ, ties at their mean rank; 0 where one side does not vary."""
+    ranks = [rankdata(values) for values in (first, second)]
+    if min(rank.std() for rank in ranks) == 0:
+        return 0.0
+    return float(np.corrcoef(*ranks)[0, 1])

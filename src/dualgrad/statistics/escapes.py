@@ -1,0 +1,155 @@
+"""How often runs leave the state of constant prediction, with exact intervals.
+
+Escape attempts (Td2): a trapped state trained on for 50 epochs in one of six ways; escaped if it ends below
+0.60. The 18 attempts are three traps in six ways each, so the runs of the row over all ways are not
+independent.
+
+Plateaus in other trajectories: `least` or more evaluations in a row with exactly the same error, at or above
+0.85 (1 - 1.5/C for C classes; a constant predictor's error depends on its class alone). Each run counts once,
+with its first plateau. It is left if a later evaluation is below the level, and ended_below if the last one is.
+Counted are runs that are evaluated after every epoch or every λ, without their starting phases; attempts (Td2)
+have rows of their own.
+
+Sources: FIGURES, Figure 3c and 4d; CLAIMS, conclusion 11; Td-W, Td2.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from dualgrad.estimators import bootstrap
+from dualgrad.statistics.inputs import Tables, trap_level
+from dualgrad.statistics.layout import Quantity, Sheet
+from dualgrad.statistics.sources import PLATEAUS
+from dualgrad.tables.schema import REAL, TEXT, WHOLE, Column
+
+LEAST = (3, 5, 10)
+ALL_PLATEAUS = "plateaus"
+
+KEYS = (
+    Column("eta", REAL, "label-noise rate η; null: both", "fraction"),
+    Column("intervention", TEXT, "escape attempt of Td2; all: the six together"),
+    Column("hold_type", TEXT, "short or long hold per λ (R3)"),
+    Column("lambda", REAL, "λ of the attempt"),
+    Column("least", WHOLE, "evaluations that make a plateau"),
+)
+
+QUANTITIES = {
+    "escaped_share": Quantity("1", "share of attempts that escape"),
+    "escaped": Quantity("runs", "their number"),
+    "lowest_error": Quantity("fraction", "lowest final error of the attempts"),
+    "plateaus": Quantity("runs", "runs with a plateau"),
+    "left_share": Quantity("1", "share of plateaus that are left"),
+    "left": Quantity("runs", "plateaus that are left"),
+    "ended_below": Quantity("runs", "runs with a plateau whose last error is below the level"),
+    "lowest_after": Quantity("fraction", "lowest error after a plateau"),
+}
+
+
+def compute(tables: Tables) -> pd.DataFrame:
+    """Return escapes and plateaus."""
+    sheet = Sheet(tables.edition, KEYS, QUANTITIES)
+    _attempts(sheet, tables)
+    if tables.trajectories(*PLATEAUS).empty:
+        sheet.add("plateaus", None, 0, experiment=ALL_PLATEAUS)
+        return sheet.frame()
+    plateaus = {least: _plateaus(tables, least) for least in LEAST}
+    for least, found in plateaus.items():
+        for experiment in PLATEAUS:
+            mine = found[found["experiment"] == experiment]
+            hold = tables.runs(experiment).set_index("run")["hold_type"]
+            for (eta, held), rows in mine.assign(hold=mine["run"].map(hold)).groupby(
+                ["eta", "hold"], dropna=False, sort=False
+            ):
+                words = held if isinstance(held, str) else None
+                _count(
+                    sheet, {"experiment": experiment, "eta": eta, "hold_type": words, "least": least}, rows
+                )
+        _count(sheet, {"experiment": ALL_PLATEAUS, "least": least}, found)
+        for eta, rows in found.groupby("eta"):
+            _count(sheet, {"experiment": ALL_PLATEAUS, "eta": eta, "least": least}, rows)
+    return sheet.frame()
+
+
+def _attempts(sheet: Sheet, tables: Tables) -> None:
+    runs = tables.runs("Td2")
+    runs = runs[runs["intervention"].notna()] if len(runs) else runs
+    if runs.empty:
+        sheet.add("escaped_share", None, 0, experiment="Td2", intervention="all")
+        return
+    parts = [(name, rows) for name, rows in runs.groupby("intervention", sort=False)]
+    for name, rows in (("all", runs), *parts):
+        ended = rows[rows["escaped"].notna()]
+        hits, n = int(ended["escaped"].astype(bool).sum()), len(ended)
+        keys = {"experiment": "Td2", "eta": rows["eta"].min(), "intervention": name}
+        if name != "all":
+            keys["lambda"] = rows["lam"].min()
+        note = "three traps in six ways: not independent" if name == "all" else None
+        free = int((ended["init_error"] < trap_level("Td2")).sum())
+        missing = len(rows) - n
+        if missing or free:
+            note = f"{missing} attempts have no outcome, {free} start from states that are not trapped"
+        bounds = bootstrap.exact_bounds(hits, n)
+        sheet.add("escaped_share", hits / n if n else None, n, bounds=bounds, note=note, **keys)
+        sheet.add("escaped", hits if n else None, n, note=note, **keys)
+        sheet.add("lowest_error", ended["test_error"].min() if n else None, n, note=note, **keys)
+
+
+def _plateaus(tables: Tables, least: int) -> pd.DataFrame:
+    """Return each run's first plateau: whether it is left, how the run ends, the lowest error after it."""
+    path = tables.trajectories(*PLATEAUS)
+    path = path[~path["stage"].str.endswith(("init", "select")).astype(bool)]
+    found = []
+    for (experiment, run, branch), rows in path.groupby(
+        ["experiment", "run", "branch"], dropna=False, sort=False
+    ):
+        errors = rows["test_error"].to_numpy(dtype=float)
+        level = trap_level(str(experiment))
+        end = first_plateau(errors, level, least)
+        if end is None:
+            continue
+        later = errors[end:]
+        found.append(
+            {
+                "experiment": experiment,
+                "run": run,
+                "branch": branch,
+                "eta": rows["eta"].iloc[0],
+                "left": bool((later < level).any()),
+                "below": bool(errors[-1] < level),
+                "lowest": later.min() if len(later) else np.nan,
+            }
+        )
+    return pd.DataFrame(found, columns=["experiment", "run", "branch", "eta", "left", "below", "lowest"])
+
+
+def first_plateau(errors: np.ndarray, level: float, least: int) -> int | None:
+    """Return where the first plateau ends (index after it), or None.
+
+    Args:
+        errors: a run's errors in order.
+        level: lowest error that counts.
+        least: equal errors in a row that make a plateau.
+    """
+    start = 0
+    for at in range(1, len(errors) + 1):
+        if at < len(errors) and abs(errors[at] - errors[start]) < 1e-9:
+            continue
+        if errors[start] >= level and at - start >= least:
+            return at
+        start = at
+    return None
+
+
+def _count(sheet: Sheet, keys: dict, rows: pd.DataFrame) -> None:
+    n, left = len(rows), int(rows["left"].sum())
+    sheet.add("plateaus", n, n, **keys)
+    sheet.add("left", left, n, **keys)
+    note = None if n else "no plateau"
+    bounds = bootstrap.exact_bounds(left, n)
+    sheet.add("left_share", left / n if n else None, n, bounds=bounds, note=note, **keys)
+    sheet.add("ended_below", int(rows["below"].sum()), n, **keys)
+    lowest = rows["lowest"].min() if n else None
+    none = "no evaluation after a plateau" if n else "no plateau"
+    sheet.add("lowest_after", lowest, n, note=none if lowest is None or lowest != lowest else None, **keys)

@@ -1,0 +1,170 @@
+"""How boundary, slope and spread change with the width of the network (Q1), one noise rate at a time.
+
+For each width: where the mean error crosses a level between neighbouring λ, the slope of that step, and the
+largest variance over λ. The level is the published reading's (0.20 at η = 0.4, 0.35 at η = 0.8) and twice the
+curve's own minimum. Over widths: the change per doubling is the least-squares slope on log2(width), with
+replicates of all three curves drawn independently. `interaction` is b3 of error = b0 + b1 λ + b2 log2 w + b3 λ
+log2 w over runs, with HC3 standard errors (statsmodels): a boundary that sharpens with width would give a
+positive one, one that moves right a negative.
+
+Sources: FIGURES, Extended Data 5; CLAIMS, conclusion 5; Q-R, Q1 and section 4.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from dualgrad.estimators import bootstrap
+from dualgrad.estimators.interaction import interaction, per_doubling
+from dualgrad.statistics.curves import Curve, curves, last_crossing
+from dualgrad.statistics.inputs import Tables
+from dualgrad.statistics.layout import Quantity, Sheet
+from dualgrad.tables.schema import FLAG, REAL, Column
+
+LEVELS = {0.4: 0.20, 0.8: 0.35}
+
+KEYS = (
+    Column("eta", REAL, "label-noise rate η", "fraction"),
+    Column("width_mult", REAL, "width multiplier; null: over all widths"),
+    Column("error_level", REAL, "error level of a crossing; null: twice the minimum", "fraction"),
+    Column("edge", FLAG, "the largest variance is at the first or last λ of the grid"),
+)
+
+QUANTITIES = {
+    "crossing": Quantity("lambda", "λ where the mean error crosses the level"),
+    "slope_at_crossing": Quantity("fraction per lambda", "slope of the step that crosses"),
+    "peak_variance": Quantity("fraction^2", "largest population variance over λ"),
+    "crossing_per_doubling": Quantity("lambda", "change of the crossing per doubling of the width"),
+    "slope_per_doubling": Quantity("fraction per lambda", "change of the slope there per doubling"),
+    "log_variance_per_doubling": Quantity("1", "change of ln(largest variance) per doubling"),
+    "interaction": Quantity(
+        "fraction per lambda", "b3, the change of the slope in λ per doubling of the width"
+    ),
+}
+
+
+def compute(tables: Tables) -> pd.DataFrame:
+    """Return boundary, slope and spread by width."""
+    sheet = Sheet(tables.edition, KEYS, QUANTITIES)
+    runs = tables.runs("Q1")
+    if runs.empty:
+        sheet.add("crossing", None, 0, experiment="Q1")
+    for eta, rows in runs.groupby("eta"):
+        keys = {"experiment": "Q1", "eta": eta}
+        mine = sorted(curves(rows), key=lambda curve: curve.keys["width_mult"])
+        whole = [curve for curve in mine if not curve.too_short]
+        for curve in mine:
+            if curve.too_short:
+                at = {**keys, "width_mult": curve.keys["width_mult"]}
+                sheet.add("crossing", None, int(curve.sizes.sum()), note=curve.too_short, **at)
+        _variances(sheet, keys, whole)
+        _crossings(sheet, keys, whole, LEVELS.get(round(float(eta), 3)))
+        _crossings(sheet, keys, whole, None)
+        known = rows.dropna(subset=["test_error"])
+        columns = [known[name].to_numpy(dtype=float) for name in ("lam", "width_mult", "test_error")]
+        fit = interaction(*columns)
+        if fit is None:
+            sheet.add("interaction", None, len(known), note="too few λ, widths or runs", **keys)
+        else:
+            sheet.add("interaction", fit[0], len(known), bounds=fit[1], p_value=fit[2], **keys)
+    return sheet.frame()
+
+
+def _variances(sheet: Sheet, keys: dict, whole: list[Curve]) -> None:
+    draws = []
+    for curve in whole:
+        at = int(curve.variances.argmax())
+        edge = at in (0, len(curve.lam) - 1)
+        peak = curve.variance_draws.max(axis=1)
+        draws.append(peak)
+        sheet.add(
+            "peak_variance",
+            curve.variances.max(),
+            int(curve.sizes.sum()),
+            bounds=bootstrap.percentile(peak),
+            width_mult=curve.keys["width_mult"],
+            edge=edge,
+            note="at the end of the grid: no peak" if edge else None,
+            **keys,
+        )
+    values = [curve.variances.max() for curve in whole]
+    _doubling(
+        sheet, "log_variance_per_doubling", keys, whole, _log(np.array(values)), [_log(d) for d in draws]
+    )
+
+
+def _log(values: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore"):
+        return np.log(values)
+
+
+def _crossings(sheet: Sheet, keys: dict, whole: list[Curve], level: float | None) -> None:
+    at = {**keys, "error_level": level}
+    found: dict[str, tuple[list[float], list[np.ndarray]]] = {
+        "crossing": ([], []),
+        "slope_at_crossing": ([], []),
+    }
+    for curve in whole:
+        values = crossing_and_slope(curve.lam, curve.means[None], level)
+        draws = crossing_and_slope(curve.lam, curve.mean_draws, level)
+        for quantity, value, replicates in zip(found, values, draws, strict=True):
+            bounds = bootstrap.percentile(replicates)
+            few = None if bounds else "some resamples do not cross: no interval"
+            note = (
+                None if np.isfinite(value[0]) else "the mean error does not cross the level within the grid"
+            )
+            sheet.add(
+                quantity,
+                value[0],
+                int(curve.sizes.sum()),
+                bounds=bounds,
+                note=note or few or bootstrap.open_note(bounds),
+                width_mult=curve.keys["width_mult"],
+                **at,
+            )
+            found[quantity][0].append(float(value[0]))
+            found[quantity][1].append(replicates)
+    for quantity, name in (
+        ("crossing", "crossing_per_doubling"),
+        ("slope_at_crossing", "slope_per_doubling"),
+    ):
+        _doubling(sheet, name, at, whole, np.array(found[quantity][0]), found[quantity][1])
+
+
+def crossing_and_slope(
+    lam: np.ndarray, rows: np.ndarray, level: float | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return where curves cross a level (None: twice their minimum) and the slope of the crossing step, (rows,) each.
+
+    ``lam`` is (λ,), ascending; ``rows`` is (rows, λ). No crossing: ±∞ and NaN.
+    """
+    levels = 2 * rows.min(axis=1) if level is None else np.full(len(rows), level)
+    crossing = last_crossing(lam, rows, levels)
+    at = np.clip(np.searchsorted(lam, crossing, side="left"), 1, len(lam) - 1)
+    index = np.arange(len(rows))
+    slope = (rows[index, at] - rows[index, at - 1]) / (lam[at] - lam[at - 1])
+    return crossing, np.where(np.isfinite(crossing), slope, np.nan)
+
+
+def _doubling(
+    sheet: Sheet, quantity: str, keys: dict, whole: list[Curve], values: np.ndarray, draws: list[np.ndarray]
+) -> None:
+    n = int(sum(curve.sizes.sum() for curve in whole))
+    if len(whole) < 2 or not np.isfinite(values).all():
+        why = "fewer than two widths" if len(whole) < 2 else "one of the widths has no value"
+        sheet.add(quantity, None, n, note=why, **keys)
+        return
+    widths = np.array([curve.keys["width_mult"] for curve in whole])
+    with np.errstate(
+        invalid="ignore"
+    ):  # crossings of a replicate may be infinite: not reached within the grid
+        replicates = per_doubling(widths, np.stack(draws, axis=1))
+    kept = replicates[~np.isnan(replicates)]
+    bounds = bootstrap.percentile(kept) if len(kept) >= 0.9 * len(replicates) else None
+    note = (
+        bootstrap.open_note(bounds)
+        if bounds
+        else "more than a tenth of the resamples have no value: no interval"
+    )
+    sheet.add(quantity, float(per_doubling(widths, values[None])[0]), n, bounds=bounds, note=note, **keys)

@@ -1,0 +1,136 @@
+"""Gaps and areas of λ loops: the same training on its way up and on its way down.
+
+gap(λ) = mean over seeds of (error on the way up - error on the way down), at the λ that both ways visit. Loops
+with an area have positive gaps in vision (the way up has the higher error). All intervals pair the two ways by
+seed: the gap's is Student's over the seeds' differences (p value: gap = 0), the others draw whole seeds (paired
+bootstrap).
+
+area = Σ (gap_i + gap_{i+1})/2 · (λ_{i+1} - λ_i); area_absolute takes the absolute value of each trapezoid.
+
+A loop starts untrained and ends after many epochs, and the learning rate falls on the way, so the two ways
+differ in age and in learning rate at the same λ. `epoch_up` and `epoch_down` say where each stood, `same_rate`
+whether the learning rate was the same; `…_same_rate` quantities use only those λ. (R1, R2: drops after epochs
+50 and 75 of the loop; X3: constant.)
+
+Sources: FIGURES, Figure 2a, 2c, 5c; CLAIMS, conclusions 8 and 14; Q-R, section 4 (areas; signed there as down -
+up).
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from dualgrad.estimators import bootstrap
+from dualgrad.statistics.inputs import Tables, lr_factor
+from dualgrad.statistics.layout import Quantity, Sheet
+from dualgrad.tables.schema import FLAG, REAL, Column
+
+KEYS = (
+    Column("eta", REAL, "label-noise rate η", "fraction"),
+    Column("hold_epochs", REAL, "epochs per λ", "epochs"),
+    Column("lambda", REAL, "λ of a gap; of the largest or smallest gap"),
+    Column("epoch_up", REAL, "epochs done on the way up at that λ", "epochs"),
+    Column("epoch_down", REAL, "epochs done on the way down at that λ", "epochs"),
+    Column("same_rate", FLAG, "the learning rate was the same on both ways"),
+)
+
+QUANTITIES = {
+    "gap": Quantity("fraction", "mean over seeds of error up minus error down at one λ; p_value: paired t"),
+    "max_gap": Quantity("fraction", "largest gap over λ"),
+    "min_gap": Quantity("fraction", "smallest (most negative) gap over λ"),
+    "max_absolute_gap": Quantity("fraction", "largest absolute gap over λ, positive"),
+    "mean_gap": Quantity("fraction", "mean gap over the common λ"),
+    "area": Quantity("fraction lambda", "signed area between the ways, up minus down"),
+    "area_absolute": Quantity("fraction lambda", "area with every trapezoid positive"),
+    "max_gap_same_rate": Quantity("fraction", "largest gap where both ways have the same learning rate"),
+    "min_gap_same_rate": Quantity("fraction", "smallest gap there"),
+    "mean_gap_same_rate": Quantity("fraction", "mean gap there"),
+}
+
+
+def compute(tables: Tables) -> pd.DataFrame:
+    """Return gaps and areas of all loops."""
+    sheet = Sheet(tables.edition, KEYS, QUANTITIES)
+    for experiment in tables.experiments:
+        _loop(sheet, experiment, tables)
+    return sheet.frame()
+
+
+def _loop(sheet: Sheet, experiment: str, tables: Tables) -> None:
+    rows = tables.trajectories(experiment, stage="loop").copy()
+    runs = tables.runs(experiment)
+    keys: dict[str, Any] = {
+        "experiment": experiment,
+        "eta": runs["eta"].min() if len(runs) else None,
+        "hold_epochs": runs["hold_epochs"].min() if len(runs) else None,
+    }
+    rows["lambda"] = rows["lambda"].round(6)
+    ways = {
+        way: rows[rows["direction"] == way].pivot_table(index="s", columns="lambda", values="test_error")
+        for way in ("up", "down")
+    }
+    epochs = {way: rows[rows["direction"] == way].groupby("lambda")["epoch"].mean() for way in ("up", "down")}
+    lam = np.array(sorted(set(ways["up"].columns) & set(ways["down"].columns)))
+    seeds = sorted(set(ways["up"].index) & set(ways["down"].index))
+    if len(lam) == 0 or not seeds:
+        for quantity in QUANTITIES:
+            sheet.add(quantity, None, len(seeds), note="no λ has evaluations on both ways", **keys)
+        return
+    gaps = (ways["up"].loc[seeds, lam] - ways["down"].loc[seeds, lam]).to_numpy(dtype=float)
+    whole = ~np.isnan(gaps).any(axis=1)  # seeds with both ways complete
+    up, down = (epochs[way][lam].to_numpy(dtype=float) for way in ("up", "down"))
+    same = lr_factor(experiment, up) == lr_factor(experiment, down)
+    places: list[dict[str, Any]] = [
+        {"lambda": lam[i], "epoch_up": up[i], "epoch_down": down[i], "same_rate": bool(same[i])}
+        for i in range(len(lam))
+    ]
+    for i, place in enumerate(places):
+        mine = gaps[~np.isnan(gaps[:, i]), i]
+        bounds, p_value = bootstrap.t_bounds(mine, "paired t")
+        value = mine.mean() if len(mine) else None
+        sheet.add("gap", value, len(mine), bounds=bounds, p_value=p_value, **keys, **place)
+    if not whole.any():
+        for quantity in list(QUANTITIES)[1:]:
+            sheet.add(quantity, None, 0, note="no seed has both ways complete", **keys)
+        return
+    _over_lambda(sheet, keys, gaps[whole], lam, same, places)
+
+
+def _over_lambda(
+    sheet: Sheet, keys: dict, gaps: np.ndarray, lam: np.ndarray, same: np.ndarray, places: list
+) -> None:
+    n = len(gaps)
+    mean = gaps.mean(axis=0)
+    rng = bootstrap.generator("hysteresis", keys["experiment"])
+    draws = bootstrap.means(gaps, bootstrap.weights(rng, n))
+
+    def add(quantity: str, value: float, replicates: np.ndarray, place: dict | None = None) -> None:
+        bounds = bootstrap.percentile(replicates, bootstrap.PAIRED) if n > 1 else None
+        sheet.add(quantity, value, n, bounds=bounds, **keys, **(place or {}))
+
+    add("max_gap", mean.max(), draws.max(axis=1), places[int(mean.argmax())])
+    add("min_gap", mean.min(), draws.min(axis=1), places[int(mean.argmin())])
+    size = np.abs(mean)
+    add("max_absolute_gap", size.max(), np.abs(draws).max(axis=1), places[int(size.argmax())])
+    add("mean_gap", mean.mean(), draws.mean(axis=1))
+    for quantity, absolute in (("area", False), ("area_absolute", True)):
+        add(quantity, area(mean[None], lam, absolute)[0], area(draws, lam, absolute))
+    names = ("max_gap_same_rate", "min_gap_same_rate", "mean_gap_same_rate")
+    if not same.any():
+        for quantity in names:
+            sheet.add(quantity, None, n, note="the learning rate differs at every common λ", **keys)
+        return
+    kept = [place for place, equal in zip(places, same, strict=True) if equal]
+    mean, draws = mean[same], draws[:, same]
+    add(names[0], mean.max(), draws.max(axis=1), kept[int(mean.argmax())])
+    add(names[1], mean.min(), draws.min(axis=1), kept[int(mean.argmin())])
+    add(names[2], mean.mean(), draws.mean(axis=1))
+
+
+def area(gaps: np.ndarray, lam: np.ndarray, absolute: bool) -> np.ndarray:
+    """Return the area under gaps, (replicates, λ), by trapezoids; each one's absolute value if asked."""
+    pieces = (gaps[:, :-1] + gaps[:, 1:]) / 2 * np.diff(lam)
+    return (np.abs(pieces) if absolute else pieces).sum(axis=1)

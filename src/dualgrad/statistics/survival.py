@@ -1,0 +1,155 @@
+"""How many runs stay in a state after λ has jumped, with exact intervals.
+
+T1a and T13: trained at λ = 0.35, then observed at the target λ; the event is a collapse (error >= 0.40 five
+epochs in a row). Only runs whose start passed the gate (error <= 0.30) are at risk; `failed_starts` counts the
+others. With no event in n runs the exact 95 % interval still reaches down to (0.025)^(1/n). The hazard is
+events per epoch at risk, its interval the exact Poisson one, χ²-quantiles over twice the exposure.
+`survival_at_horizon` is Kaplan-Meier's.
+
+The jump and the fall of the learning rate to a tenth come in the same epoch: `error_before` and `error_after`
+are the mean errors on either side. `from_scratch_*`: runs of S1 trained at the same λ from the start.
+
+X4 (text): the share of runs with an error above 0.50 (strict) after each epoch.
+
+Sources: FIGURES, Figure 3a and Extended Data 8; CLAIMS, conclusion 7; S-T, section 3; X-Y, X4.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.special import gammaincinv
+
+from dualgrad.estimators import bootstrap
+from dualgrad.statistics.inputs import Tables
+from dualgrad.statistics.layout import Quantity, Sheet
+from dualgrad.tables.schema import REAL, Column
+
+CHANCE = 0.50
+
+KEYS = (
+    Column("eta", REAL, "label-noise rate η", "fraction"),
+    Column("lambda", REAL, "λ of the observation"),
+    Column("epoch", REAL, "epoch of a share; horizon of a survival", "epochs"),
+)
+
+QUANTITIES = {
+    "survival_share": Quantity("1", "share of runs at risk that reach the horizon without event"),
+    "survivors": Quantity("runs", "their number"),
+    "survival_at_horizon": Quantity("1", "Kaplan-Meier survival at the horizon"),
+    "hazard": Quantity("1/epoch", "events per epoch at risk"),
+    "failed_starts": Quantity("runs", "runs whose start did not pass the gate; not at risk"),
+    "error_before": Quantity("fraction", "mean error at the end of the start, runs at risk"),
+    "error_after": Quantity("fraction", "mean error one epoch after the jump"),
+    "error_last": Quantity("fraction", "mean error at the last evaluation"),
+    "largest_error": Quantity("fraction", "largest error of any run at risk after the jump"),
+    "from_scratch_low": Quantity("1", "share of S1 runs at this λ that end at or below 0.20"),
+    "from_scratch_high": Quantity("1", "share of S1 runs at this λ that end at or above 0.40"),
+    "above_chance_share": Quantity("1", "share of runs with an error above 0.50 after this epoch"),
+    "ever_below_chance": Quantity("1", "share of runs with an error below 0.50 after some epoch"),
+    "drift": Quantity(
+        "1", "Spearman's ρ of epoch and the runs' mean error; interval: runs drawn (bootstrap)"
+    ),
+}
+
+
+def compute(tables: Tables) -> pd.DataFrame:
+    """Return survival and shares."""
+    sheet = Sheet(tables.edition, KEYS, QUANTITIES)
+    for experiment in ("T1a", "T13"):
+        _jump(sheet, experiment, tables)
+    _text(sheet, tables)
+    return sheet.frame()
+
+
+def _jump(sheet: Sheet, experiment: str, tables: Tables) -> None:
+    runs = tables.runs(experiment)
+    keys: dict[str, Any] = {"experiment": experiment}
+    if runs.empty:
+        sheet.add("survival_share", None, 0, **keys)
+        return
+    keys |= {"eta": runs["eta"].min(), "lambda": runs["target_lambda"].min()}
+    passed = runs["init_success"].map(lambda flag: flag is not None and bool(flag)).astype(bool)
+    risk = runs[passed]
+    n = len(risk)
+    sheet.add("failed_starts", int((~passed).sum()), len(runs), **keys)
+    if n == 0:
+        for quantity in ("survival_share", "survivors", "survival_at_horizon", "hazard"):
+            sheet.add(quantity, None, 0, note="no start passed the gate", **keys)
+    else:
+        life = risk["lifetime"].to_numpy(dtype=float)
+        event = risk["event"].map(lambda flag: flag is not None and bool(flag)).to_numpy(dtype=bool)
+        horizon, events = float(np.nanmax(life)), int(event.sum())
+        at: dict[str, Any] = {**keys, "epoch": horizon}
+        bounds = bootstrap.exact_bounds(n - events, n)
+        sheet.add("survival_share", (n - events) / n, n, bounds=bounds, **at)
+        sheet.add("survivors", n - events, n, **at)
+        sheet.add(
+            "survival_at_horizon", _product_limit(life, event), n, bounds=None if events else bounds, **at
+        )
+        exposure = float(np.nansum(life))
+        sheet.add("hazard", events / exposure, n, bounds=_poisson(events, exposure), **at)
+    path = tables.trajectories(experiment, stage="observe")
+    path = path[path["run"].isin(risk["run"])]
+    after = path[path["stage_epoch"] > 0]
+    last = after.groupby("run")["stage_epoch"].transform("max")
+    picks = {
+        "error_before": path[path["stage_epoch"] == 0],
+        "error_after": after[after["stage_epoch"] == 1],
+        "error_last": after[after["stage_epoch"] == last],
+    }
+    for quantity, rows in picks.items():
+        values = rows["test_error"].dropna().to_numpy(dtype=float)
+        bounds = bootstrap.mean_bounds(values, quantity, experiment)
+        sheet.add(quantity, values.mean() if len(values) else None, len(values), bounds=bounds, **keys)
+    sheet.add("largest_error", after["test_error"].max() if len(after) else None, n, **keys)
+    scratch = tables.runs("S1")
+    scratch = scratch[np.isclose(scratch["lam"], keys["lambda"])]["test_error"].dropna()
+    for quantity, hit in (("from_scratch_low", scratch <= 0.20), ("from_scratch_high", scratch >= 0.40)):
+        hits, size = int(hit.sum()), len(scratch)
+        share = hits / size if size else None
+        sheet.add(quantity, share, size, bounds=bootstrap.exact_bounds(hits, size), **keys)
+
+
+def _product_limit(life: np.ndarray, event: np.ndarray) -> float:
+    """Kaplan-Meier survival at the longest observation."""
+    from lifelines import KaplanMeierFitter
+
+    return float(KaplanMeierFitter().fit(life, event).survival_function_.iloc[-1, 0])
+
+
+def _poisson(events: int, exposure: float) -> bootstrap.Bounds:
+    """Exact interval of a rate: χ² quantiles, here as gamma quantiles, over the exposure."""
+    low = gammaincinv(events, 0.025) / exposure if events else 0.0
+    return float(low), float(gammaincinv(events + 1, 0.975) / exposure), "exact Poisson"
+
+
+def _text(sheet: Sheet, tables: Tables) -> None:
+    path = tables.trajectories("X4", stage="main")
+    if path.empty:
+        sheet.add("above_chance_share", None, 0, experiment="X4")
+        return
+    for lam, rows in path.groupby("lambda"):
+        keys: dict[str, Any] = {"experiment": "X4", "eta": rows["eta"].min(), "lambda": lam}
+        table = rows.pivot_table(index="run", columns="epoch", values="test_error")
+        errors, epochs, n = table.to_numpy(dtype=float), table.columns.to_numpy(dtype=float), len(table)
+        for at, epoch in enumerate(epochs):
+            hits = int((errors[:, at] > CHANCE).sum())
+            bounds = bootstrap.exact_bounds(hits, n)
+            sheet.add("above_chance_share", hits / n, n, bounds=bounds, epoch=epoch, **keys)
+        hits = int((errors < CHANCE).any(axis=1).sum())
+        sheet.add("ever_below_chance", hits / n, n, bounds=bootstrap.exact_bounds(hits, n), **keys)
+        rng = bootstrap.generator("drift", lam)
+        draws = bootstrap.means(errors, bootstrap.weights(rng, n, bootstrap.RESAMPLES // 2))
+        rho = _rank_correlation(epochs, np.vstack([errors.mean(axis=0), draws]))
+        sheet.add("drift", rho[0], n, bounds=bootstrap.percentile(rho[1:]), **keys)
+
+
+def _rank_correlation(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
+    """Spearman's ρ of x with each row (ties broken by order, which means of many runs do not have)."""
+    ranks = rows.argsort(axis=1).argsort(axis=1).astype(float)
+    ranks -= ranks.mean(axis=1, keepdims=True)
+    own = x.argsort().argsort() - (len(x) - 1) / 2
+    return ranks @ own / np.sqrt((ranks**2).sum(axis=1) * (own**2).sum())

@@ -1,0 +1,661 @@
+"""The training loop: executes the stages of a resolved run and returns its record.
+
+One loop for every published experiment (DESIGN §2). State that must survive an interruption lives in
+:class:`Progress`; everything else is derived from the run.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from dualgrad import __version__
+from dualgrad.data import load_task
+from dualgrad.files import explain
+from dualgrad.models import head_parameters
+from dualgrad.records import canonical_json, make_record, read_record
+from dualgrad.training import checkpoints
+from dualgrad.training.allocator import keep_freed_memory
+from dualgrad.training.batches import StructureOrder, trusted_batches
+from dualgrad.training.determinism import arithmetic, autocast_dtype, configure
+from dualgrad.training.errors import TrainingError
+from dualgrad.training.labels import make_labels
+from dualgrad.training.outcome import first_stop, gate_passes, summarise
+from dualgrad.training.plan import PlannedEpoch, plan_stage
+from dualgrad.training.session import Session, evaluate, new_model
+from dualgrad.training.streams import Streams
+from dualgrad.training.trajectory import StepStatistics, Trajectory
+
+# Seconds; the worker gives a job five to end (jobs/server.py).
+_LONG_EPOCH = 2.0
+
+
+class Interrupted(RuntimeError):
+    """The run was asked to stop; its state is kept, and the same command continues it."""
+
+
+@dataclass(frozen=True)
+class Context:
+    """Where and how a run is executed; nothing here may change its digest but ``device``.
+
+    Attributes:
+        records: folder of the edition's records (``results/<edition>/runs``).
+        checkpoints: folder of the edition's checkpoints.
+        data_dir: folder of prepared data sets.
+        device: where to train.
+        threads: intra-op threads.
+        resume: file for the state of an interrupted run, or None. It is the caller's to remove once the record is
+            safe.
+        resume_seconds: seconds between two writes of that file.
+        report: called with (epochs done, epochs planned, last test error or None) after each epoch.
+        stop_requested: asked after each epoch; True saves the state and raises :class:`Interrupted`. Asked after
+            each step where an epoch takes long: True saves the state of the last one.
+        given: records of other runs that are in memory, by name.
+    """
+
+    records: Path
+    checkpoints: Path
+    data_dir: Path
+    device: torch.device = torch.device("cpu")
+    threads: int = 1
+    resume: Path | None = None
+    resume_seconds: float = 60.0
+    report: Callable[[int, int, float | None], None] | None = None
+    stop_requested: Callable[[], bool] | None = None
+    given: Mapping[str, dict] = field(default_factory=dict)
+
+    def record_of(self, name: str, edition: str) -> dict:
+        """Return the verified record of another run."""
+        if name in self.given:
+            return self.given[name]
+        return read_record(self.records / f"{name}.json", edition=edition, name=name)
+
+    def checkpoint_of(self, name: str) -> Path:
+        """Return the checkpoint file of another run."""
+        return self.checkpoints / f"{name}.pt"
+
+
+@dataclass
+class Progress:
+    """State of a run that a resumed one continues from (beside the session's own)."""
+
+    stage: int = 0
+    stage_epoch: int = 0
+    trajectory: Trajectory = field(default_factory=Trajectory)
+    weights: dict[str, dict[str, Tensor]] = field(default_factory=dict)
+    errors: dict[str, float] = field(default_factory=dict)
+    start_errors: dict[str, float] = field(default_factory=dict)
+    averaged: dict[str, list[float]] = field(default_factory=dict)
+    first_steps: dict[str, list[float]] = field(default_factory=dict)
+    steps: int = 0
+    dead: bool = False
+    gate_failed: bool = False
+    constant_prediction: bool | None = None
+    seconds: float = 0.0
+
+    def state(self) -> dict:
+        """Return plain data and tensors only (the resume file is read with ``weights_only=True``)."""
+        return {**self.__dict__, "trajectory": self.trajectory.blocks}
+
+    @classmethod
+    def from_state(cls, state: dict) -> Progress:
+        """Restore what :meth:`state` returned."""
+        return cls(**{**state, "trajectory": Trajectory(state["trajectory"])})
+
+
+def train(run: dict, context: Context) -> tuple[dict, dict[str, dict[str, Tensor]]]:
+    """Execute a resolved run.
+
+    Returns:
+        Its record, and the weights of the stages that other runs start from (stage name → state dict on the CPU).
+
+    Raises:
+        TrainingError, RecordError, CheckpointError, DataError: what the run needs is missing or not as it should be.
+    """
+    started, clock = datetime.now(UTC), time.perf_counter()
+    if run.get("copy_of"):
+        record = _copied(run, context)
+        return _finish(run, context, *record, started, time.perf_counter() - clock)
+    trainer = Trainer(run, context)
+    trainer.execute(clock)
+    progress = trainer.progress
+    outcome = summarise(run, progress.trajectory, trainer.extra())
+    kept = [s["name"] for s in run["stages"] if s.get("save") and s["name"] in progress.weights]
+    saved = {name: progress.weights[name] for name in kept}
+    return _finish(run, context, outcome, progress.trajectory, saved, started, progress.seconds)
+
+
+def _copied(run: dict, context: Context) -> tuple[dict, Trajectory, dict]:
+    """Outcome and trajectory of a run that is the same training as another one, or the beginning of it."""
+    source = context.record_of(run["copy_of"], run["edition"])
+    trajectory = Trajectory(source["trajectory"])
+    kept = ("status", "constant_prediction", "steps", "avg_cos", "avg_gmix_norm", "lr_scale")
+    extra = {key: source["outcome"][key] for key in kept if key in source["outcome"]}
+    if run.get("prefix_epochs"):
+        trajectory = trajectory.first_epochs(run["prefix_epochs"])
+        rows = trajectory.rows("epochs")
+        extra["steps"] = sum(row["n_steps"] for row in rows)
+        extra["status"] = "dead" if any(row["loss_struct"] is None for row in rows) else "completed"
+        extra["avg_cos"] = _average([row["cos_mean"] for row in rows])
+        extra.pop("avg_gmix_norm", None)
+        extra.pop("constant_prediction", None)
+    return summarise(run, trajectory, extra), trajectory, {}
+
+
+def _finish(
+    run: dict,
+    context: Context,
+    outcome: dict,
+    trajectory: Trajectory,
+    weights: dict,
+    started: datetime,
+    seconds: float,
+) -> tuple[dict, dict]:
+    versions = {"dualgrad": __version__, "torch": torch.__version__, "python": platform.python_version()}
+    device = context.device
+    provenance = {
+        "started": started.isoformat(timespec="seconds"),
+        "seconds": round(seconds, 4),
+        "host": platform.node(),
+        "platform": platform.platform(),
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "arithmetic": arithmetic(run["precision"], run["task"]["kind"], device),
+        "threads": context.threads,
+        "versions": versions,
+        "pid": os.getpid(),
+    }
+    hashes = {stage: checkpoints.weights_digest(state) for stage, state in weights.items()} or None
+    return make_record(run, outcome, trajectory.blocks, hashes, provenance), weights
+
+
+class Trainer:
+    """Executes one run, stage by stage; benchmarks and calibrations enter it where they need to.
+
+    Attributes:
+        run, context: the resolved run, and where it runs.
+        dtype, autocast: of weights and arithmetic, and of training passes (None: the same).
+        task, labels: its data on the device.
+        seed: the run's base seed.
+        plans: the planned epochs of each stage by name.
+        progress: what is done so far.
+        session, order: the session under way and its batches; from ``open_session`` on.
+    """
+
+    def __init__(self, run: dict, context: Context):
+        self.run, self.context = run, context
+        self.dtype = configure(run["precision"], context.device, context.threads)
+        keep_freed_memory()
+        self.task = load_task(run, context.device, self.dtype, context.data_dir)
+        self.progress = Progress()
+        self.selected: dict = {}
+        self.lr_scale = self._lr_scale()
+        self.seed = self._base_seed()
+        self.labels = make_labels(run, self.task.train_labels, self.seed)
+        self.autocast = autocast_dtype(run["precision"], run["task"]["kind"], context.device)
+        self.plans = {s["name"]: plan_stage(s, run.get("max_steps")) for s in run["stages"]}
+        self.session: Session  # both from the first stage on
+        self.order: StructureOrder
+        self._saved_at = time.perf_counter()
+        self._kept: dict | None = None  # the state after the last epoch, where epochs take long
+
+    # -------------------------------------------------------------- what the run depends on
+
+    def _lr_scale(self) -> float:
+        scale = self.run.get("lr_scale")
+        if isinstance(scale, dict):  # J's LR_matched: the step size measured by another run
+            outcome = self.context.record_of(scale["run"], self.run["edition"])["outcome"]
+            return outcome[scale["field"]]
+        return 1.0 if scale is None else float(scale)
+
+    def _base_seed(self) -> int:
+        """Base seed s: the run's own, or that of the run it starts from (selected checkpoints, Td2, Tb2, Tg, W1)."""
+        for stage in self.run["stages"]:
+            if stage["start"]["kind"] == "select":
+                self._select(stage)
+        if self.run["seed"] is not None:
+            return self.run["seed"]
+        source = self._source_of(self.run["stages"][0])
+        record = self.context.record_of(source, self.run["edition"])
+        return record["outcome"].get("selected_seed", record["spec"]["seed"])
+
+    def _source_of(self, stage: dict) -> str:
+        return self.selected["selected_run"] if stage["start"]["kind"] == "select" else stage["start"]["run"]
+
+    def _select(self, stage: dict) -> None:
+        """Choose among finished runs: those whose error lies in [min, max), in list order or by ascending error.
+
+        Where too few pass, the candidates nearest to passing follow, and the record says so
+        (``selection_passed: false``): the publication just had fewer rows.
+        """
+        rule = stage["start"]
+        records = [self.context.record_of(name, self.run["edition"]) for name in rule["runs"]]
+        errors = [record["outcome"]["test_error"] for record in records]
+        low, high = rule.get("min"), rule.get("max")
+
+        def miss(error: float) -> float:
+            below = max(0.0, (low if low is not None else -math.inf) - error)
+            above = max(0.0, error - high) if high is not None else 0.0
+            return below + above
+
+        passing = [
+            i for i, e in enumerate(errors) if (low is None or e >= low) and (high is None or e < high)
+        ]
+        if rule["order"] == "ascending":
+            passing.sort(key=lambda i: errors[i])
+        failing = sorted(set(range(len(records))) - set(passing), key=lambda i: (miss(errors[i]), i))
+        chosen = (passing + failing)[rule["index"]]
+        self.selected = {
+            "selected_run": rule["runs"][chosen],
+            "selected_seed": records[chosen]["spec"]["seed"],
+            "selection_passed": chosen in passing,
+        }
+
+    # -------------------------------------------------------------- stages
+
+    def execute(self, clock: float) -> None:
+        """Run every stage, resuming where an earlier attempt stopped."""
+        before = self._restore()
+        stages = self.run["stages"]
+        while self.progress.stage < len(stages):
+            stage = stages[self.progress.stage]
+            if not before:
+                self._begin(stage)
+            before = False
+            plan = self.plans[stage["name"]]
+            while self.progress.stage_epoch < len(plan) and not self._stopped(stage):
+                began = time.perf_counter()
+                self.run_epoch(stage, plan[self.progress.stage_epoch])
+                self._maybe_save(clock, time.perf_counter() - began)
+            self._end(stage)
+            if self.progress.gate_failed:
+                break
+        self.progress.seconds += time.perf_counter() - clock
+
+    def _begin(self, stage: dict) -> None:
+        start, kind = stage["start"], stage["start"]["kind"]
+        progress, name = self.progress, stage["name"]
+        progress.stage_epoch = 0
+        if kind == "continue":
+            if stage["evaluate"].get("before"):
+                self._evaluate(stage, self._first(stage))
+            return
+        weights, source = None, start.get("stage")
+        if kind == "stage":
+            weights, progress.start_errors[name] = (
+                progress.weights[start["stage"]],
+                progress.errors[start["stage"]],
+            )
+        elif kind in ("checkpoint", "select"):
+            source = self._source_of(stage)
+            record = self.context.record_of(source, self.run["edition"])
+            weights = checkpoints.load_stage(self.context.checkpoint_of(source), record, start["stage"])
+            progress.start_errors[name] = _stage_error(record, start["stage"])
+        self.open_session(stage)
+        if weights is not None:
+            self._load(self.session.model, weights, source)
+        if stage["evaluate"].get("before"):
+            self._evaluate(stage, self._first(stage))
+
+    def _first(self, stage: dict) -> PlannedEpoch:
+        """Where an evaluation before the first step stands; a stage that only selects has no λ."""
+        plan = self.plans[stage["name"]]
+        return plan[0] if plan else PlannedEpoch(0, None, None, None, False, True)
+
+    def open_session(self, stage: dict) -> None:
+        """Start a session for ``stage`` and the stages that continue it: SEED(s + offset), model, optimizer."""
+        run, seed = self.run, self.seed + stage["seed_offset"]
+        streams = Streams(run["streams"]["group"], run["streams"]["replicate"], seed, stage["session"])
+        model = new_model(run, self.task, seed, self.dtype)
+        if stage["start"]["kind"] == "fresh" and run["task"]["model"].get("body_from"):
+            self._load_body(model, run["task"]["model"]["body_from"])
+        task = run["task"]
+        self.order = StructureOrder(
+            self.labels.structure, task["batch_size"], task["drop_last"], task["steps_per_epoch"], streams
+        )
+        own_lr = stage.get("lr")
+        base_lr = run["optimizer"]["lr"] if own_lr is None else own_lr
+        self.session = Session(
+            run=run,
+            model=model,
+            labels=self.labels,
+            streams=streams,
+            base_lr=base_lr * self.lr_scale,
+            schedule=stage["schedule"],
+            total_updates=self._planned_updates(stage),
+            autocast=self.autocast,
+        )
+        model.train()
+
+    def _load_body(self, model: torch.nn.Module, source: str) -> None:
+        """Give a fresh model another run's weights but for the head: fine-tuning, as DistilBERT is fine-tuned."""
+        record = self.context.record_of(source, self.run["edition"])
+        weights = checkpoints.load_stage(self.context.checkpoint_of(source), record, "main")
+        head = set(head_parameters(model))
+        own = model.state_dict()
+        self._load(
+            model, {name: own[name] if name in head else value for name, value in weights.items()}, source
+        )
+
+    def _load(self, model: torch.nn.Module, weights: dict[str, Tensor], source: str) -> None:
+        try:
+            model.load_state_dict(weights)
+        except RuntimeError:
+            name = self.run["task"]["model"]["name"]
+            raise TrainingError(
+                f"the weights of {source} do not fit this run's model {name}: the two were defined differently when "
+                f"{source} was trained; run {source} again"
+            ) from None
+
+    def _planned_updates(self, stage: dict) -> int:
+        stages = self.run["stages"]
+        position = next(i for i, s in enumerate(stages) if s["name"] == stage["name"])
+        session = [stage]
+        for later in stages[position + 1 :]:
+            if later["start"]["kind"] != "continue":
+                break
+            session.append(later)
+        planned = [epoch for s in session for epoch in self.plans[s["name"]]]
+        return sum(epoch.steps or self.order.steps_per_epoch for epoch in planned)
+
+    def _note_if_dead(self) -> None:
+        session = self.session
+        if not session.dead and not all(bool(torch.isfinite(p).all()) for p in session.params):
+            session.dead = self.progress.dead = True
+
+    def _end(self, stage: dict) -> None:
+        progress, name = self.progress, stage["name"]
+        self._note_if_dead()
+        rows = [r for r in progress.trajectory.rows("evaluations") if r["stage"] == name]
+        # A number: what is not evaluated has at least a start.
+        error: Any = rows[-1]["test_error"] if rows else progress.start_errors.get(name)
+        progress.errors[name] = error
+        gate = stage.get("gate")
+        if gate and gate.get("on_fail") == "stop" and not gate_passes(gate, error):
+            progress.gate_failed = True
+        later = {s["start"].get("stage") for s in self.run["stages"] if s["start"]["kind"] == "stage"}
+        if stage.get("save") or name in later:
+            progress.weights[name] = {
+                key: value.detach().to("cpu", copy=True)
+                for key, value in self.session.model.state_dict().items()
+            }
+        progress.stage += 1
+        progress.stage_epoch = 0
+
+    # -------------------------------------------------------------- one epoch
+
+    def run_epoch(self, stage: dict, planned: PlannedEpoch) -> None:
+        """Train the session's next epoch, log it, and evaluate if that is planned."""
+        session, progress, run = self.session, self.progress, self.run
+        epoch, streams = session.epoch, session.streams
+        statistics = StepStatistics()
+        if not session.dead:  # nothing that is done to non-finite weights changes what they predict
+            self._seed_dropout(streams.seed_for("dropout", epoch))
+            self.train_epoch(planned, statistics, stage)
+        session.epoch += 1
+        progress.stage_epoch += 1
+        progress.steps += statistics.steps
+        self._log_epoch(stage, planned, statistics, run)
+        if planned.evaluate:
+            self._evaluate(stage, planned)
+        if self.context.report is not None:
+            done = sum(len(self.plans[s["name"]]) for s in run["stages"][: progress.stage])
+            errors = progress.trajectory.blocks.get("evaluations", {}).get("test_error")
+            total = sum(len(p) for p in self.plans.values())
+            self.context.report(done + progress.stage_epoch, total, errors[-1] if errors else None)
+
+    def _seed_dropout(self, seed: int) -> None:
+        """Seed the global generator that dropout draws from, per epoch, so that an epoch can be entered alone."""
+        if self.session.shares_forward:  # no dropout
+            return
+        if self.context.device.type == "cuda":
+            torch.cuda.manual_seed(seed)
+        else:
+            # torch.manual_seed would queue a call for a CUDA that never starts, with a formatted stack each time.
+            torch.default_generator.manual_seed(seed)
+
+    def train_epoch(self, planned: PlannedEpoch, statistics: StepStatistics, stage: dict) -> None:
+        """Do the steps of an epoch, and nothing else; what they log goes to ``statistics``."""
+        session, run, streams, epoch = self.session, self.run, self.session.streams, self.session.epoch
+        augment = streams.generator("augment", epoch) if self.task.augments else None
+        synthetic = run["value"].get("synthetic")
+        direction = streams.generator("direction", epoch, device=self.context.device) if synthetic else None
+        separate = None
+        if run["value"]["labels"] == "trusted_batches":
+            assert self.labels.trusted is not None
+            separate = trusted_batches(self.labels.trusted, run["task"]["batch_size"], epoch, streams)
+        assert planned.lam is not None  # only a stage that trains nothing has none
+        every = run["log"].get("steps_every")
+        minimum = self.min_trusted
+        for index in self.order.epoch(epoch, planned.steps):
+            inputs = self.task.inputs(index, augment)
+            trusted = None
+            if separate is not None:
+                other = next(separate)
+                trusted = other, self.task.inputs(other, augment)
+            step = session.update
+            log = session.step(
+                index, inputs, planned.lam, trusted=trusted, direction=direction, min_trusted=minimum
+            )
+            statistics.add(log)
+            if every and step % every == 0:
+                self._log_step(stage, planned, step, log)
+            if self._kept is not None and self._stop_requested():
+                # Whoever asks may not wait until this epoch is done. If they do, its state replaces this one.
+                self._save(self._kept)
+                self._kept = None
+
+    @property
+    def min_trusted(self) -> int:
+        """Fewest trusted examples of a batch that give a value gradient."""
+        # BatchNorm over single vectors needs two of them; the published networks end on 4×4 maps and take one.
+        return 2 if run_uses_vector_batchnorm(self.session) else 1
+
+    def _log_step(self, stage: dict, planned: PlannedEpoch, step: int, log: dict) -> None:
+        # Plain cross-entropy has no cosines, a stale value gradient no loss.
+        def value(name: str) -> float | None:
+            return float(log[name]) if name in log else None
+
+        self.progress.trajectory.add(
+            "steps",
+            stage=stage["name"],
+            branch=stage.get("branch"),
+            segment=planned.segment,
+            **{"lambda": planned.lam},
+            epoch=self.session.epoch,
+            step=step,
+            cos_struct_value=value("cos"),
+            cos_mix_value=value("cos_mix_value"),
+            norm_struct=value("norm_struct"),
+            norm_value=value("norm_value"),
+            norm_mix=value("norm_mix"),
+            loss_struct=value("loss_struct"),
+            loss_value=value("loss_value"),
+        )
+
+    def _log_epoch(self, stage: dict, planned: PlannedEpoch, statistics: StepStatistics, run: dict) -> None:
+        progress = self.progress
+        loss = statistics.mean("loss_struct") or 0.0
+        if not math.isfinite(loss):
+            self._note_if_dead()
+        # Text runs measure c_sv on the head, every so many updates (X-Y §1.5).
+        cosine = "cos_head" if run.get("head_cosine_every") else "cos"
+        names = ["norm_mix", "cos_actual", "cos_struct_clean"]
+        if cosine == "cos_head":  # all measures count alike (X-Y §6.8), however many an epoch holds
+            progress.averaged.setdefault(cosine, []).extend(statistics.first(cosine))
+        else:
+            names.append(cosine)
+        for name in names:
+            average = statistics.mean(name)
+            if average is not None:
+                progress.averaged.setdefault(name, []).append(average)
+        first = run["log"].get("first_steps")
+        for name in ("cos", "norm_mix") if first else ():
+            known = progress.first_steps.setdefault(name, [])
+            known += statistics.first(name, max(0, first - len(known)))
+        if not run["log"].get("epochs"):
+            return
+
+        cosines = statistics.spread(cosine)
+        progress.trajectory.add(
+            "epochs",
+            **self._place(stage, planned),
+            lr=self.session.optimizer.param_groups[0]["lr"],
+            loss_struct=statistics.mean("loss_struct"),
+            loss_value=statistics.mean("loss_value"),
+            cos_mean=cosines.get("mean"),
+            cos_std=cosines.get("std"),
+            cos_min=cosines.get("min"),
+            cos_max=cosines.get("max"),
+            norm_struct=statistics.mean("norm_struct"),
+            norm_value=statistics.mean("norm_value"),
+            norm_mix=statistics.mean("norm_mix"),
+            cos_mix_value=statistics.mean("cos_mix_value"),
+            n_steps=statistics.steps,
+        )
+
+    def _place(self, stage: dict, planned: PlannedEpoch) -> dict:
+        return {
+            "stage": stage["name"],
+            "branch": stage.get("branch"),
+            "segment": planned.segment,
+            "direction": planned.direction,
+            "lambda": planned.lam,
+            "epoch": self.session.epoch,
+            "stage_epoch": self.progress.stage_epoch,
+        }
+
+    def _evaluate(self, stage: dict, planned: PlannedEpoch) -> None:
+        result = evaluate(self.session.model, self.task, self.run["task"]["eval_batch_size"])
+        self.progress.constant_prediction = result.pop("constant_prediction")
+        self.progress.trajectory.add("evaluations", **self._place(stage, planned), **result)
+
+    def _stopped(self, stage: dict) -> bool:
+        stop = stage.get("stop")
+        if not stop:
+            return False
+        columns = self.progress.trajectory.blocks.get("evaluations")
+        if columns is None:
+            return False
+        places = zip(columns["stage"], columns["stage_epoch"], columns["test_error"], strict=True)
+        errors = [error for name, epoch, error in places if name == stage["name"] and epoch > 0]
+        return first_stop(stop, errors) is not None
+
+    # -------------------------------------------------------------- outcome and resuming
+
+    def extra(self) -> dict:
+        """Return what the outcome needs beside the trajectory."""
+        progress = self.progress
+        status = "dead" if progress.dead else "gate_failed" if progress.gate_failed else "completed"
+        extra = {"status": status, "steps": progress.steps, "start_errors": progress.start_errors}
+        if progress.constant_prediction is not None:
+            extra["constant_prediction"] = progress.constant_prediction
+        names = {
+            "cos": "avg_cos",
+            "cos_head": "avg_cos",
+            "norm_mix": "avg_gmix_norm",
+            "cos_actual": "cos_actual",
+            "cos_struct_clean": "cos_struct_clean",
+        }
+        for name, values in progress.averaged.items():
+            extra[names[name]] = _average(values)
+        if self.run["log"].get("first_steps"):
+            # B3 measured the mix after its renormalisation.
+            renormalised = self.run["renormalize"]
+            extra["first_cos"] = _average(progress.first_steps["cos"])
+            norm = _average(progress.first_steps["norm_mix"])
+            extra["first_gmix_norm"] = norm if norm is None or not renormalised else 1.0
+        if self.run.get("lr_scale") is not None:
+            extra["lr_scale"] = self.lr_scale
+        return extra | self.selected
+
+    def _fingerprint(self) -> str:
+        return canonical_json(self.run).decode()
+
+    def _stop_requested(self) -> bool:
+        return self.context.stop_requested is not None and self.context.stop_requested()
+
+    def _maybe_save(self, clock: float, epoch_seconds: float) -> None:
+        now, stopping = time.perf_counter(), self._stop_requested()
+        due = now - self._saved_at >= self.context.resume_seconds
+        long = self.context.stop_requested is not None and epoch_seconds >= _LONG_EPOCH
+        self._kept = None
+        if self.context.resume is not None and (stopping or due or long):
+            progress = {**self.progress.state(), "seconds": self.progress.seconds + now - clock}
+            state = {"run": self._fingerprint(), "progress": progress, "session": self.session.state()}
+            if stopping or due:
+                self._save(state)
+            else:
+                self._kept = copy.deepcopy(state)
+        if stopping:
+            name = f"{self.run['experiment']}/{self.run['run']}"
+            raise Interrupted(f"{name}: stopped after an epoch; run the same target again to continue it")
+
+    def _save(self, state: dict) -> None:
+        assert self.context.resume is not None
+        try:
+            checkpoints.save_sealed(self.context.resume, state)
+        except OSError as error:  # the run itself needs no disk until its end
+            print(f"the state to resume from cannot be kept: {explain(error)}", file=sys.stderr)
+        self._saved_at = time.perf_counter()
+
+    def _restore(self) -> bool:
+        """Load the state of an interrupted attempt at this very run; return whether there was one."""
+        resume = self.context.resume
+        if resume is None or not resume.exists():
+            return False
+        try:
+            state = checkpoints.load_sealed(resume, self.context.device)
+            if state["run"] != self._fingerprint():  # another version of this run: start over
+                return False
+            progress = Progress.from_state(state["progress"])
+            stage = self.run["stages"][progress.stage]
+            position = progress.stage
+            while stage["start"]["kind"] == "continue":
+                position -= 1
+                stage = self.run["stages"][position]
+            self.open_session(stage)
+            self.session.load_state(state["session"])
+        except (
+            checkpoints.CheckpointError,
+            KeyError,
+            TypeError,
+            ValueError,
+            RuntimeError,
+            IndexError,
+            AttributeError,
+        ):
+            return False  # a damaged state costs the time it would have saved, never the run
+        self.progress = progress
+        return True
+
+
+def _average(values: Sequence[float | None]) -> float | None:
+    """Return the mean, or None where there is nothing to average or a value is not finite (a dead run)."""
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    if not values or len(known) < len(values):
+        return None
+    return math.fsum(known) / len(known)
+
+
+def run_uses_vector_batchnorm(session: Session) -> bool:
+    """Return whether the session's model normalises batches of plain vectors (BatchNorm1d)."""
+    return any(isinstance(module, torch.nn.BatchNorm1d) for module in session.batchnorms)
+
+
+def _stage_error(record: dict, stage: str) -> float:
+    """Return the last error that a record holds of one of its stages (a stage without training: its outcome's)."""
+    block = record["trajectory"].get("evaluations") or {"stage": [], "test_error": []}
+    errors = [e for name, e in zip(block["stage"], block["test_error"], strict=True) if name == stage]
+    return errors[-1] if errors else record["outcome"]["test_error"]
