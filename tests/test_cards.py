@@ -66,7 +66,7 @@ def test_the_recorded_hours_are_those_of_the_specifications(census) -> None:
     def hours(names: str) -> float:
         return sum(counts(runs_of(census, name))["hours"] for name in names.split())
 
-    # A-G §0 (distinct trainings), I-P §3, Q-R §3, S-T header, Td-W §4, X-Y §0.
+    # docs/specification/A-G.md#0 (distinct trainings), I-P.md#3, Q-R.md#3, S-T header, Td-W.md#4, X-Y.md#0.
     assert hours("A B B2 B3 C D1 D2 D3 G") == pytest.approx(60.12, abs=0.03)
     assert hours("I J K L M1 M2 M3 M3b N1 N2 O P P2") == pytest.approx(144.06, abs=0.1)
     assert hours("Q1 Q2 Q3 Q4 R1a R1b R2a R2b R3a R3b") == pytest.approx(140.8, abs=0.2)
@@ -78,7 +78,7 @@ def test_the_recorded_hours_are_those_of_the_specifications(census) -> None:
     assert hours("X1 X1b X1c X1d X2 X3_fast X3_slow X4 Y1A Y1B Y2k3 Y2k10") == pytest.approx(36.8, abs=0.1)
     untimed = {name for name in census.experiments if counts(runs_of(census, name))["hours"] is None}
     helpers = {"J-stepsize", "Tb2-search", "Td2-search", "Tb2-v1"}
-    assert untimed - helpers == {"Tb2", "Td1", "Td2", "V2", "W1"}  # S-T header, Td-W §4
+    assert untimed - helpers == {"Tb2", "Td1", "Td2", "V2", "W1"}  # S-T header, docs/specification/Td-W.md#4
     assert "time not recorded" in card(census, "Td1")
 
 
@@ -86,14 +86,14 @@ def test_the_epochs_are_those_of_the_specifications(census) -> None:
     def epochs(*names: str) -> int:
         return sum(counts(runs_of(census, name))["epochs"] for name in names)
 
-    assert epochs("S1") == 40_000 and epochs("S2") == 50_200  # S-T §10
+    assert epochs("S1") == 40_000 and epochs("S2") == 50_200  # docs/specification/S-T.md#10
     assert epochs("Ta1-1", "Ta1-3", "Ta2-1", "Ta2-3") == 840 and epochs("Tb1") == 1_680
     assert epochs("Tb2", "Tb2-search") == 1_570
-    assert epochs("Q1") == 30_000 and epochs("R1a", "R1b") == 3_600 and epochs("R3b") == 2_880  # Q-R §3
-    assert epochs("V2") == 1_296 and epochs("W2") == 930 and epochs("Tg1") == 465  # Td-W §4
+    assert epochs("Q1") == 30_000 and epochs("R1a", "R1b") == 3_600 and epochs("R3b") == 2_880  # Q-R.md#3
+    assert epochs("V2") == 1_296 and epochs("W2") == 930 and epochs("Tg1") == 465  # Td-W.md#4
     bert = [name for name in census.experiments if re.match("[XY]", name) and name != "X1c"]
     copies = 40 * 3 + 20 * 3
-    assert epochs(*bert) == 8_170 - copies and epochs("X1c") == 2_400  # X-Y §0
+    assert epochs(*bert) == 8_170 - copies and epochs("X1c") == 2_400  # docs/specification/X-Y.md#0
 
 
 @pytest.mark.parametrize("key", PARAMETERS, ids=str)

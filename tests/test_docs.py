@@ -84,10 +84,11 @@ def stands_for_something(word: str) -> bool:
 
 
 def anchors(path: Path) -> set[str]:
-    """The anchors that headings make, as GitHub writes them."""
+    """The anchors that headings make, as GitHub writes them, and those set by hand."""
     text = re.sub(r"^```.*?^```", "", path.read_text(encoding="utf-8"), flags=re.MULTILINE | re.DOTALL)
     headings = re.findall(r"^#+ +(.+?) *$", text, re.MULTILINE)
-    return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    made = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return made | set(re.findall(r'<a id="([^"]+)"></a>', text))
 
 
 @pytest.mark.parametrize("path", [path for path in DOCUMENTS if path.is_file()], ids=ids)

@@ -100,7 +100,16 @@ def test_main_errors_are_the_published_ones(released, reference_census):
     assert not wrong, "\n".join(wrong[:20])
 
 
-SOURCES = ("A-G §5", "I-P §4a", "I-P §4b", "I-P §4c", "Q-R §4", "S-T §12", "Td-W §6", "X-Y §5")
+SOURCES = (
+    "A-G.md#5",
+    "I-P.md#4a",
+    "I-P.md#4b",
+    "I-P.md#4c",
+    "Q-R.md#4",
+    "S-T.md#12",
+    "Td-W.md#6",
+    "X-Y.md#5",
+)
 
 
 def check_rows(source=None):
@@ -222,7 +231,7 @@ def test_lifetimes(released):
 
 
 def test_shared_prefixes_of_the_text_series(released):
-    """X2 repeats X1b at two λ, Y1B is the beginning of Y1A (spec X-Y §2): a check on both mappings."""
+    """X2 repeats X1b at two λ, Y1B is the beginning of Y1A (spec X-Y.md#2): a check on both mappings."""
     for a, b, condition in (("Y1A", "Y1B", "epoch=1|2|3"), ("X1b", "X2", "lambda=0.3|0.4")):
         for table, field in (("trajectories", "test_error"), ("epochs", "cos_mean")):
             left, right = (read_tables(released, [name], table) for name in (a, b))

@@ -23,7 +23,7 @@ def parameters_of(model) -> int:
 
 @pytest.mark.parametrize(
     ("spec", "classes", "parameters", "tensors", "batchnorms"),
-    [  # A-G 1.6, I-P 0, Q-R 1.4, S-T 0.5, Td-W 1, X-Y 1.4
+    [  # docs/specification/A-G.md#1.6, I-P.md#0, Q-R.md#1.4, S-T.md#0.5, Td-W.md#1, X-Y.md#1.4
         ({"name": "resnet18_own"}, 10, 11_173_962, 62, 20),
         ({"name": "resnet18_own"}, 100, 11_220_132, 62, 20),
         ({"name": "resnet18_own", "width": 0.5}, 10, 2_797_610, 62, 20),
@@ -61,7 +61,7 @@ def test_sizes(spec, classes, parameters, tensors, batchnorms):
     )
 
 
-def test_size_of_distilbert():  # X-Y 1.4
+def test_size_of_distilbert():  # docs/specification/X-Y.md#1.4
     pytest.importorskip("transformers")
     model = build_model({"name": "distilbert", "pretrained": False}, 2, 0)
     assert parameters_of(model) == 66_955_010
@@ -71,7 +71,7 @@ def test_size_of_distilbert():  # X-Y 1.4
 
 @pytest.mark.parametrize(
     ("seed", "stem", "head", "block", "following"),
-    [  # S-T 0.5, torch 2.14 on CPU
+    [  # docs/specification/S-T.md#0.5, torch 2.14 on CPU
         (0, -0.262192, 0.881312, -9.269290, 0.935291),
         (1, -7.897388, -1.573393, -21.251495, 0.331782),
     ],
@@ -111,7 +111,7 @@ def test_own_and_torchvision_resnet_are_the_same_function():
     assert torch.allclose(own.eval()(images), other.eval()(images), atol=1e-10)
 
 
-def test_order_of_the_small_convolutional_net():  # I-P 0: conv1-4, fc, BN1-4
+def test_order_of_the_small_convolutional_net():  # docs/specification/I-P.md#0: conv1-4, fc, BN1-4
     names = [name for name, _ in build_model({"name": "simplecnn_p"}, 10, 0).named_children()]
     assert names == ["conv1", "conv2", "conv3", "conv4", "fc", "bn1", "bn2", "bn3", "bn4"]
 
@@ -144,7 +144,7 @@ def test_mlp():
         build_model({"name": "mlp", "hidden": [8]}, 7, 0)
 
 
-def test_textcnn():  # X-Y 1.4
+def test_textcnn():  # docs/specification/X-Y.md#1.4
     model = build_model({"name": "textcnn", "vocab_size": 50}, 2, 0)
     assert (model.embedding.weight[0] == 0).all()
     assert model.embedding.weight[1:].std().item() == pytest.approx(1, abs=0.05)
@@ -176,7 +176,7 @@ def test_small_distilbert():
     assert logits.shape == (5, 2) and logits.dtype == torch.float64
     assert torch.allclose(model(ids[2:, :7], ids[2:, :7] != 0), logits[2:])  # padding is masked
     assert torch.equal(model(ids, (ids != 0).long()), logits)
-    assert model.net.pre_classifier.weight.std().item() == pytest.approx(0.02, rel=0.2)  # X-Y 1.4
+    assert model.net.pre_classifier.weight.std().item() == pytest.approx(0.02, rel=0.2)  # X-Y.md#1.4
     assert (model.net.classifier.bias == 0).all()
 
 

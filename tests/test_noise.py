@@ -51,7 +51,7 @@ def drawn(seed: int, count: int, classes: int = 10) -> tuple[list[int], list[int
 
 @pytest.mark.parametrize(
     ("seed", "first", "sum_04", "sum_08"),
-    [  # A-G 1.2: numpy seed = run seed + 1000
+    [  # docs/specification/A-G.md#1.2: numpy seed = run seed + 1000
         (0, [9170, 48685, 31128, 39393, 24265, 30149], 498279001, 1000738375),
         (1, [16890, 35689, 4004, 12407, 39394, 31701], 502711095, 1001619593),
         (2, [14643, 34964, 40026, 44537, 39051, 7104], 501100231, 1002088230),
@@ -68,7 +68,7 @@ def test_symmetric_indices_with_offset(seed, first, sum_04, sum_08):
 
 @pytest.mark.parametrize(
     ("seed", "indices", "draws", "sums", "draw_sums"),
-    [  # I-P 0 and Q-R 1.2
+    [  # docs/specification/I-P.md#0 and docs/specification/Q-R.md#1.2
         (
             0,
             [11841, 19602, 45519, 25747, 42642, 31902],
@@ -105,7 +105,7 @@ def test_symmetric_draws(seed, indices, draws, sums, draw_sums):
             assert noisy[noisy != LAST].sum() == draw_total
 
 
-def test_symmetric_draws_with_100_classes():  # I-P 0
+def test_symmetric_draws_with_100_classes():  # docs/specification/I-P.md#0
     noisy = symmetric(np.full(N, 99), 100, 0.4, 1000)
     assert noisy[noisy != 99].sum() == 978193
     assert drawn(1000, 8, classes=100)[1] == [12, 17, 83, 93, 32, 10, 85, 21]
@@ -113,7 +113,7 @@ def test_symmetric_draws_with_100_classes():  # I-P 0
 
 @pytest.mark.parametrize(
     ("rate", "seed", "first", "labels", "checksum"),
-    [  # S-T 0.2
+    [  # docs/specification/S-T.md#0.2
         (0.4, 0, [11841, 19602, 45519, 25747, 42642], [7, 8, 2, 1, 9], 5627176596),
         (0.4, 1, [26247, 35067, 34590, 16668, 12196], [1, 1, 3, 4, 3], 5632030469),
         (0.8, 0, [11841, 19602, 45519, 25747, 42642], [7, 8, 2, 1, 9], 5611281964),
@@ -128,7 +128,7 @@ def test_symmetric_checksum(rate, seed, first, labels, checksum):
 
 @pytest.mark.parametrize(
     ("classes", "seed", "expected"),
-    [  # Td-W 1
+    [  # docs/specification/Td-W.md#1
         (10, 0, "308f14dbce74e448"),
         (10, 1, "f75114f497a32030"),
         (10, 100, "8746eb156759e26a"),
@@ -146,7 +146,7 @@ def test_symmetric_hash(classes, seed, expected):
     [(0.4, 20000), (0.45, 22500), (0.5, 25000), (0.55, 27500), (0.6, 30000), (0.65, 32500), (0.7, 35000)]
     + [(0.75, 37500), (0.8, 40000), (0.2, 10000)],
 )
-def test_symmetric_count_is_exact(rate, count):  # A-G 1.2
+def test_symmetric_count_is_exact(rate, count):  # docs/specification/A-G.md#1.2
     assert (symmetric(BY_INDEX, 10, rate, 1000) != BY_INDEX).sum() == count
 
 
@@ -180,7 +180,7 @@ def test_noise_leaves_the_global_generator_and_its_input_alone():
 @pytest.mark.parametrize(
     ("seed", "flips_02", "flips_04"), [(0, 4950, 10000), (1, 4934, 9836), (2, 4892, 10064)]
 )
-def test_asymmetric_bernoulli_counts(seed, flips_02, flips_04):  # A-G 1.3
+def test_asymmetric_bernoulli_counts(seed, flips_02, flips_04):  # docs/specification/A-G.md#1.3
     low = asymmetric_bernoulli(BY_INDEX, G_MAP, 0.2, seed + 1000)
     high = asymmetric_bernoulli(BY_INDEX, G_MAP, 0.4, seed + 1000)
     assert (low != BY_INDEX).sum() == flips_02
@@ -197,7 +197,7 @@ def test_asymmetric_bernoulli_counts(seed, flips_02, flips_04):  # A-G 1.3
 @pytest.mark.parametrize(("seed", "first"), [(0, 0.65358959), (1, 0.30623218), (2, 0.12898829)])
 def test_asymmetric_bernoulli_uniforms(
     seed, first
-):  # A-G 1.3: flip iff u < rate, first draw for the first mapped
+):  # docs/specification/A-G.md#1.3: flip iff u < rate, first draw for the first mapped
     labels = np.array([0, 6, 2, 2, 2])
     assert asymmetric_bernoulli(labels, G_MAP, first - 1e-7, seed + 1000)[2] == 2
     assert asymmetric_bernoulli(labels, G_MAP, first + 1e-7, seed + 1000)[2] == 0
@@ -210,7 +210,7 @@ def test_asymmetric_bernoulli_uniforms(
 @pytest.mark.parametrize(
     ("seed", "expected"), [(0, "d613fd833a2bc95a"), (1, "74fd6da421e70d4c"), (2, "fbad93d0f728631f")]
 )
-def test_asymmetric_exact_hash(seed, expected):  # Td-W, V1
+def test_asymmetric_exact_hash(seed, expected):  # docs/specification/Td-W.md#V1
     noisy = asymmetric_exact(BY_INDEX, V1_MAP, 0.4, seed)
     assert head(noisy) == expected
     assert (noisy != BY_INDEX).sum() == 8000
@@ -218,7 +218,7 @@ def test_asymmetric_exact_hash(seed, expected):  # Td-W, V1
 
 @pytest.mark.parametrize(
     ("seed", "first", "sums", "noisy_04", "noisy_08"),
-    [  # A-G 1.4: numpy seed = run seed + 2000
+    [  # docs/specification/A-G.md#1.4: numpy seed = run seed + 2000
         (
             0,
             [24939, 17508, 26970, 10868, 33804, 38432],
@@ -257,7 +257,7 @@ def test_trusted_subset(seed, first, sums, noisy_04, noisy_08):
 
 @pytest.mark.parametrize(
     ("seed", "one", "five"),
-    [  # Td-W, V2: numpy seed = seed + 999
+    [  # docs/specification/Td-W.md#V2: numpy seed = seed + 999
         (0, "ce7acc065b305cfb", "e63a1fa223186af7"),
         (1, "2dbb58391f5dc860", "264ec6c0447e5839"),
         (100, "3e104746a7cba1c9", "3042337f815666f0"),
@@ -268,13 +268,13 @@ def test_trusted_subset_hash(seed, one, five):
     assert head(np.sort(trusted_subset(N, 0.05, seed + 999))) == five
 
 
-def test_random_labels_of_j():  # I-P, J
+def test_random_labels_of_j():  # docs/specification/I-P.md#J
     labels = random_labels(N, 10, seed=2000)
     assert labels[:12].tolist() == [6, 8, 6, 4, 2, 7, 4, 2, 1, 7, 7, 9]
     assert int(labels.sum()) == 225938
 
 
-def test_random_labels_from_a_private_generator():  # A-G, B
+def test_random_labels_from_a_private_generator():  # docs/specification/A-G.md#B
     torch = pytest.importorskip("torch")
     torch.manual_seed(1)
     before = torch.get_rng_state()
@@ -287,7 +287,7 @@ def test_random_labels_from_a_private_generator():  # A-G, B
         random_labels(10, 10)
 
 
-def test_shifted():  # A-G, B2
+def test_shifted():  # docs/specification/A-G.md#B2
     assert shifted(np.array([0, 4, 9]), 10).tolist() == [1, 5, 0]
 
 
@@ -298,7 +298,7 @@ SST2 = np.repeat([0, 1], [29_780, 37_569])
     ("seed", "rate_08", "rate_04"),
     [(0, 0.8005, 0.3968), (1, 0.7982, 0.4017), (2, 0.7988, 0.3956), (3, 0.8009, 0.3990), (4, 0.8023, 0.4024)],
 )
-def test_text_pool(seed, rate_08, rate_04):  # X-Y 1.2
+def test_text_pool(seed, rate_08, rate_04):  # docs/specification/X-Y.md#1.2
     structure, noisy, trusted = text_pool(SST2, 0.8, 0.05, 16_000, seed)
     assert (len(structure), len(trusted)) == (16_000, 3_367)
     assert np.bincount(SST2[trusted]).tolist() == [1_489, 1_878]
@@ -319,7 +319,7 @@ def test_text_pool(seed, rate_08, rate_04):  # X-Y 1.2
     ("rate", "mean", "deviation", "low", "high"),
     [(0.8, 0.7995, 0.0028, 0.7919, 0.8051), (0.4, 0.4006, 0.0030, 0.3951, 0.4066)],
 )
-def test_text_pool_realised_rates(rate, mean, deviation, low, high):  # X-Y 1.2, seeds 0-29
+def test_text_pool_realised_rates(rate, mean, deviation, low, high):  # X-Y.md#1.2, seeds 0-29
     rates = []
     for seed in range(30):
         structure, noisy, _ = text_pool(SST2, rate, 0.05, 16_000, seed)

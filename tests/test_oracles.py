@@ -43,7 +43,7 @@ def lab(tmp_path, monkeypatch, record_property):
 def from_scratch(
     bench: Bench, lambdas: list[float], step, milestones: list[int], every: int = 1
 ) -> list[list[dict]]:
-    """One λ per epoch, multi-step rate, evaluation every so many epochs and at the end (P1 of S-T §10)."""
+    """One λ per epoch, multi-step rate, evaluation every so many epochs and at the end (P1 of S-T.md#10)."""
     scheduler = plain.multistep(bench.session.optimizer, milestones)
     epochs = []
     for number, lam in enumerate(lambdas, start=1):
@@ -67,7 +67,7 @@ def agree(lab: Lab, record: dict, found: dict, bench: Bench, epochs: list[list[d
 
 
 def mean_of_epoch_means(epochs: list[list[dict]], key: str) -> float:
-    """Mean over epochs of the mean over steps (I-P §0)."""
+    """Mean over epochs of the mean over steps (docs/specification/I-P.md#0)."""
     return plain.mean([plain.mean(steps, key) for steps in epochs])
 
 
@@ -216,7 +216,7 @@ def test_direction_about_struct(lab, c):
     agree(lab, record, weights["main"], bench, epochs, ("loss_struct", "norm_mix"))
     lab.close(record["outcome"]["cos_actual"], mean_of_epoch_means(epochs, "cos_actual"), "cos_actual")
     lab.close(record["outcome"]["cos_actual"], c, "cosine as wanted")
-    expected = math.sqrt(0.65**2 + 0.35**2 + 2 * 0.65 * 0.35 * c)  # closed form of I-P, I
+    expected = math.sqrt(0.65**2 + 0.35**2 + 2 * 0.65 * 0.35 * c)  # closed form of I-P.md#I
     lab.close(record["outcome"]["avg_gmix_norm"], expected, "length of the mix")
 
 
@@ -520,7 +520,7 @@ def prepared(lab: Lab, task, seed: int, lam: float = 0.35, name: str = "prep") -
 
 
 def sweep_from(bench: Bench, ladder: list[float], hold: int) -> list[float]:
-    """P3 of S-T §10: constant rate, ``hold`` epochs, then one evaluation, per λ; t and cache go on."""
+    """P3 of S-T.md#10: constant rate, ``hold`` epochs, then one evaluation, per λ; t and cache go on."""
     assert bench.session.t == 0 and bench.session.cache is None
     for lam in ladder:
         for _ in range(hold):

@@ -68,14 +68,14 @@ def test_epochs_steps_and_evaluations_of_every_run(settings):
 
 
 def test_the_published_census_in_numbers(census):
-    """100 epochs of 196 steps with 1,225 refreshes in all (S-T §0.7); 250 updates an epoch for text (X-Y §1)."""
+    """100 epochs of 196 steps with 1,225 refreshes in all (S-T.md#0.7); 250 updates an epoch for text (X-Y.md#1)."""
     work = {name: work_of(run) for name, run in census.runs.items()}
     one = work["S1/lam0.42_seed0"]
     assert (one.epochs, one.steps, one.evaluations, one.evaluated) == (100, 19_600, 1, 10_000)
     assert one.passes == 100 * 50_000 and one.shared == pytest.approx(1225 * 256, rel=0.005)
     every_ten = work["A/lam0.1_eta0.4_seed0"]
     assert (every_ten.steps, every_ten.evaluations) == (19_500, 10)
-    assert work["X1/lam0.1_seed0"].steps == 750  # X-Y §1: total_steps
+    assert work["X1/lam0.1_seed0"].steps == 750  # docs/specification/X-Y.md#1: total_steps
     # A trusted batch beside each; the last of 53 batches is smaller.
     assert work["X1/lam0.1_seed0"].passes == pytest.approx(2 * 750 * 64, rel=0.005)
     counted = [name for name, run in census.runs.items() if run["counted"]]

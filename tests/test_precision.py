@@ -68,7 +68,7 @@ def test_an_unknown_precision_is_refused():
 
 
 def test_bfloat16_is_for_published_text_on_a_gpu():
-    """X-Y 1.5: bf16 training passes; 6.15: without CUDA the original fell back to full float32."""
+    """X-Y.md#1.5: bf16 training passes; 6.15: without CUDA the original fell back to full float32."""
     wanted = {("published", "text", CUDA): torch.bfloat16}
     for precision in ("float64", "float32", "published"):
         for kind in ("image", "text"):

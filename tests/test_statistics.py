@@ -176,7 +176,7 @@ def at(experiment: str, quantity: str, **where) -> dict:
 
 
 def test_boundaries(statistics):
-    """CLAIMS 4, 5, 15; FIGURES ED3b; X-Y section 2."""
+    """config/claims.yaml, conclusion 4, 5, 15; docs/specification/FIGURES.md ED3b; docs/specification/X-Y.md#2."""
     rows = []
     for eta, fixed, relative in (
         (0.2, ".5364", ".505"),
@@ -221,7 +221,7 @@ def test_boundaries(statistics):
 
 
 def test_variance_peaks(statistics):
-    """CLAIMS 4: the largest variance at η = 0.4 is at the grid's end in 12 of 14 grids; the pooled runs."""
+    """config/claims.yaml, conclusion 4: the largest variance at η = 0.4; the pooled runs."""
     frame = statistics("variance_peaks")
     grids = [at(name, "peak_lambda", eta=0.4) for name in ("M2", "S1", "A", "K", "N1", "O")]
     grids += [at("M1", "peak_lambda", eta=0.4, replicate=number) for number in (1, 2)]
@@ -281,7 +281,7 @@ def test_variance_peaks(statistics):
 
 
 def test_bimodality(statistics):
-    """CLAIMS 2; FIGURES 1c. Printed p values are Monte Carlo, these interpolated: within 0.02."""
+    """config/claims.yaml, conclusion 2; FIGURES.md 1c. Printed p values are Monte Carlo: within 0.02."""
     frame = statistics("bimodality")
     cell = at("S2", "dip", eta=0.4, epoch=None, pooled=False, **{"lambda": 0.50})
     check(
@@ -328,7 +328,7 @@ def test_bimodality(statistics):
 
 
 def test_convergence(statistics):
-    """CLAIMS 6; FIGURES 1d."""
+    """config/claims.yaml, conclusion 6; docs/specification/FIGURES.md 1d."""
     frame = statistics("convergence")
     rows = []
     for lam, (mean, sd, low, high) in {
@@ -355,7 +355,7 @@ def test_convergence(statistics):
 
 
 def test_hysteresis(statistics):
-    """Q-R section 4 (areas, signed there as down - up); CLAIMS 8 and 14; X-Y section 5."""
+    """Q-R.md#4 (areas, signed there as down - up); config/claims.yaml 8 and 14; X-Y.md#5."""
     frame = statistics("hysteresis")
     check(
         frame,
@@ -400,7 +400,7 @@ def test_hysteresis(statistics):
 
 
 def test_two_branch(statistics):
-    """CLAIMS 9; FIGURES 2c, 4d, ED1; Td-W section 2."""
+    """config/claims.yaml, conclusion 9; docs/specification/FIGURES.md 2c, 4d, ED1; docs/specification/Td-W.md#2."""
     frame = statistics("two_branch")
     names = {1: "Ta1-1+Ta2-1", 3: "Ta1-3+Ta2-3", 10: "Tb1"}
     rows = []
@@ -450,7 +450,7 @@ def test_two_branch(statistics):
 
 
 def test_spinodals(statistics):
-    """CLAIMS 10; Q-R section 4; S-T section 4."""
+    """config/claims.yaml, conclusion 10; docs/specification/Q-R.md#4; S-T.md#4."""
     frame = statistics("spinodals")
     check(
         frame,
@@ -483,7 +483,7 @@ def test_spinodals(statistics):
 
 
 def test_survival(statistics):
-    """CLAIMS 7; S-T section 12; FIGURES 3a and ED8."""
+    """config/claims.yaml, conclusion 7; docs/specification/S-T.md#12; docs/specification/FIGURES.md 3a and ED8."""
     frame = statistics("survival")
     rows = []
     for name, after, last, largest in (
@@ -518,7 +518,7 @@ def test_survival(statistics):
 
 
 def test_escapes(statistics):
-    """CLAIMS 11: 0 of 18 attempts; plateaus of 3, 5 and 10 evaluations left: 16 of 81, 9 of 77, 7 of 70."""
+    """config/claims.yaml, conclusion 11: 0 of 18 attempts; plateaus left: 16 of 81, 9 of 77, 7 of 70."""
     frame = statistics("escapes")
     whole = find(frame, at("Td2", "escaped_share", intervention="all")).iloc[0]
     assert (whole["value"], whole["n"]) == (0, 18)
@@ -543,7 +543,7 @@ def test_escapes(statistics):
 
 
 def test_interventions(statistics):
-    """CLAIMS 7, 8, 12; FIGURES 3d; Td-W, W2; I-P, I and L."""
+    """config/claims.yaml, conclusion 7, 8, 12; docs/specification/FIGURES.md 3d; Td-W.md#W2; I-P.md#I, I-P.md#L."""
     frame = statistics("interventions")
     check(
         frame,
@@ -597,7 +597,7 @@ def test_interventions(statistics):
 
 
 def test_finite_size(statistics):
-    """CLAIMS 5; FIGURES ED5."""
+    """config/claims.yaml, conclusion 5; docs/specification/FIGURES.md ED5."""
     frame = statistics("finite_size")
     rows = []
     for eta, level, crossings, slopes, peaks in (
@@ -625,7 +625,7 @@ def test_finite_size(statistics):
 
 
 def test_learning_rate(statistics):
-    """CLAIMS 15; Q-R, Q3 (the notebook's rule: none, .50, .45 at η = 0.4; .30 at η = 0.8)."""
+    """config/claims.yaml, conclusion 15; Q-R.md#Q3 (the published rule: none, .50, .45; .30 at η = 0.8)."""
     frame = statistics("learning_rate")
     first = find(frame, at("Q3", "first_above", eta=0.4)).sort_values("lr")["value"]
     assert math.isnan(first.iloc[0]) and first.tolist()[1:] == [0.50, 0.45]
@@ -644,7 +644,7 @@ def test_learning_rate(statistics):
 
 
 def test_geometry(statistics):
-    """FIGURES 4b, 4c, 5f, ED6b; Td-W, Td1; CLAIMS section 4."""
+    """docs/specification/FIGURES.md 4b, 4c, 5f, ED6b; Td-W.md#Td1; config/claims.yaml section 4."""
     frame = statistics("geometry")
     low = [
         ".0361",
@@ -696,7 +696,7 @@ def test_geometry(statistics):
 
 
 def test_nlp_decomposition(statistics):
-    """CLAIMS 14; X-Y section 3; FIGURES 5d-e."""
+    """config/claims.yaml, conclusion 14; docs/specification/X-Y.md#3; docs/specification/FIGURES.md 5d-e."""
     frame = statistics("nlp_decomposition")
     total = {"matched": "total epochs"}
     check(
@@ -785,7 +785,11 @@ def test_the_docs_are_what_the_code_says():
     text = DOCS.read_text(encoding="utf-8")
     assert text.partition("\n---\n\n")[2] == build.describe()
     intervals = set(re.findall(r"`([^`]+)`", text.partition("## Intervals")[2].partition("## Sources")[0]))
-    source = "".join(path.read_text() for path in (ROOT / "src/dualgrad/statistics").glob("*.py"))
+    source = "".join(
+        path.read_text()
+        for room in ("statistics", "estimators")
+        for path in (ROOT / "src/dualgrad" / room).glob("*.py")
+    )
     for label in ("Clopper-Pearson", "exact Poisson", "Kaplan-Meier", "Fisher z", "HC3", "paired t"):
         assert f'"{label}"' in source and label in intervals
     for name in NAMES:

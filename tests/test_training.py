@@ -109,7 +109,7 @@ def test_rate_drops_in_the_epoch_after_the_milestone():
 
 @pytest.mark.parametrize(("total", "warm"), [(750, 75), (2500, 250)])
 def test_warmup_is_per_update_and_starts_at_nothing(total, warm):
-    """X-Y 1.6: W = 75 for X1, X1b, X2 and 250 for X1d."""
+    """docs/specification/X-Y.md#1.6: W = 75 for X1, X1b, X2 and 250 for X1d."""
 
     def factor(k: int) -> float:
         return lr_factor({"kind": "warmup_linear", "warmup": 0.1}, epoch=0, update=k, total_updates=total)
@@ -655,7 +655,7 @@ def test_prefix_of_a_run_that_died_later_is_alive(lab):
 
 
 def test_one_trusted_vector_is_no_batch(lab):
-    """BatchNorm1d cannot normalise a batch of one; published networks end on maps and take it (A-G 1.9)."""
+    """BatchNorm1d cannot normalise a batch of one; published networks end on maps and take it (A-G.md#1.9)."""
     task = lab.add(vectors())
     value = {"labels": "trusted", "period": 1, "trusted": {"ratio": 0.05, "seed_offset": 2000}}
     run = run_of(task, MLP, [stage(segments=[(0.4, 4)])], value=value, task={"batch_size": 10})

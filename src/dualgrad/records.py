@@ -2,8 +2,8 @@
 
 A record is ``{format, edition, experiment, run, series, counted, factors, synthetic, spec, outcome, trajectory,
 checkpoint, digest, provenance}``. The digest covers what was trained and what came of it (spec, outcome, trajectory,
-weights saved), never when, where or how fast (DESIGN §7). In the file a record also has a ``seal``: a checksum of all
-of it.
+weights saved), never when, where or how fast (docs/specification/contract.md#determinism). In the file a record
+also has a ``seal``: a checksum of all of it.
 """
 
 from __future__ import annotations

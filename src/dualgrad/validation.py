@@ -1,7 +1,7 @@
 """Reading and checking what people write: YAML files, their schemas, and names typed by hand.
 
 Every message says which file, which key and what was expected, and offers the nearest name when one is misspelt
-(DESIGN §9). Nothing heavier than yaml and jsonschema is imported here.
+(docs/specification/contract.md#failures). Nothing heavier than yaml and jsonschema is imported here.
 """
 
 from __future__ import annotations

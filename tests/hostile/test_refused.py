@@ -1,4 +1,4 @@
-"""Malformed input gets one clear message and a status that is not 0, and changes no file (DESIGN §9)."""
+"""Malformed input gets one clear message and a status that is not 0, and changes no file (contract.md#failures)."""
 
 from __future__ import annotations
 

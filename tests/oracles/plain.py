@@ -45,12 +45,12 @@ def forward_backward(model: nn.Module, inputs: tuple[Tensor, ...], labels: Tenso
 
 
 def unit(vector: Tensor) -> Tensor:
-    """v / (|v| + 1e-12), one norm over all parameters (A-G 1.9)."""
+    """v / (|v| + 1e-12), one norm over all parameters (docs/specification/A-G.md#1.9)."""
     return vector / (vector.norm() + EPS)
 
 
 def cosine(a: Tensor, b: Tensor) -> float:
-    """Cosine with the denominator's guard of the probes (Td-W, Td1)."""
+    """Cosine with the denominator's guard of the probes (docs/specification/Td-W.md#Td1)."""
     return (a.dot(b) / (a.norm() * b.norm() + EPS)).item()
 
 
@@ -63,7 +63,7 @@ class Session:
 
     Attributes:
         images: example indices -> model inputs of one training batch, drawn once per step (both passes see the same
-            augmented images, A-G 1.9); the second argument is the 0-based epoch.
+            augmented images, docs/specification/A-G.md#1.9); the second argument is the 0-based epoch.
         noisy, value: label tables over the training set.
         begin_epoch: called with the 0-based epoch before its first step (seeds dropout as the trainer does).
         normals: gives as many standard normal numbers as there are parameters (I, J, L).
@@ -108,7 +108,7 @@ class Session:
 
 
 def ce(session: Session) -> Callable:
-    """CE (A-G 1.9): raw gradient on noisy labels."""
+    """CE (docs/specification/A-G.md#1.9): raw gradient on noisy labels."""
 
     def step(indices: Tensor, inputs: tuple[Tensor, ...]) -> dict:
         loss, g = forward_backward(session.model, inputs, session.noisy[indices])
@@ -119,7 +119,7 @@ def ce(session: Session) -> Callable:
 
 
 def lossmix(session: Session, lam: float) -> Callable:
-    """LOSSMIX (A-G 1.9): one forward pass, raw gradient of the mixed loss, clean term fresh at every step."""
+    """LOSSMIX (A-G.md#1.9): one forward pass, raw gradient of the mixed loss, clean term fresh at every step."""
 
     def step(indices: Tensor, inputs: tuple[Tensor, ...]) -> dict:
         session.model.train()
@@ -143,7 +143,7 @@ def mixed(g_s: Tensor, g_v: Tensor, lam: float) -> tuple[Tensor, dict]:
         "norm_struct": g_s.norm().item(),
         "norm_value": g_v.norm().item(),
         "norm_mix": d.norm().item(),
-        "cos_mix_value": unit(d).dot(u_v).item(),  # Q-R, Q4: (d/(|d|+1e-12))·u_v
+        "cos_mix_value": unit(d).dot(u_v).item(),  # docs/specification/Q-R.md#Q4: (d/(|d|+1e-12))·u_v
     }
     return d, row
 
@@ -151,7 +151,7 @@ def mixed(g_s: Tensor, g_v: Tensor, lam: float) -> tuple[Tensor, dict]:
 def dual(
     session: Session, lam: float, *, period: int = 16, sign: int = 1, renormalize: bool = False
 ) -> Callable:
-    """DUAL(v, σ, K, renorm) (A-G 1.9, I-P 0, Q-R 1.5, S-T 0.7, Td-W 1)."""
+    """DUAL(v, σ, K, renorm) (docs/specification/A-G.md#1.9, I-P.md#0, Q-R.md#1.5, S-T.md#0.7, Td-W.md#1)."""
 
     def step(indices: Tensor, inputs: tuple[Tensor, ...]) -> dict:
         loss, g_s = forward_backward(session.model, inputs, session.noisy[indices])
@@ -170,7 +170,7 @@ def dual(
 
 
 def dual_trusted(session: Session, lam: float, trusted: set[int], *, period: int = 16) -> Callable:
-    """DUAL-TRUSTED (A-G 1.9; Td-W, V2): the second pass sees only the trusted examples of the batch.
+    """DUAL-TRUSTED (A-G.md#1.9; Td-W.md#V2): the second pass sees only the trusted examples of the batch.
 
     A-G and V2 differ in one case, no trusted example at t = 0: A-G says the structure gradient counts as filled
     cache, V2 keeps it "until a later refresh succeeds". Both try again at the next multiple of 16, so it is the same.
@@ -273,7 +273,7 @@ def text(
     cosine_every: int,
     scheduler: torch.optim.lr_scheduler.LRScheduler | None,
 ) -> Callable:
-    """The update of X and Y (X-Y 1.5): a value batch of its own at every update, no cache, no eps.
+    """The update of X and Y (X-Y.md#1.5): a value batch of its own at every update, no cache, no eps.
 
     ``value_batches`` is one epoch's iterator, re-created by the caller at the start of each epoch.
     """
@@ -316,21 +316,21 @@ def text(
 
 
 def sgd(model: nn.Module, lr: float) -> torch.optim.SGD:
-    """SGD of every image experiment (A-G 1.7): weight decay on all parameters, no Nesterov, no dampening."""
+    """SGD of every image experiment (A-G.md#1.7): weight decay on all parameters, no Nesterov, no dampening."""
     return torch.optim.SGD(
         model.parameters(), lr=lr, momentum=0.9, dampening=0, nesterov=False, weight_decay=5e-4, foreach=False
     )
 
 
 def adamw(model: nn.Module, lr: float = 2e-5) -> torch.optim.AdamW:
-    """DistilBERT's optimiser (X-Y 1.6)."""
+    """DistilBERT's optimiser (docs/specification/X-Y.md#1.6)."""
     return torch.optim.AdamW(
         model.parameters(), lr=lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=0.01, foreach=False
     )
 
 
 def adam(model: nn.Module, lr: float = 1e-3) -> torch.optim.Adam:
-    """TextCNN's optimiser (X-Y 1.6): the decay is part of the gradient, not decoupled."""
+    """TextCNN's optimiser (X-Y.md#1.6): the decay is part of the gradient, not decoupled."""
     return torch.optim.Adam(
         model.parameters(), lr=lr, betas=(0.9, 0.999), eps=1e-8, weight_decay=1e-4, foreach=False
     )
@@ -339,12 +339,12 @@ def adam(model: nn.Module, lr: float = 1e-3) -> torch.optim.Adam:
 def multistep(
     optimizer: torch.optim.Optimizer, milestones: list[int]
 ) -> torch.optim.lr_scheduler.MultiStepLR:
-    """Stepped once at the end of each epoch (A-G 1.7)."""
+    """Stepped once at the end of each epoch (docs/specification/A-G.md#1.7)."""
     return torch.optim.lr_scheduler.MultiStepLR(optimizer, milestones, gamma=0.1)
 
 
 def warmup_linear(optimizer: torch.optim.Optimizer, total: int) -> torch.optim.lr_scheduler.LambdaLR:
-    """Schedule WL (X-Y 1.6): update k has factor k/W below W = floor(0.1 T), then (T-k)/(T-W)."""
+    """Schedule WL (X-Y.md#1.6): update k has factor k/W below W = floor(0.1 T), then (T-k)/(T-W)."""
     warm = math.floor(0.1 * total)
     return torch.optim.lr_scheduler.LambdaLR(
         optimizer, lambda k: k / warm if k < warm else max(0.0, (total - k) / (total - warm))
@@ -357,7 +357,7 @@ def warmup_linear(optimizer: torch.optim.Optimizer, total: int) -> torch.optim.l
 def evaluate(
     model: nn.Module, inputs: tuple[Tensor, ...], labels: Tensor, batch_size: int
 ) -> tuple[float, float]:
-    """Error on the test set and unweighted mean of the batches' mean cross-entropies (X-Y 1.7), in eval mode."""
+    """Error on the test set and unweighted mean of the batches' mean cross-entropies (X-Y.md#1.7), in eval mode."""
     model.eval()
     correct, losses = 0, []
     with torch.no_grad():

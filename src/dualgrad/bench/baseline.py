@@ -1,11 +1,11 @@
 """The published training loop, as a user of the notebooks ran it: what the benchmarks compare with.
 
-Written from the specifications (A-G §1, I-P §0, Q-R §1, S-T §0, Td-W §1, X-Y §1): PIL transforms in a DataLoader with
-worker processes, a second forward pass on refresh steps, gradients as flat vectors that are cloned, mixed and copied
-back parameter by parameter, torch's optimizers as they come, evaluation through a loader, models as their libraries
-define them, cuDNN as published. It does what the loop did and nothing to make it slower. Two liberties, so that both
-sides train the same: the batches of an epoch are given (in a small edition it has only a few), and the arithmetic is
-that of the run (published: float32).
+Written from docs/specification (A-G.md#1, I-P.md#0, Q-R.md#1, S-T.md#0, Td-W.md#1, X-Y.md#1): PIL transforms in a
+DataLoader with worker processes, a second forward pass on refresh steps, gradients as flat vectors that are cloned,
+mixed and copied back parameter by parameter, torch's optimizers as they come, evaluation through a loader, models as
+their libraries define them, cuDNN as published. It does what the loop did and nothing to make it slower.
+Two liberties, so that both sides train the same: the batches of an epoch are given (in a small edition it has only a
+few), and the arithmetic is that of the run (published: float32).
 
 As a module (``python -m dualgrad.bench.baseline JOB.json``) it trains one whole run in a process of its own.
 """
@@ -30,13 +30,15 @@ EPS = 1e-12
 WORKERS = 4
 OPTIMIZERS = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
 
-# Experiments by the cuDNN switches of their notebooks (A-G §1.5, I-P §0, Q-R §1.3); later ones were deterministic.
+# Experiments by the cuDNN switches of their notebooks (A-G.md#1.5, I-P.md#0, Q-R.md#1.3); later
+# ones were deterministic.
 _BENCHMARKED = {
     *("A", "B", "B2", "B3", "C", "D1", "D2", "D3", "G"),
     *("I", "J", "K", "L", "M1", "M2", "M3", "N1", "N2", "O", "P"),
 }
 _DEFAULTS = {"M3b", "P2", "Q1", "Q2", "Q3", "Q4"}
-# Series whose notebooks measured the cosine between the two gradients at every step (I-P §0, Q-R §1.5, S-T §0.7).
+# Series whose notebooks measured the cosine between the two gradients at every step (I-P.md#0, Q-R.md#1.5,
+# S-T.md#0.7).
 _COSINES = tuple("IJKLMNOPQRS")
 
 
@@ -63,7 +65,7 @@ class Images(Dataset):
 
 
 def transforms(task: dict, size: tuple[int, int], dtype: torch.dtype, train: bool) -> Callable:
-    """Return the transforms of a task's pictures (A-G §1.1): crop, flip, to tensor, normalise."""
+    """Return the transforms of a task's pictures (A-G.md#1.1): crop, flip, to tensor, normalise."""
     from torchvision import transforms as tv
 
     steps: list[Callable] = []
@@ -228,7 +230,7 @@ class Loop:
         self.t += 1
 
     def _dual(self, inputs: Sequence[Tensor], index: Tensor, lam: float) -> None:
-        """DUAL and DUAL-TRUSTED (A-G §1.9): the value gradient of every K-th step stays in use until the next."""
+        """DUAL and DUAL-TRUSTED (A-G.md#1.9): the value gradient of every K-th step stays in use until the next."""
         value = self.run["value"]
         _, structure = self._backward(inputs, self.noisy[index], retain=True)
         if self.t % value["period"] == 0 or self.cache is None:
@@ -258,7 +260,7 @@ class Loop:
         trusted_inputs: Sequence[Tensor],
         trusted_index: Tensor,
     ) -> None:
-        """The update of X and Y (X-Y §1.5): a batch of trusted examples at every step, no eps, no cache."""
+        """The update of X and Y (X-Y.md#1.5): a batch of trusted examples at every step, no eps, no cache."""
         loss_s, structure = self._backward(inputs, self.noisy[index])
         heads = [self._head()]
         loss_v, value = self._backward(trusted_inputs, self.value[trusted_index])

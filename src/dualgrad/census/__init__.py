@@ -1,4 +1,4 @@
-"""The census: every published run as data (DESIGN §2), expanded from ``config/census/*.yaml``.
+"""The census: every published run as data (contract.md#run), expanded from ``config/census/*.yaml``.
 
 ``load_census`` reads, checks and expands; nothing here imports torch, numpy or pandas, because the workflow's
 front door and every thin job call it.

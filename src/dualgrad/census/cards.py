@@ -16,7 +16,7 @@ from dualgrad.census.load import Census
 
 Run = Mapping[str, Any]
 
-# Size of the training sets, and what a text run's structure set is drawn from (specs A-G §1.1, X-Y §1.1).
+# Size of the training sets, and what a text run's structure set is drawn from (A-G.md#1.1, X-Y.md#1.1).
 _TRAIN, _TEST = {"cifar10": 50_000, "cifar100": 50_000, "sst2": 67_349}, 10_000
 _DATA = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "sst2": "SST-2"}
 # Networks and their parameters by number of classes, as the specs print them; a test counts them.

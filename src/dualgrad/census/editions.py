@@ -1,4 +1,4 @@
-"""Editions: where records come from, and what becomes of a published run there (DESIGN §3).
+"""Editions: where records come from, and what becomes of a published run there (contract.md#editions).
 
 ``resolve(run, edition)`` is a pure function of the published run and the edition's file; editions have no
 experiments of their own.

@@ -20,7 +20,7 @@ from dualgrad.data.trusted import trusted_subset
 if TYPE_CHECKING:
     import torch
 
-# X-Y section 1.2: the private generator of trusted set, flips and subsample is seeded with run seed + 10000.
+# X-Y.md#1.2: the private generator of trusted set, flips and subsample is seeded with run seed + 10000.
 TEXT_SEED_OFFSET = 10_000
 
 
@@ -33,7 +33,7 @@ def symmetric(labels: np.ndarray, classes: int, rate: float, seed: int) -> np.nd
     """Noisy labels (n,): int(rate * n) examples get a uniformly drawn *wrong* class.
 
     The true class is excluded, so the realised rate is exact, and for one seed the noise at a lower rate is
-    part of the noise at a higher one. Source: A-G 1.2, I-P 0, Q-R 1.2, S-T 0.2, Td-W 1.
+    part of the noise at a higher one. Source: A-G.md#1.2, I-P.md#0, Q-R.md#1.2, S-T.md#0.2, Td-W.md#1.
     """
     _check_rate(rate)
     labels = np.asarray(labels, dtype=np.int64)
@@ -51,7 +51,7 @@ def asymmetric_bernoulli(
     """Noisy labels (n,): each example of a mapped class flips independently with probability `rate`.
 
     `mapping` holds pairs (source class, target class). Walking through the data set, only examples of a
-    mapped class consume a uniform draw u, and flip if u < rate. Source: A-G 1.3 (experiment G).
+    mapped class consume a uniform draw u, and flip if u < rate. Source: A-G.md#1.3 (experiment G).
     """
     _check_rate(rate)
     labels = np.asarray(labels, dtype=np.int64)
@@ -74,7 +74,7 @@ def asymmetric_exact(
     """Noisy labels (n,): of each mapped class exactly int(rate * class size) examples flip.
 
     The pairs (source, target) are served in the given order, from one generator; membership goes by the
-    clean label. Source: Td-W, V1.
+    clean label. Source: docs/specification/Td-W.md#V1.
     """
     _check_rate(rate)
     labels = np.asarray(labels, dtype=np.int64)
@@ -96,7 +96,7 @@ def text_pool(
     seed_offset: int = TEXT_SEED_OFFSET,
     classes: int = 2,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Trusted set, label flips and structure subset of a text run, in the published draw order (X-Y 1.2).
+    """Trusted set, label flips and structure subset of a text run, in the published draw order (X-Y.md#1.2).
 
     The trusted set is drawn per true class (max(1, floor(ratio * class size)) each) and leaves the noisy
     pool; floor(rate * pool size) labels of the pool flip to another class; `subset` examples of the pool,
@@ -141,9 +141,9 @@ def random_labels(
 ) -> np.ndarray:
     """Uniform value labels (n,), true class included, fixed per example for a run.
 
-    With `seed`: numpy's legacy generator, as in J (seed 2000 for every run; I-P, J). With `generator`: a
+    With `seed`: numpy's legacy generator, as in J (seed 2000 for every run; I-P.md#J). With `generator`: a
     private torch CPU generator, for B and C-Misaligned, whose published labels came from the GPU's generator
-    (A-G 1.5, step 6) and so cannot be repeated on another device.
+    (docs/specification/A-G.md#1.5, step 6) and so cannot be repeated on another device.
     """
     if (seed is None) == (generator is None):
         raise ValueError("random_labels needs either a seed or a generator")
@@ -155,7 +155,7 @@ def random_labels(
 
 
 def shifted(labels: np.ndarray, classes: int) -> np.ndarray:
-    """Systematically wrong value labels (n,): the next class, (y + 1) mod classes (A-G, B2)."""
+    """Systematically wrong value labels (n,): the next class, (y + 1) mod classes (A-G.md#B2)."""
     return (np.asarray(labels, dtype=np.int64) + 1) % classes
 
 

@@ -1,4 +1,4 @@
-"""GLUE SST-2, tokenised for DistilBERT and for TextCNN (X-Y section 1.1)."""
+"""GLUE SST-2, tokenised for DistilBERT and for TextCNN (docs/specification/X-Y.md#1.1)."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _FILES = {
 }  # GLUE's test split has no labels: its validation split is ours
 _LIMIT = 16 << 20
 
-# Negative and positive examples of each split (X-Y 1.1): checked after reading, and kept by the stand-ins.
+# Negative and positive examples of each split (X-Y.md#1.1): checked after reading, and kept by the stand-ins.
 COUNTS = {"train": (29_780, 37_569), "test": (428, 444)}
 
 MAX_LENGTH = 128
@@ -149,7 +149,7 @@ def prepare_sst2(data_dir: Path, source: Path | None = None, offline: bool = Fal
 
 
 def load_sst2(data_dir: Path, model: str) -> dict[str, np.ndarray]:
-    """Read SST-2 as tokenised for a model (X-Y 1.1).
+    """Read SST-2 as tokenised for a model (docs/specification/X-Y.md#1.1).
 
     Returns:
         `train_ids`, `test_ids`: token numbers, uint16 (n, length), padded with 0; `train_labels`, `test_labels`:

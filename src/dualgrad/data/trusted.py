@@ -9,7 +9,7 @@ def trusted_subset(n: int, ratio: float, seed: int) -> np.ndarray:
     """Indices of the trusted examples, int64, in the order they were drawn.
 
     int(ratio * n) of n indices without replacement, from numpy's legacy generator seeded with `seed`
-    (run seed + 2000 in D1-D3, A-G section 1.4; run seed + 999 in V2). The draw ignores labels and noise, so
+    (run seed + 2000 in D1-D3, A-G.md#1.4; run seed + 999 in V2). The draw ignores labels and noise, so
     it is not class-balanced, and for one seed the subsets are nested in the ratio.
 
     Raises ValueError where ratio is outside [0, 1].

@@ -102,7 +102,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Event:
-    """A stop rule: ``consecutive`` errors beyond ``threshold`` within a stage (specs Q-R §R3, S-T §3–4).
+    """A stop rule: ``consecutive`` errors beyond ``threshold`` within a stage (Q-R.md#R3, S-T.md#3, S-T.md#4).
 
     Attributes:
         stage: stage that it watches.

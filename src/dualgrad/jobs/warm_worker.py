@@ -1,4 +1,4 @@
-"""The warm worker: a process with everything imported that forks a child for each job (DESIGN §8).
+"""The warm worker: a process with everything imported that forks a child for each job (contract.md#speed).
 
 Three parts:
 

@@ -61,7 +61,7 @@ def import_for(name: str) -> None:
 
 
 def head_parameters(model: nn.Module) -> list[str]:
-    """Names, in the model's order, of the parameters of its head, on which text runs measure c_sv (X-Y 1.5)."""
+    """Names, in the model's order, of the parameters of its head, on which text runs measure c_sv (X-Y.md#1.5)."""
     heads: Any = model.head_modules
     return [
         name for name, _ in model.named_parameters() if name.startswith(tuple(f"{head}." for head in heads))

@@ -100,12 +100,12 @@ def _dropout_head(inputs: int, hidden: int, classes: int) -> nn.Sequential:
 
 
 def vgg11_p(spec: Mapping[str, Any], classes: int) -> Trunk:
-    """VGG11 of experiment P: batch norm, single linear layer (I-P 0: 9,231,114 parameters)."""
+    """VGG11 of experiment P: batch norm, single linear layer (I-P.md#0: 9,231,114 parameters)."""
     return Trunk(_vgg11_trunk(), nn.Linear(512, classes))
 
 
 def vgg11_p2(spec: Mapping[str, Any], classes: int) -> Trunk:
-    """VGG11 of experiment P2: hidden layer and dropout in the head (I-P 0: 9,493,770 parameters)."""
+    """VGG11 of experiment P2: hidden layer and dropout in the head (I-P.md#0: 9,493,770 parameters)."""
     return Trunk(_vgg11_trunk(), _dropout_head(512, 512, classes))
 
 
@@ -136,12 +136,12 @@ class SimpleCNN(nn.Module):
 
 
 def simplecnn_p(spec: Mapping[str, Any], classes: int) -> SimpleCNN:
-    """SimpleCNN of experiment P (I-P 0: 399,626 parameters)."""
+    """SimpleCNN of experiment P (docs/specification/I-P.md#0: 399,626 parameters)."""
     return SimpleCNN(classes)
 
 
 def simplecnn_p2(spec: Mapping[str, Any], classes: int) -> Trunk:
-    """SimpleCNN of experiment P2, another net than P's (I-P 0: 2,360,906 parameters)."""
+    """SimpleCNN of experiment P2, another net than P's (I-P.md#0: 2,360,906 parameters)."""
     trunk = nn.Sequential(
         *_conv_block(3, 64),
         *_conv_block(64, 64),
@@ -154,7 +154,7 @@ def simplecnn_p2(spec: Mapping[str, Any], classes: int) -> Trunk:
 
 
 class TextCNN(nn.Module):
-    """Embedding, convolutions over 3, 4, 5 tokens, maximum over positions, dropout, linear layer (X-Y 1.4)."""
+    """Embedding, convolutions over 3, 4, 5 tokens, maximum over positions, dropout, linear layer (X-Y.md#1.4)."""
 
     head_modules = ("fc",)
 

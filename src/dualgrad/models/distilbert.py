@@ -76,7 +76,7 @@ class Classifier(nn.Module):
 
 
 def distilbert(spec: Mapping[str, Any], classes: int) -> Classifier:
-    """distilbert-base-uncased with a new two-layer head (X-Y 1.4: 66,955,010 parameters with 2 classes).
+    """distilbert-base-uncased with a new two-layer head (X-Y.md#1.4: 66,955,010 parameters with 2 classes).
 
     `pretrained` (default true): start from the published weights, read from `path` (a local folder, where
     the task found one) or from the hub. False: the same architecture with random weights.

@@ -1,4 +1,4 @@
-"""CIFAR ResNets written out, as in the published notebooks A-P and Q1 (A-G 1.6, I-P 0, Q-R 1.4)."""
+"""CIFAR ResNets written out, as in the published notebooks A-P and Q1 (A-G.md#1.6, I-P.md#0, Q-R.md#1.4)."""
 
 from __future__ import annotations
 

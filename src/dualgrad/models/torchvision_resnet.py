@@ -1,4 +1,4 @@
-"""torchvision's ResNets with the CIFAR stem (Q-R 1.4 TV18, S-T 0.5, Td-W 1)."""
+"""torchvision's ResNets with the CIFAR stem (docs/specification/Q-R.md#1.4 TV18, S-T.md#0.5, Td-W.md#1)."""
 
 from __future__ import annotations
 

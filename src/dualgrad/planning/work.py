@@ -8,7 +8,7 @@ from itertools import accumulate
 from math import ceil
 from typing import Any
 
-# Data set -> examples to train on and to test on (A-G §1.1, X-Y §1.1; the demo's sets: dualgrad.data).
+# Data set -> examples to train on and to test on (A-G.md#1.1, X-Y.md#1.1; the demo's sets: dualgrad.data).
 EXAMPLES = {
     "cifar10": (50_000, 10_000),
     "cifar100": (50_000, 10_000),
@@ -19,7 +19,7 @@ EXAMPLES = {
 }
 # Of a data set that is not known here: a plan should not stand in the way of trying one.
 ASSUMED_EXAMPLES = (50_000, 10_000)
-# Networks with dropout: their two gradients cannot share a forward pass (I-P §0).
+# Networks with dropout: their two gradients cannot share a forward pass (docs/specification/I-P.md#0).
 DROPOUT = frozenset({"distilbert", "distilbert_mini", "textcnn", "vgg11_p2", "simplecnn_p2"})
 
 
@@ -55,7 +55,7 @@ class Work:
 
     @property
     def units_published(self) -> int:
-        """The same as the published loop did it: with a forward pass for every gradient (A-G §1.9)."""
+        """The same as the published loop did it: with a forward pass for every gradient (A-G.md#1.9)."""
         return self.units + self.shared
 
 

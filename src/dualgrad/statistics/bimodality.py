@@ -15,7 +15,7 @@ threshold:
 `epoch` rows are the same cell during training (S2, λ = 0.50). p values are not corrected for the number of
 cells.
 
-Sources: FIGURES, Figure 1c, 3b, Extended Data 2; CLAIMS, conclusion 2; S-T, section 2.
+Sources: FIGURES.md, Figure 1c, 3b, Extended Data 2; config/claims.yaml, conclusion 2; S-T.md#2.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ crossing of one half by the share of runs that end below the level, for curves w
 Sigmoid: a + (b - a) / (1 + exp(-(λ - m) / w)), fitted by least squares to the runs at and beyond the minimum,
 both plateaus within [0, 1] and m within the grid. m at the end of the grid (`edge`) is a bound and no estimate.
 
-Sources: FIGURES, Extended Data 3b (crossing of 0.30) and 4a; CLAIMS, conclusions 4, 5 and 15; X-Y, section 2
+Sources: FIGURES.md, Extended Data 3b (crossing of 0.30) and 4a; config/claims.yaml, conclusions 4, 5 and 15; X-Y.md#2
 (X2).
 """
 

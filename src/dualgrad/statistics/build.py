@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
@@ -74,12 +75,22 @@ def describe() -> str:
         experiments = (
             "all counted experiments" if source.experiments is None else " ".join(source.experiments)
         )
-        lines += ["", f"## {name}", "", (known.__doc__ or "").strip(), ""]
+        lines += ["", f"## {name}", "", _linked((known.__doc__ or "").strip()), ""]
         lines += [f"Reads: {', '.join(source.tables)} of {experiments}.", ""]
         lines += [*_columns(known.KEYS), "", "| quantity | unit | definition |", "|---|---|---|"]
         for quantity, what in known.QUANTITIES.items():
             lines.append(f"| `{quantity}` | {what.unit or 'as in the row'} | {what.meaning} |")
     return "\n".join(lines) + "\n"
+
+
+def _linked(text: str) -> str:
+    """Make links of citations of the specification, for a document in docs/."""
+    text = re.sub(
+        r"(?:docs/specification/)?\b([A-Z]\w*-[A-Z])\.md#([\w.-]*\w)",
+        r"[\1 \2](specification/\1.md#\2)",
+        text,
+    )
+    return re.sub(r"(?:docs/specification/)?\bFIGURES\.md\b", "[FIGURES](specification/FIGURES.md)", text)
 
 
 def _columns(columns: Sequence[layout.Column]) -> list[str]:

@@ -9,7 +9,7 @@ ranked last, with a bootstrap interval (runs drawn within each λ) and its p val
 share of converging runs that do so before the learning rate falls (after epoch 50): where it is 0, the schedule
 sets the epoch.
 
-Sources: FIGURES, Figure 1d and Extended Data 4; CLAIMS, conclusion 6; I-P, K.
+Sources: FIGURES.md, Figure 1d and Extended Data 4; config/claims.yaml, conclusion 6; I-P.md#K.
 """
 
 from __future__ import annotations

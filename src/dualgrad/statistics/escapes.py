@@ -10,7 +10,7 @@ with its first plateau. It is left if a later evaluation is below the level, and
 Counted are runs that are evaluated after every epoch or every λ, without their starting phases; attempts (Td2)
 have rows of their own.
 
-Sources: FIGURES, Figure 3c and 4d; CLAIMS, conclusion 11; Td-W, Td2.
+Sources: docs/specification/FIGURES.md, Figure 3c and 4d; config/claims.yaml, conclusion 11; Td-W.md#Td2.
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ replicates of all three curves drawn independently. `interaction` is b3 of error
 log2 w over runs, with HC3 standard errors (statsmodels): a boundary that sharpens with width would give a
 positive one, one that moves right a negative.
 
-Sources: FIGURES, Extended Data 5; CLAIMS, conclusion 5; Q-R, Q1 and section 4.
+Sources: FIGURES.md, Extended Data 5; config/claims.yaml, conclusion 5; Q-R.md#Q1, Q-R.md#4.
 """
 
 from __future__ import annotations

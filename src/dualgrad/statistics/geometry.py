@@ -13,7 +13,8 @@
 
 `pooled` groups put both noise rates together (published Extended Data 6b).
 
-Sources: FIGURES, Figure 4b, 4c, 5f, Extended Data 6b; CLAIMS, section 4; Td-W, Td1 and W1; Q-R, Q4.
+Sources: FIGURES.md, Figure 4b, 4c, 5f, Extended Data 6b; config/claims.yaml; Td-W.md#Td1, Td-W.md#W1;
+Q-R.md#Q4.
 """
 
 from __future__ import annotations

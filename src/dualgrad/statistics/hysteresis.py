@@ -12,8 +12,8 @@ differ in age and in learning rate at the same λ. `epoch_up` and `epoch_down` s
 whether the learning rate was the same; `…_same_rate` quantities use only those λ. (R1, R2: drops after epochs
 50 and 75 of the loop; X3: constant.)
 
-Sources: FIGURES, Figure 2a, 2c, 5c; CLAIMS, conclusions 8 and 14; Q-R, section 4 (areas; signed there as down -
-up).
+Sources: FIGURES.md, Figure 2a, 2c, 5c; config/claims.yaml, conclusions 8 and 14; Q-R.md#4 (areas; signed
+there as down - up).
 """
 
 from __future__ import annotations

@@ -13,7 +13,8 @@ Mann-Whitney's, exact. `separated` is 1 if every run of one side is above every 
 I, L: the value direction has a set cosine to the structure gradient (I) or to the clean one (L); r is Pearson's
 over runs, `cosine_range` the largest minus the smallest cell mean, `monotone` 1 if the cell means never turn.
 
-Sources: FIGURES, Figure 3d; CLAIMS, conclusions 7, 8 and 12; Td-W, W2; Q-R, Q2; I-P, I and L.
+Sources: FIGURES.md, Figure 3d; config/claims.yaml, conclusions 7, 8 and 12; Td-W.md#W2; Q-R.md#Q2;
+I-P.md#I, I-P.md#L.
 """
 
 from __future__ import annotations

@@ -6,7 +6,7 @@ For each learning rate: where the mean final error crosses 0.20, and twice the c
 side). `interaction` is b3 of error = b0 + b1 λ + b2 log2 lr + b3 λ log2 lr over runs, with HC3 standard errors
 (statsmodels).
 
-Sources: FIGURES, Extended Data 6a; CLAIMS, conclusion 15; Q-R, Q3 and section 4.
+Sources: FIGURES.md, Extended Data 6a; config/claims.yaml, conclusion 15; Q-R.md#Q3, Q-R.md#4.
 """
 
 from __future__ import annotations

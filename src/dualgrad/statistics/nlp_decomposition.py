@@ -15,7 +15,7 @@ Y2k10 spend 3 epochs at 0.60, then 3 or 10 at 0.20, then 13 at 0.60 again; X3 ru
 - X3: error at 0.60 on the way up or down against Y1B, against Y1A's last epoch, and against Y1A at the same
   epoch.
 
-Sources: FIGURES, Figure 5d-e; CLAIMS, conclusion 14; X-Y, section 3.
+Sources: docs/specification/FIGURES.md, Figure 5d-e; config/claims.yaml, conclusion 14; X-Y.md#3.
 """
 
 from __future__ import annotations

@@ -12,7 +12,7 @@ third rung; runs that fire there were beyond the threshold from the start (`floo
 
 `width` = mean recorded λ up - mean recorded λ down. With censored runs on the way down it is a lower bound.
 
-Sources: FIGURES, Figure 2d; CLAIMS, conclusion 10; Q-R, R3; S-T, section 4.
+Sources: docs/specification/FIGURES.md, Figure 2d; config/claims.yaml, conclusion 10; Q-R.md#R3; S-T.md#4.
 """
 
 from __future__ import annotations

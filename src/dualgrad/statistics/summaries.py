@@ -9,7 +9,7 @@ mean: Σ x / n. sd: sqrt(Σ (x - mean)² / n) (population, as in the published f
 bootstrap percentiles over the runs, 1000 resamples; with fewer than about five runs it is too narrow. A
 condition none of whose runs has a value has a row with n = 0.
 
-Sources: the check numbers of all protocol parts (A-G 5, I-P 4, Q-R 4, S-T 12, Td-W 6, X-Y 5).
+Sources: the check numbers of all protocol parts (A-G.md#5, I-P.md#4, Q-R.md#4, S-T.md#12, Td-W.md#6, X-Y.md#5).
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ are the mean errors on either side. `from_scratch_*`: runs of S1 trained at the 
 
 X4 (text): the share of runs with an error above 0.50 (strict) after each epoch.
 
-Sources: FIGURES, Figure 3a and Extended Data 8; CLAIMS, conclusion 7; S-T, section 3; X-Y, X4.
+Sources: FIGURES.md, Figure 3a and Extended Data 8; config/claims.yaml, conclusion 7; S-T.md#3; X-Y.md#X4.
 """
 
 from __future__ import annotations

@@ -12,8 +12,8 @@ runs on their own (bootstrap). `max_gap` is the largest gap of the mean curves; 
 replicate's largest. V2's branches of one loop seed have different noisy labels (seeds s and s + 100) and are
 paired by loop seed.
 
-Sources: FIGURES, Figure 2b, 2c, 4d and Extended Data 1; CLAIMS, conclusion 9; S-T, sections 6-8; Td-W, V1-V4
-and W1. (W2's jumps: interventions.)
+Sources: FIGURES.md, Figure 2b, 2c, 4d and Extended Data 1; config/claims.yaml, conclusion 9; S-T.md#6 to #8;
+Td-W.md#V1, Td-W.md#V4 and W1. (W2's jumps: interventions.)
 """
 
 from __future__ import annotations

@@ -7,7 +7,7 @@ the next λ are constant predictors (all at the same error) is capped, not resol
 `interior_share` is the share of bootstrap replicates (runs drawn within each λ) whose largest variance is at
 neither end of the grid. `fall_after_peak` compares with the next λ.
 
-Sources: FIGURES, Figure 1b and Extended Data 5b; CLAIMS, conclusion 4; I-P, section 4a (the pooled cells).
+Sources: FIGURES.md, Figure 1b and Extended Data 5b; config/claims.yaml, conclusion 4; I-P.md#4a (the pooled cells).
 """
 
 from __future__ import annotations

@@ -64,7 +64,7 @@ _IDENTITY = _with_role(
     (
         Column("edition", TEXT, "where the row comes from: demo, smoke, paper or released", nullable=False),
         Column("series", TEXT, "A-Q, R-W, X or Y; archived or helper for runs not counted", nullable=False),
-        Column("experiment", TEXT, "experiment as published (DESIGN §5)", nullable=False),
+        Column("experiment", TEXT, "experiment as published (contract.md#names)", nullable=False),
         Column("run", TEXT, "run within the experiment: its factor levels", nullable=False),
     ),
 )

@@ -53,7 +53,7 @@ class StructureOrder:
 
 
 def trusted_batches(trusted: Tensor, batch_size: int, epoch: int, streams: Streams) -> Iterator[Tensor]:
-    """Yield indices (b,) of trusted examples, without end; reshuffled whenever used up (X-Y §1.5).
+    """Yield indices (b,) of trusted examples, without end; reshuffled whenever used up (X-Y.md#1.5).
 
     Args:
         trusted: (k,) their indices among all training examples.

@@ -1,4 +1,4 @@
-"""Precision and determinism switches of one training process (DESIGN §7)."""
+"""Precision and determinism switches of one training process (docs/specification/contract.md#determinism)."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def arithmetic(precision: str, task_kind: str, device: torch.device) -> dict[str
 def autocast_dtype(precision: str, task_kind: str, device: torch.device) -> torch.dtype | None:
     """Return the autocast dtype of training passes, or None.
 
-    The published text runs trained under bfloat16 autocast and evaluated without (X-Y §1.5, §6.15); without CUDA
-    they fell back to float32.
+    The published text runs trained under bfloat16 autocast and evaluated without (X-Y.md#1.5, X-Y.md#6.15);
+    without CUDA they fell back to float32.
     """
     if precision == "published" and task_kind == "text" and device.type == "cuda":
         return torch.bfloat16

@@ -1,7 +1,7 @@
 """The gradient arithmetic: global norms, the dual mix, and directions at a set cosine.
 
 A gradient is a list of tensors, one per parameter in ``model.parameters()`` order, treated as one flat vector
-(specs A-G §1.9, X-Y §1.5): norms and cosines run over all parameters together. Nothing is ever flattened.
+(A-G.md#1.9, X-Y.md#1.5): norms and cosines run over all parameters together. Nothing is ever flattened.
 
 Norms and cosines are numbers: 0-dim tensors on the gradient's device, so that nothing waits for a GPU, but Python
 floats where the gradient is float64 on the CPU. There they are the same arithmetic at a twentieth of the cost, which
@@ -119,7 +119,7 @@ def _dot(a: list[Tensor], b: list[Tensor]) -> Number:
 
 
 def unit(parts: Gradient, eps: float) -> Unit:
-    """Normalise a gradient: g / (‖g‖ + eps); with ``eps=0`` a zero gradient stays as it is (X-Y §1.5)."""
+    """Normalise a gradient: g / (‖g‖ + eps); with ``eps=0`` a zero gradient stays as it is (X-Y.md#1.5)."""
     norm = global_norm(parts)
     if eps:
         scale = 1.0 / (norm + eps)
@@ -148,7 +148,7 @@ class Mix:
 
 
 def mix(struct: Unit, value: Unit, lam: float, sign: float = 1.0) -> Mix:
-    """Mix two unit gradients: (1-λ)·ĝ_struct + λ·sign·ĝ_value (specs A-G §1.9).
+    """Mix two unit gradients: (1-λ)·ĝ_struct + λ·sign·ĝ_value (docs/specification/A-G.md#1.9).
 
     The norm and the cosines follow from the two lengths and one inner product, so no further pass over the
     parameters is needed to log them.

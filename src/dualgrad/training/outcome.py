@@ -27,7 +27,7 @@ def stop_hit(stop: dict, error: float) -> bool:
 
 
 def first_stop(stop: dict, errors: list[float]) -> int | None:
-    """Return the index of the evaluation at which the rule fires, or None (S-T §3, §4; Q-R §R3)."""
+    """Return the index of the evaluation at which the rule fires, or None (S-T.md#3, S-T.md#4; Q-R.md#R3)."""
     hits = 0
     for position, error in enumerate(errors):
         hits = hits + 1 if stop_hit(stop, error) else 0
@@ -46,7 +46,7 @@ def summarise(run: dict, trajectory: Trajectory, extra: dict) -> dict:
             steps, errors of the weights each stage started from (``start_errors``), selections.
 
     Returns:
-        Plain dict; only the fields that apply to this run (see DESIGN §2 and the record schema).
+        Plain dict; only the fields that apply to this run (contract.md#run and the record schema).
     """
     rows = trajectory.rows("evaluations")
     stages = {stage["name"]: stage for stage in run["stages"]}

@@ -8,7 +8,7 @@ def lr_factor(schedule: dict, *, epoch: int, update: int, total_updates: int) ->
 
     Args:
         schedule: ``{kind: constant}``; ``{kind: multistep, milestones, gamma}`` in epochs of the session;
-            ``{kind: warmup_linear, warmup}`` per update (X-Y §1.6 schedule "WL").
+            ``{kind: warmup_linear, warmup}`` per update (docs/specification/X-Y.md#1.6 schedule "WL").
         epoch: 0-based epoch of the session.
         update: 0-based update of the session.
         total_updates: updates planned for the session (used by ``warmup_linear``).

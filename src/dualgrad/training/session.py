@@ -1,7 +1,7 @@
 """One training session: a model, its optimizer, the cached value gradient, and the step that the specs define.
 
 A session begins with weights (fresh, or somebody's) and lasts through every stage that continues it: optimizer state,
-schedule, step counter and cached value gradient persist across λ changes (specs Q-R §1.5, S-T §4).
+schedule, step counter and cached value gradient persist across λ changes (Q-R.md#1.5, S-T.md#4).
 """
 
 from __future__ import annotations
@@ -93,9 +93,9 @@ class Session:
         self._training_pass = (
             None if self.autocast or mixed_losses else getattr(self.model, "training_pass", None)
         )
-        # Dropout draws a new mask in the second pass, so the two passes cannot share one forward (specs I-P §0).
+        # Dropout draws a new mask in the second pass, so the two passes cannot share one forward (I-P.md#0).
         self.shares_forward = not has_dropout(self.model)
-        # The text experiments normalise without eps (X-Y §1.5), the vision ones add 1e-12 (A-G §1.9).
+        # The text experiments normalise without eps (X-Y.md#1.5), the vision ones add 1e-12 (A-G.md#1.9).
         self.eps = 0.0 if self.run["task"]["kind"] == "text" else 1e-12
         named = {name: position for position, (name, _) in enumerate(self.model.named_parameters())}
         self.head = [named[name] for name in head_parameters(self.model)] if self._head_every else []
@@ -289,7 +289,7 @@ class Session:
 
         Trusted examples come in batches of their own (text) or are those of the structure batch. Where the batch
         holds none, a stale gradient stays in use until the next multiple of K; with nothing cached yet, the
-        structure gradient of this step stands in (A-G §1.9 DUAL-TRUSTED, Td-W V2).
+        structure gradient of this step stands in (docs/specification/A-G.md#1.9 DUAL-TRUSTED, Td-W.md#V2).
         """
         if trusted is not None:
             index, inputs = trusted

@@ -1,4 +1,4 @@
-"""Private random streams: every use of chance has a generator of its own (DESIGN §7).
+"""Private random streams: every use of chance has a generator of its own (contract.md#determinism).
 
 A stream is named by what it is for, the stream group of the experiment, replicate, seed, session and an index (epoch,
 pass over the data, …). It depends on nothing else, so evaluating more often, logging more, resuming at an epoch or

@@ -1,6 +1,6 @@
 """The training loop: executes the stages of a resolved run and returns its record.
 
-One loop for every published experiment (DESIGN §2). State that must survive an interruption lives in
+One loop for every published experiment (contract.md#run). State that must survive an interruption lives in
 :class:`Progress`; everything else is derived from the run.
 """
 
@@ -489,10 +489,10 @@ class Trainer:
         loss = statistics.mean("loss_struct") or 0.0
         if not math.isfinite(loss):
             self._note_if_dead()
-        # Text runs measure c_sv on the head, every so many updates (X-Y §1.5).
+        # Text runs measure c_sv on the head, every so many updates (docs/specification/X-Y.md#1.5).
         cosine = "cos_head" if run.get("head_cosine_every") else "cos"
         names = ["norm_mix", "cos_actual", "cos_struct_clean"]
-        if cosine == "cos_head":  # all measures count alike (X-Y §6.8), however many an epoch holds
+        if cosine == "cos_head":  # all measures count alike (X-Y.md#6.8), however many an epoch holds
             progress.averaged.setdefault(cosine, []).extend(statistics.first(cosine))
         else:
             names.append(cosine)

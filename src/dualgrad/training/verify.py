@@ -1,4 +1,4 @@
-"""Verification: train runs a second time and compare with their records (DESIGN §7).
+"""Verification: train runs a second time and compare with their records (contract.md#determinism).
 
 A record's digest covers what was trained and what came of it, saved weights included. Training the same run again on
 the same platform in the same precision has to give the same digest, however it was executed the first time. Nothing
