@@ -158,7 +158,11 @@ def revision(folder, *patterns):
 
 PACKAGE = Path(dualgrad.__file__).parent
 TABLE_REVISION = revision(PACKAGE, "tables/schema.py", "tables/build.py", "tables/parquet.py")
-INGEST_REVISION = [TABLE_REVISION, revision(PACKAGE, "ingest/*.py", "release/*.py"), revision(ROOT, "config/released/*")]
+INGEST_REVISION = [
+    TABLE_REVISION,
+    revision(PACKAGE, "ingest/*.py", "release/*.py"),
+    revision(ROOT, "config/released/*"),
+]
 FIGURE_REVISION = [TABLE_REVISION, revision(PACKAGE, "figures/*.py")]
 
 
