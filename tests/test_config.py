@@ -7,19 +7,19 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dualgrad.config import ConfigError, load_config
+from dualgrad.project import ConfigError, load_project, load_settings
 from dualgrad.validation import InputError, did_you_mean, read_yaml
 
 
 def test_defaults(root):
-    config = load_config(root)
+    config = load_settings(root)
     assert config["edition"] == "demo" and config["device"] == "auto" and config["threads_per_job"] == 1
     assert config["precision"] is None and config["released_archive"] is None and config["max_steps"] is None
 
 
 def test_every_setting_is_described_and_commented(root):
     schema = yaml.safe_load((root / "workflow" / "schemas" / "config.schema.yaml").read_text())
-    config = load_config(root)
+    config = load_settings(root)
     assert list(config) == list(schema["properties"]) == schema["required"]
     assert all(one["description"] for one in schema["properties"].values())
     lines = (root / "config" / "config.yaml").read_text().splitlines()
@@ -32,7 +32,9 @@ def test_every_setting_is_described_and_commented(root):
 
 
 def test_overrides_win(root):
-    config = load_config(root, {"edition": "released", "released_archive": "somewhere", "threads_per_job": 4})
+    config = load_settings(
+        root, {"edition": "released", "released_archive": "somewhere", "threads_per_job": 4}
+    )
     assert (config["edition"], config["released_archive"], config["threads_per_job"]) == (
         "released",
         "somewhere",
@@ -55,7 +57,7 @@ def test_overrides_win(root):
 )
 def test_mistakes_on_the_command_line(root, overrides, message):
     with pytest.raises(ConfigError, match=message):
-        load_config(root, overrides)
+        load_settings(root, overrides)
 
 
 @pytest.mark.parametrize(
@@ -83,12 +85,12 @@ def test_mistakes_in_the_file(workspace, old, new, message):
     path = workspace / "config" / "config.yaml"
     path.write_text(path.read_text().replace(old, new, 1))
     with pytest.raises(ConfigError, match=message):
-        load_config(workspace)
+        load_settings(workspace)
 
 
 def test_a_missing_file_is_named(tmp_path: Path):
     with pytest.raises(ConfigError, match=r"config/config.yaml: the file does not exist"):
-        load_config(tmp_path)
+        load_settings(tmp_path)
 
 
 def test_numbers_with_exponents_are_numbers(tmp_path: Path):
@@ -110,3 +112,61 @@ def test_did_you_mean():
     assert did_you_mean("lambd", ["lambda", "seed"]) == "; did you mean 'lambda'?"
     assert did_you_mean("resnet18", ["ResNet18", "VGG11"]) == "; did you mean 'ResNet18'?"
     assert did_you_mean("entirely", ["lambda", "seed"]) == ""
+
+
+@pytest.mark.parametrize(
+    ("given", "means"),
+    [
+        ("results/", "results"),
+        ("./results", "results"),
+        ("a//b/../c", "a/c"),
+        ("../beside", "../beside"),
+        ("/tmp/elsewhere/", "/tmp/elsewhere"),
+        ("with space; touch pwned; 'é' $(id) 🙂", "with space; touch pwned; 'é' $(id) 🙂"),
+        ("~/results", "/home/of mine/results"),
+    ],
+)
+def test_a_folder_has_one_form(root, monkeypatch, given, means):
+    monkeypatch.setenv("HOME", "/home/of mine")
+    for key in ("results_dir", "data_dir"):
+        assert load_settings(root, {key: given})[key] == means
+    project = load_project(root, {"results_dir": given, "edition": "smoke"})
+    assert project.results == root / means / "smoke" and project.records == project.results / "runs"
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ("out/{run}", "expected a folder without { } < >, which Snakemake's paths use; got 'out/{run}'"),
+        ("<results>", "expected a folder without"),
+        (".", "expected a folder of its own"),
+        ("results/..", "expected a folder of its own"),
+        ("-rf", "cannot be taken for an option"),
+        ("s3://bucket/results", "object-storage"),
+        ("~nobody-of-this-name/results", "~nobody-of-this-name: there is no home folder of this name"),
+        ("Snakefile/results", "Snakefile is a file; expected a folder"),
+        ("x" * 300, "File name too long"),
+        ("a\x07b", "\\x07"),
+        ("\udcff", "expected a name in UTF-8"),
+    ],
+)
+def test_a_folder_that_cannot_work_is_refused(root, given, message):
+    for key in ("results_dir", "data_dir"):
+        with pytest.raises(ConfigError) as caught:
+            load_settings(root, {key: given})
+        assert message in str(caught.value)
+        assert str(caught.value).startswith(f"--config: {key}: ")
+
+
+def test_a_trial_of_an_edition_has_a_folder_of_its_own(root):
+    project = load_project(root, {"edition": "paper", "paper_data": "synthetic", "results_dir": "out"})
+    assert project.edition == "paper-trial" and project.results == root / "out" / "paper-trial"
+
+
+def test_a_figure_is_drawn_from_the_configured_folder_and_edition(tmp_path, capsys):
+    from dualgrad.cli import main
+
+    words = ["figure", "Figure1", "--edition", "paper", "--config", "paper_data=synthetic"]
+    words += ["--config", f"results_dir={tmp_path}", "--output", str(tmp_path / "figure.png")]
+    assert main(words) != 0
+    assert str(tmp_path / "paper-trial" / "tables") in capsys.readouterr().err

@@ -19,9 +19,9 @@ import yaml
 
 from dualgrad.census import load_census
 from dualgrad.cli import COMMANDS, main, parser_of
-from dualgrad.config import load_config
 from dualgrad.figures.sources import EXTENDED_FIGURES, MAIN_FIGURES
 from dualgrad.jobs.launcher import with_separator
+from dualgrad.project import load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
@@ -139,7 +139,7 @@ def snakemake_parser() -> ArgumentParser:
 @cache
 def census_of(edition: str):
     """The census of an edition."""
-    return load_census(ROOT, load_config(ROOT, {"edition": edition}))
+    return load_census(ROOT, load_settings(ROOT, {"edition": edition}))
 
 
 def check_target(target: str, settings: dict) -> None:
@@ -167,7 +167,7 @@ def settings_of(words: list[str], editions: set[str]) -> dict:
         assert equals, f"--config {word}: expected KEY=VALUE"
         settings[key] = yaml.safe_load(value)
     known = {key: value for key, value in settings.items() if value not in editions}
-    load_config(ROOT, known)
+    load_settings(ROOT, known)
     return settings
 
 
@@ -209,7 +209,7 @@ def test_commands_exist(path: Path, command: str) -> None:
 
 def test_the_table_of_settings_is_complete_and_true() -> None:
     schema = yaml.safe_load((ROOT / "workflow" / "schemas" / "config.schema.yaml").read_text())
-    defaults = load_config(ROOT)
+    defaults = load_settings(ROOT)
     text = (ROOT / "config" / "README.md").read_text(encoding="utf-8").partition("## Settings")[2]
     rows = re.findall(r"^\| `(\w+)` \| (.*?) \| (.*?) \| (.*?) \| (.*?) \|$", text, re.MULTILINE)
     assert [row[0] for row in rows] == list(schema["properties"])
@@ -231,7 +231,7 @@ def test_the_table_of_settings_is_complete_and_true() -> None:
             )
         given = yaml.safe_load(example.strip("`"))
         assert given != defaults[key], f"{key}: the example is the default"
-        load_config(ROOT, {key: given})
+        load_settings(ROOT, {key: given})
         assert meaning
 
 
@@ -276,7 +276,7 @@ def test_entries_of_the_census(workspace: Path, capsys) -> None:
 def test_the_edition_of_the_example(workspace: Path) -> None:
     ((file, block),) = examples("config/README.md")
     (workspace / file).write_text(block)
-    quick = load_census(workspace, load_config(workspace, {"edition": Path(file).stem}))
+    quick = load_census(workspace, load_settings(workspace, {"edition": Path(file).stem}))
     run = quick.run("A/lam0.35_eta0.4_seed0")
     assert run["edition"] == "quick" and run["task"]["steps_per_epoch"] == 2
     assert quick.run("X1/lam0.1_seed0")["task"]["steps_per_epoch"] == 3

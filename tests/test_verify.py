@@ -155,8 +155,8 @@ def test_the_sample_is_random_and_repeatable(demo) -> None:
 
 def test_recorded_runs_are_those_with_a_file(made: Path, demo) -> None:
     results = made / "results" / "demo"
-    assert recorded_runs(demo, results) == [SOURCE, COPY, PREP, SWEEP]
-    assert recorded_runs(demo, results, ["Ta1-1", "B"]) == [SWEEP]
+    assert recorded_runs(demo, results / "runs") == [SOURCE, COPY, PREP, SWEEP]
+    assert recorded_runs(demo, results / "runs", ["Ta1-1", "B"]) == [SWEEP]
 
 
 @pytest.mark.parametrize(

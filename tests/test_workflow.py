@@ -139,7 +139,7 @@ def test_the_snakefile_imports_nothing_heavy() -> None:
     code = f"""
         import sys, {", ".join(own)}
         from pathlib import Path
-        dualgrad.census.load_census(Path({str(ROOT)!r}), dualgrad.config.load_config(Path({str(ROOT)!r})))
+        dualgrad.census.load_census(Path({str(ROOT)!r}), dualgrad.project.load_settings(Path({str(ROOT)!r})))
         heavy = {{"torch", "numpy", "pandas", "pyarrow", "matplotlib", "scipy", "sklearn", "transformers"}}
         print(sorted(heavy & set(sys.modules)))
     """

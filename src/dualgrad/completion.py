@@ -179,11 +179,10 @@ def names(root: Path) -> dict[str, Any]:
 
 
 def _expanded(root: Path) -> dict[str, Any]:
-    from dualgrad.census import load_census
-    from dualgrad.config import load_config
+    from dualgrad.project import load_project
 
-    settings = load_config(root)
-    census = load_census(root, settings)
+    project = load_project(root)
+    census = project.census
     factors: dict[str, dict[str, None]] = {}
     for run in census.runs.values():
         for factor, level in run["factors"].items():
@@ -195,7 +194,7 @@ def _expanded(root: Path) -> dict[str, Any]:
             for name, one in census.experiments.items()
         },
         "factors": {factor: list(levels) for factor, levels in factors.items()},
-        "settings": list(settings),
+        "settings": list(project.settings),
     }
 
 

@@ -20,11 +20,11 @@ from dualgrad import strict_json
 from dualgrad.archives import ArchiveDamage, open_tar
 from dualgrad.census import load_census
 from dualgrad.claims.load import ClaimsError, load_ledger
-from dualgrad.config import load_config
 from dualgrad.data.errors import DataError
 from dualgrad.data.store import member
 from dualgrad.ingest.mapping import load_mapping
 from dualgrad.ingest.rows import build_experiment, load_rows
+from dualgrad.project import load_settings
 from dualgrad.records import RecordError, digest, read_record, write_record
 from dualgrad.release.errors import ArchiveError, MappingError
 from dualgrad.release.manifest import read_manifest
@@ -121,7 +121,7 @@ def as_yaml(data: Any) -> bytes:
 @given(st.data())
 def test_settings(written: Path, data: st.DataObject) -> None:
     content = as_yaml(data.draw(mutated(yaml.safe_load((written / words.CONFIG).read_text()))))
-    found = tried(written, words.CONFIG, content, lambda: load_config(written), (InputError,))
+    found = tried(written, words.CONFIG, content, lambda: load_settings(written), (InputError,))
     if found is not None:
         assert found["threads_per_job"] >= 1 and 0 < found["compare_margin"] < 1
 

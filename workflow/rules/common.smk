@@ -12,9 +12,8 @@ from snakemake.exceptions import WorkflowError
 try:
     import dualgrad
     from dualgrad.compare.pair import is_ingested, pair_of
-    from dualgrad.census import edition_names, load_census
+    from dualgrad.census import edition_names
     from dualgrad.census.dependencies import levels
-    from dualgrad.config import load_config
     from dualgrad.figures.captions import CAPTIONS, figure_name
     from dualgrad.figures.sources import (
         EXTENDED_FIGURES,
@@ -24,6 +23,7 @@ try:
         MAIN_FIGURES,
         VARIANTS,
     )
+    from dualgrad.project import load_project
     from dualgrad.validation import InputError
     from dualgrad.planning.rates import seconds
     from dualgrad.planning.storage import memory
@@ -52,8 +52,8 @@ if ROOT is None:
 
 # Everything that people write is read and checked here, before any job exists.
 try:
-    SETTINGS = load_config(ROOT, config)
-    CENSUS = load_census(ROOT, SETTINGS)
+    PROJECT = load_project(ROOT, config)
+    SETTINGS, CENSUS = PROJECT.settings, PROJECT.census
 except InputError as error:
     raise WorkflowError(str(error))
 
@@ -338,11 +338,11 @@ def compared_parts(wildcards):
 
 RECORDED = Path(SETTINGS["results_dir"]) / EDITION
 
-if workflow.is_main_process and "verify" in sys.argv[1:] and not recorded_runs(CENSUS, RECORDED):
+if workflow.is_main_process and "verify" in sys.argv[1:] and not recorded_runs(CENSUS, RECORDED / "runs"):
     raise WorkflowError(f"verify: the edition '{EDITION}' has no records yet; train something of it first")
 
 
 def sample_to_verify(wildcards):
     """Return what says that a run came out the same, for a sample of those that have been trained."""
-    runs = sample_of(recorded_runs(CENSUS, RECORDED), SETTINGS["verify_sample"], seed=0)
+    runs = sample_of(recorded_runs(CENSUS, RECORDED / "runs"), SETTINGS["verify_sample"], seed=0)
     return [f"<results>/verify/{run}.json" for run in runs]

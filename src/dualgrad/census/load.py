@@ -70,8 +70,8 @@ def load_census(root: Path, config: Mapping[str, Any] | None = None) -> Census:
 
     Args:
         root: folder that holds ``config/census`` and ``config/editions``.
-        config: as from ``dualgrad.config.load_config``; ``edition``, ``precision``, ``paper_data`` and ``max_steps``
-            are read. Default: the edition ``demo``.
+        config: as from ``dualgrad.project.load_settings``; ``edition``, ``precision``, ``paper_data`` and
+            ``max_steps`` are read. Default: the edition ``demo``.
 
     Raises:
         CensusError: an unknown or malformed key, a count that does not add up, a name that occurs twice, a run that

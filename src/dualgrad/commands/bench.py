@@ -22,14 +22,14 @@ import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from dualgrad.validation import InputError
 
 if TYPE_CHECKING:
     import torch
 
-    from dualgrad.census import Census
+    from dualgrad.project import Project
 
 # The demo's vision and text task.
 RUNS = ("A/lam0.35_eta0.4_seed0", "X1d/lam0.3_seed0")
@@ -141,24 +141,23 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _settings(args: argparse.Namespace) -> tuple[dict[str, Any], Census, torch.device, int]:
-    """Return (config, census, device, threads) with the command line laid on the settings."""
+def _settings(args: argparse.Namespace) -> tuple[Project, torch.device, int]:
+    """Return (project, device, threads) with the command line laid on the settings."""
     import torch
 
-    from dualgrad.census import load_census
     from dualgrad.commands.train import choose_device
-    from dualgrad.config import load_config
+    from dualgrad.project import load_project
 
     given = {"precision": args.precision, "threads_per_job": args.threads, "device": args.device}
-    config = load_config(args.root, args.config | {key: one for key, one in given.items() if one is not None})
-    census = load_census(args.root, config)
+    overrides = {key: one for key, one in given.items() if one is not None}
+    project = load_project(args.root, args.config | overrides)
     device = (
         torch.device(args.device)
         if args.device
-        else choose_device(config["device"], census.edition["device"])
+        else choose_device(project.settings["device"], project.edition_file["device"])
     )
     _check_device(device)
-    return config, census, device, config["threads_per_job"]
+    return project, device, project.settings["threads_per_job"]
 
 
 def _check_device(device: torch.device) -> None:
@@ -175,17 +174,16 @@ def _step(args: argparse.Namespace) -> dict:
         raise InputError("bench", "--batch", "is for --model; a run has its own batch size")
     if args.model and args.runs:
         raise InputError("bench", "--model", "expected a model or runs, not both")
-    config, census, device, threads = _settings(args)
-    data_dir = args.root / config["data_dir"]
+    project, device, threads = _settings(args)
     if args.model:
         from dualgrad.bench.made_up import made_up_run
 
         batch = args.batch or 256
-        precision = config["precision"] or "float64"
+        precision = project.settings["precision"] or "float64"
         runs = [made_up_run(args.model, batch, 4 * batch, 10, precision)]
     else:
-        runs = [census.run(name) for name in args.runs or RUNS]
-    results = [bench_step(run, data_dir, device, threads, args.rounds or 15) for run in runs]
+        runs = [project.census.run(name) for name in args.runs or RUNS]
+    results = [bench_step(run, project.data, device, threads, args.rounds or 15) for run in runs]
     return _reported("step", runs, device, threads, results)
 
 
@@ -193,10 +191,10 @@ def _epoch(args: argparse.Namespace) -> dict:
     from dualgrad.bench.baseline import WORKERS
     from dualgrad.bench.epoch import bench_epoch
 
-    config, census, device, threads = _settings(args)
-    runs = [census.run(name) for name in args.runs or RUNS]
-    data_dir, workers = args.root / config["data_dir"], args.workers or WORKERS
-    results = [bench_epoch(run, data_dir, device, threads, args.rounds or 15, workers) for run in runs]
+    project, device, threads = _settings(args)
+    runs = [project.census.run(name) for name in args.runs or RUNS]
+    workers = args.workers or WORKERS
+    results = [bench_epoch(run, project.data, device, threads, args.rounds or 15, workers) for run in runs]
     return _reported("epoch", runs, device, threads, results)
 
 
@@ -204,17 +202,17 @@ def _run(args: argparse.Namespace) -> dict:
     from dualgrad.bench.baseline import WORKERS
     from dualgrad.bench.whole_run import bench_run
 
-    config, census, device, threads = _settings(args)
+    project, device, threads = _settings(args)
     names = args.runs or RUNS
-    runs = [census.run(name) for name in names]
-    settings = {**args.config, "edition": census.edition["name"], "threads_per_job": threads}
+    runs = [project.census.run(name) for name in names]
+    settings = {**args.config, "edition": project.edition, "threads_per_job": threads}
     settings |= {key: getattr(args, key) for key in ("precision", "device") if getattr(args, key)}
     words = ["--root", str(args.root)]
     for key, value in settings.items():
         words += ["--config", f"{key}={json.dumps(value)}"]
     results = [
         bench_run(
-            *(name, census.runs, words, args.root / config["data_dir"], device, threads),
+            *(name, project.census.runs, words, project.data, device, threads),
             *(args.rounds or 5, args.workers or WORKERS),
         )
         for name in names
@@ -227,12 +225,11 @@ def _pipeline(args: argparse.Namespace) -> dict:
 
     from dualgrad.bench.pipeline import bench_pipeline
     from dualgrad.bench.timing import report
-    from dualgrad.census import load_census
-    from dualgrad.config import load_config
+    from dualgrad.project import load_project
 
-    config = load_config(args.root, args.config)
-    census = load_census(args.root, {"edition": "demo"})
-    results = bench_pipeline(args.root, args.root / config["data_dir"], census, args.jobs, args.rounds or 3)
+    project = load_project(args.root, {**args.config, "edition": "demo"})
+    census = project.census
+    results = bench_pipeline(args.root, project.data, census, args.jobs, args.rounds or 3)
     return report("pipeline", torch.device("cpu"), 1, census.edition["precision"], results)
 
 

@@ -39,10 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """List, count or dump."""
-    from dualgrad.census import load_census
-    from dualgrad.config import load_config
+    from dualgrad.project import load_project
 
-    census = load_census(args.root, load_config(args.root, args.config))
+    census = load_project(args.root, args.config).census
     chosen = filtered(census, args.experiments, args.series, args.where)
     if args.json:
         keys = ("experiment", "run", "series", "counted", "factors")

@@ -39,29 +39,27 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Measure, then print or write."""
-    from dualgrad.census import load_census
     from dualgrad.claims.data import Tables
     from dualgrad.claims.evaluate import measure_all
     from dualgrad.claims.load import load_ledger
     from dualgrad.claims.report import as_rows, write
-    from dualgrad.config import load_config
     from dualgrad.ingest import ArchiveError, find_archive, read_manifest
+    from dualgrad.project import load_project
     from dualgrad.release.contents import Release
     from dualgrad.tables.build import TableError
 
-    config = load_config(args.root, args.config)
-    census = load_census(args.root, config)
-    ledger = load_ledger(args.root, census.experiments)
+    project = load_project(args.root, args.config)
+    ledger = load_ledger(args.root, project.census.experiments)
     wanted = chosen(ledger, args)
     archive = None
-    if census.edition["records"] == "ingested":
+    if project.ingested:
         try:
-            archive = find_archive(config.get("released_archive"), args.root)
+            archive = find_archive(project.archive, args.root)
         except ArchiveError:  # claims that need more than the rows will say so
             archive = None
     try:
-        tables = Tables.read(args.tables or args.root / config["results_dir"] / config["edition"])
-        release = Release(archive, list(read_manifest(args.root)), census.runs)
+        tables = Tables.read(args.tables or project.results)
+        release = Release(archive, list(read_manifest(args.root)), project.census.runs)
     except (TableError, ArchiveError) as error:
         print(f"dualgrad claims: {error}", file=sys.stderr)
         return 1

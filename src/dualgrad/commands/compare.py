@@ -32,27 +32,26 @@ def preload(root: Path, overrides: dict) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compare, write, and say in short what came out."""
-    from dualgrad.census import load_census
     from dualgrad.compare import build, page
     from dualgrad.compare.editions import Edition
     from dualgrad.compare.pair import pair_of, title_of
-    from dualgrad.config import load_config
+    from dualgrad.project import load_project
     from dualgrad.tables.build import TableError
     from dualgrad.validation import InputError
 
-    config = load_config(args.root, args.config)
-    names = pair_of(",".join(args.editions) if args.editions else config["compare"], "dualgrad compare")
-    margin = config["compare_margin"] if args.margin is None else args.margin
+    project = load_project(args.root, args.config)
+    names = pair_of(
+        ",".join(args.editions) if args.editions else project.settings["compare"], "dualgrad compare"
+    )
+    margin = project.settings["compare_margin"] if args.margin is None else args.margin
     if not 0 < margin < 1:
         raise InputError(
             "dualgrad compare", "--margin", f"expected a fraction between 0 and 1; got {margin:g}"
         )
-    census = load_census(args.root, config)
-    counted = [name for name, experiment in census.experiments.items() if experiment["counted"]]
-    results = args.root / config["results_dir"]
+    results = project.all_results
     output = args.output or results / "compare" / "_".join(names)
     try:
-        first, second = (Edition(results / name, counted) for name in names)
+        first, second = (Edition(results / name, project.counted) for name in names)
         titles = (title_of(args.root, names[0]), title_of(args.root, names[1]))
         made = build.make(first, second, titles, output, margin)
     except TableError as error:

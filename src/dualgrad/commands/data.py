@@ -65,10 +65,10 @@ def prepare(
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; 0, or 1 with a message where the data cannot be had."""
-    from dualgrad.config import load_config
     from dualgrad.data.errors import DataError
+    from dualgrad.project import load_project
 
-    data_dir = args.data_dir or args.root / load_config(args.root, args.config)["data_dir"]
+    data_dir = args.data_dir or load_project(args.root, args.config).data
     try:
         if args.source is not None and not args.source.exists():
             raise DataError(f"{args.source} does not exist: --from names an archive or a folder")

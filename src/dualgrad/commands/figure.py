@@ -25,7 +25,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="published: as printed, quirks included; audited: the known artefacts taken out (default: %(default)s)",
     )
     parser.add_argument(
-        "--tables", type=Path, help="the edition's tables (default: results/<edition>/tables in the root)"
+        "--tables", type=Path, help="the edition's tables (default: where the workflow makes them)"
     )
     parser.add_argument(
         "--data-dir",
@@ -44,20 +44,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw the figure."""
     from dualgrad.figures import build
+    from dualgrad.project import load_project
     from dualgrad.tables.build import TableError
 
-    edition = args.edition or _configured(args)
-    tables = args.tables or Path(args.root or ".") / "results" / edition / "tables"
+    project = load_project(args.root, args.config)
+    tables = args.tables or project.results / "tables"
     try:
-        build.make(args.figure, edition, tables, args.output, args.data_dir, args.variant)
+        build.make(args.figure, project.edition, tables, args.output, args.data_dir, args.variant)
     except (TableError, ValueError) as error:
         print(f"dualgrad figure: {error}", file=sys.stderr)
         return 2
     return 0
-
-
-def _configured(args: argparse.Namespace) -> str:
-    """The edition of the workflow's settings, where none is named."""
-    from dualgrad.config import load_config
-
-    return load_config(args.root, args.config)["edition"]

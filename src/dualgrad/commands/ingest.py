@@ -28,18 +28,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Check, and unless told otherwise ingest, the archive."""
-    from dualgrad.census import load_census
-    from dualgrad.config import load_config
     from dualgrad.ingest import ArchiveError, find_archive, read_manifest, verify
     from dualgrad.ingest.mapping import files_of, load_mapping
     from dualgrad.ingest.rows import EDITION, build_all
     from dualgrad.progress import progress
+    from dualgrad.project import load_project
     from dualgrad.release.errors import MappingError
     from dualgrad.release.fetch import fetch
     from dualgrad.tables.build import TableError
 
-    config = load_config(args.root, {**args.config, "edition": EDITION})
-    census = load_census(args.root, config)
+    project = load_project(args.root, {**args.config, "edition": EDITION})
+    census = project.census
     for name in args.experiments:
         census.experiment(name)
     try:
@@ -47,7 +46,7 @@ def run(args: argparse.Namespace) -> int:
         if args.fetch:
             paper = fetch(manifest, args.root / "released_archive")
         else:
-            paper = find_archive(args.archive or config.get("released_archive"), args.root)
+            paper = find_archive(args.archive or project.archive, args.root)
         mapping = load_mapping(args.root / "config" / "released")
         unlisted = sorted(files_of(mapping) - manifest.keys())
         if unlisted:
@@ -57,7 +56,7 @@ def run(args: argparse.Namespace) -> int:
             print(f"{paper}: all {len(manifest)} files as published")
             return 0
         names = args.experiments or [name for name in census.experiments if name in mapping]
-        output = args.output or args.root / config["results_dir"] / EDITION / "tables" / "parts"
+        output = args.output or project.results / "tables" / "parts"
 
         def runs_of(name: str) -> list[dict]:
             return [census.runs[target] for target in census.experiments[name]["runs"]]

@@ -73,22 +73,20 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make and print the plan."""
-    from dualgrad.census import load_census
-    from dualgrad.config import load_config
     from dualgrad.planning.given import given_in_file, given_in_words
     from dualgrad.planning.plan import make_plan
     from dualgrad.planning.recorded import read_recorded
     from dualgrad.planning.selection import select
+    from dualgrad.project import load_project
 
-    config = load_config(args.root, args.config)
-    census = load_census(args.root, config)
-    if census.edition["records"] == "ingested":
+    project = load_project(args.root, args.config)
+    config, census = project.settings, project.census
+    if project.ingested:
         raise InputError(
             HERE, census.edition["name"], "nothing is trained in this edition; its records are read"
         )
     names = select(census, args.selection)
-    records = args.root / config["results_dir"] / census.edition["name"] / "runs"
-    recorded = read_recorded(records, census.runs, census.edition["precision"])
+    recorded = read_recorded(project.records, census.runs, census.edition["precision"])
     device = "cpu" if "cpu" in (config["device"], census.edition["device"]) else "cuda"
     rates, device_name = None, None
     peak: dict[str, int] = {}

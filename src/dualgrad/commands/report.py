@@ -24,17 +24,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write the report."""
-    from dualgrad.census import load_census
-    from dualgrad.config import load_config
+    from dualgrad.project import load_project
     from dualgrad.report import build
     from dualgrad.tables.build import TableError
 
-    config = load_config(args.root, args.config)
-    census = load_census(args.root, config)
-    results = args.results or args.root / config["results_dir"] / census.edition["name"]
+    project = load_project(args.root, args.config)
+    results = args.results or project.results
     output = args.output or results / "report"
     try:
-        made = build(census, config, results, output)
+        made = build(project.census, project.settings, results, output)
     except TableError as error:
         print(f"dualgrad report: {error}", file=sys.stderr)
         return 1

@@ -20,11 +20,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Print the run."""
-    from dualgrad.census import load_census
-    from dualgrad.config import load_config
+    from dualgrad.project import load_project
 
-    census = load_census(args.root, load_config(args.root, args.config))
-    spec = census.run(args.run)
+    spec = load_project(args.root, args.config).census.run(args.run)
     print(
         json.dumps(spec, indent=2, ensure_ascii=False) if args.json else as_yaml(spec),
         end="\n" if args.json else "",

@@ -34,8 +34,7 @@ def preload(root: Path, overrides: dict) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compute and write statistics."""
-    from dualgrad.census import load_census
-    from dualgrad.config import load_config
+    from dualgrad.project import load_project
     from dualgrad.statistics import build
     from dualgrad.statistics.sources import STATISTICS
     from dualgrad.tables.build import TableError
@@ -49,14 +48,13 @@ def run(args: argparse.Namespace) -> int:
             raise InputError(
                 "dualgrad statistics", name, f"no such statistic{did_you_mean(name, STATISTICS)}"
             )
-    config = load_config(args.root, args.config)
-    census = load_census(args.root, config)
-    counted = [name for name, experiment in census.experiments.items() if experiment["counted"]]
-    edition_dir = args.root / config["results_dir"] / census.edition["name"]
-    output = args.output or edition_dir / "statistics"
+    project = load_project(args.root, args.config)
+    output = args.output or project.results / "statistics"
     try:
         for name in args.names or STATISTICS:
-            build.make(name, edition_dir, output / f"{name}.parquet", counted, partial=args.partial)
+            build.make(
+                name, project.results, output / f"{name}.parquet", project.counted, partial=args.partial
+            )
     except TableError as error:
         print(f"dualgrad statistics: {error}", file=sys.stderr)
         return 1

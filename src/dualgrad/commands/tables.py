@@ -38,9 +38,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Write tables of experiments, or merge them."""
-    from dualgrad.census import load_census
-    from dualgrad.config import load_config
     from dualgrad.progress import progress
+    from dualgrad.project import load_project
     from dualgrad.records import RecordError
     from dualgrad.tables import schema
     from dualgrad.tables.build import TableError, experiment_tables, merge_parts
@@ -48,11 +47,9 @@ def run(args: argparse.Namespace) -> int:
     if args.schema:
         print(schema.describe())
         return 0
-    config = load_config(args.root, args.config)
-    census = load_census(args.root, config)
-    edition = census.edition["name"]
-    base = args.root / config["results_dir"] / edition
-    parts = args.parts or base / "tables" / "parts"
+    project = load_project(args.root, args.config)
+    census, edition = project.census, project.edition
+    parts = args.parts or project.results / "tables" / "parts"
     if not args.merge and not args.experiments:
         print("dualgrad tables: name experiments, or say --merge", file=sys.stderr)
         return 2
@@ -62,15 +59,15 @@ def run(args: argparse.Namespace) -> int:
     named = {name: census.experiment(name) for name in args.experiments}
     try:
         if args.merge:
-            names = list(named) or [name for name, one in census.experiments.items() if one["counted"]]
-            merge_parts(parts, names, args.output or base / "tables")
+            names = list(named) or project.counted
+            merge_parts(parts, names, args.output or project.results / "tables")
             return 0
-        if census.edition.get("records") == "ingested":
+        if project.ingested:
             print(f"dualgrad tables: edition {edition} has no records; use dualgrad ingest", file=sys.stderr)
             return 2
         for name, experiment in progress(named.items(), len(named), "experiment", lambda one: one[0]):
             runs = (census.runs[target] for target in experiment["runs"])
-            tables = experiment_tables(runs, args.records or base / "runs" / name, edition)
+            tables = experiment_tables(runs, args.records or project.records / name, edition)
             tables.write(args.output or parts / name)
     except (TableError, RecordError) as error:
         print(f"dualgrad tables: {error}", file=sys.stderr)

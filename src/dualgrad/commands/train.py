@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
-    from dualgrad.census import Census
+    from dualgrad.project import Project
 
 # What a kill asks for: finish the epoch, keep the state to resume from, go.
 _STOP = {"requested": False}
@@ -54,15 +54,6 @@ def run(args: argparse.Namespace) -> int:
     )
 
 
-def load(root: Path, overrides: dict) -> tuple[dict[str, Any], Census]:
-    """Return (config, census) for a workflow root and configuration overrides."""
-    from dualgrad.census import load_census
-    from dualgrad.config import load_config
-
-    config = load_config(root, overrides)
-    return config, load_census(root, config)
-
-
 def preload(root: Path, overrides: dict) -> None:
     """Import and read, before a worker forks, what every run of this configuration needs."""
     from dualgrad.data import preload as preload_tasks
@@ -71,32 +62,33 @@ def preload(root: Path, overrides: dict) -> None:
     from dualgrad.training import trainer as _  # noqa: F401  (imports torch and the loop)
     from dualgrad.training.determinism import DTYPES
 
-    config, census = _cached(root, overrides)
-    if choose_device(config["device"], census.edition["device"]).type != "cpu":
+    project = _cached(root, overrides)
+    if choose_device(project.settings["device"], project.edition_file["device"]).type != "cpu":
         return  # a CUDA context does not survive a fork
     tasks: dict[tuple, dict[str, Any]] = {}
-    for spec in census.runs.values():
+    for spec in project.census.runs.values():
         task = spec["task"]
         key = (task["dataset"], task["model"]["name"], repr(task.get("normalize")), spec["precision"])
         tasks.setdefault(key, spec)
-    data_dir = root / config["data_dir"]
     for spec in tasks.values():
         import_for(spec["task"]["model"]["name"])
-        if not (data_dir / spec["task"]["dataset"]).is_dir():
+        if not (project.data / spec["task"]["dataset"]).is_dir():
             continue  # preparing a set here would start threads, which no fork survives; a rule does it
         try:
-            preload_tasks([spec], "cpu", DTYPES[spec["precision"]], data_dir)
+            preload_tasks([spec], "cpu", DTYPES[spec["precision"]], project.data)
         except DataError:
             continue  # not there yet: a rule of the workflow prepares it before the first run needs it
 
 
-_CACHE: dict[tuple, tuple[dict[str, Any], Census]] = {}
+_CACHE: dict[tuple, Project] = {}
 
 
-def _cached(root: Path, overrides: dict) -> tuple[dict[str, Any], Census]:
+def _cached(root: Path, overrides: dict) -> Project:
+    from dualgrad.project import load_project
+
     key = (str(root), repr(sorted(overrides.items())))
     if key not in _CACHE:
-        _CACHE[key] = load(root, overrides)
+        _CACHE[key] = load_project(root, overrides)
     return _CACHE[key]
 
 
@@ -124,31 +116,30 @@ def execute(job: dict, *, echo: bool = False) -> int:
         be; 143 where SIGTERM stopped it after an epoch whose state is kept.
     """
     from dualgrad.census import CensusError
-    from dualgrad.config import ConfigError
     from dualgrad.data.errors import DataError
+    from dualgrad.project import ConfigError
     from dualgrad.records import RecordError, write_record
     from dualgrad.training import checkpoints
     from dualgrad.training.trainer import Context, Interrupted, TrainingError, train
 
     root = Path(job["root"])
     try:
-        config, census = _cached(root, job["config"])
-        spec = census.run(job["run"])
-        if census.edition["records"] == "ingested":
+        project = _cached(root, job["config"])
+        spec = project.census.run(job["run"])
+        if project.ingested:
             raise TrainingError(
                 f"{job['run']}: the edition {spec['edition']} is read from files, not trained"
             )
-        base = root / config["results_dir"] / spec["edition"]
-        output = Path(job["output"] or base / "runs" / f"{job['run']}.json")
-        checkpoint = Path(job["checkpoint"] or base / "checkpoints" / f"{job['run']}.pt")
+        output = Path(job["output"] or project.records / f"{job['run']}.json")
+        checkpoint = Path(job["checkpoint"] or project.checkpoints / f"{job['run']}.pt")
         resume = output.with_name(f".{output.name}.resume")
         signal.signal(signal.SIGTERM, _request_stop)
         context = Context(
-            records=base / "runs",
-            checkpoints=base / "checkpoints",
-            data_dir=root / config["data_dir"],
-            device=choose_device(config["device"], census.edition["device"]),
-            threads=config["threads_per_job"],
+            records=project.records,
+            checkpoints=project.checkpoints,
+            data_dir=project.data,
+            device=choose_device(project.settings["device"], project.edition_file["device"]),
+            threads=project.settings["threads_per_job"],
             resume=resume,
             report=_Progress(job["run"], echo),
             stop_requested=lambda: _STOP["requested"],

@@ -63,17 +63,14 @@ def preload(root: Path, overrides: dict) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Draw the sample, train it again, say what came of it."""
-    from dualgrad.census import load_census
-    from dualgrad.config import load_config
+    from dualgrad.project import load_project
     from dualgrad.training.verify import SAME, recorded_runs, sample_of, verify_all
 
-    config = load_config(args.root, args.config)
-    census = load_census(args.root, config)
-    edition = census.edition["name"]
-    if census.edition["records"] == "ingested":
+    project = load_project(args.root, args.config)
+    census, edition = project.census, project.edition
+    if project.ingested:
         print(f"dualgrad verify: the edition {edition} is not trained; it has no records", file=sys.stderr)
         return 2
-    results = args.root / config["results_dir"] / edition
     named = [name for name in args.names if "/" in name]
     for name in named:
         census.run(name)  # refused in words if there is none
@@ -81,13 +78,13 @@ def run(args: argparse.Namespace) -> int:
     total = len(named)
     experiments = [name for name in args.names if "/" not in name]
     if experiments or not named:
-        known = recorded_runs(census, results, experiments)
+        known = recorded_runs(census, project.records, experiments)
         total = len(set(known) | set(named))
         drawn = sample_of([run for run in known if run not in named], args.sample or SAMPLE, args.seed)
         chosen = named + drawn
     if not chosen:
         print(
-            f"dualgrad verify: no records in {results / 'runs'}; train something of the edition {edition} first",
+            f"dualgrad verify: no records in {project.records}; train something of the edition {edition} first",
             file=sys.stderr,
         )
         return 2
@@ -97,11 +94,11 @@ def run(args: argparse.Namespace) -> int:
 
     show = _Show(chosen, total, edition, args.json)
     context = Context(
-        records=results / "runs",
-        checkpoints=results / "checkpoints",
-        data_dir=args.root / config["data_dir"],
-        device=choose_device(config["device"], census.edition["device"]),
-        threads=config["threads_per_job"],
+        records=project.records,
+        checkpoints=project.checkpoints,
+        data_dir=project.data,
+        device=choose_device(project.settings["device"], project.edition_file["device"]),
+        threads=project.settings["threads_per_job"],
         report=show.epoch,
     )
     verdicts = verify_all(chosen, census, context, show.verdict)

@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from dualgrad.census import Census
-from dualgrad.config import load_config
 from dualgrad.explorer.data import gather
 from dualgrad.pages import assemble, escape, packed, write_page
+from dualgrad.project import load_settings
 
 TEMPLATE = Path(__file__).parent / "explorer.html"
 
@@ -48,7 +48,7 @@ def commands(census: Census, config: Mapping[str, Any]) -> list[dict[str, str]]:
 
     An ingested edition has nothing to re-make: its runs are trained as published or in miniature.
     """
-    default = load_config(census.root)["edition"]
+    default = load_settings(census.root)["edition"]
 
     def command(edition: str, more: str = "") -> str:
         settings = "" if edition == default else f" --config edition={edition}"

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dualgrad.census import Census
-from dualgrad.config import load_config
 from dualgrad.pages import assemble, escape, packed, write_page
+from dualgrad.project import load_settings
 from dualgrad.report import content
 
 TEMPLATES = Path(__file__).parent
@@ -94,7 +94,7 @@ def _index(
     counted = {name: one for name, one in census.experiments.items() if one["counted"]}
     total = sum(len(one["runs"]) for one in counted.values())
     statuses = content.record_counts(edition_dir, list(counted))
-    default = load_config(census.root)["edition"]
+    default = load_settings(census.root)["edition"]
     settings = "" if edition["name"] == default else f" --config edition={edition['name']}"
     groups = {
         "main": ("Main figures", [one for one in figures if one["figure"].startswith("Figure")]),

@@ -52,16 +52,16 @@ class Verdict:
         return asdict(self)
 
 
-def recorded_runs(census: Census, results: Path, names: Iterable[str] = ()) -> list[str]:
+def recorded_runs(census: Census, records: Path, names: Iterable[str] = ()) -> list[str]:
     """Runs that have a record, in census order.
 
     Args:
         census: the edition's census.
-        results: folder of the edition's results.
+        records: folder of the edition's records.
         names: experiments to choose from; none: all of them, not counted ones too.
     """
     wanted = [census.experiment(name) for name in names] or census.experiments.values()
-    return [run for one in wanted for run in one["runs"] if (results / "runs" / f"{run}.json").is_file()]
+    return [run for one in wanted for run in one["runs"] if (records / f"{run}.json").is_file()]
 
 
 def sample_of(runs: Sequence[str], size: int, seed: int) -> list[str]:
