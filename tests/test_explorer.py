@@ -6,6 +6,8 @@ The results are made up from the protocols' own calendars, for some experiments;
 from __future__ import annotations
 
 import base64
+import csv
+import io
 import json
 import re
 import zlib
@@ -216,6 +218,95 @@ def test_filters(opened, demo) -> None:
     number = int(count_of(opened).split()[0].replace(",", ""))
     fits = "runs.error.filter((e, i) => e <= 0.3 && runs.low[i] <= 0.4 && runs.high[i] >= 0.3).length"
     assert 0 < number == opened.evaluate(fits)
+
+
+@pytest.mark.parametrize(
+    ("words", "count"),
+    [
+        ("A", 54),
+        ("A seed=0", 18),
+        ("A seed = 0", 18),
+        ("A/lam0.35_eta0.4_seed0", 1),
+        ("method=dual A", 54),
+        ("C method = ce", 10),
+    ],
+)
+def test_a_whole_name_wins_over_its_parts(opened, words: str, count: int) -> None:
+    opened.click("#search")
+    opened.type(words)
+    assert count_of(opened).startswith(f"{count:,} of")
+    opened.click("#reset")
+
+
+def test_spaces_around_an_operator_and_a_mistyped_name(opened) -> None:
+    for words in ("error>0.8", "error > 0.8"):
+        opened.click("#search")
+        opened.type(words)
+        number = int(count_of(opened).split()[0].replace(",", ""))
+        assert 0 < number == opened.evaluate("runs.error.filter(error => error > 0.8).length")
+        opened.click("#reset")
+    opened.click("#search")
+    opened.type("widht_mult=2")
+    assert count_of(opened) == "Nothing is called “widht_mult”; did you mean width_mult?"
+    opened.click("#reset")
+
+
+def test_runs_can_be_sorted_by_error(opened) -> None:
+    opened.click("#heads button[data-key=error]")
+    count_of(opened)
+    errors = opened.evaluate("found.fits.map(i => runs.error[i]).filter(error => !Number.isNaN(error))")
+    assert errors == sorted(errors)
+    opened.click("#heads button[data-key=error]")
+    count_of(opened)
+    errors = opened.evaluate("found.fits.map(i => runs.error[i]).filter(error => !Number.isNaN(error))")
+    assert errors == sorted(errors, reverse=True)
+    opened.click("#heads button[data-key=error]")
+
+
+def test_legends_are_in_order_and_neighbours_differ(opened) -> None:
+    widths = opened.evaluate(
+        """(() => {
+            const levels = [2, 0.5, 1];
+            return [inOrder(levels), levels.map(one => levelColour(levels, one))];
+        })()"""
+    )
+    assert widths[0] == [0.5, 1, 2] and len(set(widths[1])) == 3
+    labels = opened.evaluate(
+        "D.experiments.filter(one => one.name === 'Q1').flatMap(one => [...new Set(one.runs.map(lineLabel(one)))])"
+    )
+    assert sorted(labels) == ["width mult 0.5", "width mult 1", "width mult 2"]
+
+
+def test_an_address_that_names_nothing_says_so(browser, page) -> None:
+    with browser.open(f"{page.as_uri()}#exp=A,Zeta&run=A/nothing") as one:
+        ready(one)
+        said = one.evaluate("$('strange').hidden ? '' : $('strange').textContent")
+        assert "experiment “Zeta”" in said and "run “A/nothing”" in said
+        one.click("#reset")
+        assert count_of(one).startswith("3,916 of") and one.evaluate("$('strange').hidden")
+        one.check()
+
+
+def test_the_runs_in_the_list_can_be_taken_along(opened) -> None:
+    opened.click("#search")
+    opened.type("K seed=1")
+    count_of(opened)
+    saved = opened.evaluate(
+        """(async () => {
+            let link;
+            const create = URL.createObjectURL, click = HTMLAnchorElement.prototype.click;
+            URL.createObjectURL = blob => (link = blob, 'blob:none');
+            HTMLAnchorElement.prototype.click = function () {};
+            $('save').click();
+            Object.assign(URL, { createObjectURL: create });
+            HTMLAnchorElement.prototype.click = click;
+            return await link.text();
+        })()"""
+    )
+    rows = list(csv.DictReader(io.StringIO(saved)))
+    assert len(rows) == 12 and {row["experiment"] for row in rows} == {"K"}
+    assert {row["seed"] for row in rows} == {"1"} and all(float(row["test_error"]) > 0 for row in rows)
+    opened.click("#reset")
 
 
 def test_from_all_to_one_experiment_to_one_run_and_back(opened) -> None:

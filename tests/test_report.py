@@ -159,7 +159,43 @@ def test_the_index_in_a_browser(browser, report) -> None:
             "audited",
             "published",
         ]  # where there is no audited one, the published stays
+        commands = "[...document.querySelectorAll('.about div:not([hidden]) .copyable code')].map(one => one.innerText)"
+        assert page.evaluate(commands) == [
+            "snakemake figures/audited/Figure1.pdf",
+            "snakemake figures/extended_data/ED_Fig4.pdf",
+        ]
+        assert not page.evaluate("document.getElementById('audit').hidden")
+        assert page.evaluate("location.hash") == "#audited"
         page.check()
+    with browser.open((report / "index.html").as_uri() + "#ED_Fig4/audited") as page:
+        page.wait("document.readyState === 'complete'")
+        assert page.evaluate(shown) == ["audited", "published"]
+        assert page.evaluate("document.getElementById('strange').hidden")
+        page.check()
+    with browser.open((report / "index.html").as_uri() + "#Figure9") as page:
+        page.wait("document.readyState === 'complete'")
+        assert "Figure9" in page.evaluate("document.getElementById('strange').textContent")
+        page.check()
+
+
+def test_every_page_leads_back(report) -> None:
+    for page in report.glob("*.html"):
+        text = page.read_text(encoding="utf-8")
+        bar = re.search(r'<nav class="pages"[^>]*>(.*?)</nav>', text)
+        assert bar is not None, page
+        assert re.findall(r'href="([^"]+)"', bar[1]) == ["index.html", "explorer.html", "statistics.html"]
+        assert f'href="{page.name}" aria-current=page' in bar[1]
+
+
+def test_the_folder_holds_what_it_shows(report, results) -> None:
+    import pandas as pd
+
+    runs = pd.read_parquet(report / "tables" / "runs.parquet")
+    again = pd.read_csv(report / "tables" / "runs.csv")
+    assert len(runs) == len(again) > 100 and list(runs.columns) == list(again.columns)
+    outside = str(results.parent)
+    for page in report.glob("*.html"):
+        assert outside not in page.read_text(encoding="utf-8")
 
 
 def test_the_statistics_in_a_browser(browser, report) -> None:

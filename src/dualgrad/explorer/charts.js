@@ -34,15 +34,15 @@ function along(stops, value) {
 
 const etaColour = eta => eta === null ? colours.muted : along(colours.dark ? RAMP.dark : RAMP.light, eta);
 
+// Levels in the order in which they are read: numbers by size.
+const inOrder = levels => levels.every(one => typeof one === 'number') ? [...levels].sort((a, b) => a - b) : levels;
+
+// Few levels have colours of their own, so that neighbours can be told apart; many numbers lie on a ramp.
 function levelColour(levels, value) {
-  const sortedLevels = [...levels].sort((a, b) => a - b);
-  const set = colours.dark ? SET.dark : SET.light;
-  if (levels.every(one => typeof one === 'number') && levels.length > 2) {
-    const ramp = (colours.dark ? RAMP.dark : RAMP.light).slice(1, -1);
-    const place = sortedLevels.indexOf(value) / (levels.length - 1);
-    return along(ramp, 0.2 + 0.6 * place);
-  }
-  return set[levels.indexOf(value) % set.length];
+  const ordered = inOrder(levels), set = colours.dark ? SET.dark : SET.light;
+  const place = ordered.indexOf(value);
+  if (ordered.length <= set.length) return set[place];
+  return along(colours.dark ? RAMP.dark : RAMP.light, place / (ordered.length - 1));
 }
 
 function surface(canvas) {
@@ -134,7 +134,7 @@ function ends(i) {
 const swept = i => runs.lam[i] === null;
 
 // Runs against λ: a dot where a run has one λ, with a line through the means; a line where it goes through several.
-function drawRuns(ctx, place, list, colourOf, { radius = 2, alpha = 0.8, lines = true, points = null, clip } = {}) {
+function drawRuns(ctx, place, list, colourOf, { radius = 2, alpha = 0.8, lines = true, points = null, clip, labelOf = null } = {}) {
   if (clip) {
     ctx.save();
     ctx.beginPath();
@@ -175,22 +175,38 @@ function drawRuns(ctx, place, list, colourOf, { radius = 2, alpha = 0.8, lines =
       dot(ctx, place.x(runs.lam[i]), place.y(runs.error[i]), radius);
       points?.push({ x: place.x(runs.lam[i]), y: place.y(runs.error[i]), i, text: `λ ${trim(runs.lam[i])}, error ${runs.error[i].toFixed(4)}` });
       const key = `${runs.experiment[i]}|${D.eta.of[i]}|${runs.group[i]}`;
-      if (!groups.has(key)) groups.set(key, { colour: colourOf(i), at: new Map() });
+      if (!groups.has(key)) groups.set(key, { colour: colourOf(i), label: labelOf?.(i) ?? '', at: new Map() });
       const at = groups.get(key).at;
       if (!at.has(runs.lam[i])) at.set(runs.lam[i], []);
       at.get(runs.lam[i]).push(runs.error[i]);
     }
   }
-  if (lines) for (const { colour, at } of groups.values()) {
+  const labels = [];
+  if (lines) for (const { colour, label, at } of groups.values()) {
     if (at.size < 2) continue;
     ctx.globalAlpha = 0.75;
     ctx.strokeStyle = colour;
     ctx.lineWidth = radius > 2 ? 1.6 : 1.1;
     ctx.beginPath();
-    [...at].sort(([a], [b]) => a - b).forEach(([lam, errors], k) =>
-      ctx[k ? 'lineTo' : 'moveTo'](place.x(lam), place.y(errors.reduce((sum, one) => sum + one, 0) / errors.length)));
+    const means = [...at].sort(([a], [b]) => a - b).map(([lam, errors]) => [lam, errors.reduce((sum, one) => sum + one, 0) / errors.length]);
+    means.forEach(([lam, mean], k) => ctx[k ? 'lineTo' : 'moveTo'](place.x(lam), place.y(mean)));
     ctx.stroke();
+    if (label) labels.push({ label, colour, x: place.x(means.at(-1)[0]), y: place.y(means.at(-1)[1]) });
   }
+  // Names at the ends of lines, moved apart where lines end together.
+  labels.sort((a, b) => a.x - b.x || a.y - b.y);
+  ctx.globalAlpha = 1;
+  ctx.font = `11px ${colours.sans}`;
+  ctx.textAlign = 'left';
+  ctx.textBaseline = 'middle';
+  labels.forEach((one, k) => {
+    for (const other of labels.slice(0, k)) if (Math.abs(other.x - one.x) < 60 && one.y - other.y < 13) one.y = other.y + 13;
+    ctx.lineWidth = 3;
+    ctx.strokeStyle = colours.panel;
+    ctx.strokeText(one.label, one.x + 7, one.y);
+    ctx.fillStyle = one.colour;
+    ctx.fillText(one.label, one.x + 7, one.y);
+  });
   ctx.globalAlpha = 1;
   if (clip) ctx.restore();
 }
@@ -228,11 +244,26 @@ function drawPanel(canvas, one, fits) {
   drawRuns(ctx, place, inside, i => etaColour(runs.eta[i]), { radius: 1.8 });
 }
 
+// What the lines of an experiment differ in beside λ, noise rate, seed and replicate (Q1: the width): said at their ends.
+function lineLabel(one) {
+  const telling = Object.entries(D.factors).filter(([name, column]) => !['lambda', 'noise_rate', 'seed', 'replicate'].includes(name)
+    && new Set(one.runs.map(i => column.of[i])).size > 1);
+  if (!telling.length || one.runs.some(swept)) return null;
+  const several = new Set(one.runs.map(i => runs.group[i])).size;
+  if (several > 12) return null; // the legend tells them apart as far as that can be done
+  return i => telling.filter(([, column]) => column.of[i] >= 0).map(([name, column]) => {
+    const value = level(column, i);
+    return typeof value === 'number' ? `${name.replaceAll('_', ' ')} ${trim(value)}` : String(value);
+  }).join(', ');
+}
+
 // One experiment, large, on axes of its own.
 function drawExperiment(canvas, one, fits, colourOf, marked) {
   const { ctx, width, height } = surface(canvas);
   const there = one.runs.filter(made);
-  const box = { left: 42, right: width - 14, top: 24, bottom: height - 36 };
+  const labelOf = lineLabel(one);
+  const room = labelOf ? Math.max(...there.map(i => labelOf(i).length)) * 6.4 + 14 : 14;
+  const box = { left: 42, right: width - room, top: 24, bottom: height - 36 };
   const lows = [], highs = [], tops = [0];
   for (const i of there) {
     const lams = swept(i) ? ends(i).flatMap(stage => stage.points.map(point => point.lam)) : [runs.lam[i]];
@@ -250,7 +281,7 @@ function drawExperiment(canvas, one, fits, colourOf, marked) {
   const points = [];
   const inside = one.runs.filter(i => fits.has(i));
   drawRuns(ctx, place, one.runs.filter(i => !fits.has(i)), () => colours.faint, { radius: 2.6, alpha: 0.7, lines: false });
-  drawRuns(ctx, place, inside, colourOf, { radius: 3, alpha: 0.85, points });
+  drawRuns(ctx, place, inside, colourOf, { radius: 3, alpha: 0.85, points, labelOf });
   canvas.points = points;
   for (const point of points) if (point.i === marked) ring(ctx, point.x, point.y);
   return points.length;

@@ -114,6 +114,26 @@ const order = { key: null, down: false };
 
 const COMPARISON = /^([a-zA-Z_λη][\w-]*)(<=|>=|!=|=|<|>)(.+)$/;
 const ALIASES = { 'λ': 'lambda', lam: 'lambda', 'η': 'eta', noise: 'eta', noise_rate: 'eta', test_error: 'error', best: 'best_error' };
+const OWN = ['lambda', 'eta', 'error', 'seed', 'status', 'experiment', 'series', 'dataset', 'model', 'method'];
+
+// Words of a search; an operator holds its two sides together, with or without spaces around it.
+const wordsOf = text => text.replace(/\s*(<=|>=|!=|=|<|>)\s*/g, '$1').trim().split(/\s+/).filter(Boolean);
+
+// The known name nearest to a mistyped one, or none that is near.
+function nearestName(name) {
+  const distance = (a, b) => {
+    let row = Array.from({ length: b.length + 1 }, (_, k) => k);
+    for (let i = 1; i <= a.length; i++) {
+      const next = [i];
+      for (let k = 1; k <= b.length; k++) next[k] = Math.min(next[k - 1] + 1, row[k] + 1, row[k - 1] + (a[i - 1] !== b[k - 1]));
+      row = next;
+    }
+    return row[b.length];
+  };
+  const names = [...OWN, ...Object.keys(ALIASES), ...Object.keys(D.factors), ...Object.keys(outcomes)];
+  const [far, best] = names.map(one => [distance(name.toLowerCase(), one), one]).sort(([a], [b]) => a - b)[0];
+  return far <= Math.max(1, Math.floor(name.length / 3)) ? best : null;
+}
 
 function valueOf(i, key) {
   switch (key) {
@@ -125,18 +145,24 @@ function valueOf(i, key) {
     case 'experiment': return experimentOf(i).name;
     case 'series': return experimentOf(i).series;
     case 'dataset': return part('task', i).dataset;
+    case 'method': return part('method', i);
   }
   if (D.factors[key]?.of[i] >= 0) return level(D.factors[key], i);
   if (key === 'model') return part('task', i).model.name;
   return outcomes[key]?.get(i) ?? null;
 }
 
-const known = key => ['lambda', 'eta', 'error', 'seed', 'status', 'experiment', 'series', 'dataset', 'model'].includes(key)
-  || key in D.factors || key in outcomes;
+const known = key => OWN.includes(key) || key in D.factors || key in outcomes;
 
 function comparison(word) {
   const found = COMPARISON.exec(word);
-  if (!found) return i => runs.text[i].includes(word.toLowerCase());
+  if (!found) {
+    // The whole name of an experiment or a run means that one, not all that it is a part of.
+    if (D.experiments.some(one => one.name === word)) return i => experimentOf(i).name === word;
+    if (byId.has(word)) return i => runs.id[i] === word;
+    if (D.names.includes(word)) return i => D.names[i] === word;
+    return i => runs.text[i].includes(word.toLowerCase());
+  }
   const [, name, sign, right] = found;
   const key = ALIASES[name] ?? name;
   if (!known(key)) return Object.assign(() => false, { unknown: name });
@@ -158,7 +184,7 @@ function comparison(word) {
 
 // Which runs fit; and for each filter, which would if it alone were lifted: what a facet counts.
 function select() {
-  const tests = filters.q.trim().split(/\s+/).filter(Boolean).map(comparison);
+  const tests = wordsOf(filters.q).map(comparison);
   const seed = filters.seed.trim() === '' ? null : Number(filters.seed);
   const wanted = filters.experiments, etas = filters.eta;
   const facets = { experiments: [], eta: [], lam: [], error: [], status: [] };

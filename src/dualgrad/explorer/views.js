@@ -37,6 +37,7 @@ function setUp() {
   $('seed').oninput = event => { filters.seed = event.target.value.replace(/[^\d]/g, ''); changed(); };
   $('search').oninput = event => { filters.q = event.target.value; changed(); };
   $('reset').onclick = () => { clearFilters(); changed(); };
+  $('save').onclick = saveRuns;
   $('theme').onclick = theme.toggle;
   $('help').onclick = () => $('manual').showModal();
   $('home').onclick = event => { event.preventDefault(); clearFilters(); state.run = null; changed(true); };
@@ -154,12 +155,35 @@ function readAddress() {
   const sort = words.get('sort') ?? '';
   Object.assign(order, { key: sort.replace('-', '') || null, down: sort.startsWith('-') });
   state.run = byId.get(words.get('run')) ?? null;
+  // An address from elsewhere may name what is not here: say so rather than show something else.
+  const strange = [
+    ...(words.get('exp')?.split(',') ?? []).filter(name => !names.has(name)).map(name => `experiment “${name}”`),
+    ...(words.get('eta')?.split(',') ?? []).filter(eta => !D.eta.levels.includes(Number(eta))).map(eta => `noise rate “${eta}”`),
+    ...(words.get('run') && state.run === null ? [`run “${words.get('run')}”`] : []),
+    ...(words.get('status') && !filters.status ? [`status “${words.get('status')}”`] : []),
+  ];
+  $('strange').hidden = !strange.length;
+  $('strange').textContent = strange.length ? `The address names what is not in this census: ${strange.join(', ')}.` : '';
+}
+
+// ------------------------------------------------------------------------------------------------- download
+
+// The runs in the list, in its order, as CSV: what identifies them, their factors, and every outcome that is known.
+function saveRuns() {
+  const factors = Object.keys(D.factors).filter(name => !['lambda', 'noise_rate', 'seed'].includes(name));
+  const names = Object.keys(outcomes);
+  const head = ['edition', 'experiment', 'run', 'lam', 'noise_rate', 'seed', ...factors, 'status', 'test_error', ...names];
+  const rows = found.fits.map(i => [D.edition.name, experimentOf(i).name, D.names[i], runs.lam[i], runs.eta[i], D.seed[i] < 0 ? null : D.seed[i],
+    ...factors.map(name => level(D.factors[name], i)), status(i), Number.isNaN(runs.error[i]) ? null : runs.error[i],
+    ...names.map(name => outcomes[name].get(i) ?? null)]);
+  saveTable(`${D.edition.name}-runs.csv`, head, rows);
 }
 
 // ------------------------------------------------------------------------------------------------- updates
 
 let waiting = false;
 function changed(step = false) {
+  $('strange').hidden = true;
   const there = address();
   if (there !== location.hash && !(there === '#' && !location.hash)) history[step ? 'pushState' : 'replaceState'](null, '', there);
   if (!waiting) {
@@ -175,7 +199,8 @@ function update() {
   for (const [id, value] of [['search', filters.q], ['seed', filters.seed], ['status', filters.status]])
     if ($(id).value !== value) $(id).value = value;
   const results = fits.filter(made).length;
-  $('count').textContent = unknown.length ? `Nothing is called “${unknown[0]}”` :
+  const near = unknown.length ? nearestName(unknown[0]) : null;
+  $('count').textContent = unknown.length ? `Nothing is called “${unknown[0]}”${near ? `; did you mean ${near}?` : ''}` :
     `${fits.length.toLocaleString('en')} of ${N.toLocaleString('en')} runs${results < fits.length ? `, ${results.toLocaleString('en')} made` : ''}`;
   $('reset').hidden = !isFiltered();
   const counts = (list, key) => list.reduce((map, i) => map.set(key(i), (map.get(key(i)) ?? 0) + 1), new Map());
@@ -418,7 +443,7 @@ function drawFocus() {
     colourOf = i => etaColour(runs.eta[i]);
   } else {
     const column = D.factors[by];
-    levels = [...new Set(one.runs.map(i => column.of[i]))].filter(k => k >= 0).map(k => column.levels[k]);
+    levels = inOrder([...new Set(one.runs.map(i => column.of[i]))].filter(k => k >= 0).map(k => column.levels[k]));
     colourOf = i => column.of[i] < 0 ? colours.muted : levelColour(levels, column.levels[column.of[i]]);
   }
   const sample = value => one.runs.find(i => (by === 'eta' ? runs.eta[i] : level(D.factors[by], i)) === value);

@@ -52,6 +52,22 @@ def assemble(template: Path, values: Mapping[str, str]) -> str:
     return _PLACE.sub(piece, template.read_text(encoding="utf-8"))
 
 
+def linked(page: str, current: str, others: Mapping[str, str]) -> str:
+    """Return a page with links to the pages that lie beside it.
+
+    Args:
+        page: its text; ``nav.html`` in its template is where the links go. A page that stands alone has none.
+        current: the file name of this page.
+        others: titles of all pages of the folder, by file name, in reading order; this one may be among them.
+    """
+    place = (SHARED / "nav.html").read_text(encoding="utf-8").strip()
+    links = "".join(
+        f'<a href="{escape(name)}"{" aria-current=page" if name == current else ""}>{escape(title)}</a>'
+        for name, title in others.items()
+    )
+    return page.replace(place, f'<nav class="pages" aria-label="Pages of this report">{links}</nav>', 1)
+
+
 def packed(data: Any) -> str:
     """Return JSON data as a page carries them: deflated, as base64. The same data give the same text."""
     text = json.dumps(data, ensure_ascii=False, separators=(",", ":"), allow_nan=False)

@@ -8,12 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from dualgrad.census import Census
-from dualgrad.pages import assemble, escape, packed, write_page
+from dualgrad.files import replacing
+from dualgrad.pages import assemble, escape, linked, packed, write_page
 from dualgrad.project import load_settings
 from dualgrad.report import content
+from dualgrad.tables.build import read_tables
 
 TEMPLATES = Path(__file__).parent
-# Pages that other commands make, and what they are.
+# Pages beside the index, and what they are; all but the statistics are made by other commands.
 PAGES = {
     "explorer": (
         "Census explorer",
@@ -21,7 +23,14 @@ PAGES = {
     ),
     "statistics": ("Statistics", "Every estimate with its interval, to search and sort."),
     "claims": ("Claims", "Every published number, measured again on these records, with a verdict."),
+    "comparison": ("Comparison", "This edition beside another one: every condition, every phenomenon."),
+    "replication": (
+        "Replication",
+        "What was trained again, beside the published rows of the same conditions.",
+    ),
 }
+# Tables that travel with the report, as Parquet and as CSV.
+TABLES = ("runs", "trajectories", "epochs", "geometry", "steps")
 KINDS = {
     "demo": "A miniature on small data, made to show the phenomena. It is not evidence for the published results.",
     "smoke": "Cut down for tests. The numbers mean nothing.",
@@ -30,14 +39,24 @@ KINDS = {
 }
 
 
-def build(census: Census, config: Mapping[str, Any], edition_dir: Path, output: Path) -> dict[str, int]:
-    """Write a report of what is there: a folder with index.html, statistics.html, other pages, and figures.
+def build(
+    census: Census,
+    config: Mapping[str, Any],
+    edition_dir: Path,
+    output: Path,
+    others: Mapping[str, Path] | None = None,
+) -> dict[str, int]:
+    """Write a report of what is there: a folder that holds all that its pages show and lead to.
+
+    That is index.html, statistics.html and the pages of other commands, the figures, the numbers that they draw, and
+    the edition's tables.
 
     Args:
         census: the edition's census.
         config: settings of this execution.
         edition_dir: ``results/<edition>``.
         output: folder to write.
+        others: pages to take along, by their names in PAGES; None: explorer and claims, as far as they are there.
 
     Returns:
         Number of figures, of statistics and of other pages in the report.
@@ -48,21 +67,56 @@ def build(census: Census, config: Mapping[str, Any], edition_dir: Path, output: 
     figures = content.figures(edition_dir)
     sheets = content.sheets(edition_dir)
     output.mkdir(parents=True, exist_ok=True)
-    pages = ["statistics"] if sheets else []
-    for name in ("explorer", "claims"):
-        if (edition_dir / f"{name}.html").is_file():
-            _copy(edition_dir / f"{name}.html", output / f"{name}.html")
-            pages.append(name)
+    if others is None:
+        others = {name: edition_dir / f"{name}.html" for name in ("explorer", "claims")}
+    texts = {name: path.read_text(encoding="utf-8") for name, path in others.items() if path.is_file()}
+    if sheets:
+        texts["statistics"] = _statistics(census, sheets, explorer="explorer" in texts)
+    pages = [name for name in PAGES if name in texts]
     for one in figures:
         for variant in one["variants"]:
             for ending in ("png", "pdf"):
                 source = edition_dir / "figures" / variant / f"{one['figure']}.{ending}"
                 if source.is_file():
                     _copy(source, output / "figures" / variant / source.name)
-    if sheets:
-        write_page(output / "statistics.html", _statistics(census, sheets, explorer="explorer" in pages))
-    write_page(output / "index.html", _index(census, config, edition_dir, figures, pages))
+    numbers = _copy_numbers(figures, edition_dir, output)
+    tables = _copy_tables(census, edition_dir, output)
+    texts["index"] = _index(census, config, edition_dir, figures, pages, numbers, tables)
+    titles = {"index.html": "Report"} | {f"{name}.html": PAGES[name][0] for name in pages}
+    for name, text in texts.items():
+        write_page(output / f"{name}.html", linked(text, f"{name}.html", titles))
     return {"figures": len(figures), "statistics": len(sheets), "pages": len(pages)}
+
+
+def _copy_numbers(figures: Sequence[Mapping[str, Any]], edition_dir: Path, output: Path) -> set[str]:
+    """Copy the numbers that the figures draw; returns their paths within the report."""
+    copied = set()
+    for one in figures:
+        for variant in one["variants"]:
+            inner = "figure_data" if variant == "published" else f"figure_data/{variant}"
+            for name in one["numbers"]:
+                source = edition_dir / inner / name
+                if source.is_file():
+                    _copy(source, output / inner / name)
+                    copied.add(f"{inner}/{name}")
+    return copied
+
+
+def _copy_tables(census: Census, edition_dir: Path, output: Path) -> list[str]:
+    """Write the edition's tables, as Parquet and as CSV; returns the names of those that have rows."""
+    parts = edition_dir / "tables" / "parts"
+    there = [name for name in census.experiments if (parts / name / "runs.parquet").is_file()]
+    written = []
+    for table in TABLES if there else ():
+        frame = read_tables(edition_dir, there, table)
+        if frame.empty:
+            continue
+        (output / "tables").mkdir(parents=True, exist_ok=True)
+        for ending, write in (("parquet", frame.to_parquet), ("csv", frame.to_csv)):
+            with replacing(output / "tables" / f"{table}.{ending}") as temporary:
+                write(temporary, index=False)
+        written.append(table)
+    return written
 
 
 def _copy(source: Path, target: Path) -> None:
@@ -89,6 +143,8 @@ def _index(
     edition_dir: Path,
     figures: Sequence[Mapping[str, Any]],
     pages: Sequence[str],
+    numbers_there: set[str],
+    tables: Sequence[str],
 ) -> str:
     edition = census.edition
     counted = {name: one for name, one in census.experiments.items() if one["counted"]}
@@ -105,7 +161,7 @@ def _index(
     }
     sections = [
         f'<section class="figures"><h2>{title}</h2>'
-        + "".join(_figure(one, folder, counted, edition["name"], config, settings, pages) for one in members)
+        + "".join(_figure(one, folder, counted, settings, pages, numbers_there) for one in members)
         + "</section>"
         for folder, (title, members) in groups.items()
         if members
@@ -122,6 +178,7 @@ def _index(
                 f"<div><dt>{key}</dt><dd>{value}</dd></div>" for key, value in numbers.items()
             ),
             "cards": "".join(_card(name, edition_dir) for name in PAGES if name in pages),
+            "tables": _tables(tables),
             "figures": "\n".join(sections) or '<p class="muted">No figure has been drawn yet.</p>',
             "audited": "" if any("audited" in one["variants"] for one in figures) else "hidden",
         },
@@ -140,16 +197,22 @@ def _card(name: str, edition_dir: Path) -> str:
 def _figure(
     one: Mapping[str, Any],
     folder: str,
-    counted: Mapping[str, Mapping[str, Any]],
-    edition: str,
-    config: Mapping[str, Any],
+    counted: Mapping[str, Any],
     settings: str,
     pages: Sequence[str],
+    numbers: set[str],
 ) -> str:
-    figure, name = one["figure"], one["name"]
+    figure, name, variants = one["figure"], one["name"], one["variants"]
+
+    def by_variant(tag: str, content: Mapping[str, str]) -> str:
+        return "".join(
+            f'<{tag} data-variant="{variant}"{"" if variant == variants[0] else " hidden"}>{text}</{tag}>'
+            for variant, text in content.items()
+        )
+
     pictures = "".join(
-        _picture(figure, f"{name}: {one['title']}, {variant}", variant, hidden=variant != one["variants"][0])
-        for variant in one["variants"]
+        _picture(figure, f"{name}: {one['title']}, {variant}", variant, hidden=variant != variants[0])
+        for variant in variants
     )
     panels = "".join(f"<li><b>{letter}</b> {escape(text)}</li>" for letter, text in one["panels"].items())
     link = "explorer.html#exp={}" if "explorer" in pages else None
@@ -165,25 +228,41 @@ def _figure(
         if link
         else f"{count:,} runs"
     )
-    results = f"{config['results_dir']}/{edition}"
-    files = "".join(f"<code>{file}</code> " for file in one["numbers"])
-    downloads = " · ".join(
-        f'<a href="figures/{variant}/{figure}.pdf">PDF, {variant}</a>' for variant in one["variants"]
-    )
+    commands, files, plotted = {}, {}, {}
+    for variant in variants:
+        target = f"figures/{folder if variant == 'published' else variant}/{figure}.pdf"
+        commands[variant] = _copyable(f"snakemake {target}{settings}")
+        files[variant] = " · ".join(
+            f'<a href="figures/{variant}/{figure}.{ending}">{ending.upper()}</a>' for ending in ("pdf", "png")
+        )
+        inner = "figure_data" if variant == "published" else f"figure_data/{variant}"
+        there = [file for file in one["numbers"] if f"{inner}/{file}" in numbers]
+        plotted[variant] = " ".join(f'<a href="{inner}/{file}">{file}</a>' for file in there) or "not there"
     return f"""
 <article class="figure" id="{figure}">
-  <div class="pictures">{pictures}</div>
+  <div class="pictures by-variant">{pictures}</div>
   <div class="about">
     <h3>{escape(name)} <span class="muted">{escape(one["title"])}</span></h3>
     <ul class="panels">{panels}</ul>
     <dl>
       <dt>Drawn from</dt><dd>{together}: {", ".join(runs)}</dd>
-      <dt>Plotted numbers</dt><dd>in <code>{results}/figure_data/</code>: {files}</dd>
-      <dt>Draw it again</dt><dd>{_copyable(f"snakemake figures/{folder}/{figure}.pdf{settings}")}</dd>
-      <dt>Files</dt><dd>{downloads}</dd>
+      <dt>Plotted numbers</dt><dd class="by-variant">{by_variant("div", plotted)}</dd>
+      <dt>Draw it again</dt><dd class="by-variant">{by_variant("div", commands)}</dd>
+      <dt>Files</dt><dd class="by-variant">{by_variant("div", files)}</dd>
     </dl>
   </div>
 </article>"""
+
+
+def _tables(names: Sequence[str]) -> str:
+    """Links to the tables, in both forms."""
+    if not names:
+        return ""
+    rows = "".join(
+        f'<li>{name}: <a href="tables/{name}.parquet">Parquet</a> · <a href="tables/{name}.csv">CSV</a></li>'
+        for name in names
+    )
+    return f'<section class="tables"><h2>Tables</h2><ul>{rows}</ul></section>'
 
 
 def _picture(figure: str, says: str, variant: str, *, hidden: bool) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dualgrad.claims.verdicts import VERDICTS
 from dualgrad.figures.captions import CAPTIONS, figure_name
 from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_PANELS, VARIANTS
 from dualgrad.statistics import build as statistics_build
@@ -112,9 +113,9 @@ def record_counts(edition_dir: Path, experiments: Sequence[str]) -> dict[str, in
 
 
 def verdict_counts(edition_dir: Path) -> dict[str, int]:
-    """Return how many claims have which verdict; empty where they have not been checked."""
+    """Return how many claims have which verdict, best first; empty where they have not been checked."""
     path = edition_dir / "claims.parquet"
     if not path.is_file():
         return {}
     verdicts = parquet.read(path, names=["verdict"])["verdict"].to_pylist()
-    return {verdict: verdicts.count(verdict) for verdict in dict.fromkeys(verdicts)}
+    return {verdict: verdicts.count(verdict) for verdict in VERDICTS if verdict in verdicts}
