@@ -159,7 +159,8 @@ def test_the_index_in_a_browser(browser, report) -> None:
             "audited",
             "published",
         ]  # where there is no audited one, the published stays
-        commands = "[...document.querySelectorAll('.about div:not([hidden]) .copyable code')].map(one => one.innerText)"
+        codes = "document.querySelectorAll('.about div:not([hidden]) .copyable code')"
+        commands = f"[...{codes}].map(one => one.innerText)"
         assert page.evaluate(commands) == [
             "snakemake figures/audited/Figure1.pdf",
             "snakemake figures/extended_data/ED_Fig4.pdf",
