@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
+import complete_clone
 import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
@@ -22,11 +23,12 @@ from browser import Browser, needed
 
 from dualgrad.claims import functions, measure, report, verdicts
 from dualgrad.claims.data import MissingError, Tables
-from dualgrad.claims.evaluate import Filler, Report, measure_all
+from dualgrad.claims.evaluate import Filler, Report, composition_of, measure_all
 from dualgrad.claims.load import ClaimsError, load_ledger
 from dualgrad.claims.measure import Measurer, Series, parts_of, take
 from dualgrad.cli import main
 from dualgrad.release.contents import Release
+from dualgrad.release.manifest import ENVIRONMENT, remember_archive
 from dualgrad.tables.build import merge_parts, read_tables
 from dualgrad.tables.schema import TABLES
 
@@ -40,7 +42,7 @@ NOT_IN_THE_RESULT_FILES = {
     "paper-b-14400": "another paper's results",
 }
 # Rows that the ledger leaves open and that need such files too.
-OPEN_AND_NOT_IN_THE_RESULT_FILES = {"contract-a100", "repo-layout"}
+OPEN_AND_NOT_IN_THE_RESULT_FILES = {"contract-a100", "repo-layout", "archive-tb2-v2-empty"}
 
 
 @pytest.fixture(scope="module")
@@ -138,7 +140,10 @@ def test_fifteen_conclusions(ledger) -> None:
             "no column in table runs: 'convergence_epochs'",
         ),
         (("function: dip_p,", "function: dipp,"), "no function 'dipp'"),
-        (("take: argmax_at_edge", "take: argmax_at_edges"), "no way to take 'argmax_at_edges'"),
+        (
+            ("take: [argmax, argmax_at_edge]", "take: [argmax, argmax_at_edges]"),
+            "no way to take 'argmax_at_edges'",
+        ),
         (("rows: watch-46", "rows: watch-47"), "no row set 'watch-47'"),
         (("id: ed8b-drift", "id: ed8b-034-036"), "two claims have this id"),
         (("places: [ED 8 § b]", "places: [ED 9 § b]"), "no document 'ED 9'"),
@@ -378,39 +383,33 @@ def test_parameters_of_a_resnet18() -> None:
     assert counted * 1e6 == sum(parameter.numel() for parameter in model.parameters())
 
 
-def test_a_complete_clone_answers_what_is_about_notebooks(ledger, tables, census, tmp_path) -> None:
-    paper = tmp_path / "notebooks" / "Paper-A"
-    (paper / "results").mkdir(parents=True)
-    (paper / "figures").mkdir()
-    for number in range(1, 6):
-        (paper / "figures" / f"Figure{number}.pdf").touch()
-    for number in range(1, 9):
-        (paper / "figures" / f"ED_Fig{number}.pdf").touch()
-    (paper / "archive").mkdir()
-    for name in "abcdefg":
-        (paper / "archive" / f"nb_T1{name}_lifetime_x.ipynb").touch()
-    for name, gpu in (("exp_A", "A100"), ("nb_S1", "T4")):
-        source = ["torch.backends.cudnn.deterministic = True\n"] if name == "nb_S1" else []
-        content = {"cells": [{"source": source}], "metadata": {"colab": {"gpuType": gpu}}}
-        (paper / f"{name}.ipynb").write_text(json.dumps(content), encoding="utf-8")
-    names = [
-        "contract-float64",
-        "contract-cudnn",
-        "contract-a100",
-        "figure-files",
-        "archive-7-notebooks",
-        "repo-layout",
-    ]
-    results = measure_all(ledger, tables, Release(paper, (), census.runs), names).results
-    assert {name: result.verdict for name, result in results.items()} == {
-        "contract-float64": "not_reproduced",
-        "contract-cudnn": "not_reproduced",
+def test_a_complete_clone_answers_what_is_about_its_files(
+    measured, ledger, tables, census, released_archive, tmp_path
+) -> None:
+    """All verdicts that differ between the two forms of the archive, and no others."""
+    from dualgrad.ingest import read_manifest
+
+    paper = complete_clone.build(released_archive, tmp_path)
+    whole = measure_all(ledger, tables, Release(paper, list(read_manifest(ROOT)), census.runs))
+    assert (measured.form, whole.form) == ("results", "complete")
+    assert list(whole.counts().values()) == [378, 9, 40, 31, 8]
+    changed = {
+        name: result.verdict
+        for name, result in whole.results.items()
+        if result.verdict != measured.results[name].verdict
+    }
+    assert changed == {
         "contract-a100": "not_reproduced",
         "figure-files": "reproduced",
         "archive-7-notebooks": "reproduced",
+        "archive-tb2-v2-empty": "reproduced",
         "repo-layout": "not_reproduced",
     }
-    assert "notebooks that set it: 1 of 2 [disagrees]" in results["contract-cudnn"].measured
+    texts = {name: result.measured for name, result in whole.results.items()}
+    assert "notebooks that set it: 51 of 86 [disagrees]" in texts["contract-cudnn"]
+    assert "notebooks that set it: 0 of 86 [disagrees]" in texts["contract-float64"]
+    assert texts["archive-tb2-v2-empty"] == "1 result file with 0 rows"
+    assert "a complete clone" in whole.composition()
 
 
 # ------------------------------------------------------------------------------------------------- the published data
@@ -430,8 +429,40 @@ def test_rows_that_the_ledger_leaves_open_are_measured(measured, known) -> None:
 
 
 def test_counts(measured) -> None:
-    # The ledger's 379, 9, 39, 32 and 7, less the five claims that need other files than the result files.
-    assert list(measured.counts().values()) == [376, 9, 38, 31, 12]
+    # The ledger's 379, 9, 39, 32 and 7, less the six claims that need other files than the result files.
+    assert list(measured.counts().values()) == [375, 9, 38, 31, 13]
+
+
+def test_numbers_and_statements_are_told_apart(measured) -> None:
+    assert composition_of(measured.results.values()) == {
+        "claims": 466,
+        "numbers": 343,
+        "statements": 123,
+        "reproduced": 375,
+        "numbers_reproduced": 310,
+        "statements_reproduced": 65,
+        "with_caveat": 175,
+    }
+    assert "343 print a number (310 reproduced), 123 are statements" in measured.composition()
+    assert "its result files, without notebooks and pictures" in measured.composition()
+
+
+def test_copies_and_failed_starts_are_counted_as_trainings(measured) -> None:
+    text = {one.title: one.text for one in measured.conclusions}["The run counts add up"]
+    assert "Among them are 73 copies" in text
+    assert "2 rows are a start that missed its gate, one training (seed 49)" in text
+
+
+def test_grids_of_the_variance(measured) -> None:
+    text = next(one.text for one in measured.conclusions if "maximum of the variance" in one.title)
+    assert "Of 26 grids" in text and "at the last λ in 15, inside in 9 and at the first λ in 2" in text
+    assert "In 24 of them the two largest variances do not differ" in text
+    assert "In 2 of the 15 runs at exactly 90% make the edge" in text
+
+
+def test_the_loops_pairs_of_epochs(measured) -> None:
+    text = next(one.text for one in measured.conclusions if "Q2 shows it better" in one.title)
+    assert "(epochs 2 and 60, 6 and 56)" in text
 
 
 def _numbers(text: str) -> list[tuple[float, float]]:
@@ -746,7 +777,7 @@ def test_command(results, written, tmp_path, capsys) -> None:
         )
         return capsys.readouterr().out
 
-    assert re.search(r"all claims +376 +9 +38 +31 +12 +466", command())
+    assert re.search(r"all claims +375 +9 +38 +31 +13 +466", command())
     shown = command("ce-eta04", "census-y", "--runs")
     assert "ce-eta04: reproduced" in shown and "measured    38.40%" in shown
     assert "C/ce_lam0_eta0.4_seed0  0.3847" in shown
@@ -771,6 +802,34 @@ def test_command_refuses_unknown_names(capsys) -> None:
 def test_command_says_which_table_is_missing(tmp_path, capsys) -> None:
     assert main(["claims", "--root", str(ROOT), "--tables", str(tmp_path)]) == 1
     assert "runs.parquet" in capsys.readouterr().err
+
+
+def test_the_archive_that_was_ingested_is_remembered(
+    results, released_archive, tmp_path, monkeypatch, capsys
+) -> None:
+    """Without the archive, claims about its files are not testable: then the option is named."""
+    for name in ("config", "src", "workflow"):
+        (tmp_path / name).symlink_to(ROOT / name)
+    (tmp_path / "Snakefile").touch()
+    monkeypatch.delenv(ENVIRONMENT, raising=False)
+    folder = tmp_path / "released"
+    (folder / "tables").mkdir(parents=True)
+    for path in (results / "tables").iterdir():
+        (folder / "tables" / path.name).symlink_to(path)
+
+    def command(*words: str) -> tuple[int, str, str]:
+        code = main(
+            ["claims", "--edition", "released", "--root", str(tmp_path), "--tables", str(folder), *words]
+        )
+        return code, *capsys.readouterr()
+
+    _, out, err = command("xcfg-i-k1")
+    assert "1 not testable" in out and "released_archive=PATH" in err
+    remember_archive(folder / "tables" / "parts", released_archive)
+    _, out, err = command("xcfg-i-k1")
+    assert "1 reproduced" in out and not err
+    code, out, err = command("xcfg-i-k1", "--config", f"released_archive={tmp_path / 'nowhere'}")
+    assert code == 1 and not out and "nowhere: no folder" in err
 
 
 def test_target(tmp_path) -> None:

@@ -10,6 +10,7 @@ rule measure_claims:
     """Measure all claims and write them as a table, as text and as a page."""
     input:
         collect("<results>/tables/{table}.parquet", table=TABLES),
+        archive="<results>/tables/archive.json" if INGESTED else [],
         claims=collect("{root}/config/claims.yaml", root=ROOT),
     output:
         "<results>/claims.parquet",

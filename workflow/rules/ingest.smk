@@ -5,6 +5,7 @@ rule ingest:
     """Check and read the published archive."""
     output:
         parts_of(COUNTED),
+        archive="<results>/tables/archive.json",
     log:
         "<logs>/ingest.log",
     localrule: True

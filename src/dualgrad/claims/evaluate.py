@@ -15,9 +15,11 @@ from dualgrad.claims.functions import FUNCTIONS
 from dualgrad.claims.load import FILE, Claim, ClaimsError, Conclusion, Ledger
 from dualgrad.claims.measure import Measurer, Value
 from dualgrad.claims.words import in_words
-from dualgrad.release.contents import Release
+from dualgrad.release.contents import FORMS, Release
 from dualgrad.validation import InputError
 
+#: The edition that the ledger's prose was written for.
+PUBLISHED = "released"
 #: Shown where an edition cannot say.
 NOTHING = "n/a"
 
@@ -80,14 +82,55 @@ class ConclusionResult:
     complete: bool
 
 
+def composition_of(results: Iterable[Result]) -> dict[str, int]:
+    """Count claims by what they print: ``claims``, ``numbers``, ``statements``, and how many of each are reproduced.
+
+    ``reproduced``: of both kinds together; ``with_caveat``: those of them that carry a caveat.
+    """
+    every = list(results)
+    numbers = [one for one in every if one.claim.step is not None]
+    reproduced = [one for one in every if one.verdict == verdicts.REPRODUCED]
+    right = sum(one.claim.step is not None for one in reproduced)
+    return {
+        "claims": len(every),
+        "numbers": len(numbers),
+        "statements": len(every) - len(numbers),
+        "reproduced": len(reproduced),
+        "numbers_reproduced": right,
+        "statements_reproduced": len(reproduced) - right,
+        "with_caveat": sum(one.claim.caveat != "none" for one in reproduced),
+    }
+
+
 @dataclass(frozen=True)
 class Report:
-    """All claims and conclusions measured on one edition."""
+    """All claims and conclusions measured on one edition.
+
+    Attributes:
+        edition: its name.
+        ledger: the claims.
+        results: what they gave, by id.
+        conclusions: what the conclusions gave.
+        form: form of the published archive that was at hand (a key of ``release.contents.FORMS``), or "" where the
+            edition has none.
+    """
 
     edition: str
     ledger: Ledger
     results: Mapping[str, Result]
     conclusions: Sequence[ConclusionResult]
+    form: str = ""
+
+    def composition(self) -> str:
+        """Say what the claims are, what became of each kind, and which form of the archive they were measured on."""
+        found = composition_of(self.results.values())
+        text = (
+            f"{found['claims']} claims: {found['numbers']} print a number "
+            f"({found['numbers_reproduced']} reproduced), {found['statements']} are statements "
+            f"({found['statements_reproduced']} reproduced). "
+            f"{found['with_caveat']} of the {found['reproduced']} reproduced carry a caveat."
+        )
+        return f"{text} Measured on the published archive: {FORMS[self.form]}." if self.form else text
 
     def counts(self, results: Iterable[Result] | None = None) -> dict[str, int]:
         """Number of claims by verdict, in the order of :data:`verdicts.VERDICTS`."""
@@ -135,7 +178,8 @@ def measure_all(
     for one in ledger.conclusions if ids is None else ():
         with _carrying_out(one.title):
             conclusions.append(conclude(one, measurer))
-    return Report(tables.edition, ledger, results, conclusions)
+    form = release.form if release is not None and tables.edition == PUBLISHED else ""
+    return Report(tables.edition, ledger, results, conclusions, form)
 
 
 @contextmanager

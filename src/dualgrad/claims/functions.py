@@ -285,18 +285,23 @@ def cell_sizes(measurer: Measurer, node: Node) -> list[int]:
 @function("runs whose whole trajectory repeats a run of {other}")
 def copies(measurer: Measurer, node: Node, other: Sequence[str], keys: Sequence[str]) -> int:
     """Runs whose errors equal, as far as they go, those of a run of other experiments with equal ``keys``."""
-    measurer.select(node)
+    chosen = measurer.select(node).run
     experiments = measurer.resolved(node)["experiments"]
     known = dict(_trajectories(measurer, other, keys))
     same = 0
-    for key, errors in _trajectories(measurer, experiments, keys):
+    for key, errors in _trajectories(measurer, experiments, keys, chosen):
         match = known.get(key, np.empty(0))[: len(errors)]
         same += len(match) == len(errors) and bool(np.array_equal(match, errors))
     return same
 
 
-def _trajectories(measurer: Measurer, experiments: Sequence[str], keys: Sequence[str]) -> list[tuple]:
+def _trajectories(
+    measurer: Measurer, experiments: Sequence[str], keys: Sequence[str], chosen: np.ndarray | None = None
+) -> list[tuple]:
+    """Keys and errors of each run of some experiments, or of the chosen ones among them (numbers of runs)."""
     rows = measurer.tables.rows("trajectories", experiments)
+    if chosen is not None:
+        rows = rows.keep(np.isin(rows.run, chosen))
     levels, errors = [rows.levels(name) for name in keys], rows["test_error"]
     return [(tuple(level[one[0]] for level in levels), errors[one]) for one in rows.by_run()]
 
@@ -308,6 +313,55 @@ def repeats(measurer: Measurer, node: Node, keys: Sequence[str]) -> int:
     columns = [rows.levels(name) for name in ("experiment", *keys)] + [rows["test_error"], rows["best_error"]]
     seen = list(zip(*columns, strict=True))
     return len(seen) - len(set(seen))
+
+
+# Factors that tell grids of λ apart, beside the experiment and the noise rate.
+_GRID = ("width_mult", "lr", "model", "method", "condition", "clean_ratio", "replicate")
+
+
+@function("grids of λ by the place of their largest variance ({give})")
+def variance_grids(measurer: Measurer, node: Node, give: Sequence[str], level: float = 0.05) -> list[int]:
+    """Where the variance over seeds is largest, for each set of runs that differ in λ and seed only.
+
+    ``all``: grids of three λ or more; ``last``, ``first``, ``inside``: their largest variance is at the last or first
+    λ, or between; ``alike``: the two largest variances do not differ (Brown-Forsythe test, p above ``level``);
+    ``dead_edge``: the largest variance is at the last λ but not if runs at exactly 0.9 are left out; ``capped``: it
+    is inside, and more than half of the runs at the next λ are at exactly 0.9.
+    """
+    rows = measurer.select({**node, "where": {**node.get("where", {}), "lam": {"above": 0}}})
+    rows = rows.known(field_of(node))
+    counts = dict.fromkeys(("all", "last", "first", "inside", "alike", "dead_edge", "capped"), 0)
+    for places in rows.groups(("experiment", "eta", *_GRID))[1]:
+        grid = rows.keep(places)
+        groups = [grid[field_of(node)][one] for one in grid.groups(("lam",))[1]]
+        variances = np.array([group.var() for group in groups])
+        if len(groups) < 3 or not variances.max():
+            continue
+        at = int(variances.argmax())
+        place = "last" if at == len(groups) - 1 else "inside" if at else "first"
+        counts["all"] += 1
+        counts[place] += 1
+        counts["alike"] += _brown_forsythe(*(groups[i] for i in np.argsort(-variances)[:2])) > level
+        dead = [np.abs(group - TRAPPED) < 1e-9 for group in groups]
+        if place == "last":
+            alive = [group[~gone] for group, gone in zip(groups, dead, strict=True)]
+            rest = np.array([group.var() if len(group) > 1 else 0.0 for group in alive])
+            counts["dead_edge"] += int(rest.argmax()) != at
+        if place == "inside":
+            counts["capped"] += 2 * int(dead[at + 1].sum()) > len(dead[at + 1])
+    return [int(counts[word]) for word in give]
+
+
+def _brown_forsythe(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the p value of the test for equal variances that centres each sample on its median.
+
+    Samples whose distances from the median do not vary (two runs, or dead ones) cannot differ by this test: 1.
+    """
+    from scipy import stats
+
+    if not any(np.ptp(np.abs(one - np.median(one))) > _NO_SPREAD for one in (first, second)):
+        return 1.0
+    return float(stats.levene(first, second, center="median").pvalue)
 
 
 # ------------------------------------------------------------------------------------------------- trajectories
@@ -528,10 +582,10 @@ def files(measurer: Measurer, node: Node, patterns: Sequence[str]) -> list[int]:
     return [_release(measurer).count(pattern) for pattern in patterns]
 
 
-@function("result files of the release that match {pattern}")
-def archived(measurer: Measurer, node: Node, pattern: str) -> int:
-    """Number of result files by pattern; the clone need not be complete."""
-    return _release(measurer).archived(pattern)
+@function("result files of the release that match {pattern}, and the rows in them")
+def archived_rows(measurer: Measurer, node: Node, pattern: str) -> list[int]:
+    """Number of result files (JSON lists) by pattern and of the rows that they hold together."""
+    return list(_release(measurer).archived_rows(pattern))
 
 
 @function("folders of the release among {names}")

@@ -12,15 +12,13 @@ import pyarrow as pa
 
 from dualgrad.claims import verdicts
 from dualgrad.claims.data import Selection, Tables
-from dualgrad.claims.evaluate import Report, Result, plain_number
+from dualgrad.claims.evaluate import PUBLISHED, Report, Result, plain_number
 from dualgrad.claims.words import name_of
 from dualgrad.pages import assemble, escape, packed
 from dualgrad.records import write_atomically
 from dualgrad.release.manifest import COMMIT, PAPER, REPOSITORY
 from dualgrad.tables import parquet
 
-#: The edition that the ledger's prose was written for.
-PUBLISHED = "released"
 _FILES = f"https://github.com/{REPOSITORY}/blob/{COMMIT}/{PAPER.as_posix()}/results"
 _SIGNIFICANT = 5
 _TEMPLATE = Path(__file__).parent / "page" / "claims.html"
@@ -195,11 +193,12 @@ def _about(report: Report) -> str:
             "Every number and statement that was published about the census, measured on the published result files. "
             "Reproduced: equal after rounding to the printed digits; close: within two units of the last one; "
             "ambiguous: some readings agree, some do not. A verdict speaks of the number, the caveat of what it "
-            "can carry."
+            f"can carry. {report.composition()}"
         )
     return (
         f"**This is edition {report.edition}, not the published data.** The published claims are measured on its "
-        "tables by the same rules; a verdict says whether this edition gives the published number."
+        "tables by the same rules; a verdict says whether this edition gives the published number. "
+        f"{report.composition()}"
     )
 
 

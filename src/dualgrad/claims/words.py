@@ -241,8 +241,8 @@ def _take(how: Any) -> str:
 def _argument(key: str, value: Any) -> str:
     if key == "which":
         return " and ".join(condition_in_words(*one) for one in value.items())
-    if key == "text":
-        return str(value)
+    if key in ("text", "pattern", "patterns", "names"):
+        return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
     if isinstance(value, Mapping) or (isinstance(value, list) and value and isinstance(value[0], Mapping)):
         return ""
     return _value(value)

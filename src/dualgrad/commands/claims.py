@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -43,7 +44,7 @@ def run(args: argparse.Namespace) -> int:
     from dualgrad.claims.evaluate import measure_all
     from dualgrad.claims.load import load_ledger
     from dualgrad.claims.report import as_rows, write
-    from dualgrad.ingest import ArchiveError, find_archive, read_manifest
+    from dualgrad.ingest import ArchiveError, read_manifest
     from dualgrad.project import load_project
     from dualgrad.release.contents import Release
     from dualgrad.tables.build import TableError
@@ -51,14 +52,10 @@ def run(args: argparse.Namespace) -> int:
     project = load_project(args.root, args.config)
     ledger = load_ledger(args.root, project.census.experiments)
     wanted = chosen(ledger, args)
-    archive = None
-    if project.ingested:
-        try:
-            archive = find_archive(project.archive, args.root)
-        except ArchiveError:  # claims that need more than the rows will say so
-            archive = None
+    folder = args.tables or project.results
     try:
-        tables = Tables.read(args.tables or project.results)
+        archive = _archive(project.archive, args.root, folder) if project.ingested else None
+        tables = Tables.read(folder)
         release = Release(archive, list(read_manifest(args.root)), project.census.runs)
     except (TableError, ArchiveError) as error:
         print(f"dualgrad claims: {error}", file=sys.stderr)
@@ -86,7 +83,34 @@ def run(args: argparse.Namespace) -> int:
         print(counts_line(report, shown))
     else:
         print(table_of_counts(report))
+        print(report.composition())
     return 0
+
+
+def _archive(option: str | None, root: Path, folder: Path) -> Path | None:
+    """Return the published archive: the one that the settings name, or else the one that was ingested.
+
+    Without one, claims about its files cannot be tested; that is said, with what to do about it.
+
+    Raises:
+        ArchiveError: the settings name one that is not there.
+    """
+    from dualgrad.ingest import ArchiveError, find_archive
+    from dualgrad.release.manifest import ENVIRONMENT, HOW, remembered_archive
+
+    try:
+        return find_archive(option, root)
+    except ArchiveError:
+        if option or os.environ.get(ENVIRONMENT):
+            raise
+    archive = remembered_archive(folder / "tables")
+    if archive is None:
+        print(
+            "dualgrad claims: the published archive is not here, so claims about its files are not testable; "
+            f"{HOW}",
+            file=sys.stderr,
+        )
+    return archive
 
 
 def chosen(ledger: Ledger, args: argparse.Namespace) -> list[str]:

@@ -35,6 +35,7 @@ def run(args: argparse.Namespace) -> int:
     from dualgrad.project import load_project
     from dualgrad.release.errors import MappingError
     from dualgrad.release.fetch import fetch
+    from dualgrad.release.manifest import remember_archive
     from dualgrad.tables.build import TableError
 
     project = load_project(args.root, {**args.config, "edition": EDITION})
@@ -64,6 +65,7 @@ def run(args: argparse.Namespace) -> int:
         built = build_all(mapping, runs_of, paper, names)
         for name, tables in progress(built, len(names), "experiment", lambda one: one[0]):
             tables.write(output / name)
+        remember_archive(output, paper)
     except (ArchiveError, MappingError, TableError) as error:
         print(f"dualgrad ingest: {error}", file=sys.stderr)
         return 1

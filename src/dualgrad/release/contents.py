@@ -14,6 +14,15 @@ from dualgrad.claims.data import MissingError
 _STAMP = re.compile(r"_\d{8}_\d{6}$")
 
 
+#: Forms of the published archive: its ingested rows alone; its result files; a clone with notebooks and pictures.
+ROWS, RESULTS, COMPLETE = "rows", "results", "complete"
+FORMS = {
+    ROWS: "its rows alone, without the archive",
+    RESULTS: "its result files, without notebooks and pictures",
+    COMPLETE: "a complete clone, with notebooks and pictures",
+}
+
+
 class Release:
     """The published archive around the tables, as far as it is here.
 
@@ -30,6 +39,16 @@ class Release:
         runs: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
         self.paper, self.files, self.runs = paper, list(files), runs or {}
+
+    @cached_property
+    def form(self) -> str:
+        """Which form of the archive is here, one of :data:`FORMS`; what can be said of the release depends on it."""
+        if self.paper is None:
+            return ROWS
+        try:
+            return COMPLETE if self._notebooks else RESULTS
+        except MissingError:
+            return RESULTS
 
     @cached_property
     def _notebooks(self) -> dict[str, str]:
@@ -95,6 +114,13 @@ class Release:
         chosen = [source for name, source in self._notebooks.items() if PurePosixPath(name).match(names)]
         return sum(bool(re.search(text, source)) for source in chosen), len(chosen)
 
-    def archived(self, pattern: str) -> int:
-        """Number of files below the paper's folder by pattern."""
-        return sum(path.is_file() for path in self._archive.glob(pattern))
+    def archived_rows(self, pattern: str) -> tuple[int, int]:
+        """Number of result files by pattern, each a JSON list, and of the rows in them.
+
+        Raises:
+            MissingError: there are none; a copy with the result files alone may lack empty ones.
+        """
+        found = sorted(self._archive.glob(pattern))
+        if not found:
+            raise MissingError(f"needs {pattern}, which only a complete clone of the release has")
+        return len(found), sum(len(json.loads(path.read_text(encoding="utf-8"))) for path in found)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import json
 import os
 import re
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
+from dualgrad.records import write_atomically
 from dualgrad.release.errors import ArchiveError
 
 REPOSITORY = "HIDEKI-SQ/dual-gradient-learning"
@@ -16,6 +18,8 @@ COMMIT = "48b95f5"
 #: Folder of the repository that holds ``results`` and ``archive``.
 PAPER = Path("notebooks/Paper-A")
 ENVIRONMENT = "DUALGRAD_RELEASED"
+#: Which archive the tables beside it were read from.
+MEMORY = "archive.json"
 HOW = (
     "set the option released_archive (--config released_archive=PATH, dualgrad ingest --archive PATH) or "
     f"${ENVIRONMENT} to a clone of github.com/{REPOSITORY} at commit {COMMIT}, or run dualgrad ingest --fetch"
@@ -114,6 +118,25 @@ def find_archive(option: str | Path | None, root: Path) -> Path:
         if found is not None:
             return found
     raise ArchiveError(f"the published archive is not here; {HOW}")
+
+
+def remember_archive(parts: Path, paper: Path) -> None:
+    """Write beside the parts which archive they were read from, for commands that need more of it than its rows."""
+    text = json.dumps({"archive": str(paper.resolve())}, ensure_ascii=False)
+    write_atomically(parts.parent / MEMORY, f"{text}\n".encode())
+
+
+def remembered_archive(tables: Path) -> Path | None:
+    """Return the folder ``notebooks/Paper-A`` that the tables were read from, or None where it is not there any more.
+
+    Args:
+        tables: the folder of the edition's tables.
+    """
+    try:
+        known = json.loads((tables / MEMORY).read_text(encoding="utf-8"))["archive"]
+        return paper_folder(Path(known))
+    except (OSError, ValueError, LookupError, TypeError):
+        return None
 
 
 def _problem(entry: Entry, path: Path) -> str | None:
