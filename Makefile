@@ -3,6 +3,7 @@
 #   make figures    Figures 1-5 in miniature, in figures/main (edition demo; about five minutes on two cores)
 #   make test       the whole test suite
 #   make lint       formatting, static checks, types
+#   make docs       the documents as a site: open site/index.html
 #   make setup      .venv alone: pinned packages, this package, and a `snakemake` that takes targets last
 #   make clean      removes .venv; results, figures and data stay
 #
@@ -13,7 +14,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: figures test lint setup clean
+.PHONY: figures test lint docs setup clean
 .DEFAULT_GOAL := figures
 
 figures: setup
@@ -28,6 +29,11 @@ lint: setup
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint
+
+# MkDocs 1 is what the theme is for; its notice about a successor is not for our readers.
+docs: setup
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "The site is in site/: open site/index.html"
 
 setup: $(READY)
 

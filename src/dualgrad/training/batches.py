@@ -58,7 +58,8 @@ def trusted_batches(trusted: Tensor, batch_size: int, epoch: int, streams: Strea
     Args:
         trusted: (k,) their indices among all training examples.
         batch_size: b; the last batch of a pass is smaller where k is no multiple of it.
-        epoch, streams: what the order is drawn from.
+        epoch: 0-based epoch that the order is drawn for.
+        streams: what it is drawn from.
     """
     again = 0
     while True:

@@ -1,0 +1,103 @@
+"""The documents as a site: built strictly, complete, and without a request to anywhere when opened from the disk."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import pytest
+from browser import Browser, needed
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+class Addresses(HTMLParser):
+    """What a page loads by itself, where it leads, and the places that can be led to."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.loads: list[str] = []
+        self.leads: list[str] = []
+        self.places: set[str] = set()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        found = {name: value for name, value in attrs if value}
+        if "id" in found:
+            self.places.add(found["id"])
+        if tag == "a" and "href" in found:
+            self.leads.append(found["href"])
+        elif tag in ("script", "img", "source") and "src" in found:
+            self.loads.append(found["src"])
+        elif tag == "link" and found.get("rel") in ("stylesheet", "icon", "preconnect", "preload"):
+            self.loads.append(found["href"])
+
+
+def read(page: Path) -> Addresses:
+    found = Addresses()
+    found.feed(page.read_text(encoding="utf-8"))
+    return found
+
+
+@pytest.fixture(scope="module")
+def site(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The site, built as `make docs` builds it."""
+    from mkdocs.commands.build import build
+    from mkdocs.config import load_config
+
+    folder = tmp_path_factory.mktemp("site")
+    config = load_config(str(ROOT / "mkdocs.yml"), site_dir=str(folder))
+    config.plugins.on_startup(command="build", dirty=False)
+    build(config)
+    return folder
+
+
+def test_every_document_is_on_it(site: Path) -> None:
+    documents = [path.relative_to(ROOT / "docs") for path in (ROOT / "docs").rglob("*.md")]
+    for document in documents:
+        page = (
+            document.with_name("index.html")
+            if document.name == "README.md"
+            else document.with_suffix(".html")
+        )
+        assert (site / page).is_file(), document
+    for page in ("index", "contributing", "changelog", "configuration", "gallery", "reference"):
+        assert (site / f"{page}.html").is_file()
+
+
+def test_it_loads_nothing_from_elsewhere_and_no_link_is_dead(site: Path) -> None:
+    pages = {page: read(page) for page in site.rglob("*.html") if page.name != "404.html"}
+    for page, found in pages.items():
+        assert not [url for url in found.loads if urlsplit(url).netloc], page
+        for link in found.leads:
+            parts = urlsplit(link)
+            if parts.scheme or parts.netloc:
+                continue
+            there = (page.parent / unquote(parts.path)).resolve() if parts.path else page
+            assert there.exists(), f"{page.name}: {link}"
+            if parts.fragment and there in pages:
+                assert unquote(parts.fragment) in pages[there].places, f"{page.name}: {link}"
+
+
+def test_the_gallery_shows_all_figures(site: Path) -> None:
+    text = (site / "gallery.html").read_text(encoding="utf-8")
+    assert len(re.findall(r'<img [^>]*src="images/gallery/', text)) == 13
+    assert text.count("figures/audited/") == 13
+
+
+def test_it_works_from_the_disk(site: Path) -> None:
+    needed()
+    with Browser() as browser:
+        for width, dark in ((1440, False), (420, True)):
+            for name in ("index", "gallery", "specification/A-G", "reference"):
+                with browser.open((site / f"{name}.html").as_uri(), width, 900, dark=dark) as page:
+                    page.wait("document.readyState === 'complete'")
+                    assert page.evaluate("document.documentElement.scrollWidth") <= width, name
+                    page.check()
+        with browser.open((site / "index.html").as_uri()) as page:
+            page.wait("document.querySelector('.md-search__input') !== null")
+            page.click(".md-search__input")
+            page.type("spinodal")
+            page.wait("document.querySelectorAll('.md-search-result__item').length > 1")
+            page.check()
