@@ -64,6 +64,11 @@ def test_the_front_page_names_every_command(capsys) -> None:
         (["census", "--edition", "dmo"], "did you mean 'demo'?"),
         (["census", "--config", "devise=cpu"], "did you mean 'device'?"),
         (["data", "cifar"], "did you mean 'cifar"),
+        (["show", "A"], "A: is an experiment, not a run; `dualgrad census A` lists its runs"),
+        (["show", "--edition", "papr", "A"], "dualgrad: --edition: expected one of"),
+        (["statistics", "boundary"], "dualgrad: boundary: no such statistic; did you mean 'boundaries'?"),
+        (["census", "--where", "lambda=.35", "--where", "lambda=.4"], "lambda is asked for twice"),
+        (["open", "figure", "9"], "expected 1 to 5, or ED1 to ED8; got '9'"),
     ],
 )
 def test_a_slip_gets_a_hint(words: list[str], hint: str, capsys, monkeypatch) -> None:
@@ -74,6 +79,42 @@ def test_a_slip_gets_a_hint(words: list[str], hint: str, capsys, monkeypatch) ->
         status = end.code
     assert status == 2
     assert hint in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words", [["--help"], ["help"], ["census", "--help"], ["complete", "--", ""], ["census", "--runs"]]
+)
+def test_a_reader_that_has_seen_enough_is_no_error(words: list[str]) -> None:
+    """As in `dualgrad --help | head -1`: the pipe is closed before anything is read."""
+    front = [sys.executable, "-m", "dualgrad", *words]
+    process = subprocess.Popen(front, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    process.stdout.close()
+    assert process.stderr.read() == "" and process.wait() == 0
+
+
+def test_help_of_a_command(capsys) -> None:
+    texts = []
+    for words in (["help", "census"], ["census", "--help"]):
+        with pytest.raises(SystemExit):
+            main(words)
+        texts.append(capsys.readouterr().out)
+    assert texts[0] == texts[1] and "--where" in texts[0]
+    assert main(["help", "cencus"]) == 2
+
+
+def test_open_says_what_makes_a_page_that_is_not_there(workspace: Path, capsys, monkeypatch) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr("webbrowser.open", lambda address: opened.append(address) or True)
+    words = ["open", "--root", str(workspace), "--edition", "smoke"]
+    assert main([*words, "report"]) == 1
+    assert "make it: snakemake report --config edition=smoke" in capsys.readouterr().err
+    assert main([*words, "figure", "ED3", "--variant", "audited"]) == 1
+    assert "snakemake figures/audited/ED_Fig3.png" in capsys.readouterr().err
+    page = workspace / "results" / "smoke" / "claims.html"
+    page.parent.mkdir(parents=True, exist_ok=True)
+    page.write_text("<!doctype html>")
+    assert main([*words, "claims"]) == 0
+    assert opened == [page.resolve().as_uri()] and str(page) in capsys.readouterr().out
 
 
 def test_the_package_runs_as_a_module() -> None:
@@ -109,7 +150,13 @@ def cache(tmp_path: Path, monkeypatch) -> Path:
         (["figure", "ED_Fig1"], ["ED_Fig1"], ["Figure1"]),
         (["figure", "Figure1", "--variant", ""], ["published", "audited"], []),
         (["census", "--js"], ["--json"], []),
-        (["completion", ""], ["bash", "zsh"], []),
+        (["completion", ""], ["bash", "zsh", "fish"], []),
+        (["census", "--series", "R"], ["R-W"], ["A-Q"]),
+        (["claims", "--verdict", "not"], ["not_reproduced", "not_testable"], ["close"]),
+        (["claims", "--topic", "tra"], ["traps"], []),
+        (["claims", "census-"], ["census-total", "census-a-q"], []),
+        (["statistics", "bound"], ["boundaries"], ["escapes"]),
+        (["open", "ex"], ["explorer"], ["report"]),
     ],
 )
 def test_completion_knows(cache, words: list[str], some: list[str], not_there: list[str]) -> None:

@@ -37,7 +37,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "explorer": ("dualgrad.commands.explorer", "write all runs as one page to look through"),
     "report": ("dualgrad.commands.report", "write a folder of pages: figures, statistics, explorer, claims"),
     "bench": ("dualgrad.commands.bench", "measure the speed of training and pipeline"),
-    "completion": ("dualgrad.commands.completion", "make the Tab key complete names in bash or zsh"),
+    "open": ("dualgrad.commands.open", "show a page or a figure that has been made"),
+    "completion": ("dualgrad.commands.completion", "make the Tab key complete names in bash, zsh or fish"),
 }
 
 EXAMPLES = (
@@ -52,8 +53,20 @@ USAGE = "dualgrad COMMAND [--root FOLDER] [--edition NAME] [--config KEY=VALUE] 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status (2 for a mistake in what was typed or written)."""
-    argv = list(sys.argv[1:] if argv is None else argv)
+    try:
+        try:
+            return _main(list(sys.argv[1:] if argv is None else argv))
+        finally:
+            sys.stdout.flush()  # here, where a reader that has gone is no news: `dualgrad --help | head -1`
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+
+
+def _main(argv: list[str]) -> int:
     name = argv[0] if argv else "--help"
+    if name == "help" and argv[1:]:  # `dualgrad help train`
+        name, argv = argv[1], [argv[1], "--help"]
     if name in ("-h", "--help", "help"):
         print(_help())
         return 0 if argv else 2
@@ -83,11 +96,12 @@ def main(argv: Sequence[str] | None = None) -> int:
             args.root = find_root()
         return import_module(COMMANDS[name][0]).run(args)
     except InputError as error:
+        if args.edition and error.where == "--config" and error.key == "edition":
+            error = InputError("--edition", "", error.problem)
         print(f"dualgrad: {error}", file=sys.stderr)
         return 2
-    except BrokenPipeError:  # `dualgrad census | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
+    except BrokenPipeError:  # no trouble with a file, unlike the rest of its kind
+        raise
     except OSError as error:  # a full disk, a folder that cannot be written to: no fault of the program
         print(f"dualgrad {name}: {explain(error)}", file=sys.stderr)
         return 1

@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dualgrad.validation import SCHEMAS, holds_workflow
+from dualgrad.validation import SCHEMAS, InputError, holds_workflow
 
 SCRIPTS = {
     "bash": """\
@@ -45,6 +45,15 @@ _dualgrad() {
     (( $#open + $#closed )) || _files
 }
 compdef _dualgrad dualgrad
+""",
+    "fish": """\
+# Completion of dualgrad in fish: dualgrad completion fish > ~/.config/fish/completions/dualgrad.fish
+function __dualgrad_complete
+    set -l words (commandline -opc) (commandline -ct)
+    dualgrad complete -- $words[2..] 2>/dev/null
+end
+complete -c dualgrad -f -a '(__dualgrad_complete)'
+complete -c dualgrad -n '__fish_seen_subcommand_from figure explorer report claims data' -F
 """,
 }
 
@@ -129,6 +138,13 @@ def _settings(prefix: str, known: Mapping[str, Any], before: Sequence[str]) -> l
     return _starting(prefix, [f"{name}=" for name in known["settings"]])
 
 
+def _listed(key: str) -> Callable[[str, Mapping[str, Any], Sequence[str]], list[str]]:
+    """Names of one kind that have not been typed yet."""
+    return lambda prefix, known, before: [
+        name for name in _starting(prefix, known.get(key, ())) if name not in before
+    ]
+
+
 # What an argument's metavar says about its values.
 _KINDS: dict[str, Callable[[str, Mapping[str, Any], Sequence[str]], list[str]]] = {
     "EXPERIMENT/RUN": _runs,
@@ -136,6 +152,11 @@ _KINDS: dict[str, Callable[[str, Mapping[str, Any], Sequence[str]], list[str]]] 
     "EXPERIMENT[/RUN]": _either,
     "FACTOR=LEVEL": _levels,
     "KEY=VALUE": _settings,
+    "SERIES": _listed("series"),
+    "CLAIM": _listed("claims"),
+    "VERDICT": _listed("verdicts"),
+    "TOPIC": _listed("topics"),
+    "STATISTIC": _listed("statistics"),
 }
 
 
@@ -179,7 +200,9 @@ def names(root: Path) -> dict[str, Any]:
 
 
 def _expanded(root: Path) -> dict[str, Any]:
+    from dualgrad.claims.verdicts import VERDICTS
     from dualgrad.project import load_project
+    from dualgrad.statistics.sources import STATISTICS
 
     project = load_project(root)
     census = project.census
@@ -195,7 +218,22 @@ def _expanded(root: Path) -> dict[str, Any]:
         },
         "factors": {factor: list(levels) for factor, levels in factors.items()},
         "settings": list(project.settings),
+        "series": list(dict.fromkeys(one["series"] for one in census.experiments.values())),
+        **_claims(root),
+        "verdicts": list(VERDICTS),
+        "statistics": list(STATISTICS),
     }
+
+
+def _claims(root: Path) -> dict[str, list[str]]:
+    """Names of claims and topics; none where the ledger cannot be read: the command itself says what is wrong."""
+    from dualgrad.claims.load import load_ledger
+
+    try:
+        ledger = load_ledger(root)
+    except InputError:
+        return {"claims": [], "topics": []}
+    return {"claims": [one.id for one in ledger.claims], "topics": list(ledger.topics)}
 
 
 def main(words: Sequence[str]) -> int:

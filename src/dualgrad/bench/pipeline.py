@@ -61,9 +61,7 @@ def bench_pipeline(root: Path, data_dir: Path, census: Census, jobs: int | None,
         InputError: there is no Snakemake in this environment, or one of the commands failed.
     """
     if importlib.util.find_spec("snakemake") is None:
-        raise InputError(
-            "dualgrad bench", "pipeline", "there is no Snakemake in this environment: make setup"
-        )
+        raise InputError("", "bench pipeline", "there is no Snakemake in this environment: make setup")
     counted = [name for name, run in census.runs.items() if run["counted"]]
     with tempfile.TemporaryDirectory(prefix="dualgrad-bench-") as scratch:
         folder = Path(scratch)

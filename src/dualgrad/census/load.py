@@ -40,6 +40,12 @@ class Census:
             raise CensusError(
                 "census", target, f"the edition '{self.edition['name']}' does not select this run"
             )
+        if target in self.experiments:
+            first = (
+                self.experiments[target]["runs"][0] if self.experiments[target]["runs"] else f"{target}/RUN"
+            )
+            problem = f"is an experiment, not a run; `dualgrad census {target}` lists its runs, e.g. {first}"
+            raise CensusError("census", target, problem)
         raise CensusError("census", target, f"there is no such run{closest(target, self.runs)}")
 
     def experiment(self, name: str) -> dict[str, Any]:

@@ -22,7 +22,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("experiments", metavar="EXPERIMENT", nargs="*", help="experiments (default: all)")
     parser.add_argument(
-        "--series", action="append", help="only this series, e.g. R-W; can be given several times"
+        "--series",
+        metavar="SERIES",
+        action="append",
+        help="only this series, e.g. R-W; can be given several times",
     )
     parser.add_argument(
         "--where",
@@ -77,6 +80,7 @@ def filtered(
                 raise CensusError("--series", name, f"expected one of {', '.join(known)}{hint}")
         wanted = {name: one for name, one in wanted.items() if one["series"] in series}
     chosen = [census.runs[target] for one in wanted.values() for target in one["runs"]]
+    asked: dict[str, str] = {}
     for text in where:
         factor, equals, level = text.partition("=")
         if not equals:
@@ -87,6 +91,10 @@ def filtered(
             raise CensusError(
                 "--where", factor, f"no run here has this factor{hint} (known: {', '.join(factors)})"
             )
+        if factor in asked:
+            problem = f"{factor} is asked for twice, here and as {asked[factor]}; a run has one level of each factor"
+            raise CensusError("--where", text, problem)
+        asked[factor] = text
         levels = dict.fromkeys(one["factors"][factor] for one in chosen if factor in one["factors"])
         fits = _same(level)
         if not any(map(fits, levels)):

@@ -27,8 +27,10 @@ if TYPE_CHECKING:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("claims", metavar="CLAIM", nargs="*", help="names of claims (default: all)")
-    parser.add_argument("--verdict", help="only claims with this verdict, e.g. not_reproduced")
-    parser.add_argument("--topic", help="only claims of this topic, e.g. traps")
+    parser.add_argument(
+        "--verdict", metavar="VERDICT", help="only claims with this verdict, e.g. not_reproduced"
+    )
+    parser.add_argument("--topic", metavar="TOPIC", help="only claims of this topic, e.g. traps")
     parser.add_argument("--document", help='only claims that this document prints, e.g. "Figure 1" or v3.1')
     parser.add_argument(
         "--runs", action="store_true", help="list the runs behind each claim with their values"

@@ -40,14 +40,10 @@ def run(args: argparse.Namespace) -> int:
     from dualgrad.validation import InputError
 
     project = load_project(args.root, args.config)
-    names = pair_of(
-        ",".join(args.editions) if args.editions else project.settings["compare"], "dualgrad compare"
-    )
+    names = pair_of(",".join(args.editions) if args.editions else project.settings["compare"], "compare")
     margin = project.settings["compare_margin"] if args.margin is None else args.margin
     if not 0 < margin < 1:
-        raise InputError(
-            "dualgrad compare", "--margin", f"expected a fraction between 0 and 1; got {margin:g}"
-        )
+        raise InputError("", "--margin", f"expected a fraction between 0 and 1; got {margin:g}")
     results = project.all_results
     output = args.output or results / "compare" / "_".join(names)
     try:

@@ -54,4 +54,5 @@ def run(args: argparse.Namespace) -> int:
     except (TableError, ValueError) as error:
         print(f"dualgrad figure: {error}", file=sys.stderr)
         return 2
+    print(f"{args.figure}, {args.variant}, edition {project.edition}: {', '.join(map(str, args.output))}")
     return 0

@@ -10,6 +10,7 @@ Without names: all of them. --partial takes the experiments whose tables are the
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -19,11 +20,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     from dualgrad.statistics.sources import STATISTICS
 
     parser.add_argument(
-        "names", metavar="NAME", nargs="*", help=f"statistics (default: all): {', '.join(STATISTICS)}"
+        "names", metavar="STATISTIC", nargs="*", help=f"statistics (default: all): {', '.join(STATISTICS)}"
     )
     parser.add_argument("--output", type=Path, help="folder to write (default: results/EDITION/statistics)")
     parser.add_argument("--partial", action="store_true", help="leave out experiments without tables")
     parser.add_argument("--schema", action="store_true", help="print the columns and quantities")
+    parser.add_argument("--json", action="store_true", help="print the files that were written as JSON")
 
 
 def preload(root: Path, overrides: dict) -> None:
@@ -34,6 +36,7 @@ def preload(root: Path, overrides: dict) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Compute and write statistics."""
+    from dualgrad.progress import progress
     from dualgrad.project import load_project
     from dualgrad.statistics import build
     from dualgrad.statistics.sources import STATISTICS
@@ -45,17 +48,18 @@ def run(args: argparse.Namespace) -> int:
         return 0
     for name in args.names:
         if name not in STATISTICS:
-            raise InputError(
-                "dualgrad statistics", name, f"no such statistic{did_you_mean(name, STATISTICS)}"
-            )
+            raise InputError("", name, f"no such statistic{did_you_mean(name, STATISTICS)}")
     project = load_project(args.root, args.config)
     output = args.output or project.results / "statistics"
+    files = {name: output / f"{name}.parquet" for name in args.names or STATISTICS}
     try:
-        for name in args.names or STATISTICS:
-            build.make(
-                name, project.results, output / f"{name}.parquet", project.counted, partial=args.partial
-            )
+        for name, file in progress(files.items(), len(files), "statistic", lambda one: one[0]):
+            build.make(name, project.results, file, project.counted, partial=args.partial)
     except TableError as error:
         print(f"dualgrad statistics: {error}", file=sys.stderr)
         return 1
+    if args.json:
+        print(json.dumps({name: str(file) for name, file in files.items()}, indent=2))
+    else:
+        print(f"{len(files)} statistics in {output}; `dualgrad report` makes a page of them")
     return 0

@@ -1,0 +1,85 @@
+"""Show a page or a figure that has been made, in the system's browser or viewer.
+
+dualgrad open report
+dualgrad open explorer --edition released
+dualgrad open figure 1
+dualgrad open figure ED3 --variant audited
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dualgrad.project import Project
+
+# Where each page lies: the report's own copy first, whose links lead to the others. And what makes it.
+PAGES = {
+    "report": (("report/index.html",), "snakemake report"),
+    "explorer": (("report/explorer.html", "explorer.html"), "snakemake report"),
+    "statistics": (("report/statistics.html",), "snakemake report"),
+    "claims": (("report/claims.html", "claims.html"), "snakemake claims"),
+    "replication": (("report/replication.html", "replication.html"), "snakemake replicate"),
+}
+WHAT = (*PAGES, "comparison", "figure")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    from dualgrad.figures.sources import VARIANTS
+
+    parser.add_argument("what", choices=WHAT, metavar="PAGE", help=", ".join(WHAT))
+    parser.add_argument("number", nargs="?", metavar="N", help="of a figure: 1 to 5, ED1 to ED8")
+    parser.add_argument("--variant", choices=VARIANTS, default="published", help="of a figure")
+    parser.add_argument("--print", action="store_true", help="print the path and open nothing")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Open it."""
+    from dualgrad.project import load_project
+
+    project = load_project(args.root, args.config)
+    paths, remedy = _places(project, args)
+    path = next((path for path in paths if path.is_file()), None)
+    if path is None:
+        settings = "" if project.edition == "demo" else f" --config edition={project.edition}"
+        print(
+            f"dualgrad open: {paths[0]} has not been made yet; make it: {remedy}{settings}", file=sys.stderr
+        )
+        return 1
+    print(path)
+    if not args.print and not webbrowser.open(path.resolve().as_uri()):
+        print("dualgrad open: no browser was found here; open the path above", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _places(project: Project, args: argparse.Namespace) -> tuple[list[Path], str]:
+    """Where the page or figure may lie, best first, and the command that makes it."""
+    from dualgrad.validation import InputError
+
+    if args.what in PAGES:
+        names, remedy = PAGES[args.what]
+        return [project.results / name for name in names], remedy
+    if args.what == "comparison":
+        made = sorted(
+            (project.all_results / "compare").glob("*/summary.html"), key=lambda one: one.stat().st_mtime
+        )
+        mine = [path for path in reversed(made) if project.edition in path.parent.name.split("_")]
+        folder = project.all_results / "compare" / f"released_{project.edition}"
+        return mine or [
+            folder / "summary.html"
+        ], f"snakemake compare --config compare=released,{project.edition}"
+    found = re.fullmatch(r"(?i)(?:figure)?([1-5])|(?:ed[_ ]?(?:fig)?)([1-8])", args.number or "")
+    if not found:
+        raise InputError("", "figure", f"expected 1 to 5, or ED1 to ED8; got '{args.number or ''}'")
+    name = f"Figure{found[1]}" if found[1] else f"ED_Fig{found[2]}"
+    folder = {True: "audited", False: "main" if found[1] else "extended_data"}[args.variant == "audited"]
+    return [
+        project.results / "figures" / args.variant / f"{name}.png"
+    ], f"snakemake figures/{folder}/{name}.png"
