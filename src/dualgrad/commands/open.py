@@ -79,7 +79,7 @@ def _places(project: Project, args: argparse.Namespace) -> tuple[list[Path], str
     if not found:
         raise InputError("", "figure", f"expected 1 to 5, or ED1 to ED8; got '{args.number or ''}'")
     name = f"Figure{found[1]}" if found[1] else f"ED_Fig{found[2]}"
-    folder = {True: "audited", False: "main" if found[1] else "extended_data"}[args.variant == "audited"]
+    target = "audited" if args.variant == "audited" else "main" if found[1] else "extended_data"
     return [
         project.results / "figures" / args.variant / f"{name}.png"
-    ], f"snakemake figures/{folder}/{name}.png"
+    ], f"snakemake figures/{target}/{name}.png"
