@@ -1,11 +1,24 @@
-"""Norms and inner products of long float32 gradients, which torch's own CPU kernels get wrong."""
+"""Single precision on the CPU: sums that torch's own kernels get wrong, and how far gradients are from double's."""
 
 from __future__ import annotations
 
+import copy
+import re
+from pathlib import Path
+
 import pytest
 import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
 
+from dualgrad.data.task import Task, load_task
+from dualgrad.models import batchnorm_modules, build_model
 from dualgrad.training.gradients import dot, global_norm, unit
+
+FIDELITY = Path(__file__).parents[1] / "docs" / "fidelity.md"
+
+
+# Norms and inner products ----------------------------------------
 
 
 @pytest.mark.parametrize("sizes", [(11_000_000,), (1,), (4096, 4097, 16384, 3), (3_000_001, 50_000)])
@@ -34,3 +47,96 @@ def test_a_gradient_of_nothing_but_zeros_has_norm_zero() -> None:
 def test_what_is_not_finite_stays_so() -> None:
     assert torch.isnan(global_norm([torch.tensor([1.0, float("nan")]), torch.ones(5000)]))
     assert torch.isinf(global_norm([torch.full((5000,), 1e38), torch.full((9,), 1e38)]))
+
+
+# BatchNorm ----------------------------------------
+
+
+def pictures(dtype: torch.dtype, number: int, size: int = 32) -> tuple[Tensor, Tensor]:
+    """Augmented training pictures (number, 3, size, size) as a run gets them, and their labels."""
+    data = {"kind": "image", "dataset": "cifar10", "classes": 10, "model": {"name": "simplecnn_p"}}
+    data |= {"augment": {"crop_padding": 4, "flip": True}, "synthetic": {"train": 300, "test": 10}}
+    task: Task = load_task(data, "cpu", dtype)
+    index = torch.arange(number)
+    (images,) = task.inputs(index, torch.Generator().manual_seed(0))
+    return images[:, :, :size, :size], task.train_labels[index]
+
+
+def test_batchnorm_of_a_large_batch_is_right_in_float32() -> None:
+    """256 pictures: 262,144 numbers a channel, which channels_last would add up one after another."""
+    found = {}
+    for dtype in (torch.float32, torch.float64):
+        norm = nn.BatchNorm2d(3).to(dtype)
+        images, _ = pictures(dtype, 256)
+        out = norm(images)
+        probe = torch.randn(out.shape, generator=torch.Generator().manual_seed(1)).to(dtype)
+        gradients = torch.autograd.grad((out * probe).sum(), list(norm.parameters()))
+        found[dtype] = [out.detach(), *gradients, norm.running_mean, norm.running_var]
+    for single, double in zip(*found.values(), strict=True):
+        assert torch.allclose(single.double(), double, rtol=1e-5, atol=1e-6 * float(double.abs().max()))
+
+
+NETWORKS = [
+    "resnet18_own",
+    "resnet34_own",
+    "resnet18_tv",
+    "resnet34_tv",
+    "vgg11_p",
+    "vgg11_p2",
+    "simplecnn_p",
+    "simplecnn_p2",
+    "textcnn",
+    "distilbert",
+]
+
+
+def first_gradients(name: str) -> list[tuple[list[Tensor], list[Tensor]]]:
+    """Gradients of a fresh network without dropout, and running statistics: in single, then in double precision."""
+    text = name in ("textcnn", "distilbert")
+    model = build_model({"name": name, "vocab_size": 2000, "pretrained": False}, 2 if text else 10, 0)
+    for module in model.modules():
+        if isinstance(module, nn.modules.dropout._DropoutNd):
+            module.p = 0.0
+    weights = copy.deepcopy(model.state_dict())
+    found = []
+    for dtype in (torch.float32, torch.float64):
+        inputs: tuple[Tensor, ...]
+        if text:
+            ids = torch.randint(3, 2000, (4, 12), generator=torch.Generator().manual_seed(2))
+            inputs, target = (ids,) if name == "textcnn" else (ids, ids > 0), torch.arange(4) % 2
+        else:
+            images, target = pictures(dtype, 4, 16 if name.startswith("resnet") else 32)
+            inputs = (images,)
+        model.to(dtype).load_state_dict(weights)
+        gradient = torch.autograd.grad(F.cross_entropy(model(*inputs), target), list(model.parameters()))
+        statistics = [s for norm in batchnorm_modules(model) for s in (norm.running_mean, norm.running_var)]
+        found.append((list(gradient), [s.clone() for s in statistics if s is not None]))
+    return found
+
+
+def relative_error(found: list[Tensor], exact: list[Tensor]) -> float:
+    off = sum(float((x.double() - y).square().sum()) for x, y in zip(found, exact, strict=True))
+    return (off / sum(float(y.square().sum()) for y in exact)) ** 0.5
+
+
+def stated(words: str) -> float:
+    """A number that the document states."""
+    found = re.search(words.replace("#", r"([0-9.e-]+)"), FIDELITY.read_text().replace("\n", " "))
+    assert found, words
+    return float(found[1])
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_first_gradient_in_float32_is_that_in_float64(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With kinks smoothed: a unit within rounding of zero takes the other side, which is no error of a sum."""
+    monkeypatch.setattr(F, "relu", lambda x, inplace=False: F.softplus(x))
+    monkeypatch.setattr(F, "max_pool2d", lambda x, size, stride=None, *_, **__: F.avg_pool2d(x, size, stride))
+    (single, statistics), (double, exact) = first_gradients(name)
+    assert relative_error(single, double) < stated("within # of the one in double precision")
+    for found, right in zip(statistics, exact, strict=True):
+        assert relative_error([found], [right]) < 1e-5
+
+
+def test_first_gradient_of_a_network_with_kinks() -> None:
+    (single, _), (double, _) = first_gradients("resnet18_own")
+    assert relative_error(single, double) < stated("of a ResNet then differs by up to # percent") / 100

@@ -125,8 +125,11 @@ class Task:
         columns = (place % offsets)[:, None] + columns
         crops = stored[indices[:, None, None], rows[:, :, None], columns[:, None, :]]
         # Stored with channels last: a pixel is gathered at once, and the result is already in channels_last
-        # layout.
-        return self._normalised(crops).permute(0, 3, 1, 2)
+        # layout, which GPUs like. On the CPU torch's BatchNorm adds such images up in float32 one number after
+        # another and loses three digits (https://github.com/pytorch/pytorch/issues/121651); contiguous ones it adds
+        # up exactly. Double precision has digits to lose.
+        images = self._normalised(crops).permute(0, 3, 1, 2)
+        return images.contiguous() if images.is_cpu and images.dtype is torch.float32 else images
 
 
 # Prepared tasks of this process: a warm worker fills it before forking, so its children share the memory.
