@@ -23,6 +23,7 @@ from test_workflow import ROOT, command, copy_workflow, environment, planned, sn
 
 from dualgrad.census import load_census
 from dualgrad.census.dependencies import closure, levels
+from dualgrad.jobs.requests import GROUPS
 
 EXPERIMENTS = ("A", "B3", "D1", "J", "P", "Ta1-1", "X2", "Y1B")
 TARGETS = [f"results/smoke/tables/parts/{name}/runs.parquet" for name in EXPERIMENTS]
@@ -50,15 +51,10 @@ def test_levels_are_above_all_that_a_run_needs(census) -> None:
 
 
 def test_the_profile_knows_every_group_of_the_census(census) -> None:
-    limits = [int(one) for one in re.search(r"^GROUPS = \((.*)\)", rules(), re.M)[1].split(",")]
-    groups = {f"level{one}_{limit}min" for one in set(levels(census.runs).values()) for limit in limits}
+    groups = {f"level{one}_{limit}min" for one in set(levels(census.runs).values()) for limit in GROUPS}
     components = profile()["group-components"]
     assert groups | {"verify"} == set(components)
-    assert all(components[f"level{one}_{limit}min"] * limit <= 256 for one in range(3) for limit in limits)
-
-
-def rules() -> str:
-    return (ROOT / "workflow" / "rules" / "common.smk").read_text()
+    assert all(components[f"level{one}_{limit}min"] * limit <= 256 for one in range(3) for limit in GROUPS)
 
 
 def test_the_profile_names_nobody() -> None:

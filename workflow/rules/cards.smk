@@ -4,7 +4,7 @@
 rule cards:
     """Write the protocol cards."""
     input:
-        sorted(str(path) for path in (ROOT / "config" / "census").glob("*.yaml")),
+        own_files("config/census/*.yaml"),
     output:
         "docs/protocols.md",
     log:
@@ -13,6 +13,6 @@ rule cards:
     conda:
         "../envs/dualgrad.yaml"
     params:
-        revision=revision(PACKAGE, "census/cards.py"),
+        revision=revision("census/cards.py"),
     shell:
-        "dualgrad cards --output {output} > {log} 2>&1"
+        "dualgrad cards --output {output:q} > {log:q} 2>&1"

@@ -2,7 +2,7 @@
 
 CLAIMS_REVISION = [
     TABLE_REVISION,
-    revision(PACKAGE, "claims/*.py", "claims/page/*.*", "pages/*.*"),
+    revision("claims/*.py", "claims/page/*.*", "pages/*.*"),
 ]
 
 
@@ -11,7 +11,7 @@ rule measure_claims:
     input:
         collect("<results>/tables/{table}.parquet", table=TABLES),
         archive="<results>/tables/archive.json" if INGESTED else [],
-        claims=collect("{root}/config/claims.yaml", root=ROOT),
+        claims=own_files("config/claims.yaml"),
     output:
         "<results>/claims.parquet",
         "<results>/claims.md",
@@ -29,6 +29,9 @@ rule measure_claims:
     params:
         edition=EDITION,
         revision=CLAIMS_REVISION,
+        shown=shown,
+        results=subpath(input[0], ancestor=2),
         folder=subpath(output.page, parent=True),
     shell:
-        "dualgrad claims --edition {params.edition} --output {params.folder} > {log} 2>&1"
+        "dualgrad claims --edition {params.edition:q} --tables {params.results:q} --output {params.folder:q}"
+        " > {log:q} 2>&1"

@@ -1,8 +1,9 @@
-"""What all rules share: settings, the census, and the command that every job runs."""
+"""What all rules share: the project, and wildcards turned into what the package works out for a run.
 
-import hashlib
-import json
-import math
+What is worked out here is in `dualgrad.jobs`: a job's inputs, what it asks for, its command line.
+"""
+
+import os
 import re
 import sys
 from pathlib import Path
@@ -11,9 +12,7 @@ from snakemake.exceptions import WorkflowError
 
 try:
     import dualgrad
-    from dualgrad.compare.pair import is_ingested, pair_of
-    from dualgrad.census import edition_names
-    from dualgrad.census.dependencies import levels
+    from dualgrad.compare.pair import check_compared, is_ingested, pair_of, title_of
     from dualgrad.figures.captions import CAPTIONS, figure_name
     from dualgrad.figures.sources import (
         EXTENDED_FIGURES,
@@ -23,13 +22,14 @@ try:
         MAIN_FIGURES,
         VARIANTS,
     )
-    from dualgrad.project import load_project
-    from dualgrad.validation import InputError
-    from dualgrad.planning.rates import seconds
-    from dualgrad.planning.storage import memory
+    from dualgrad.jobs import inputs
+    from dualgrad.jobs.command_line import check_targets, job_settings, words_for_the_rest
     from dualgrad.jobs.recovery import remove_stale_lock, settle_times, sweep
-    from dualgrad.training.verify import recorded_runs, sample_of
+    from dualgrad.jobs.requests import Requests
     from dualgrad.jobs.warm_worker import WarmWorker, local_gpus, prepare_jobs
+    from dualgrad.project import load_project
+    from dualgrad.training.verify import recorded_runs, sample_of
+    from dualgrad.validation import InputError
 except ImportError as error:
     raise WorkflowError(
         f"{error}: the package dualgrad is not installed where this Snakemake runs. "
@@ -54,128 +54,118 @@ if ROOT is None:
 try:
     PROJECT = load_project(ROOT, config)
     SETTINGS, CENSUS = PROJECT.settings, PROJECT.census
+    if workflow.is_main_process:
+        check_targets(sys.argv[1:], PROJECT)
 except InputError as error:
     raise WorkflowError(str(error))
 
 # A trial of an edition is an edition of its own.
-EDITION = CENSUS.edition["name"]
-INGESTED = CENSUS.edition["records"] == "ingested"
+EDITION, INGESTED, COUNTED = PROJECT.edition, PROJECT.ingested, PROJECT.counted
+RECORDED = Path(SETTINGS["results_dir"]) / EDITION
 TABLES = ("runs", "trajectories", "epochs", "geometry", "steps")
 
 
 pathvars:
-    results=f"{SETTINGS['results_dir']}/{EDITION}",
+    results=str(RECORDED),
     logs=f"logs/{EDITION}",
     data=SETTINGS["data_dir"],
-
-
-def as_words(settings):
-    """Return settings as words of the command line of `dualgrad`."""
-    return [word for key, value in settings.items() for word in ("--config", f"{key}={json.dumps(value)}")]
-
-
-def job_settings():
-    """Return what every job's command must be told: what differs from the files that it reads by itself."""
-    words = as_words(config)
-    if Path.cwd() != ROOT:
-        folders = {key: str(Path(SETTINGS[key]).absolute()) for key in ("results_dir", "data_dir")}
-        words += ["--root", str(ROOT), *as_words(folders)]
-    return words
 
 
 # An environment of the jobs' own, in which they run: conda's or a container. (None by default.)
 DEPLOYED = bool(workflow.deployment_settings and workflow.deployment_settings.deployment_method)
 
 # A rule's command is a `dualgrad` command line; in the jobs it is run by the warm worker, with these settings.
-prepare_jobs(job_settings(), deployed=DEPLOYED)
+prepare_jobs(job_settings(PROJECT, config, Path.cwd()), deployed=DEPLOYED)
 
 
-def check_targets(words):
-    """Refuse runs that do not exist, in words: Snakemake would say that no rule makes such a file."""
-    pattern = re.compile(rf"{re.escape(SETTINGS['results_dir'])}/([^/]+)/(runs|checkpoints)/(.+)\.(json|pt)")
-    for word in words:
-        if path := pattern.fullmatch(word):
-            edition, kind, name, ending = path.groups()
-            if edition != EDITION:
-                advice = f"add --config edition={edition}"
-                if edition == SETTINGS["edition"] or edition not in edition_names(ROOT):
-                    advice = f"ask for {SETTINGS['results_dir']}/{EDITION}/{kind}/{name}.{ending}"
-                raise WorkflowError(f"{word}: the edition is '{EDITION}'; {advice}")
-            try:
-                run = CENSUS.run(name)
-            except InputError as error:
-                raise WorkflowError(f"{word}: {error}")
-            if kind == "checkpoints" and not run["saves"]:
-                raise WorkflowError(f"{word}: no other run starts from {name}, so its weights are not kept")
+# Whether jobs are a cluster's. A dry run is always local: then `jobs`, which the cluster's profile has, tells.
+ON_CLUSTER = not workflow.local_exec or (workflow.dryrun and workflow.resource_settings.nodes is not None)
+REQUESTS = Requests(PROJECT, ON_CLUSTER, bool(local_gpus()))
 
 
-if workflow.is_main_process:
-    check_targets(sys.argv[1:])
+# What a run is, reads and asks for, by its one wildcard.
 
 
-def spec_of_run(wildcards):
-    """Return what a run is. Builtin types only: Snakemake sees no change in others."""
-    run = CENSUS.run(wildcards.run)
-    return {key: value for key, value in run.items() if key != "seconds_recorded"}
+def definition_of_run(wildcards):
+    return inputs.definition(CENSUS.run(wildcards.run))
 
 
 def files_needed_by_run(wildcards):
-    """Return the records and checkpoints that a run reads."""
-    files = []
-    for need in CENSUS.run(wildcards.run)["needs"]:
-        files.append(f"<results>/runs/{need}.json")
-        if CENSUS.runs[need]["saves"]:
-            files.append(f"<results>/checkpoints/{need}.pt")
-    return files
+    return below("<results>", inputs.needed_files(CENSUS.run(wildcards.run), CENSUS))
+
+
+def files_to_verify_run(wildcards):
+    return below("<results>", inputs.files_to_verify(wildcards.run, CENSUS))
 
 
 def data_of_run(wildcards):
     """Return the files of a run's data set. Ancient: they are checked by hash, so a new download changes nothing."""
-    task = CENSUS.run(wildcards.run)["task"]
-    name, model = task["dataset"], task["model"]["name"]
-    if task["synthetic"]:
-        return []
-    if name != "sst2":
-        return ancient(f"<data>/{name}/{name}.npz")
-    if model == "textcnn":
-        return ancient("<data>/sst2/words.npz")
-    return [ancient("<data>/sst2/wordpiece.npz"), ancient("<data>/distilbert-base-uncased/model.safetensors")]
+    return ancient(below("<data>", inputs.data_files(CENSUS.run(wildcards.run))))
+
+
+def minutes_of_run(wildcards, attempt):
+    return REQUESTS.minutes(wildcards.run, attempt)
+
+
+def megabytes_of_run(wildcards, attempt):
+    return REQUESTS.megabytes(wildcards.run, attempt)
+
+
+def group_of_run(wildcards):
+    return REQUESTS.group(wildcards.run)
+
+
+def below(folder, files):
+    return [f"{folder}/{file}" for file in files]
 
 
 # Runs whose weights other runs start from, as an alternative of a regular expression.
 SAVING_RUNS = "|".join(re.escape(name) for name, run in CENSUS.runs.items() if run["saves"])
 
 
-def revision(folder, *patterns):
-    """Return a digest of source files, for rules whose results are cheap to make again.
-
-    Snakemake does not see the code behind a command line. (A run is not cheap: for its code stands the protocol's
-    revision.)
-    """
-    files = [file for pattern in patterns for file in sorted(folder.glob(pattern))]
-    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
-
+# What rules depend on whose results are cheap to make again: the code behind them, and what pages show of the census.
 
 PACKAGE = Path(dualgrad.__file__).parent
-TABLE_REVISION = revision(PACKAGE, "tables/schema.py", "tables/build.py", "tables/parquet.py")
+
+
+def revision(*patterns):
+    return inputs.revision(PACKAGE, *patterns)
+
+
+def shown(wildcards):
+    return inputs.shown(PROJECT)
+
+
+TABLE_REVISION = revision("tables/schema.py", "tables/build.py", "tables/parquet.py")
 INGEST_REVISION = [
     TABLE_REVISION,
-    revision(PACKAGE, "ingest/*.py", "release/*.py"),
-    revision(ROOT, "config/released/*"),
+    revision("ingest/*.py", "release/*.py"),
+    inputs.revision(ROOT, "config/released/*"),
 ]
-FIGURE_REVISION = [TABLE_REVISION, revision(PACKAGE, "figures/*.py")]
+FIGURE_REVISION = [TABLE_REVISION, revision("figures/*.py")]
+
+
+def own_files(pattern):
+    """Return an input function: files of this workflow's own folder, which lie in no store, whatever its name."""
+    return lambda wildcards: [local(str(path)) for path in sorted(ROOT.glob(pattern))]
+
+
+# Tables and what is made of them.
 
 
 def records_of_experiment(wildcards):
-    """Return the records of an experiment's runs."""
-    return [f"<results>/runs/{run}.json" for run in CENSUS.experiment(wildcards.experiment)["runs"]]
+    return below("<results>/runs", [f"{run}.json" for run in CENSUS.experiment(wildcards.experiment)["runs"]])
 
 
-def parts_of(experiments, tables=TABLES):
+def parts_of(experiments, tables=TABLES, results="<results>"):
     """Return the parts that hold these experiments' tables."""
-    return collect(
-        "<results>/tables/parts/{experiment}/{table}.parquet", experiment=experiments, table=tables
-    )
+    return [f"{results}/tables/parts/{one}/{table}.parquet" for one in experiments for table in tables]
+
+
+if INGESTED:
+    CENSUS_FILES = parts_of(COUNTED)
+else:
+    CENSUS_FILES = [f"<results>/runs/{name}.json" for name, run in CENSUS.runs.items() if run["counted"]]
 
 
 def panel_files(figure, variant):
@@ -195,8 +185,7 @@ def drawn_figure(ending):
 
 
 def folder_of_panels(wildcards, output):
-    """Return the folder of a figure's plotted numbers."""
-    return str(Path(output.panels[0]).parent)
+    return os.path.dirname(output.panels[0])
 
 
 def category_of_figure(wildcards):
@@ -220,129 +209,3 @@ def caption_of_figure(wildcards):
     name = wildcards.figure
     counts = {one: len(CENSUS.experiment(one)["runs"]) for one in FIGURE_EXPERIMENTS[name]}
     return {"title": CAPTIONS[name].title, "panels": CAPTIONS[name].panels, "experiments": counts}
-
-
-COUNTED = [name for name, experiment in CENSUS.experiments.items() if experiment["counted"]]
-if INGESTED:
-    CENSUS_FILES = parts_of(COUNTED)
-else:
-    CENSUS_FILES = [f"<results>/runs/{name}.json" for name, run in CENSUS.runs.items() if run["counted"]]
-
-
-HAS_GPU = bool(local_gpus())
-
-
-def on_cluster():
-    """Whether jobs are a cluster's. A dry run is always local: then `jobs`, which the cluster's profile has, tells."""
-    return not workflow.local_exec or (workflow.dryrun and workflow.resource_settings.nodes is not None)
-
-
-def gpus_per_run(wildcards):
-    """Return how many GPUs a run asks for. A cluster is trusted to have what device=auto would take."""
-    if "cpu" in (SETTINGS["device"], CENSUS.edition["device"]):
-        return 0
-    return int(SETTINGS["device"] == "cuda" or on_cluster() or HAS_GPU)
-
-
-# What a cluster is asked for, in estimates of planning: they are rather too long than too short, but a node can be
-# shared, far from its files, and Snakemake starts twice in front of each run. In megabytes: Snakemake and the worker.
-HEADROOM = 1.5
-STARTING_SECONDS, BESIDE_MB = 60, 1000
-
-
-def planned_device(wildcards):
-    """Return the device that a run is planned for."""
-    return "cuda" if gpus_per_run(wildcards) else "cpu"
-
-
-def minutes_of_run(wildcards, attempt):
-    """Return the time to ask for, twice as much with each retry."""
-    estimate = seconds(CENSUS.run(wildcards.run), planned_device(wildcards))
-    return math.ceil((HEADROOM * estimate + STARTING_SECONDS) / 60) * 2 ** (attempt - 1)
-
-
-def megabytes_of_run(wildcards, attempt):
-    """Return the main memory to ask for, twice as much with each retry."""
-    estimate = memory(CENSUS.run(wildcards.run), planned_device(wildcards)).host
-    return math.ceil(HEADROOM * estimate / 1e6 + BESIDE_MB) * 2 ** (attempt - 1)
-
-
-def words_for_the_rest(words):
-    """Return the command line with which a submission that is started again does what is left of it.
-
-    Snakemake tells a submission to do its jobs whatever is there (`--force`, `--target-jobs`); this asks for their
-    files instead. None where it has jobs of another workflow, or asks for files already.
-    """
-    if "--target-jobs" not in words:
-        return None
-    start = words.index("--target-jobs") + 1
-    stop = next(place for place in range(start, len(words)) if words[place].startswith("--"))
-    jobs = [
-        re.fullmatch(r"(train|train_and_save|verify_run):run=([^,]+)", word) for word in words[start:stop]
-    ]
-    if not all(jobs):
-        return None
-    files = [
-        f"{SETTINGS['results_dir']}/{EDITION}/{'verify' if job[1] == 'verify_run' else 'runs'}/{job[2]}.json"
-        for job in jobs
-    ]
-    others = [word for word in words[: start - 1] + words[stop:] if word != "--force"]
-    return [*others, "--", *files]
-
-
-LEVELS = levels(CENSUS.runs)
-GROUPS = (4, 16, 64)  # minutes
-
-
-def group_of_run(wildcards):
-    """Return the group in which a cluster is given a run; the longest go alone.
-
-    Runs of about one length: so many of them are some hours. And of one level: none needs another of its own level,
-    so however runs are put together, no submission waits for itself.
-    """
-    if not on_cluster():
-        return None
-    minutes = seconds(CENSUS.run(wildcards.run), planned_device(wildcards)) / 60
-    fitting = [limit for limit in GROUPS if minutes <= limit]
-    return f"level{LEVELS[wildcards.run]}_{fitting[0]}min" if fitting else None
-
-
-def parts_of_edition(name):
-    """Return the parts of all counted experiments of an edition."""
-    return collect(
-        "{results}/{name}/tables/parts/{experiment}/{table}.parquet",
-        results=SETTINGS["results_dir"],
-        name=name,
-        experiment=COUNTED,
-        table=TABLES,
-    )
-
-
-def compared_parts(wildcards):
-    """Return the tables of both editions; says what to do about an edition that this execution cannot make."""
-    try:
-        names = pair_of(SETTINGS["compare"], "--config")
-    except InputError as error:
-        raise WorkflowError(str(error))
-    for name in names:
-        known = name == EDITION or is_ingested(ROOT, name)
-        folder = Path(SETTINGS["results_dir"], name, "tables", "parts")
-        if not known and not all((folder / experiment / "runs.parquet").is_file() for experiment in COUNTED):
-            raise WorkflowError(
-                f"{folder}: the tables of edition {name} are not complete. Make them first "
-                f"(snakemake tables --config edition={name}), or compare what there is: "
-                f"dualgrad compare {' '.join(names)}"
-            )
-    return [part for name in names for part in parts_of_edition(name)]
-
-
-RECORDED = Path(SETTINGS["results_dir"]) / EDITION
-
-if workflow.is_main_process and "verify" in sys.argv[1:] and not recorded_runs(CENSUS, RECORDED / "runs"):
-    raise WorkflowError(f"verify: the edition '{EDITION}' has no records yet; train something of it first")
-
-
-def sample_to_verify(wildcards):
-    """Return what says that a run came out the same, for a sample of those that have been trained."""
-    runs = sample_of(recorded_runs(CENSUS, RECORDED / "runs"), SETTINGS["verify_sample"], seed=0)
-    return [f"<results>/verify/{run}.json" for run in runs]

@@ -1,8 +1,24 @@
 """Comparison of two editions: the configured one is made, one that is ingested is ingested, another must be there."""
 
-COMPARE_REVISION = [STATISTICS_REVISION, revision(PACKAGE, "compare/*.*", "pages/*.*")]
+COMPARE_REVISION = [STATISTICS_REVISION, revision("compare/*.*", "pages/*.*")]
 PAIR = [name.strip() for name in (SETTINGS["compare"] or "none").split(",")]
 COMPARED = "_".join(PAIR)
+
+
+def parts_of_edition(name):
+    """Return the parts of all counted experiments of an edition."""
+    return parts_of(COUNTED, results=f"{SETTINGS['results_dir']}/{name}")
+
+
+def compared_parts(wildcards):
+    """Return the tables of both editions; says what to do about an edition that this execution cannot make."""
+    try:
+        names = pair_of(SETTINGS["compare"], "--config")
+        check_compared(PROJECT, names)
+    except InputError as error:
+        raise WorkflowError(str(error))
+    return [part for name in names for part in parts_of_edition(name)]
+
 
 if not INGESTED:
     for name in PAIR:
@@ -19,8 +35,10 @@ if not INGESTED:
                     "../envs/dualgrad.yaml"
                 params:
                     revision=INGEST_REVISION,
+                    shown=shown,
+                    parts=subpath(output[0], ancestor=2),
                 shell:
-                    "dualgrad ingest > {log} 2>&1"
+                    "dualgrad ingest --output {params.parts:q} > {log:q} 2>&1"
 
 
 rule compare_editions:
@@ -49,5 +67,8 @@ rule compare_editions:
         pair=SETTINGS["compare"],
         margin=SETTINGS["compare_margin"],
         revision=COMPARE_REVISION,
+        titles=[title_of(ROOT, name) for name in PAIR],
+        parts=subpath(input[0], ancestor=5),
+        folder=subpath(output.page, parent=True),
     shell:
-        "dualgrad compare > {log} 2>&1"
+        "dualgrad compare --results {params.parts:q} --output {params.folder:q} > {log:q} 2>&1"

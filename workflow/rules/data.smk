@@ -17,7 +17,7 @@ rule data_set:
     params:
         folder=subpath(output.arrays, ancestor=2),
     shell:
-        "dualgrad data {wildcards.name} --data-dir {params.folder} > {log} 2>&1"
+        "dualgrad data {wildcards.name:q} --data-dir {params.folder:q} > {log:q} 2>&1"
 
 
 rule data_sst2:
@@ -38,7 +38,7 @@ rule data_sst2:
     params:
         folder=subpath(output.words, ancestor=2),
     shell:
-        "dualgrad data sst2 --data-dir {params.folder} > {log} 2>&1"
+        "dualgrad data sst2 --data-dir {params.folder:q} > {log:q} 2>&1"
 
 
 rule data_distilbert:
@@ -55,4 +55,4 @@ rule data_distilbert:
     params:
         folder=subpath(output.weights, ancestor=2),
     shell:
-        "dualgrad data distilbert --data-dir {params.folder} > {log} 2>&1"
+        "dualgrad data distilbert --data-dir {params.folder:q} > {log:q} 2>&1"

@@ -1,6 +1,6 @@
 """The census explorer: all runs of an edition on one page."""
 
-EXPLORER_REVISION = [TABLE_REVISION, revision(PACKAGE, "explorer/*.*", "pages/*.*")]
+EXPLORER_REVISION = [TABLE_REVISION, revision("explorer/*.*", "pages/*.*")]
 
 
 rule explorer:
@@ -22,5 +22,8 @@ rule explorer:
     params:
         edition=EDITION,
         revision=EXPLORER_REVISION,
+        shown=shown,
+        results=subpath(input[0], ancestor=4),
     shell:
-        "dualgrad explorer --output {output} > {log} 2>&1"
+        "dualgrad explorer --edition {params.edition:q} --results {params.results:q} --output {output:q}"
+        " > {log:q} 2>&1"

@@ -29,8 +29,9 @@ for figure in FIGURE_EXPERIMENTS:
                 tables=subpath(input[0], ancestor=3),
                 panels=folder_of_panels,
             shell:
-                "dualgrad figure {params.figure} --edition {params.edition} --variant {params.variant}"
-                " --tables {params.tables} --data-dir {params.panels} --output {output.pdf} {output.png} > {log} 2>&1"
+                "dualgrad figure {params.figure:q} --edition {params.edition:q} --variant {params.variant:q}"
+                " --tables {params.tables:q} --data-dir {params.panels:q} --output {output.pdf:q} {output.png:q}"
+                " > {log:q} 2>&1"
 
 
 rule show:
@@ -58,4 +59,4 @@ rule show:
         edition=EDITION,
         caption=caption_of_figure,
     shell:
-        "(cp {input.pdf} {output.pdf} && cp {input.png} {output.png}) > {log} 2>&1"
+        "(cp {input.pdf:q} {output.pdf:q} && cp {input.png:q} {output.png:q}) > {log:q} 2>&1"

@@ -13,5 +13,7 @@ rule ingest:
         "../envs/dualgrad.yaml"
     params:
         revision=INGEST_REVISION,
+        shown=shown,
+        parts=subpath(output.archive, parent=True),
     shell:
-        "dualgrad ingest > {log} 2>&1"
+        "dualgrad ingest --output {params.parts:q}/parts > {log:q} 2>&1"

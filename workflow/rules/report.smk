@@ -3,8 +3,11 @@
 (`snakemake TARGET --report report.html` makes Snakemake's own, with the same figures and pages, and the workflow.)
 """
 
-REPORT_REVISION = revision(PACKAGE, "report/*.*", "pages/*.*", "figures/captions.py")
+REPORT_REVISION = revision("report/*.*", "pages/*.*", "figures/captions.py")
 REPORT_PAGES = ["explorer", "claims"]
+REPORTED_NUMBERS = [
+    file for variant in VARIANTS for figure in FIGURE_EXPERIMENTS for file in panel_files(figure, variant)
+]
 
 
 rule report_pages:
@@ -12,6 +15,8 @@ rule report_pages:
     input:
         collect("<results>/{page}.html", page=REPORT_PAGES),
         "<results>/claims.parquet",
+        parts_of(COUNTED),
+        REPORTED_NUMBERS,
         collect("<results>/statistics/{statistic}.parquet", statistic=STATISTICS),
         collect(
             "<results>/figures/{variant}/{figure}.{ending}",
@@ -21,6 +26,8 @@ rule report_pages:
         ),
     output:
         collect("<results>/report/{page}.html", page=["index", *REPORT_PAGES]),
+        collect("<results>/report/tables/{table}.{ending}", table=TABLES, ending=["parquet", "csv"]),
+        [file.replace("<results>", "<results>/report") for file in REPORTED_NUMBERS],
         collect(
             "<results>/report/figures/{variant}/{figure}.{ending}",
             variant=VARIANTS,
@@ -41,6 +48,9 @@ rule report_pages:
     params:
         edition=EDITION,
         revision=REPORT_REVISION,
+        shown=shown,
+        results=subpath(input[0], parent=True),
         folder=subpath(output.statistics, parent=True),
     shell:
-        "dualgrad report --output {params.folder} > {log} 2>&1"
+        "dualgrad report --edition {params.edition:q} --results {params.results:q} --output {params.folder:q}"
+        " > {log:q} 2>&1"

@@ -23,14 +23,15 @@ rule train:
         "../envs/dualgrad.yaml"
     threads: SETTINGS["threads_per_job"]
     resources:
-        gpu=gpus_per_run,
+        gpu=REQUESTS.gpus,
         slot=1,
         runtime=minutes_of_run,
         mem_mb=megabytes_of_run,
     params:
-        run=spec_of_run,
+        run=definition_of_run,
     shell:
-        "dualgrad train {wildcards.run} --edition {params.run[edition]} --output {output} > {log} 2>&1"
+        "dualgrad train {wildcards.run:q} --edition {params.run[edition]:q} --needs {input.needs:q}"
+        " --data {input.data:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule train_and_save:
@@ -51,12 +52,12 @@ rule train_and_save:
         "../envs/dualgrad.yaml"
     threads: SETTINGS["threads_per_job"]
     resources:
-        gpu=gpus_per_run,
+        gpu=REQUESTS.gpus,
         slot=1,
         runtime=minutes_of_run,
         mem_mb=megabytes_of_run,
     params:
-        run=spec_of_run,
+        run=definition_of_run,
     shell:
-        "dualgrad train {wildcards.run} --edition {params.run[edition]}"
-        " --output {output.record} --checkpoint {output.weights} > {log} 2>&1"
+        "dualgrad train {wildcards.run:q} --edition {params.run[edition]:q} --needs {input.needs:q}"
+        " --data {input.data:q} --output {output.record:q} --checkpoint {output.weights:q} > {log:q} 2>&1"

@@ -2,7 +2,7 @@
 
 from dualgrad.statistics.sources import STATISTICS
 
-STATISTICS_REVISION = [TABLE_REVISION, revision(PACKAGE, "statistics/*.py", "estimators/*.py")]
+STATISTICS_REVISION = [TABLE_REVISION, revision("statistics/*.py", "estimators/*.py")]
 
 for statistic, source in STATISTICS.items():
 
@@ -22,5 +22,8 @@ for statistic, source in STATISTICS.items():
             statistic=statistic,
             edition=EDITION,
             revision=STATISTICS_REVISION,
+            results=subpath(input[0], ancestor=4),
+            folder=subpath(output[0], parent=True),
         shell:
-            "dualgrad statistics {params.statistic} --edition {params.edition} > {log} 2>&1"
+            "dualgrad statistics {params.statistic:q} --edition {params.edition:q} --results {params.results:q}"
+            " --output {params.folder:q} > {log:q} 2>&1"

@@ -22,8 +22,11 @@ if not INGESTED:
         params:
             edition=EDITION,
             revision=TABLE_REVISION,
+            records=subpath(input[0], parent=True),
+            part=subpath(output[0], parent=True),
         shell:
-            "dualgrad tables {wildcards.experiment} --edition {params.edition} > {log} 2>&1"
+            "dualgrad tables {wildcards.experiment:q} --edition {params.edition:q} --records {params.records:q}"
+            " --output {params.part:q} > {log:q} 2>&1"
 
 
 rule merge_tables:
@@ -40,5 +43,8 @@ rule merge_tables:
     params:
         edition=EDITION,
         revision=TABLE_REVISION,
+        parts=subpath(input[0], ancestor=2),
+        folder=subpath(output[0], parent=True),
     shell:
-        "dualgrad tables --merge --edition {params.edition} > {log} 2>&1"
+        "dualgrad tables --merge --edition {params.edition:q} --parts {params.parts:q} --output {params.folder:q}"
+        " > {log:q} 2>&1"

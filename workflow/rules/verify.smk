@@ -3,13 +3,21 @@
 A run that comes out differently fails its job, and the log says where the two differ.
 """
 
+if workflow.is_main_process and "verify" in sys.argv[1:] and not recorded_runs(CENSUS, RECORDED / "runs"):
+    raise WorkflowError(f"verify: the edition '{EDITION}' has no records yet; train something of it first")
+
+
+def sample_to_verify(wildcards):
+    """Return what says that a run came out the same, for a sample of those that have been trained."""
+    runs = sample_of(recorded_runs(CENSUS, RECORDED / "runs"), SETTINGS["verify_sample"], seed=0)
+    return below("<results>/verify", [f"{run}.json" for run in runs])
+
 
 rule verify_run:
     """Train a run a second time and compare it with its record."""
     input:
-        record="<results>/runs/{run}.json",
+        needs=files_to_verify_run,
         data=data_of_run,
-        needs=files_needed_by_run,
     output:
         "<results>/verify/{run}.json",
     log:
@@ -22,14 +30,15 @@ rule verify_run:
         "../envs/dualgrad.yaml"
     threads: SETTINGS["threads_per_job"]
     resources:
-        gpu=gpus_per_run,
+        gpu=REQUESTS.gpus,
         slot=1,
         runtime=minutes_of_run,
         mem_mb=megabytes_of_run,
     params:
         edition=EDITION,
     shell:
-        "dualgrad verify {wildcards.run} --edition {params.edition} --output {output} > {log} 2>&1"
+        "dualgrad verify {wildcards.run:q} --edition {params.edition:q} --needs {input.needs:q}"
+        " --data {input.data:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule verify:

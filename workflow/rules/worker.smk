@@ -23,7 +23,7 @@ def stop_gracefully(*signal_and_frame):
 
 if workflow.remote_exec and workflow.resource_settings.nodes is not None:
     again = sys.argv[sys.argv.index("--attempt") + 1] != "1" or "SLURM_RESTART_COUNT" in os.environ
-    if again and (words := words_for_the_rest(sys.argv[1:])):
+    if again and (words := words_for_the_rest(sys.argv[1:], str(RECORDED))):
         os.execv(sys.executable, [sys.executable, "-m", "snakemake", *words])
     if not DEPLOYED:
         WORKER.start()

@@ -22,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--margin", type=float, help="margin of the equivalence test (default: compare_margin)"
     )
+    parser.add_argument(
+        "--results", type=Path, help="folder of both editions' results (default: the setting results_dir)"
+    )
     parser.add_argument("--output", type=Path, help="folder to write (default: results/compare/FIRST_SECOND)")
 
 
@@ -44,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     margin = project.settings["compare_margin"] if args.margin is None else args.margin
     if not 0 < margin < 1:
         raise InputError("", "--margin", f"expected a fraction between 0 and 1; got {margin:g}")
-    results = project.all_results
+    results = args.results or project.all_results
     output = args.output or results / "compare" / "_".join(names)
     try:
         first, second = (Edition(results / name, project.counted) for name in names)

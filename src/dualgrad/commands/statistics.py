@@ -22,6 +22,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "names", metavar="STATISTIC", nargs="*", help=f"statistics (default: all): {', '.join(STATISTICS)}"
     )
+    parser.add_argument(
+        "--results", type=Path, help="the edition's results, with its tables (default: results/EDITION)"
+    )
     parser.add_argument("--output", type=Path, help="folder to write (default: results/EDITION/statistics)")
     parser.add_argument("--partial", action="store_true", help="leave out experiments without tables")
     parser.add_argument("--schema", action="store_true", help="print the columns and quantities")
@@ -50,11 +53,12 @@ def run(args: argparse.Namespace) -> int:
         if name not in STATISTICS:
             raise InputError("", name, f"no such statistic{did_you_mean(name, STATISTICS)}")
     project = load_project(args.root, args.config)
-    output = args.output or project.results / "statistics"
+    results = args.results or project.results
+    output = args.output or results / "statistics"
     files = {name: output / f"{name}.parquet" for name in args.names or STATISTICS}
     try:
         for name, file in progress(files.items(), len(files), "statistic", lambda one: one[0]):
-            build.make(name, project.results, file, project.counted, partial=args.partial)
+            build.make(name, results, file, project.counted, partial=args.partial)
     except TableError as error:
         print(f"dualgrad statistics: {error}", file=sys.stderr)
         return 1

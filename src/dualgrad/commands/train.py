@@ -13,6 +13,7 @@ import argparse
 import signal
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -38,6 +39,62 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=Path,
         help="checkpoint to write, for runs that others start from (default: as above)",
     )
+    add_inputs(parser)
+
+
+def add_inputs(parser: argparse.ArgumentParser) -> None:
+    """Declare the files that a workflow hands over to a job that trains."""
+    parser.add_argument(
+        "--needs",
+        type=Path,
+        nargs="*",
+        metavar="FILE",
+        help="records and checkpoints of the runs that it starts from: .../runs/EXPERIMENT/RUN.json and "
+        ".../checkpoints/EXPERIMENT/RUN.pt (default: where the workflow makes them)",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        nargs="*",
+        metavar="FILE",
+        help="files of its data set: .../NAME/FILE (default: those in the folder of the setting data_dir)",
+    )
+
+
+def needed_files(paths: Sequence[Path] | None) -> dict[str, Path] | None:
+    """Return files of other runs by their paths below the results, wherever those lie; None where none were named.
+
+    Raises:
+        InputError: a path that does not end as records and checkpoints do.
+    """
+    from dualgrad.validation import InputError
+
+    found: dict[str, Path] = {}
+    for path in paths or ():
+        kind, name = path.parts[-3:-2], "/".join(path.parts[-3:])
+        if (kind, path.suffix) not in ((("runs",), ".json"), (("checkpoints",), ".pt")):
+            expected = "expected .../runs/EXPERIMENT/RUN.json or .../checkpoints/EXPERIMENT/RUN.pt"
+            raise InputError("--needs", str(path), expected)
+        found[name] = path
+    return None if paths is None else found
+
+
+def data_folder(files: Sequence[Path] | None, default: Path) -> Path:
+    """Return the folder of data sets in which these files lie (``FOLDER/NAME/FILE``); none: *default*.
+
+    Raises:
+        InputError: they lie in several, or are not there.
+    """
+    from dualgrad.validation import InputError
+
+    for path in files or ():
+        if not path.is_file():
+            raise InputError("--data", str(path), "no such file")
+    folders = sorted({path.parent.parent for path in files or ()})
+    if len(folders) > 1:
+        places = " and ".join(map(str, folders))
+        raise InputError("--data", "", f"expected files FOLDER/NAME/FILE of one folder; got {places}")
+    return folders[0] if folders else default
 
 
 def run(args: argparse.Namespace) -> int:
@@ -49,6 +106,8 @@ def run(args: argparse.Namespace) -> int:
             "run": args.run,
             "output": str(args.output) if args.output else None,
             "checkpoint": str(args.checkpoint) if args.checkpoint else None,
+            "needs": args.needs,
+            "data": args.data,
         },
         echo=True,
     )
@@ -108,7 +167,8 @@ def execute(job: dict, *, echo: bool = False) -> int:
 
     Args:
         job: ``root``, ``config`` (overrides), ``run`` (EXPERIMENT/RUN), ``output`` and ``checkpoint`` (paths; None:
-            where the workflow expects them).
+            where the workflow expects them), ``needs`` and ``data`` (files of other runs and of the data set; None:
+            likewise).
         echo: show progress and the result on standard output.
 
     Returns:
@@ -137,7 +197,8 @@ def execute(job: dict, *, echo: bool = False) -> int:
         context = Context(
             records=project.records,
             checkpoints=project.checkpoints,
-            data_dir=project.data,
+            data_dir=data_folder(job.get("data"), project.data),
+            needed=needed_files(job.get("needs")),
             device=choose_device(project.settings["device"], project.edition_file["device"]),
             threads=project.settings["threads_per_job"],
             resume=resume,

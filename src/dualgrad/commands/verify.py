@@ -27,6 +27,8 @@ SAMPLE = 10
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
+    from dualgrad.commands.train import add_inputs
+
     parser.add_argument(
         "names",
         metavar="EXPERIMENT[/RUN]",
@@ -44,6 +46,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--json", action="store_true", help="write the verdicts as JSON")
     parser.add_argument("--output", type=Path, help="also write the JSON to this file, if all are the same")
+    add_inputs(parser)
 
 
 def _size(text: str) -> int:
@@ -89,14 +92,15 @@ def run(args: argparse.Namespace) -> int:
         )
         return 2
 
-    from dualgrad.commands.train import choose_device
+    from dualgrad.commands.train import choose_device, data_folder, needed_files
     from dualgrad.training.trainer import Context
 
     show = _Show(chosen, total, edition, args.json)
     context = Context(
         records=project.records,
         checkpoints=project.checkpoints,
-        data_dir=project.data,
+        data_dir=data_folder(args.data, project.data),
+        needed=needed_files(args.needs),
         device=choose_device(project.settings["device"], project.edition_file["device"]),
         threads=project.settings["threads_per_job"],
         report=show.epoch,

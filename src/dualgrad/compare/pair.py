@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from dualgrad.census import edition_names
+from dualgrad.project import Project
 from dualgrad.validation import InputError, read_yaml
 
 
@@ -45,3 +47,21 @@ def title_of(root: Path, name: str) -> str:
 def is_ingested(root: Path, name: str) -> bool:
     """Return whether an edition is read from the published archive."""
     return edition_file(root, name).get("records") == "ingested"
+
+
+def check_compared(project: Project, names: Iterable[str]) -> None:
+    """Refuse an edition that this execution cannot make, unless its tables are there.
+
+    Raises:
+        InputError: names the folder, and how to make what is missing.
+    """
+    names = list(names)
+    for name in names:
+        known = name == project.edition or is_ingested(project.root, name)
+        folder = Path(project.settings["results_dir"], name, "tables", "parts")
+        if not known and not all((folder / one / "runs.parquet").is_file() for one in project.counted):
+            problem = (
+                f"the tables of edition {name} are not complete. Make them first (snakemake tables --config "
+                f"edition={name}), or compare what there is: dualgrad compare {' '.join(names)}"
+            )
+            raise InputError(folder, "", problem)

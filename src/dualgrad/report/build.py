@@ -105,17 +105,17 @@ def _copy_numbers(figures: Sequence[Mapping[str, Any]], edition_dir: Path, outpu
 def _copy_tables(census: Census, edition_dir: Path, output: Path) -> list[str]:
     """Write the edition's tables, as Parquet and as CSV; returns the names of those that have rows."""
     parts = edition_dir / "tables" / "parts"
-    there = [name for name in census.experiments if (parts / name / "runs.parquet").is_file()]
+    counted = [name for name, one in census.experiments.items() if one["counted"]]
+    there = [name for name in counted if (parts / name / "runs.parquet").is_file()]
     written = []
     for table in TABLES if there else ():
         frame = read_tables(edition_dir, there, table)
-        if frame.empty:
-            continue
         (output / "tables").mkdir(parents=True, exist_ok=True)
         for ending, write in (("parquet", frame.to_parquet), ("csv", frame.to_csv)):
             with replacing(output / "tables" / f"{table}.{ending}") as temporary:
                 write(temporary, index=False)
-        written.append(table)
+        if not frame.empty:
+            written.append(table)
     return written
 
 

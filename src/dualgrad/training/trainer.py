@@ -63,6 +63,9 @@ class Context:
         stop_requested: asked after each epoch; True saves the state and raises :class:`Interrupted`. Asked after
             each step where an epoch takes long: True saves the state of the last one.
         given: records of other runs that are in memory, by name.
+        needed: files of other runs, by their paths below the results (``runs/EXPERIMENT/RUN.json``,
+            ``checkpoints/EXPERIMENT/RUN.pt``), where a workflow hands over what a run needs; None: they lie in the
+            two folders.
     """
 
     records: Path
@@ -75,16 +78,26 @@ class Context:
     report: Callable[[int, int, float | None], None] | None = None
     stop_requested: Callable[[], bool] | None = None
     given: Mapping[str, dict] = field(default_factory=dict)
+    needed: Mapping[str, Path] | None = None
 
     def record_of(self, name: str, edition: str) -> dict:
         """Return the verified record of another run."""
         if name in self.given:
             return self.given[name]
-        return read_record(self.records / f"{name}.json", edition=edition, name=name)
+        path = self._file(f"runs/{name}.json", self.records / f"{name}.json")
+        return read_record(path, edition=edition, name=name)
 
     def checkpoint_of(self, name: str) -> Path:
         """Return the checkpoint file of another run."""
-        return self.checkpoints / f"{name}.pt"
+        return self._file(f"checkpoints/{name}.pt", self.checkpoints / f"{name}.pt")
+
+    def _file(self, name: str, place: Path) -> Path:
+        """Return where a file of another run lies: the one that was handed over, or, by hand, its usual place."""
+        if self.needed is None:
+            return place
+        if name not in self.needed:
+            raise TrainingError(f"{name}: this run starts from it, but it is not among the files of --needs")
+        return self.needed[name]
 
 
 @dataclass

@@ -1,0 +1,95 @@
+"""Command lines around the workflow: what a job's is told, what a target may be, what is left of a submission."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from dualgrad.census import edition_names
+from dualgrad.project import FOLDERS, Project
+from dualgrad.validation import InputError
+
+
+def as_words(settings: Mapping[str, Any]) -> list[str]:
+    """Return settings as words of the command line of ``dualgrad``; values are JSON, which is YAML too."""
+    return [
+        word
+        for key, value in settings.items()
+        for word in ("--config", f"{key}={json.dumps(value, ensure_ascii=False)}")
+    ]
+
+
+def job_settings(project: Project, overrides: Mapping[str, Any], working_folder: Path) -> list[str]:
+    """Return what every job's command is told: what differs from the files that it reads by itself.
+
+    Args:
+        project: the workflow's project.
+        overrides: settings of the command line, as Snakemake's ``config`` holds them.
+        working_folder: where Snakemake runs; results are written below it.
+    """
+    words = as_words(overrides)
+    if working_folder != project.root:
+        folders = {key: str(Path(working_folder, project.settings[key])) for key in FOLDERS}
+        words += ["--root", str(project.root), *as_words(folders)]
+    return words
+
+
+def check_targets(words: Iterable[str], project: Project) -> None:
+    """Refuse records and checkpoints of runs that do not exist: Snakemake would say that no rule makes such a file.
+
+    Args:
+        words: the command line.
+        project: the workflow's project.
+
+    Raises:
+        InputError: names the target, and the nearest one that exists.
+    """
+    results, edition = project.settings["results_dir"], project.edition
+    pattern = re.compile(rf"{re.escape(results)}/([^/]+)/(runs|checkpoints)/(.+)\.(json|pt)")
+    for word in words:
+        if not (path := pattern.fullmatch(word)):
+            continue
+        asked, kind, name, ending = path.groups()
+        if asked != edition:
+            advice = f"add --config edition={asked}"
+            if asked == project.settings["edition"] or asked not in edition_names(project.root):
+                advice = f"ask for {results}/{edition}/{kind}/{name}.{ending}"
+            raise InputError(word, "", f"the edition is '{edition}'; {advice}")
+        try:
+            run = project.census.run(name)
+        except InputError as error:
+            raise InputError(word, "", str(error)) from None
+        if kind == "checkpoints" and not run["saves"]:
+            raise InputError(word, "", f"no other run starts from {name}, so its weights are not kept")
+
+
+def words_for_the_rest(words: Sequence[str], results: str) -> list[str] | None:
+    """Return the command line with which a submission that is started again does what is left of it.
+
+    Snakemake tells a submission to do its jobs whatever is there (``--force``, ``--target-jobs``); this asks for
+    their files instead.
+
+    Args:
+        words: command line of the Snakemake on the node.
+        results: folder of the edition's results, as targets name it.
+
+    Returns:
+        The command line; None where it has jobs of another workflow, or asks for files already.
+    """
+    if "--target-jobs" not in words:
+        return None
+    start = words.index("--target-jobs") + 1
+    stop = next(place for place in range(start, len(words)) if words[place].startswith("--"))
+    found = [
+        re.fullmatch(r"(train|train_and_save|verify_run):run=([^,]+)", word) for word in words[start:stop]
+    ]
+    jobs = [job for job in found if job]
+    if len(jobs) < len(found):
+        return None
+    folders = {"train": "runs", "train_and_save": "runs", "verify_run": "verify"}
+    files = [f"{results}/{folders[job[1]]}/{job[2]}.json" for job in jobs]
+    others = [word for word in (*words[: start - 1], *words[stop:]) if word != "--force"]
+    return [*others, "--", *files]

@@ -1,0 +1,73 @@
+"""What jobs depend on, as files below a folder and as parameters: the workflow's contract, free of Snakemake."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from dualgrad.census import Census
+from dualgrad.project import Project, load_settings
+
+Run = Mapping[str, Any]
+
+
+def definition(run: Run) -> dict[str, Any]:
+    """Return what a run is. Builtin types only: Snakemake sees no change in others."""
+    return {key: value for key, value in run.items() if key != "seconds_recorded"}
+
+
+def needed_files(run: Run, census: Census) -> list[str]:
+    """Return the records and checkpoints that a run starts from, below the edition's results."""
+    files = []
+    for need in run["needs"]:
+        files.append(f"runs/{need}.json")
+        if census.runs[need]["saves"]:
+            files.append(f"checkpoints/{need}.pt")
+    return files
+
+
+def files_to_verify(name: str, census: Census) -> list[str]:
+    """Return what training a run a second time reads, its record first: a copy's source is trained again as well."""
+    run = census.run(name)
+    files = [f"runs/{name}.json", *needed_files(run, census)]
+    while run["copy_of"]:
+        run = census.run(run["copy_of"])
+        files += needed_files(run, census)
+    return list(dict.fromkeys(files))
+
+
+def data_files(run: Run) -> list[str]:
+    """Return the prepared files of a run's data set, below the folder of data sets; none for made-up examples."""
+    task = run["task"]
+    name, model = task["dataset"], task["model"]["name"]
+    if task["synthetic"]:
+        return []
+    if name != "sst2":
+        return [f"{name}/{name}.npz"]
+    if model == "textcnn":
+        return ["sst2/words.npz"]
+    return ["sst2/wordpiece.npz", "distilbert-base-uncased/model.safetensors"]
+
+
+def revision(folder: Path, *patterns: str) -> str:
+    """Return a digest of source files, for rules whose results are cheap to make again.
+
+    Snakemake does not see the code behind a command line. (A run is not cheap: for its code stands the protocol's
+    revision.)
+    """
+    files = [file for pattern in patterns for file in sorted(folder.glob(pattern))]
+    return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+
+
+def shown(project: Project) -> str:
+    """Return a digest of what pages show beside results: titles, notes, runs, and how to make them again.
+
+    Some tenths of a second for a whole census: for rules that show it, not for every run.
+    """
+    census = project.census
+    commands = [project.settings["results_dir"], load_settings(project.root)["edition"]]
+    text = json.dumps([census.edition, census.experiments, census.runs, commands], separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()[:16]

@@ -1,0 +1,72 @@
+"""What a training job asks for: GPUs, time, memory, and on a cluster the group that it goes with."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cached_property
+
+from dualgrad.census.dependencies import levels
+from dualgrad.planning.rates import seconds
+from dualgrad.planning.storage import memory
+from dualgrad.project import Project
+
+# Estimates of planning are rather too long than too short, but a node can be shared or far from its files, and
+# Snakemake starts twice in front of each run. In megabytes: Snakemake and the worker.
+_HEADROOM = 1.5
+_STARTING_SECONDS, _BESIDE_MB = 60, 1000
+GROUPS = (4, 16, 64)  # minutes
+
+
+@dataclass(frozen=True)
+class Requests:
+    """What the runs of a project ask for.
+
+    Attributes:
+        project: the workflow's project.
+        cluster: whether jobs are a cluster's. It is trusted to have the GPUs that device=auto would take.
+        local_gpu: whether this machine has a GPU.
+    """
+
+    project: Project
+    cluster: bool
+    local_gpu: bool
+
+    @cached_property
+    def gpus(self) -> int:
+        """GPUs of one run."""
+        wanted = self.project.settings["device"]
+        if "cpu" in (wanted, self.project.edition_file["device"]):
+            return 0
+        return int(wanted == "cuda" or self.cluster or self.local_gpu)
+
+    @property
+    def device(self) -> str:
+        """The kind of device that runs are planned for."""
+        return "cuda" if self.gpus else "cpu"
+
+    def minutes(self, run: str, attempt: int) -> int:
+        """Return the time to ask for, twice as much with each retry."""
+        estimate = seconds(self.project.census.run(run), self.device)
+        return math.ceil((_HEADROOM * estimate + _STARTING_SECONDS) / 60) * 2 ** (attempt - 1)
+
+    def megabytes(self, run: str, attempt: int) -> int:
+        """Return the main memory to ask for, twice as much with each retry."""
+        estimate = memory(self.project.census.run(run), self.device).host
+        return math.ceil(_HEADROOM * estimate / 1e6 + _BESIDE_MB) * 2 ** (attempt - 1)
+
+    def group(self, run: str) -> str | None:
+        """Return the group in which a cluster is given a run; None: it goes alone, as the longest do.
+
+        Runs of about one length: so many of them are some hours. And of one level: none needs another of its own
+        level, so however runs are put together, no submission waits for itself.
+        """
+        if not self.cluster:
+            return None
+        minutes = seconds(self.project.census.run(run), self.device) / 60
+        fitting = [limit for limit in GROUPS if minutes <= limit]
+        return f"level{self._levels[run]}_{fitting[0]}min" if fitting else None
+
+    @cached_property
+    def _levels(self) -> dict[str, int]:
+        return levels(self.project.census.runs)
