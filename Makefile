@@ -5,6 +5,7 @@
 #   make lint       formatting, static checks, types
 #   make docs       the documents as a site: open site/index.html
 #   make setup      .venv alone: pinned packages, this package, and a `snakemake` that takes targets last
+#   make pins       pins and hashes anew from envs/requirements.in (needs uv; UPGRADE=--upgrade for newer versions)
 #   make clean      removes .venv; results, figures and data stay
 #
 # PYTHON=python3.12 make setup    builds the environment with another interpreter.
@@ -14,7 +15,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
-.PHONY: figures test lint docs setup clean
+.PHONY: figures test lint docs setup pins clean
 .DEFAULT_GOAL := figures
 
 figures: setup
@@ -37,6 +38,7 @@ docs: setup
 
 setup: $(READY)
 
+# The pins are complete, so nothing is resolved (--no-deps), and wheels with known hashes, so nothing is built.
 # Made again when the pins or this package's own declaration change.
 $(READY): envs/requirements.txt pyproject.toml src/dualgrad/jobs/launcher.py
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -44,10 +46,18 @@ $(READY): envs/requirements.txt pyproject.toml src/dualgrad/jobs/launcher.py
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 	  { echo "$(PYTHON) lacks the modules venv and ensurepip (Debian: apt install python3-venv)" >&2; exit 1; }
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --requirement envs/requirements.txt
+	$(BIN)/python -m pip install --quiet --no-deps --only-binary :all: --requirement envs/requirements.txt
 	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --editable .
 	$(BIN)/python -m dualgrad.jobs.launcher
 	touch $@
+
+# connection_pool, which Snakemake asks for but nowhere imports, has no wheel: building one would run unpinned tools.
+pins:
+	uv pip compile envs/requirements.in --output-file envs/requirements.txt --universal --python-version 3.11 \
+	  --generate-hashes --annotation-style line --no-emit-package connection-pool \
+	  --only-binary :all: --no-binary connection-pool \
+	  --custom-compile-command "make pins" --quiet $(UPGRADE)
+	python3 envs/write_conda.py
 
 clean:
 	rm -rf $(VENV)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import re
 import runpy
 import sys
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 import yaml
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 from test_workflow import ROOT, copy_workflow, planned, snakemake
 
 from dualgrad.jobs.warm_worker import PYTHON, prepare_jobs
@@ -28,18 +31,62 @@ esac
 """
 
 
-def pins() -> set[str]:
-    """What requirements.txt pins, in one form of writing."""
-    lines = (ROOT / "envs" / "requirements.txt").read_text().splitlines()
-    return {str(Requirement(line)) for line in lines if line and not line.startswith("#")}
+def pins() -> dict[str, set[str]]:
+    """What requirements.txt pins, in one form of writing, and the hashes of each."""
+    text = (ROOT / "envs" / "requirements.txt").read_text().replace("\\\n", "")
+    lines = [line for line in text.splitlines() if line and not line.lstrip().startswith("#")]
+    return dict(map(pin, lines))
+
+
+def pin(line: str) -> tuple[str, set[str]]:
+    name, *hashes = line.split("--hash=")
+    return str(Requirement(name)), {one.strip() for one in hashes}
+
+
+def test_every_pin_has_hashes_and_no_index_is_named() -> None:
+    for name, hashes in pins().items():
+        assert "==" in name and hashes, name
+        assert all(re.fullmatch("sha256:[0-9a-f]{64}", one) for one in hashes), name
+    text = (ROOT / "envs" / "requirements.txt").read_text()
+    assert "://" not in text and not re.search(r"^-", text, re.M)
+
+
+def test_the_pins_are_complete_and_nothing_needs_building() -> None:
+    """What is asked for by name is pinned, and so is what that asks for, but for what has no wheel."""
+    pinned = {canonicalize_name(Requirement(one).name) for one in pins()}
+    text = (ROOT / "envs" / "requirements.in").read_text()
+    asked = {Requirement(one).name for one in re.sub("#.*", "", text).split("\n") if one.strip()}
+    assert {canonicalize_name(one) for one in asked} <= pinned
+    missing = set()
+    for name in pinned:
+        try:
+            needed = map(Requirement, metadata.requires(name) or [])
+        except metadata.PackageNotFoundError:  # of another system
+            continue
+        missing |= {
+            canonicalize_name(one.name)
+            for one in needed
+            if one.marker is None or one.marker.evaluate({"extra": ""})
+        }
+    assert missing - pinned == {"connection-pool"}
+    spec = importlib.util.find_spec("snakemake")
+    for source in Path(spec.origin).parent.rglob("*.py"):
+        assert "connection_pool" not in source.read_text(errors="replace"), source
+    for file in ("Makefile", "envs/dualgrad.def"):
+        command = next(
+            one
+            for one in (ROOT / file).read_text().splitlines()
+            if "requirements.txt" in one and "install " in one
+        )
+        assert "--no-deps --only-binary :all:" in command, file
 
 
 def test_conda_has_the_same_pins() -> None:
     text = (ROOT / "workflow" / "envs" / "dualgrad.yaml").read_text()
     *own, packages = yaml.safe_load(text)["dependencies"]
     listed = packages["pip"]
-    assert {str(Requirement(one)) for one in listed} == pins(), "python envs/write_conda.py"
-    assert all("==" in one for one in listed)
+    assert dict(map(pin, listed)) == pins(), "python envs/write_conda.py"
+    assert any(one.startswith("connection_pool=") for one in own)  # which pip would have to build
     assert text == runpy.run_path(str(ROOT / "envs" / "write_conda.py"))["content"]()
     version = next(one for one in own if one.startswith("python=")).partition("=")[2]
     container = re.search(r"^From: python:(\S+)-slim$", (ROOT / "envs" / "dualgrad.def").read_text(), re.M)

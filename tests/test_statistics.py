@@ -1010,6 +1010,12 @@ def test_bootstrap_against_scipy():
     assert bootstrap.mean_bounds(values, "test") == (low, high, how)  # its own generator, always the same
 
 
+def test_kaplan_meier_where_no_run_is_left():
+    """The log-log interval is not defined at S = 0; there both its ends are 0, so the median's interval ends."""
+    median, bounds, (beyond, _) = kaplan_meier(np.array([1, 2]), np.array([True, True]), np.array([0.1, 0.2]))
+    assert (median, bounds[:2], beyond) == (0.1, (0.1, 0.2), 0.0)
+
+
 def test_kaplan_meier_by_hand():
     ladder = np.array([0.40, 0.42, 0.44, 0.46])
     rung = np.array([2, 3, 3, 4, 4])

@@ -5,7 +5,7 @@ A run without event is censored at the ladder's end: its λ is known only to lie
 (`recorded_*`) put censored R3 runs at the ladder's last λ, as recorded; T1-spinodal and T2-spinodal record
 nothing for them.
 
-Kaplan-Meier (package lifelines): S(k) = Π (1 - d_j / n_j) over rungs j up to k, d_j events and n_j runs at
+Kaplan-Meier (`scipy.stats.ecdf`): S(k) = Π (1 - d_j / n_j) over rungs j up to k, d_j events and n_j runs at
 risk; `median_lambda` is the λ of the first rung with S <= 1/2, with its log-log interval; null where fewer than
 half of the runs have the event. Floor: the rule needs three evaluations, so R3's earliest possible λ is its
 third rung; runs that fire there were beyond the threshold from the start (`floor_share`).
@@ -148,15 +148,18 @@ def kaplan_meier(
         (median, bounds, (survival, bounds)); the median is NaN where S never falls to one half; ends of intervals
         beyond the ladder are infinite (open).
     """
-    from lifelines import KaplanMeierFitter
+    from scipy.stats import CensoredData, ecdf
 
     how = "Kaplan-Meier"
-    fitter = KaplanMeierFitter()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # log-log of 0 and 1 where all or none have the event
-        fitter.fit(rung, event)
-        curve = fitter.survival_function_.iloc[:, 0]
-        interval = fitter.confidence_interval_survival_function_
+        fitted = ecdf(CensoredData(uncensored=rung[event], right=rung[~event])).sf
+        sides = fitted.confidence_interval(method="log-log")
+    curve = pd.Series(fitted.probabilities, fitted.quantiles)
+    interval = pd.DataFrame({"low": sides.low.probabilities, "high": sides.high.probabilities}, curve.index)
+    interval = interval.where(
+        (curve > 0) & (curve < 1), curve, axis=0
+    )  # not defined there; there is no spread
     beyond = float(curve.iloc[-1])
     end = interval.iloc[-1].to_numpy(dtype=float)
     median = _half(curve)

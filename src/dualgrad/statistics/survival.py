@@ -115,9 +115,9 @@ def _jump(sheet: Sheet, experiment: str, tables: Tables) -> None:
 
 def _product_limit(life: np.ndarray, event: np.ndarray) -> float:
     """Kaplan-Meier survival at the longest observation."""
-    from lifelines import KaplanMeierFitter
+    from scipy.stats import CensoredData, ecdf
 
-    return float(KaplanMeierFitter().fit(life, event).survival_function_.iloc[-1, 0])
+    return float(ecdf(CensoredData(uncensored=life[event], right=life[~event])).sf.probabilities[-1])
 
 
 def _poisson(events: int, exposure: float) -> bootstrap.Bounds:
