@@ -1,0 +1,165 @@
+"""Outcomes of an experiment by its factors: number of runs, mean, standard deviation and interval of the mean."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from dualgrad.estimators.bootstrap import LEVEL, t_bounds
+from dualgrad.validation import InputError, did_you_mean
+
+if TYPE_CHECKING:
+    from dualgrad.census import Census
+
+# Factors that repeat a condition rather than make one.
+REPEATS = ("seed", "replicate")
+
+
+@dataclass(frozen=True)
+class Condition:
+    """Runs with equal levels of the factors that were asked for.
+
+    Attributes:
+        levels: factor -> level.
+        n: number of runs with a value.
+        mean: their mean; None where there is none.
+        sd: their standard deviation with n - 1; None below two.
+        low, high: ends of Student's interval of the mean, at ``dualgrad.estimators.bootstrap.LEVEL``; None below two.
+    """
+
+    levels: dict[str, Any]
+    n: int
+    mean: float | None
+    sd: float | None
+    low: float | None
+    high: float | None
+
+
+def runs_of(census: Census, name: str, edition_dir: Path) -> list[dict[str, Any]]:
+    """Return the runs of an experiment that have been made: factors and outcomes, from its table or its records.
+
+    Raises:
+        InputError: there is no such experiment, or nothing of it has been made.
+        TableError, RecordError: what there is cannot be read.
+    """
+    from dualgrad.tables.build import experiment_tables, part_path, read_tables, to_frame
+
+    experiment = census.experiment(name)
+    edition = census.edition["name"]
+    part = part_path(edition_dir / "tables" / "parts", name, "runs")
+    records = [edition_dir / "runs" / f"{target}.json" for target in experiment["runs"]]
+    made = [path for path in records if path.is_file()]
+    if part.is_file() and not any(path.stat().st_mtime_ns > part.stat().st_mtime_ns for path in made):
+        frame = read_tables(edition_dir, [name], "runs")
+    elif made:
+        there = [census.runs[f"{name}/{path.stem}"] for path in made]
+        frame = to_frame(experiment_tables(there, edition_dir / "runs" / name, edition).arrow("runs"))
+    else:
+        target = part.parent / "runs.parquet"
+        problem = f"nothing of it has been made; make it: snakemake {target} --cores all"
+        raise InputError("", name, problem)
+    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
+    return [{**row, **census.runs[f"{name}/{row['run']}"]["factors"]} for row in rows]
+
+
+def factors_of(rows: Sequence[Mapping[str, Any]], census: Census, name: str) -> list[str]:
+    """Return the factors with several levels that make conditions, in the census's order."""
+    runs = [census.runs[target] for target in census.experiment(name)["runs"]]
+    names = dict.fromkeys(factor for run in runs for factor in run["factors"] if factor not in REPEATS)
+    return [one for one in names if len({repr(run["factors"].get(one)) for run in runs}) > 1]
+
+
+def summarise(
+    rows: Sequence[Mapping[str, Any]], by: Sequence[str], of: str = "test_error"
+) -> list[Condition]:
+    """Return a condition for each combination of levels that occurs, ordered by level.
+
+    Raises:
+        InputError: no run has such a factor or such an outcome.
+    """
+    known = {key for row in rows for key in row}
+    for name in (*by, of):
+        if name not in known:
+            where = "--of" if name == of else "--by"
+            raise InputError("", f"{where} {name}", f"no run here has this column{did_you_mean(name, known)}")
+    groups: dict[tuple, list[float]] = {}
+    for row in rows:
+        value = row[of]
+        if value is not None and not isinstance(value, (int, float, bool)):
+            raise InputError("", f"--of {of}", f"expected a column of numbers; {row['run']} has '{value}'")
+        own = groups.setdefault(tuple(row.get(name) for name in by), [])
+        if value is not None:
+            own.append(float(value))
+
+    def place(levels: tuple) -> list[tuple]:
+        return [(level is None, isinstance(level, str), level or 0) for level in levels]
+
+    ordered = sorted(groups, key=place)
+    return [_condition(dict(zip(by, levels, strict=True)), groups[levels]) for levels in ordered]
+
+
+def _condition(levels: dict[str, Any], values: list[float]) -> Condition:
+    if not values:
+        return Condition(levels, 0, None, None, None, None)
+    bounds, _ = t_bounds(values)
+    sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
+    low, high = (bounds[0], bounds[1]) if bounds else (None, None)
+    return Condition(levels, len(values), float(np.mean(values)), sd, low, high)
+
+
+def table(conditions: Sequence[Condition], by: Sequence[str], of: str, *, chart: bool) -> str:
+    """Return the conditions as text: a line each, with a bar of the interval where *chart*."""
+    titles = [*by, "n", of, "sd", f"{100 * LEVEL:g} % interval"]
+    lines = [
+        [*map(_level, (one.levels[name] for name in by)), str(one.n), *_numbers(one)] for one in conditions
+    ]
+    if chart:
+        titles.append("")
+        for line, bar in zip(lines, bars(conditions), strict=True):
+            line.append(bar)
+    widths = [max(len(line[k]) for line in [titles, *lines]) for k in range(len(titles))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if chart and k == len(widths) - 1 else cell.rjust(width)
+            for k, (cell, width) in enumerate(zip(line, widths, strict=True))
+        ).rstrip()
+        for line in [titles, *lines]
+    )
+
+
+def bars(conditions: Sequence[Condition], width: int = 40) -> list[str]:
+    """Return each condition's mean and interval on one scale, from 0 (or the least value) to the largest."""
+    ends = [value for one in conditions for value in (one.mean, one.low, one.high) if value is not None]
+    if not ends:
+        return [""] * len(conditions)
+    low, high = min(0.0, *ends), max(ends)
+    span = high - low or 1.0
+
+    def place(value: float) -> int:
+        return min(width - 1, max(0, round((value - low) / span * (width - 1))))
+
+    drawn = []
+    for one in conditions:
+        cells = [" "] * width
+        if one.low is not None and one.high is not None:
+            for k in range(place(one.low), place(one.high) + 1):
+                cells[k] = "─"
+        if one.mean is not None:
+            cells[place(one.mean)] = "●"
+        drawn.append("│" + "".join(cells).rstrip())
+    return drawn
+
+
+def _level(level: Any) -> str:
+    return "–" if level is None else f"{level:g}" if isinstance(level, float) else str(level)
+
+
+def _numbers(one: Condition) -> list[str]:
+    mean = "–" if one.mean is None else f"{one.mean:.4f}"
+    sd = "–" if one.sd is None else f"{one.sd:.4f}"
+    interval = "–" if one.low is None or one.high is None else f"[{one.low:.4f}, {one.high:.4f}]"
+    return [mean, sd, interval]
