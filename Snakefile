@@ -90,6 +90,12 @@ rule census:
     localrule: True
 
 
+rule controls:
+    input:
+        parts_of(CONTROLS, ["runs"]) if not INGESTED else [],
+    localrule: True
+
+
 rule tables:
     input:
         collect("<results>/tables/{table}.parquet", table=TABLES),

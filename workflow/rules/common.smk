@@ -61,6 +61,7 @@ except InputError as error:
 
 # A trial of an edition is an edition of its own.
 EDITION, INGESTED, COUNTED = PROJECT.edition, PROJECT.ingested, PROJECT.counted
+CONTROLS = [name for name, one in CENSUS.experiments.items() if one["series"] == "controls"]
 RECORDED = Path(SETTINGS["results_dir"]) / EDITION
 TABLES = ("runs", "trajectories", "epochs", "geometry", "steps")
 
