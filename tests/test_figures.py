@@ -15,14 +15,17 @@ import sys
 from collections import defaultdict
 from pathlib import Path
 
+import colour_blind
 import numpy as np
 import pandas as pd
 import pytest
 
+from dualgrad.census import load_census
 from dualgrad.figures import build
 from dualgrad.figures import frames as f
 from dualgrad.figures.frames import COLUMNS, Tables
-from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_PANELS, VARIANTS
+from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_PANELS, VARIANTS, experiments_of
+from dualgrad.figures.trained import trained
 from dualgrad.tables.build import effective_values
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -203,26 +206,132 @@ def test_audited_forest_is_not_called_bimodal(panels):
 
 def test_audited_texts_say_what_the_numbers_are(released):
     said = {}
-    for figure in ("Figure2", "Figure3", "Figure5", "ED_Fig1"):
-        drawn, _ = figure_of(figure, build.read(released, figure, "audited"), "released")
+    protocol = trained(load_census(ROOT, {"edition": "released"}), ["Tb2"])
+    for figure in ("Figure2", "Figure3", "Figure4", "Figure5", "ED_Fig1"):
+        drawn, _ = figure_of(figure, build.read(released, figure, "audited", protocol), "released")
         said[figure] = "\n".join(text.get_text() for text in texts(drawn))
     assert "0.44 in all runs: the first λ at which the rule can fire" in said["Figure2"]
     assert "10/10 censored" in said["Figure2"] and "Δλ ≥ 0.47" in said["Figure2"]
     assert "Long hold (3 ep)" in said["Figure2"] and "34.4 / 29.6 / 22.4" in said["Figure2"]
     assert "gap per seed: 66 / 29 / 39 pp" in said["Figure3"]
     assert "+2.7pp (path)" in said["Figure5"] and "+4.0pp (path)" in said["Figure5"]
-    assert "paired p = 1.3e-07 (unpaired 5.3e-05)" in said["Figure5"]
-    assert "50.51–56.46 pp" in said["ED_Fig1"]
+    assert "+1.3\n[−0.3, 3.0]\np = 0.10" in said["Figure5"] and "1.3e-07" not in said["Figure5"]
+    assert "29.01–31.98 pp" in said["ED_Fig1"] and "37.92–46.40 pp" in said["ED_Fig1"]
+    assert "30%" in said["ED_Fig1"] and "42%" in said["ED_Fig1"] and "53%" not in said["ED_Fig1"]
+    assert "50 of 50 end at 0.20 or below\ntoo: no test of survival" in said["Figure3"]
+    assert "0 of 3 traps\nare left\n\n95 % interval\n0 to 71 %" in said["Figure3"]
+    assert "3 of 3 stay at lr 0.001 throughout" in said["Figure4"] and "absorbing" not in said["Figure4"]
+    assert "error 0.30: λ = 0.499 (η=0.4), 0.421 (η=0.8)" in said["Figure4"]
+    assert "2 × own minimum: λ = 0.478 (η=0.4), 0.455 (η=0.8)" in said["Figure4"]
+    assert "shifts left" not in said["Figure4"]
+
+
+def test_dose_net_of_time(panels, released_archive):
+    """The difference of the arms beside what the same epochs do, from the archive's own files."""
+    results = released_archive / "results"
+    arms = {
+        name: {
+            run["seed"]: 100 * run["final_error"] for run in json.loads(next(results.glob(found)).read_text())
+        }
+        for name, found in (("k3", "exp_Y2k3_*/Y2k3_results.json"), ("k10", "exp_Y2k10_*/Y2k10_results.json"))
+    }
+    constant = json.loads(next(results.glob("exp_Y1A_*/Y1A_results.json")).read_text())
+    at = {
+        epoch: {run["seed"]: 100 * run["epoch_logs"][epoch - 1]["test_error"] for run in constant}
+        for epoch in (19, 26)
+    }
+    net = [arms["k10"][s] - arms["k3"][s] - (at[26][s] - at[19][s]) for s in sorted(arms["k3"])]
+    found = panels("Figure5", "audited")["e"]
+    drawn = f.pick(found, "difference", "net").sort_values("seed")["y"]
+    assert drawn.tolist() == pytest.approx(net, abs=1e-6)
+    assert f.get(found, "effect net") == pytest.approx(np.mean(net), abs=1e-6)
+    assert f.get(found, "effect net", "low") == pytest.approx(-0.3, abs=0.05)
+    assert f.get(found, "effect net", "high") == pytest.approx(3.0, abs=0.05)
+    assert f.get(found, "p net") == pytest.approx(0.10, abs=0.005)
+
+
+def test_intervals_against_scipy():
+    from scipy import stats
+
+    from dualgrad.figures.figure3 import share_interval
+    from dualgrad.figures.figure5 import t_interval
+
+    for hits, n in ((0, 3), (0, 18), (2, 7), (4, 4)):
+        expected = stats.binomtest(hits, n).proportion_ci()
+        assert share_interval(hits, n) == pytest.approx((expected.low, expected.high))
+    values = np.array([0.3, -1.2, 2.0, 0.7])
+    assert t_interval(values) == pytest.approx(stats.t.interval(0.95, 3, values.mean(), stats.sem(values)))
+
+
+def test_spans_and_ranges_as_printed(released):
+    """What no rule on the rows gives is drawn as printed, in the published figure alone."""
+    from matplotlib.patches import Rectangle
+
+    def of(figure: str, edition: str):
+        return figure_of(figure, build.read(released, figure, "published"), edition)[0].axes
+
+    def spans(axes) -> list[tuple[float, float]]:
+        bars = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
+        return [(round(bar.get_x(), 9), round(bar.get_x() + bar.get_width(), 9)) for bar in bars]
+
+    assert (0.455, 0.50) in spans(of("Figure1", "released")[3])
+    assert (0.22, 0.56) in spans(of("Figure2", "released")[0])
+    assert (0.22, 0.57) in spans(of("Figure2", "mine")[0])
+
+
+def test_encodings_stay_apart_without_red_or_green_cones():
+    """Pairs of colours that tell things apart in one panel, as people see them who lack a kind of cone."""
+    from matplotlib.colors import to_rgb
+
+    from dualgrad.figures import style
+
+    pairs = [
+        *("GREEN RED", "BLUE RED", "ORANGE RED", "GREEN ORANGE", "BLUE ORANGE", "GREEN BLUE", "RED PURPLE"),
+        *("BLUE TEAL", "RED TEAL", "BLUE PURPLE", "ORANGE PURPLE", "DARK_GREEN DARK_RED"),
+    ]
+    for sight in colour_blind.SIGHT:
+        for pair in pairs:
+            one, other = (
+                colour_blind.lab(colour_blind.seen(np.array(to_rgb(getattr(style, name))), sight))
+                for name in pair.split()
+            )
+            assert np.linalg.norm(one - other) > 20, f"{pair} under {sight}"
+
+
+def test_figures_name_the_networks_that_were_trained(invented, census):
+    experiments = ["V3", "X1", "X1b", "X1c", "X1d"]
+    tables = {
+        edition: Tables(invented, trained=trained(load_census(ROOT, {"edition": edition}), experiments))
+        for edition in ("demo", "released")
+    }
+
+    def everything(figure: str, edition: str) -> str:
+        drawn, _ = figure_of(figure, tables[edition], edition)
+        legends = [ax.get_legend() for ax in drawn.axes if ax.get_legend()]
+        found = [text.get_text() for text in texts(drawn)]
+        found += [ax.get_title(loc="left") for ax in drawn.axes]
+        found += [text.get_text() for legend in legends for text in legend.get_texts()]
+        return "\n".join(found)
+
+    said = {
+        (figure, edition): everything(figure, edition)
+        for figure in ("Figure5", "ED_Fig1", "ED_Fig7")
+        for edition in tables
+    }
+    assert "DistilBERT of 1 layer, 24 wide, η=0.4" in said["Figure5", "demo"]
+    assert "Deeper model (η=0.4), MLP 24-24-24-24" in said["ED_Fig1", "demo"]
+    assert "1 layer, 24 wide" in said["ED_Fig7", "demo"] and "16 wide, 8 filters" in said["ED_Fig7", "demo"]
+    assert "DistilBERT η=0.4" in said["Figure5", "released"] and "wide" not in said["ED_Fig7", "released"]
 
 
 def test_published_texts(released):
     wanted = {
-        "Figure1": ["n=84 (47L/37H)", "n=34 (all L)", "54±2", "66±6"],
+        "Figure1": ["n=84 (47L/37H)", "n=34 (all L)", "54±2", "66±6", "2 at 0.90 →", "1 at 0.90 →"],
         "Figure2": ["31pp", "51%", "45%", "22–53% range", "Long hold (10 ep)", "Δλ = 0.36", "Δλ = 0.47"],
-        "Figure3": ["49/49† survive, λ=0.46", "166 L / 134 H", "0/18 escaped", "Gap 45±16%\n(max 67%)"],
+        "Figure3": ["49/49† survive, λ=0.46", "166 L / 134 H", "0/18\nescaped", "Gap 45±16%\n(max 67%)"],
         "Figure4": ["Δ=0.22", "45%", "η=0.8: stuck at 0.90", "cf. η=0.4: gap 37–53%", "boundary shifts left"],
         "Figure5": ["peak: 25.4", "13pp", "cf. Vision: 22–53pp", "+25.6pp (time)", "+20.2pp (path)"],
-        "ED_Fig1": ["46%", "Gap: 46–48%, n=3", "53%", "41%"],
+        "ED_Fig1": ["46%", "Gap: 46–48%, n=3", "53%", "Gap: 51–57%, n=3", "41%"],
     }
     wanted["Figure5"] += ["p = 5.3e-05", "Δ = +3.5pp", "23.1%", "48.7%", "43.3%", "46.8%", "−0.72 → +0.10"]
     for figure, words in wanted.items():
@@ -497,10 +606,10 @@ def test_sources_are_light_and_complete(census):
 
 @pytest.mark.parametrize("figure", FIGURES)
 def test_panels_read_only_the_named_experiments(invented, figure):
-    """What a figure needs is what FIGURE_EXPERIMENTS says: other experiments change nothing."""
-    wanted = FIGURE_EXPERIMENTS[figure]
-    mine = {name: frame[frame["experiment"].isin(wanted)] for name, frame in invented.items()}
+    """What a figure needs is what experiments_of says: other experiments change nothing."""
     for variant in VARIANTS:
+        wanted = experiments_of(figure, variant)
+        mine = {name: frame[frame["experiment"].isin(wanted)] for name, frame in invented.items()}
         whole, part = (
             build.compute(figure, Tables(invented, variant)),
             build.compute(figure, Tables(mine, variant)),

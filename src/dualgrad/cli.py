@@ -34,6 +34,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "statistics": ("dualgrad.commands.statistics", "compute statistics of an edition's tables"),
     "claims": ("dualgrad.commands.claims", "measure the published claims"),
     "compare": ("dualgrad.commands.compare", "compare two editions"),
+    "numbers": ("dualgrad.commands.numbers", "keep the measured numbers of README and docs true"),
     "figure": ("dualgrad.commands.figure", "draw a figure from tables"),
     "explorer": ("dualgrad.commands.explorer", "write all runs as one page to look through"),
     "report": ("dualgrad.commands.report", "write a folder of pages: figures, statistics, explorer, claims"),

@@ -21,6 +21,7 @@ try:
         FIGURE_TABLES,
         MAIN_FIGURES,
         VARIANTS,
+        experiments_of,
     )
     from dualgrad.jobs import inputs
     from dualgrad.jobs.command_line import check_targets, job_settings, words_for_the_rest
@@ -208,5 +209,6 @@ def labels_of_figure(wildcards):
 def caption_of_figure(wildcards):
     """Return what stands under a figure: its panels, and the experiments whose runs they draw."""
     name = wildcards.figure
-    counts = {one: len(CENSUS.experiment(one)["runs"]) for one in FIGURE_EXPERIMENTS[name]}
+    variant = "audited" if wildcards.folder == "audited" else "published"
+    counts = {one: len(CENSUS.experiment(one)["runs"]) for one in experiments_of(name, variant)}
     return {"title": CAPTIONS[name].title, "panels": CAPTIONS[name].panels, "experiments": counts}

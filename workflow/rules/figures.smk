@@ -11,7 +11,7 @@ for figure in FIGURE_EXPERIMENTS:
             name:
                 f"{figure}_{variant}"
             input:
-                parts_of(FIGURE_EXPERIMENTS[figure], FIGURE_TABLES),
+                parts_of(experiments_of(figure, variant), FIGURE_TABLES),
             output:
                 pdf=f"<results>/figures/{variant}/{figure}.pdf",
                 png=f"<results>/figures/{variant}/{figure}.png",

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from dualgrad.claims.data import TRAPPED, MissingError, Rows
-from dualgrad.claims.measure import STATISTICS, Measurer, Series, field_of, inherit, parts_of
+from dualgrad.claims.measure import STATISTICS, Measurer, Series, crossing, field_of, inherit, parts_of
 from dualgrad.claims.verdicts import REPRODUCED, by_rounding
 
 Node = Mapping[str, Any]
@@ -125,7 +125,7 @@ def _by_seed(first: Rows, second: Rows, name: str) -> np.ndarray:
 
 
 def _summary(values: np.ndarray) -> dict[str, float]:
-    """Mean, 95% t interval and two-sided p of a sample against 0, how many are positive, and how many there are."""
+    """Mean, 95% t interval, two-sided p against 0, smallest, how many are positive, and how many there are."""
     from scipy import stats
 
     if len(values) < 2:
@@ -136,6 +136,7 @@ def _summary(values: np.ndarray) -> dict[str, float]:
         "low": mean - half,
         "high": mean + half,
         "p": float(stats.ttest_1samp(values, 0.0).pvalue) if values.std() > _NO_SPREAD else math.nan,
+        "least": float(values.min()),
         "positive": int((values > 0).sum()),
         "pairs": len(values),
     }
@@ -149,7 +150,7 @@ def _half_interval(values: np.ndarray) -> float:
 
 @function("difference by seed ({give})")
 def paired(measurer: Measurer, node: Node, between: Sequence[Node], give: Sequence[str]) -> list[float]:
-    """Mean, low, high (95% t interval), p, positive, pairs of the seed-paired difference."""
+    """Mean, low, high (95% t interval), p, least, positive, pairs of the seed-paired difference."""
     first, second = _between(measurer, node, between)
     found = _summary(_by_seed(first, second, field_of(node)))
     return [found[name] for name in give]
@@ -634,11 +635,34 @@ def printed_spreads(measurer: Measurer, node: Node, of: Sequence[Node], give: Se
     return [{**counts, "all": len(of)}[word] for word in give]
 
 
+@function(
+    "variance over seeds at the λ nearest to where the mean rises through {level}, over that at the optimum"
+)
+def variance_ratio(measurer: Measurer, node: Node, level: float) -> float:
+    """Variance between seeds at the boundary over the variance at the λ of the lowest mean error."""
+    lams, groups = measurer.cells({**node, "over": "lam"})
+    means = Series(lams, [float(group.mean()) for group in groups])
+    at = int(np.abs(np.array(lams) - crossing(means, level)).argmin())
+    lowest = groups[int(means.array().argmin())].var()
+    if not lowest:
+        raise MissingError(f"no spread at the optimum: {measurer.words_of(node)}")
+    return float(groups[at].var() / lowest)
+
+
+@function("claims by kind ({give})")
+def composition(measurer: Measurer, node: Node, give: Sequence[str]) -> list[int]:
+    """How many claims print a number and how many are statements, and how many of each are reproduced."""
+    from dualgrad.claims.evaluate import composition_of
+
+    found = composition_of(measurer.results.values())
+    return [found[word] for word in give]
+
+
 @function("verdicts of other claims ({give})")
 def verdicts_of(
     measurer: Measurer,
     node: Node,
-    document: str,
+    document: str | None = None,
     ids: Sequence[str] = (),
     but: Sequence[str] = (),
     give: Sequence[str] = (REPRODUCED, "all"),
@@ -647,8 +671,8 @@ def verdicts_of(
     chosen = [
         result.verdict
         for name, result in measurer.results.items()
-        if (name in ids if ids else document in result.claim.documents and name not in but)
+        if (name in ids if ids else document in (None, *result.claim.documents) and name not in but)
     ]
     if not chosen:
-        raise MissingError(f"no claim of {document} has been measured")
+        raise MissingError(f"no claim of {document or 'any document'} has been measured")
     return [len(chosen) if word == "all" else chosen.count(word) for word in give]

@@ -235,7 +235,7 @@ def _check(ledger: Ledger, experiments: set[str] | None) -> None:
                 )
         for measure in [claim.measure, *(one.measure for one in claim.readings), *claim.also.values()]:
             if measure is not None:
-                _check_measure(measure, ledger, experiments, claim.id)
+                check_measure(measure, ledger, experiments, claim.id)
     for conclusion in ledger.conclusions:
         for name in conclusion.claims:
             if name not in seen:
@@ -243,9 +243,9 @@ def _check(ledger: Ledger, experiments: set[str] | None) -> None:
         for text in (conclusion.text, *conclusion.optional):
             _check_format(text, conclusion.values, conclusion.title)
         for measure in conclusion.values.values():
-            _check_measure(measure, ledger, experiments, conclusion.title)
+            check_measure(measure, ledger, experiments, conclusion.title)
     for name, rows in ledger.rows.items():
-        _check_measure(rows, ledger, experiments, f"rows.{name}")
+        check_measure(rows, ledger, experiments, f"rows.{name}")
 
 
 def _check_format(text: str, names: Collection[str] | None, where: str) -> None:
@@ -287,10 +287,14 @@ def _check_condition(name: str, condition: Any, table: str, where: str) -> None:
                 raise ClaimsError(FILE, where, problem)
 
 
-def _check_measure(
+def check_measure(
     measure: Mapping[str, Any], ledger: Ledger, experiments: set[str] | None, where: str
 ) -> None:
-    """Check a measure and those inside it, each as it is carried out."""
+    """Check a measure and those inside it, each as it is carried out.
+
+    Raises:
+        ClaimsError: it names a function, row set, experiment, column or statistic that does not exist.
+    """
 
     def need(name: Any, known: Collection[str], what: str) -> None:
         if name not in known:
@@ -306,12 +310,12 @@ def _check_measure(
         ]
     if "parts" in measure:
         for part in parts_of(measure):
-            _check_measure(part, ledger, experiments, where)
+            check_measure(part, ledger, experiments, where)
         return
     if inner:
         outer = {key: value for key, value in measure.items() if key not in (*KINDS, "with", "take", "then")}
         for one in inner:
-            _check_measure(inherit(outer, one), ledger, experiments, where)
+            check_measure(inherit(outer, one), ledger, experiments, where)
         return
     if "rows" in measure:
         need(measure["rows"], ledger.rows, "row set")

@@ -44,13 +44,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Draw the figure."""
     from dualgrad.figures import build
+    from dualgrad.figures.sources import experiments_of
+    from dualgrad.figures.trained import trained
     from dualgrad.project import load_project
     from dualgrad.tables.build import TableError
 
     project = load_project(args.root, args.config)
     tables = args.tables or project.results / "tables"
+    known = trained(project.census, experiments_of(args.figure, args.variant))
     try:
-        build.make(args.figure, project.edition, tables, args.output, args.data_dir, args.variant)
+        build.make(args.figure, project.edition, tables, args.output, args.data_dir, args.variant, known)
     except (TableError, ValueError) as error:
         print(f"dualgrad figure: {error}", file=sys.stderr)
         return 2

@@ -10,7 +10,8 @@ from types import ModuleType
 import pandas as pd
 
 from dualgrad.figures.frames import COLUMNS_READ, Tables
-from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_TABLES, VARIANTS
+from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_TABLES, VARIANTS, experiments_of
+from dualgrad.figures.trained import Trained
 from dualgrad.files import replacing
 
 
@@ -21,18 +22,25 @@ def module(figure: str) -> ModuleType:
     return importlib.import_module(f"dualgrad.figures.{figure.lower().replace('ed_fig', 'ed')}")
 
 
-def read(tables_dir: Path, figure: str, variant: str) -> Tables:
-    """The tables of the experiments that a figure draws, from results/<edition>/tables."""
+def read(tables_dir: Path, figure: str, variant: str, trained: Mapping[str, Trained] | None = None) -> Tables:
+    """The tables of the experiments that a figure draws, from results/<edition>/tables.
+
+    Args:
+        tables_dir: folder of the tables.
+        figure: its name.
+        variant: published or audited.
+        trained: what the edition trains (:func:`trained.trained`), where that is known.
+    """
     from dualgrad.tables.build import read_tables
 
     if tables_dir.name != "tables":
         raise ValueError(f"{tables_dir}: expected a folder named 'tables' (results/<edition>/tables)")
-    experiments = FIGURE_EXPERIMENTS[figure]
+    experiments = experiments_of(figure, variant)
     frames = {
         table: read_tables(tables_dir.parent, experiments, table, names=list(COLUMNS_READ[table]))
         for table in FIGURE_TABLES
     }
-    return Tables(frames, variant)
+    return Tables(frames, variant, trained or {})
 
 
 def compute(figure: str, tables: Tables) -> dict[str, pd.DataFrame]:
@@ -59,6 +67,7 @@ def make(
     outputs: Sequence[Path],
     data_dir: Path | None = None,
     variant: str = "published",
+    trained: Mapping[str, Trained] | None = None,
 ) -> dict[str, pd.DataFrame]:
     """Make a figure's files; returns the panel frames.
 
@@ -72,7 +81,7 @@ def make(
     for path in outputs:
         if path.suffix.lower() not in (".pdf", ".png", ".svg"):
             raise ValueError(f"{path}: expected a name ending in .pdf, .png or .svg")
-    panels = compute(figure, read(tables_dir, figure, variant))
+    panels = compute(figure, read(tables_dir, figure, variant, trained))
     if data_dir is not None:
         save_panels(figure, panels, data_dir)
     draw(figure, panels, edition, outputs, variant)

@@ -16,7 +16,8 @@ from dualgrad.figures import style as s
 from dualgrad.figures.frames import Tables
 
 AUDIT_NOTE = (
-    "per-seed gaps printed, seeds at a constant-class error apart; d low branch selected from the search runs"
+    "seeds stuck at a constant-class error drawn dashed and left out of mean, band and arrow where others are left; "
+    "gaps printed per seed; d low branch selected from the search runs"
 )
 # letter -> experiment, title, published x and y limits, lambda of the arrow
 SETTINGS = {
@@ -32,6 +33,8 @@ MINIATURE_TITLES = {
     "c": "100 classes (η=0.4)",
     "d": "High noise (η=0.8)",
 }
+# Ranges over λ as printed where the rows round to another number (b: 50.51 to 56.46, printed 51-57 %).
+PRINTED_RANGE = {"b": (51.0, 57.0)}
 TRAP_SPREAD = 1e-9  # a seed whose error never moves along the whole sweep
 
 
@@ -39,19 +42,34 @@ def compute(tables: Tables, experiment: str, arrow: float) -> pd.DataFrame:
     """Mean and single curves of both branches, the gap at the arrow and its range over lambda."""
     parts, means, curves = [], {}, {}
     for branch in ("ordered", "collapse"):
-        rows = tables.trajectories(experiment, stage=f"{branch}_sweep")
-        means[branch] = f.summary(rows, "test_error", branch, x="lambda")
-        curves[branch] = rows
-        parts += [means[branch], f.single_runs(rows, "lambda", "test_error", branch)]
+        curves[branch] = tables.trajectories(experiment, stage=f"{branch}_sweep")
+    stuck = _stuck(curves["collapse"]) if tables.audited else set()
+    for branch, rows in curves.items():
+        free = rows[~rows["s"].isin(stuck)]
+        # Where every seed is stuck, there is nothing to leave out: the mean is one of traps, and the box says so.
+        means[branch] = f.summary(free if len(free) else rows, "test_error", branch, x="lambda")
+        apart = rows.assign(series=branch)
+        apart.loc[rows["s"].isin(stuck), "series"] = f"{branch} stuck"
+        parts += [
+            means[branch],
+            f.single_runs(apart, "lambda", "test_error", lambda frame: frame["series"]),
+        ]
     gap = f.difference(means["collapse"], means["ordered"])
     where = f.nearest(gap, arrow)
     parts += [
+        f.rows("words", "network", label=tables.network(experiment)),
         f.number("gap", f.at(gap, where), x=where),
         f.number("gap range", None, low=100 * gap["y"].min(), high=100 * gap["y"].max()),
     ]
     if tables.audited:
         parts += _per_seed(curves, where)
     return f.panel(*parts)
+
+
+def _stuck(rows: pd.DataFrame) -> set[float]:
+    """Seeds whose error never moves along the whole sweep."""
+    spread = rows.groupby("s")["test_error"].agg(lambda errors: errors.max() - errors.min())
+    return {seed for seed, width in spread.items() if width <= TRAP_SPREAD}
 
 
 def _per_seed(curves: dict[str, pd.DataFrame], where: float) -> list[pd.DataFrame]:
@@ -61,8 +79,7 @@ def _per_seed(curves: dict[str, pd.DataFrame], where: float) -> list[pd.DataFram
         for branch, rows in curves.items()
     }
     gaps = (at["collapse"] - at["ordered"]).dropna() * 100
-    spread = curves["collapse"].groupby("s")["test_error"].agg(lambda errors: errors.max() - errors.min())
-    stuck = {seed for seed, width in spread.items() if width <= TRAP_SPREAD}
+    stuck = _stuck(curves["collapse"])
     parts = [
         f.rows("gap", "trapped" if seed in stuck else "moving", x=where, y=gap, seed=seed)
         for seed, gap in gaps.items()
@@ -99,9 +116,11 @@ def draw(panels: dict[str, pd.DataFrame], look: s.Look) -> Figure:
 def draw_panel(page: s.Page, ax: Axes, data: pd.DataFrame, letter: str) -> None:
     """One setting: means with bands, thin lines per seed, the gap and its range."""
     _, title, x_limits, y_limits, _ = SETTINGS[letter]
+    network = f.words(data, "network")
+    miniature = MINIATURE_TITLES[letter] + (f", {network}" if network else "")
     s.labels(
         ax,
-        title if page.look.published_scale else MINIATURE_TITLES[letter],
+        title if page.look.published_scale else miniature,
         "Mixing coefficient λ",
         "Test error",
     )
@@ -110,9 +129,10 @@ def draw_panel(page: s.Page, ax: Axes, data: pd.DataFrame, letter: str) -> None:
         s.no_data(ax)
         return
     for branch, colour in (("ordered", s.GREEN), ("collapse", s.RED)):
-        for _, rows in f.pick(data, "run", branch).groupby("run"):
-            rows = rows.sort_values("x")
-            ax.plot(rows["x"], rows["y"], color=colour, lw=0.5, alpha=0.55, zorder=2)
+        for name, style, width in ((branch, "-", 0.5), (f"{branch} stuck", (0, (4, 2)), 0.9)):
+            for _, rows in f.pick(data, "run", name).groupby("run"):
+                rows = rows.sort_values("x")
+                ax.plot(rows["x"], rows["y"], color=colour, ls=style, lw=width, alpha=0.6, zorder=2)
     s.curve(ax, low, s.GREEN, label="L-branch (ordered init)", band=0.15)
     s.curve(
         ax,
@@ -131,7 +151,9 @@ def draw_panel(page: s.Page, ax: Axes, data: pd.DataFrame, letter: str) -> None:
     s.gap_arrow(page, ax, where, f.at(low, where), f.at(high, where), f"{s.percent(f.get(data, 'gap'))}%")
     bounds = f.pick(data, "number", "gap range").iloc[0]
     if f.known(bounds["low"], bounds["high"]):
-        text = f"Gap: {s.spread_text(bounds['low'], bounds['high'])}%, n={s.counts(high)}"
+        printed = PRINTED_RANGE.get(letter) if page.look.exact and page.look.edition == "released" else None
+        low_end, high_end = printed or (bounds["low"], bounds["high"])
+        text = f"Gap: {s.spread_text(low_end, high_end)}%, n={s.counts(high)}"
         if page.look.audited:
             text = f"gap over λ: {bounds['low']:.2f}–{bounds['high']:.2f} pp\n" + _seed_text(data)
         page.note(ax, text, corner="center left", box=True, color=s.GREY, fontsize=6)
@@ -147,5 +169,5 @@ def _seed_text(data: pd.DataFrame) -> str:
     text = f"per seed at {gaps['x'].iloc[0]:.2f}: {sizes}"
     free = f.pick(data, "number", "gap without trapped").iloc[0]
     if "*" in sizes:
-        text += "\n* stuck; " + (f"mean without: {free['y']:.1f}" if f.known(free["y"]) else "no other seed")
+        text += "\n* stuck (dashed): " + ("left out" if f.known(free["y"]) else "all of them")
     return text

@@ -237,7 +237,7 @@ def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     if page.look.audited:
         p = f.get(data, "dip p")
         box += (
-            f"\ndip test p={p:.2f}:\nno second mode"
+            f"\ndip test p={p:.2f}:\none mode is not rejected"
             if f.known(p) and p > 0.05
             else f"\ndip test p={p:.3f}"
             if f.known(p)

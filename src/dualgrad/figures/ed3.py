@@ -5,11 +5,7 @@ Source: figure specification, ED Figure 3 a-b.
 
 from __future__ import annotations
 
-import math
-
-import numpy as np
 import pandas as pd
-from matplotlib import colormaps
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -95,48 +91,40 @@ def heat_map(
     row_format: str,
     bar: bool = True,
 ) -> None:
-    """Equal cells, white edges, the mean printed bold on a white pill."""
+    """Equal cells, white edges, the mean printed in each."""
     if table.empty:
         s.no_data(ax)
         return
+    import seaborn
+
+    names = ax.get_xlabel(), ax.get_ylabel()
     grid = table.pivot_table(index="low", columns="x", values="y")
     low, high = (
         limits
         if page.look.published_scale
         else (max(0.0, float(table["y"].min()) - 0.02), float(table["y"].max()))
     )
-    mesh = ax.pcolormesh(
-        np.arange(grid.shape[1] + 1) - 0.5,
-        np.arange(grid.shape[0] + 1) - 0.5,
-        grid.to_numpy(dtype=float),
-        cmap=colormaps["RdYlGn_r"],
+    seaborn.heatmap(
+        grid.iloc[::-1],
+        ax=ax,
+        cmap="rocket_r",  # light to dark with the error: readable in grey and under red-green blindness
         vmin=low,
         vmax=max(high, low + 0.05),
-        edgecolors="white",
-        lw=1.2,
+        annot=True,
+        fmt=".2f",
+        annot_kws={"fontsize": 6.4, "fontweight": "bold"},
+        linewidths=1.2,
+        linecolor="white",
+        cbar=bar,
+        cbar_kws={"fraction": 0.05, "pad": 0.03, "label": "Test error"},
+        xticklabels=[f"{value:.2f}" for value in grid.columns],
+        yticklabels=[row_format.format(value) for value in grid.index[::-1]],
     )
-    for row in range(grid.shape[0]):
-        for column in range(grid.shape[1]):
-            value = float(grid.iloc[row, column])
-            if math.isnan(value):
-                continue
-            ax.text(
-                column,
-                row,
-                f"{value:.2f}",
-                ha="center",
-                va="center",
-                fontsize=6.4,
-                fontweight="bold",
-                bbox={"boxstyle": "round,pad=0.18", "fc": "white", "ec": "none", "alpha": 0.8},
-            )
-    ax.set_xticks(range(grid.shape[1]), [f"{value:.2f}" for value in grid.columns])
-    ax.set_yticks(range(grid.shape[0]), [row_format.format(value) for value in grid.index])
-    ax.tick_params(length=0)
-    if bar:
-        colour_bar = page.figure.colorbar(mesh, ax=ax, fraction=0.05, pad=0.03)
-        colour_bar.set_label("Test error")
-        colour_bar.outline.set_linewidth(0.5)
+    ax.set_xlabel(names[0])
+    ax.set_ylabel(names[1])
+    ax.tick_params(length=0, labelrotation=0)
+    for side in ax.spines.values():
+        side.set_visible(True)
 
 
 def draw_b(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:

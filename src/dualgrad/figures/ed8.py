@@ -51,7 +51,7 @@ PANELS = {"a": panel_a, "b": panel_b}
 def draw(panels: dict[str, pd.DataFrame], look: s.Look) -> Figure:
     """The whole figure from its panel frames."""
     page = s.Page(look, "ED_Fig8", 2.95, AUDIT_NOTE)
-    axes = page.panels("ab", 2)
+    axes = page.panels("ab", 2, wspace=1.1)
     draw_a(page, axes["a"], panels["a"])
     draw_b(page, axes["b"], panels["b"])
     return page.finish()
@@ -79,8 +79,14 @@ def draw_a(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     last = float(f.pick(data, "mean")["x"].max())
     ax.set_xlim(0.45, last + 0.55)
     s.limits(ax, page.look, y=(0.25, 0.90))
-    page.note(ax, "chance", near=(last, chance), color=s.GREY, fontsize=6.4)
-    page.legend(ax, corner="upper right")
+    # Trajectories fill the panel: the names stand beside it, at the ends of the means.
+    ends = [(last, chance, "chance", s.GREY)]
+    for name, colour in _shades(data).items():
+        mean = f.pick(data, "mean", name).sort_values("x")
+        ends.append(
+            (float(mean["x"].iloc[-1]), float(mean["y"].iloc[-1]), f"λ={name}\n(n={s.counts(mean)})", colour)
+        )
+    s.end_labels(ax, ends, lines=2)
 
 
 def draw_b(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
@@ -90,16 +96,17 @@ def draw_b(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         s.no_data(ax)
         return
     shades = _shades(data)
-    # The published order: the middle curve covers the first one where both are at 100 %.
     for i, (name, colour) in enumerate(shades.items()):
         mean = f.pick(data, "mean", name)
+        # Where curves lie on each other (both at 100 %), the first is a broad line with large marks below the next.
+        below = len(shades) - 1 - i
         s.curve(
             ax,
             mean,
             colour,
             band=0,
-            size=3.6,
-            width=1.4,
+            size=3.4 + 1.7 * below,
+            width=1.3 + 1.4 * below,
             label=f"λ={name}",
             zorder=3 + i,
             marker="osD"[i % 3],
@@ -126,4 +133,8 @@ def draw_b(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
             fontsize=6.6,
             reach=0.6,
         )
-    page.legend(ax, corner="center right")
+    # Dotted curves double the entries: two columns, below the curves.
+    crowded = page.look.audited and not page.look.published_scale
+    if crowded:
+        ax.set_ylim(bottom=-48)
+    page.legend(ax, corner="lower right" if crowded else "center right", ncols=2 if crowded else 1)

@@ -21,6 +21,7 @@ AUDIT_NOTE = (
 )
 BINS = np.linspace(0.05, 0.80, 40)  # 39 equal bins
 VARIANCE_SCALE = 1e4
+PRINTED_SPAN = (0.455, 0.50)  # panel d, as printed; no rule on the convergence epochs gives it
 # Delay against the fastest λ: under 5 % no slowing, above 20 % strong slowing.
 SLOW, SLOWER = 0.05, 0.20
 
@@ -126,7 +127,8 @@ PANELS = {"b": panel_b, "c": panel_c, "d": panel_d}
 def draw(panels: dict[str, pd.DataFrame], look: s.Look) -> Figure:
     """The whole figure from its panel frames."""
     page = s.Page(look, "Figure1", 5.95, AUDIT_NOTE)
-    axes = page.panels("abcd", 2, wspace=0.98, right=0.5)
+    # Room for what stands beside the rows of panel c.
+    axes = page.panels("abcd", 2, wspace=0.98, right=0.5, insets={"c": 0.52})
     schematic(axes["a"])
     (draw_b_audited if look.audited else draw_b)(page, axes["b"], panels["b"])
     draw_c(page, axes["c"], panels["c"])
@@ -287,65 +289,100 @@ def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     if splits.empty:
         s.no_data(ax)
         return
-    ax.set_xlim(*((0.03, 0.82) if page.look.exact else _wide(f.pick(data, "run")["x"])))
-    ax.set_yticks([])
+    dots = f.pick(data, "run")
+    ax.set_xlim(*((0.03, 0.82) if page.look.exact else _wide(dots["x"])))
     shades = _row_colours(splits, page.look.audited)
     s.threshold(ax, f.get(data, "threshold"), vertical=True, colour=s.DARK)
+    order = splits["series"].tolist()
+    if page.look.audited:
+        s.violins(ax, dots, order, shades, width=0.72)
     for i, row in splits.iterrows():
-        profile, dots = f.pick(data, "profile", row["series"]), f.pick(data, "run", row["series"])
-        peak = max(float(profile["y"].max()), 1.0)
-        half = 0.36 * profile["y"].to_numpy() / peak
-        x = profile["x"].to_numpy()
-        filled = np.flatnonzero(half)
-        if len(filled):  # no outline where the row has no run at all
-            ends = slice(max(filled[0] - 1, 0), filled[-1] + 2)
-            x, half = x[ends], half[ends]
-        ax.fill_between(x, i - half, i + half, color=shades[i], alpha=0.28, lw=0, zorder=2)
-        for side in (-1, 1):
-            ax.plot(x, i + side * half, color=shades[i], lw=0.8, zorder=3)
+        mine = f.pick(data, "run", row["series"])
+        if not page.look.audited:
+            _mirrored(ax, f.pick(data, "profile", row["series"]), i, shades[i])
         ax.scatter(
-            dots["x"], i + s.jitter(len(dots), 0.1), s=3.2, color=shades[i], alpha=0.75, lw=0, zorder=4
-        )
-        ax.annotate(
-            f"λ={row['x']:.2f}" + (f"\nη={row['eta']:g}" if page.look.audited else ""),
-            (0, i),
-            xycoords=("axes fraction", "data"),
-            xytext=(-4, 0),
-            textcoords="offset points",
-            ha="right",
-            va="center",
-            fontsize=6.8,
-            color=shades[i],
-            fontweight="bold",
+            mine["x"], i + s.jitter(len(mine), 0.1), s=3.2, color=shades[i], alpha=0.75, lw=0, zorder=4
         )
         text = split_text(row)
         if page.look.audited:
             p = f.get(data, f"dip p {row['series']}")
-            text += f", dip p={p:.2f}" if f.known(p) else ""
-        ax.annotate(
-            text,
-            (1, i),
-            xycoords=("axes fraction", "data"),
-            xytext=(-4, 6 if page.look.exact else 9.5),
-            textcoords="offset points",
-            ha="right",
-            va="bottom",
-            fontsize=6.2,
-            color=s.DARK,
-            zorder=6,
-        )
+            text += f"\ndip p={p:.2f}" if f.known(p) else ""
+        name = f"λ={row['x']:.2f}" + (f", η={row['eta']:g}" if page.look.audited else "")
+        _beside(ax, i, name, text, shades[i])
+        _off_the_axis(ax, i, mine["x"])
+    ax.set_yticks([])
+    ax.set_ylabel("")
+    ax.set_xlabel("Test error (final)")
     ax.set_ylim(-0.6, len(splits) - 0.2)
     ax.annotate(
         ("threshold " if page.look.audited else "L/H threshold ") + f"{f.get(data, 'threshold'):.2f}",
         (f.get(data, "threshold"), 1),
         xycoords=("data", "axes fraction"),
-        xytext=(-2.5 if page.look.audited else 2.5, -2.5),
+        xytext=(2.5, -2.5),
         textcoords="offset points",
-        ha="right" if page.look.audited else "left",
+        ha="left",
         va="top",
         fontsize=6.2,
         color=s.GREY,
     )
+
+
+def _mirrored(ax: Axes, profile: pd.DataFrame, row: int, colour: str) -> None:
+    """A row's histogram, joined at the bins' centres, mirrored, and closed at both ends."""
+    half = 0.36 * profile["y"].to_numpy() / max(float(profile["y"].max()), 1.0)
+    x = profile["x"].to_numpy()
+    filled = np.flatnonzero(half)
+    if not len(filled):  # no outline where the row has no run in the bins
+        return
+    width = float(x[1] - x[0])
+    inside = slice(filled[0], filled[-1] + 1)
+    x = np.concatenate([[x[filled[0]] - width], x[inside], [x[filled[-1]] + width]])
+    half = np.concatenate([[0.0], half[inside], [0.0]])
+    ax.fill_between(x, row - half, row + half, color=colour, alpha=0.28, lw=0, zorder=2)
+    for side in (-1, 1):
+        ax.plot(x, row + side * half, color=colour, lw=0.8, zorder=3)
+
+
+def _beside(ax: Axes, row: int, name: str, text: str, colour: str) -> None:
+    """A row's condition, and below it how many runs it has: left of the axes, where no data are."""
+    lines = text.count("\n") + 1
+    middle = 3.8 * lines - 3.0
+    for words, side, size, shade, weight in (
+        (name, "bottom", 6.8, colour, "bold"),
+        (text, "top", 6.0, s.DARK, "normal"),
+    ):
+        ax.annotate(
+            words,
+            (0, row),
+            xycoords=("axes fraction", "data"),
+            xytext=(-4, middle),
+            textcoords="offset points",
+            ha="right",
+            va=side,
+            fontsize=size,
+            color=shade,
+            fontweight=weight,
+            linespacing=1.15,
+        )
+
+
+def _off_the_axis(ax: Axes, row: int, values: pd.Series) -> None:
+    """How many runs of a row lie beyond the axis, and where."""
+    over = values[values > ax.get_xlim()[1]]
+    if len(over):
+        low, high = over.min(), over.max()
+        where = f"{high:.2f}" if high - low < 0.005 else f"{low:.2f}–{high:.2f}"
+        ax.annotate(
+            f"{len(over)} at {where} →",
+            (1, row),
+            xycoords=("axes fraction", "data"),
+            xytext=(-3, -5),
+            textcoords="offset points",
+            ha="right",
+            va="top",
+            fontsize=5.8,
+            color=s.GREY,
+        )
 
 
 def split_text(row: pd.Series) -> str:
@@ -356,7 +393,7 @@ def split_text(row: pd.Series) -> str:
 
 
 def _wide(values: pd.Series) -> tuple[float, float]:
-    return (0.0, max(float(values.max()) + 0.05, 0.45))  # room for the threshold's name on either side
+    return (0.0, max(float(values.max()) + 0.05, 0.45))  # room for the threshold's name
 
 
 def _row_colours(splits: pd.DataFrame, audited: bool) -> list[str]:
@@ -380,7 +417,7 @@ def draw_d(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         s.no_data(ax, "no run reached the convergence error")
         return
     region = f.pick(data, "number", "critical region").iloc[0]
-    s.span(page, ax, region["low"], region["high"])
+    s.span(page, ax, *(PRINTED_SPAN if page.look.exact else (region["low"], region["high"])))
     fastest = bars["y"].min()
     shades = [
         s.GREEN if y <= (1 + SLOW) * fastest else s.ORANGE if y <= (1 + SLOWER) * fastest else s.RED

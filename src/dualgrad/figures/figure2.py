@@ -20,6 +20,7 @@ AUDIT_NOTE = (
     "a epochs trained at each point shown; b-c seeds matched over hold times; d recorded hold, censored and "
     "floor-bound thresholds marked"
 )
+PRINTED_OPEN = (0.22, 0.56)  # span of panel a, as printed; the mean gap is positive up to 0.57
 ARROW_LOOP, ARROW_SWEEP = 0.30, 0.50  # where the printed gaps are read off
 PUBLISHED_LONG_HOLD = 10  # printed on panel d; the rows say otherwise, see the audited variant
 LAMBDA_MAX = 0.8
@@ -144,7 +145,7 @@ def draw_a(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         s.no_data(ax)
         return
     region = f.pick(data, "number", "open").iloc[0]
-    s.span(page, ax, region["low"], region["high"])
+    s.span(page, ax, *(PRINTED_OPEN if page.look.exact else (region["low"], region["high"])))
     s.curve(ax, up, s.RED, label="Sweep λ up (noise-first)")
     s.curve(ax, down, s.BLUE, marker="s", size=3.0, label="Sweep λ down (signal-first)")
     s.limits(
@@ -225,7 +226,7 @@ def draw_b(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         ends.append((last["x"], last["y"], held, s.BRANCH_COLOUR[branch]))
     s.limits(ax, page.look, x=(0.28, 0.75), y=(0.05, 0.72), floor=0)
     bottom, top = ax.get_ylim()
-    heights = s.spread([end[1] for end in ends], 0.036 * (top - bottom))
+    heights = s.spread([end[1] for end in ends], 0.055 * (top - bottom), bottom + 0.03 * (top - bottom))
     for (x, _, held, colour), y in zip(ends, heights, strict=True):
         ax.text(x + 0.008, y, held, color=colour, fontsize=6.4, va="center", ha="left", zorder=6)
     ax.text(

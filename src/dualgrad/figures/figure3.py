@@ -19,9 +19,10 @@ from dualgrad.figures import style as s
 from dualgrad.figures.frames import Tables
 
 AUDIT_NOTE = (
-    "a-b lr drops marked, excluded and pre-switch states shown; b the cut at 0.30 drawn over the final distribution; "
-    "d one gap per seed, not per seed and λ"
+    "a-b lr drops marked; a runs before the switch and from scratch; b final errors as a histogram; c traps counted, "
+    "not attempts; d one gap per seed"
 )
+LOW = 0.20  # "ordered" by the release's own rule
 FOREST_LAMBDA, FOREST_RATE = 0.50, 0.4  # the condition of panel b
 # Top to bottom, with the colours of panel c.
 INTERVENTIONS = {
@@ -65,12 +66,20 @@ def panel_a(tables: Tables) -> pd.DataFrame:
             f.summary(whole[whole["run"].isin(passed["run"])], "test_error", "whole", x="stage_epoch"),
             *f.lr_drops("T1a", before["epoch"].max() + rows["stage_epoch"].max()),
             f.number("switch epoch", before["epoch"].max()),
+            *_from_scratch(tables, float(target.iloc[-1]) if len(target) else math.nan),
             *[
                 f.number("excluded", row["init_error"], run=row["run"], seed=row["s"])
                 for _, row in failed.iterrows()
             ],
         ]
     return f.panel(*parts)
+
+
+def _from_scratch(tables: Tables, lam: float) -> list[pd.DataFrame]:
+    """Runs of S1 that train at the target λ from the start, and how many of them end low as well."""
+    runs = tables.runs("S1", eta=FOREST_RATE)
+    errors = runs[np.isclose(runs["lam"], lam)]["test_error"].dropna()
+    return [f.number("from scratch", len(errors)), f.number("from scratch low", int((errors <= LOW).sum()))]
 
 
 def observed(rows: pd.DataFrame) -> pd.DataFrame:
@@ -120,7 +129,23 @@ def panel_c(tables: Tables) -> pd.DataFrame:
                 f.single_runs(group.assign(place=0.0), "test_error", "place", name),
             ]
     escaped = runs["escaped"] == True  # noqa: E712
+    if tables.audited:
+        # Attempts on one trap are no independent trials: the same state is continued in different ways.
+        left = escaped.groupby(runs["s"]).any()
+        low, high = share_interval(int(left.sum()), len(left))
+        parts.append(f.number("traps left", int(left.sum()), n=len(left), low=low, high=high))
     return f.panel(*parts, f.number("escaped", int(escaped.sum())), f.number("attempts", len(runs)))
+
+
+def share_interval(hits: int, n: int) -> tuple[float, float]:
+    """Exact (Clopper-Pearson) 95 % interval of a share; nan without trials."""
+    if not n:
+        return math.nan, math.nan
+    from scipy.special import betaincinv
+
+    low = float(betaincinv(hits, n - hits + 1, 0.025)) if hits else 0.0
+    high = float(betaincinv(hits + 1, n - hits, 0.975)) if hits < n else 1.0
+    return low, high
 
 
 def panel_d(tables: Tables) -> pd.DataFrame:
@@ -299,6 +324,16 @@ def draw_a_audited(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         fontsize=7.2,
         fontweight="bold",
     )
+    scratch, low = f.get(data, "from scratch"), f.get(data, "from scratch low")
+    if f.known(scratch, low) and scratch:
+        verdict = "no test of survival" if low == scratch else "the others do not"
+        page.note(
+            ax,
+            f"from scratch at this λ (S1),\n{low:.0f} of {scratch:.0f} end at {LOW:.2f} or below\ntoo: {verdict}",
+            corner="center right",
+            color=s.DARK,
+            fontsize=6.2,
+        )
 
 
 def draw_b(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
@@ -382,20 +417,28 @@ def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     ax.set_yticks(range(len(names)), [INTERVENTIONS[name][0] for name in names])
     ax.tick_params(axis="y", length=0)
     ax.set_ylim(len(names) - 0.45, -0.55)
-    ax.set_xlim(0, 1.08)
+    # The words stand beside the bars, where no data are.
+    ax.set_xlim(0, 1.6)
+    ax.set_xticks(np.arange(0, 1.01, 0.2))
     escaped, attempts = f.get(data, "escaped"), f.get(data, "attempts")
+    words, size = f"{escaped:.0f}/{attempts:.0f}\nescaped", 11.0
+    if page.look.audited:
+        traps = f.pick(data, "number", "traps left").iloc[0]
+        words = (
+            f"{traps['y']:.0f} of {traps['n']:.0f} traps\nare left\n\n95 % interval\n"
+            f"{100 * traps['low']:.0f} to {100 * traps['high']:.0f} %\n\n(attempts on one\ntrap are not\nindependent)"
+        )
+        size = 6.2
     ax.text(
-        0.45,
+        1.29,
         (len(names) - 1) / 2,
-        f"{escaped:.0f}/{attempts:.0f} escaped",
-        rotation=28,
-        fontsize=19,
-        fontweight="bold",
+        words,
+        fontsize=size,
+        fontweight="normal" if page.look.audited else "bold",
         color=s.DARK,
-        alpha=0.3,
         ha="center",
         va="center",
-        zorder=5,
+        linespacing=1.3,
     )
 
 

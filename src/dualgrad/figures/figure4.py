@@ -17,9 +17,13 @@ from dualgrad.figures import style as s
 from dualgrad.figures.frames import Tables
 
 AUDIT_NOTE = (
-    "a exp A's η=0.8 rows taken out of the η=0.4 curve; c seeds matched; d selection and trapped runs stated"
+    "a noise rates apart, the boundary by two rules; c seeds matched; d selection, rate and traps stated"
 )
 ARROW = 0.50
+LEVEL, RELATIVE = (
+    0.30,
+    2.0,
+)  # audited: the boundary as a fixed error, and as a multiple of each curve's own minimum
 
 
 # --------------------------------------------------------------------------------------------------- numbers
@@ -39,6 +43,7 @@ def panel_a(tables: Tables) -> pd.DataFrame:
     if tables.audited:
         parts.append(f.summary(a[a["eta"] >= 0.6], "test_error", "A eta=0.8"))
         high_c = f.steepest(f.summary(tables.runs("M3"), "test_error", "M3"))[0]
+        parts += [*_boundaries(low_mean, "eta=0.4"), *_boundaries(high_mean, "eta=0.8")]
     else:
         high_c = (
             float(high_mean.loc[high_mean["y"].astype(float).idxmin(), "x"]) if len(high_mean) else math.nan
@@ -46,6 +51,17 @@ def panel_a(tables: Tables) -> pd.DataFrame:
     parts.append(f.number("lambda_c eta=0.4", f.at(low_mean, low_c), x=low_c))
     parts.append(f.number("lambda_c eta=0.8", f.at(high_mean, high_c), x=high_c))
     return f.panel(*parts)
+
+
+def _boundaries(mean: pd.DataFrame, series: str) -> list[pd.DataFrame]:
+    """Where a curve crosses a fixed error, and where it crosses a multiple of its own minimum, upwards."""
+    x, y = mean["x"].to_numpy(dtype=float), mean["y"].to_numpy(dtype=float)
+    if not len(y):
+        return []
+    return [
+        f.number(f"fixed {series}", f.crossing_up(x, y, LEVEL)),
+        f.number(f"relative {series}", f.crossing_up(x, y, RELATIVE * float(y.min()))),
+    ]
 
 
 def panel_b(tables: Tables) -> pd.DataFrame:
@@ -84,6 +100,7 @@ def panel_d(tables: Tables) -> pd.DataFrame:
         f.number("gap", f.at(gap, where), x=where),
         f.number("gaps at eta=0.4", None, low=low, high=high),
         f.number("collapse", None, low=_edge(collapse, -1), high=_edge(collapse, 1)),
+        *([f.number("rate", tables.rate("Tb2", "collapse_sweep"))] if tables.audited else []),
     )
 
 
@@ -152,7 +169,7 @@ def draw_a(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
             hollow=True,
             label=f"η=0.8, exp A (n={s.counts(extra)})",
         )
-    s.limits(ax, page.look, x=(0.08, 0.52), y=(0, 0.95), floor=0)
+    s.limits(ax, page.look, x=(0.08, 0.52), y=(0, 0.95), floor=0, headroom=0.3 if page.look.audited else 0.12)
     low_c, high_c = (f.get(data, f"lambda_c eta={rate}", "x") for rate in ("0.4", "0.8"))
     for rate, colour, where in (("0.4", s.BLUE, low_c), ("0.8", s.RED, high_c)):
         height = f.get(data, f"lambda_c eta={rate}")
@@ -166,15 +183,27 @@ def draw_a(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
                 fontsize=8,
                 reach=0.5,
             )
-    if f.known(low_c, high_c) and abs(low_c - high_c) > 1e-9:
+    if page.look.audited:
+        page.note(ax, _by_two_rules(data), corner="upper center", color=s.DARK, fontsize=6.2)
+    elif f.known(low_c, high_c) and abs(low_c - high_c) > 1e-9:
         y = ax.get_ylim()[0] + 0.89 * (ax.get_ylim()[1] - ax.get_ylim()[0])
         inset = 0.06 * (low_c - high_c)
-        s.double_arrow(ax, (high_c + inset, y), (low_c - inset, y))
+        s.arrow(ax, (low_c - inset, y), (high_c + inset, y))
         direction = "left" if high_c < low_c else "right"
         page.note(
             ax, f"boundary shifts {direction}", near=((low_c + high_c) / 2, y), color=s.ORANGE, fontsize=6.6
         )
     page.legend(ax, corner="upper left")
+
+
+def _by_two_rules(data: pd.DataFrame) -> str:
+    """Audited: the boundary at both noise rates by either rule; which way it moves depends on the rule."""
+    lines = []
+    for name, words in (("fixed", f"error {LEVEL:.2f}"), ("relative", f"{RELATIVE:g} × own minimum")):
+        low, high = (f.get(data, f"{name} eta={rate}") for rate in ("0.4", "0.8"))
+        if f.known(low, high):
+            lines.append(f"{words}: λ = {low:.3f} (η=0.4), {high:.3f} (η=0.8)")
+    return "\n".join(["boundary by", *lines]) if lines else ""
 
 
 def _low_label(look: s.Look, mean: pd.DataFrame) -> str:
@@ -223,6 +252,9 @@ def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     s.curve(ax, low, s.GREEN, label=f"L (ordered_up, n={s.counts(low)})")
     s.curve(ax, high, s.RED, marker="s", size=3.2, label=f"H (collapse_down, n={s.counts(high)})")
     s.limits(ax, page.look, x=(0.28, 0.72), y=(-0.18, 0.48))
+    if not page.look.published_scale:  # bands fill the panel: texts stand above and below them
+        bottom, top = ax.get_ylim()
+        ax.set_ylim(bottom - 0.14 * (top - bottom), top + 0.3 * (top - bottom))
     where, delta = f.get(data, "delta", "x"), f.get(data, "delta")
     if page.look.audited:
         ax.set_title("Gradient geometry by branch (W1), seeds matched")
@@ -275,7 +307,9 @@ def draw_d(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     s.curve(ax, high, s.RED, marker="D", size=3.2, label=f"Collapse init (n={s.counts(high)})")
     s.limits(ax, page.look, x=(0.38, 0.82), y=(0.28, 1.02), floor=0)
     if not page.look.exact:
-        ax.set_ylim(top=ax.get_ylim()[1] + 0.12 * (ax.get_ylim()[1] - ax.get_ylim()[0]))
+        bottom, top = ax.get_ylim()
+        below = 0.0 if page.look.published_scale else 0.3
+        ax.set_ylim(bottom - below * (top - bottom), top + 0.14 * (top - bottom))
     where = f.get(data, "gap", "x")
     s.gap_arrow(page, ax, where, f.at(low, where), f.at(high, where), f"{s.percent(f.get(data, 'gap'))}%")
     state = f.pick(data, "number", "collapse").iloc[0]
@@ -289,9 +323,13 @@ def draw_d(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         page.note(ax, f"η=0.8: {words}", near=(0.7, float(high["y"].max())), color=s.RED, fontsize=6.6)
     other = f.pick(data, "number", "gaps at eta=0.4").iloc[0]
     lines = [f"cf. η=0.4: gap {s.spread_text(other['low'], other['high'])}%"] if f.known(other["low"]) else []
-    lines += ["η=0.8: absorbing"] if stuck else []
     if page.look.audited:
+        rate = f.get(data, "rate")
+        held = f" at lr {rate:g} throughout" if f.known(rate) else ""
+        lines += [f"η=0.8: {s.counts(high)} of {s.counts(high)} stay{held}"] if stuck else []
         lines.append(f"low branch: best {s.counts(low)} of the searches")
+    else:
+        lines += ["η=0.8: absorbing"] if stuck else []
     if lines:
         page.note(ax, "\n".join(lines), corner="center right", color=s.GREY)
     page.legend(ax, corner="lower right")

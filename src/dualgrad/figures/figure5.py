@@ -20,7 +20,7 @@ from dualgrad.figures.frames import Tables
 
 AUDIT_NOTE = (
     "a training lengths named; c signed gaps at each λ; d path compared at equal total epochs, axis from 0; "
-    "e paired by seed, k named epochs"
+    "e the dose by seed, net of the epochs that it takes, k named epochs"
 )
 LANDSCAPE = {"X1": ("DistilBERT", 0.4), "X1d": ("DistilBERT", 0.8), "X1c": ("TextCNN", 0.4)}
 LANDSCAPE_LOOK = {"X1": (s.BLUE, "o"), "X1d": (s.RED, "D"), "X1c": (s.TEAL, "s")}
@@ -42,6 +42,7 @@ def panel_a(tables: Tables) -> pd.DataFrame:
         parts.append(f.summary(runs, "test_error", name))
         epochs = runs["epochs"].dropna()
         parts.append(f.number(f"epochs {name}", float(epochs.iloc[0]) if len(epochs) else math.nan))
+        parts.append(f.rows("words", f"network {name}", label=tables.network(name)))
     return f.panel(*parts)
 
 
@@ -139,7 +140,49 @@ def panel_e(tables: Tables) -> pd.DataFrame:
     if tables.audited:
         both = short.index.intersection(long.index)
         parts.append(f.number("p paired", paired_p((long[both] - short[both]).to_numpy()), n=len(both)))
+        parts += _net_of_time(tables, short, long)
     return f.panel(*parts)
+
+
+def _net_of_time(tables: Tables, short: pd.Series, long: pd.Series) -> list[pd.DataFrame]:
+    """The dose by seed, what the same epochs at constant λ do (Y1A at the arms' lengths), and the rest (pp).
+
+    The long arm trains for longer, so the plain difference of the arms is dose and time together.
+    """
+    rows = tables.trajectories("Y1A")
+    lengths = [tables.runs(name)["epochs"].max() for name in DAMAGE]
+    at = [
+        rows[np.isclose(rows["epoch"], length)].set_index("s")["test_error"].dropna() * 100
+        for length in lengths
+        if f.known(length)
+    ]
+    if len(at) < 2:
+        return []
+    seeds = short.index.intersection(long.index).intersection(at[0].index).intersection(at[1].index)
+    dose, time = long[seeds] - short[seeds], at[1][seeds] - at[0][seeds]
+    parts = []
+    for place, (name, values) in enumerate((("dose", dose), ("time", time), ("net", dose - time))):
+        if len(values) < 2:
+            continue
+        low, high = t_interval(values.to_numpy())
+        p = paired_p(values.to_numpy())
+        parts += [
+            f.rows("difference", name, x=place, y=values.to_numpy(), seed=values.index.to_numpy()),
+            f.number(f"effect {name}", float(values.mean()), x=place, n=len(values), low=low, high=high),
+            f.number(f"p {name}", p),
+        ]
+    return [
+        *parts,
+        *(f.number(f"length {name}", length) for name, length in zip(DAMAGE, lengths, strict=True)),
+    ]
+
+
+def t_interval(values: np.ndarray) -> tuple[float, float]:
+    """Student's 95 % interval of a mean."""
+    from scipy.special import stdtrit
+
+    half = float(stdtrit(len(values) - 1, 0.975)) * values.std(ddof=1) / math.sqrt(len(values))
+    return float(values.mean() - half), float(values.mean() + half)
 
 
 def _damage_epochs(tables: Tables, name: str) -> float:
@@ -209,7 +252,7 @@ def draw(panels: dict[str, pd.DataFrame], look: s.Look) -> Figure:
     draw_b(page, axes["b"], panels["b"])
     draw_c(page, axes["c"], panels["c"])
     (draw_d_audited if look.audited else draw_d)(page, axes["d"], panels["d"])
-    draw_e(page, axes["e"], panels["e"])
+    (draw_e_audited if look.audited else draw_e)(page, axes["e"], panels["e"])
     draw_f(page, axes["f"], panels["f"])
     return page.finish()
 
@@ -230,10 +273,13 @@ def draw_a(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         colour, marker = LANDSCAPE_LOOK[name]
         epochs = f.get(data, f"epochs {name}")
         length = f", {epochs:.0f} ep" if page.look.audited and f.known(epochs) else ""
+        if not page.look.published_scale:
+            model = (f.words(data, f"network {name}") or model) + ","
         s.curve(ax, mean, colour, marker=marker, label=f"{model} η={rate}{length}")
     s.limits(ax, page.look, x=(0.05, 0.65), y=(0.05, 1.02), floor=0)
     if not page.look.exact:
-        ax.set_ylim(top=ax.get_ylim()[1] + 0.15 * (ax.get_ylim()[1] - ax.get_ylim()[0]))
+        room = 0.15 if page.look.published_scale else 0.3
+        ax.set_ylim(top=ax.get_ylim()[1] + room * (ax.get_ylim()[1] - ax.get_ylim()[0]))
     high, low = f.pick(data, "mean", "X1d"), f.pick(data, "mean", "X1")
     if len(high) > 2:
         middle = high.iloc[len(high) // 2]
@@ -313,7 +359,8 @@ def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         )
     s.limits(ax, page.look, x=(0.15, 0.70), y=(0.56, 0.98), floor=0)
     if not page.look.exact:
-        ax.set_ylim(top=ax.get_ylim()[1] + 0.3 * (ax.get_ylim()[1] - ax.get_ylim()[0]))
+        room = 0.7 if page.look.audited and not page.look.published_scale else 0.3
+        ax.set_ylim(top=ax.get_ylim()[1] + room * (ax.get_ylim()[1] - ax.get_ylim()[0]))
     where, size = f.get(data, "gap", "x"), f.get(data, "gap")
     if f.known(where, size):
         low, high = (f.at(f.pick(data, "mean", f"fast {way}"), where) for way in ("down", "up"))
@@ -400,7 +447,7 @@ def draw_d(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
             ax.annotate(
                 f"{_signed_pp(f.get(data, name))} ({text})",
                 ((start + end) / 2 if name == "time" else end - 0.42, y),
-                xytext=(0, 2.5),
+                xytext=(0, 4.5),
                 textcoords="offset points",
                 ha="center",
                 fontsize=6.8,
@@ -482,7 +529,7 @@ def draw_d_audited(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
 
 
 def draw_e(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
-    """Panel e: dose dependence, one dot per run."""
+    """Panel e as published: the two arms, one dot per run."""
     s.labels(ax, "Dose dependence (Y2)", "", "Final error (%)")
     means = f.pick(data, "mean")
     if means.empty:
@@ -490,60 +537,123 @@ def draw_e(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         return
     dots = f.pick(data, "run")
     names = [name for name in DAMAGE if name in set(means["series"])]
-    if page.look.audited and len(names) == 2:
-        pairs = dots.pivot_table(index="seed", columns="series", values="y")
-        for _, pair in pairs.dropna().iterrows():
-            ax.plot([0.13, 0.87], [pair[names[0]], pair[names[1]]], color=s.LIGHT_GREY, lw=0.5, zorder=1)
     for place, name in enumerate(DAMAGE):
         if name not in names:
             continue
         mine, mean = f.pick(data, "run", name), f.pick(data, "mean", name).iloc[0]
-        shift = 0.0 if not page.look.audited else (0.13 if place == 0 else -0.13)
-        offsets = np.zeros(len(mine)) if page.look.audited else s.jitter(len(mine), 0.12)
         ax.scatter(
-            place + shift + offsets, mine["y"], s=11, color=BAR_COLOURS[name], alpha=0.6, lw=0, zorder=2
+            place + s.jitter(len(mine), 0.12),
+            mine["y"],
+            s=11,
+            color=BAR_COLOURS[name],
+            alpha=0.6,
+            lw=0,
+            zorder=2,
         )
-        aside = place - 2 * shift * 0.6
-        ax.errorbar(
-            aside,
-            mean["y"],
-            yerr=mean["sd"],
-            color=s.DARK,
-            fmt="D",
-            ms=5,
-            mfc=BAR_COLOURS[name],
-            mec=s.DARK,
-            mew=0.8,
-            elinewidth=1,
-            capsize=3,
-            zorder=4,
-        )
-    unit = "epochs" if page.look.audited else "steps"
+        _mean_mark(ax, place, mean["y"], mean["sd"], BAR_COLOURS[name])
+    unit = "steps" if page.look.exact else "epochs"
     ax.set_xticks([0, 1], [f"k={DAMAGE[name]} {unit}\n({name})" for name in DAMAGE])
     ax.set_xlim(-0.6, 1.6)
     low, high = float(dots["y"].min()), float(dots["y"].max())
     room = max(high - low, 1.0)
     usual = page.look.exact and s.fits([dots["y"]], 36, 53)
-    ax.set_ylim(*((36, 57) if usual else (low - 0.15 * room, high + 0.5 * room)))
-    level = 53.0 if usual else high + 0.12 * room
+    ax.set_ylim(*((36, 57) if usual else (low - 0.25 * room, high + 0.55 * room)))
+    level = 53.0 if usual else high + 0.28 * room
     tick = 0.02 * (ax.get_ylim()[1] - ax.get_ylim()[0])
     if len(names) == 2:
         ax.plot([0, 0, 1, 1], [level - tick, level, level, level - tick], color=s.DARK, lw=0.9)
-        p = f"p = {_p(f.get(data, 'p'))}"
-        if page.look.audited:
-            p = f"paired p = {_p(f.get(data, 'p paired'))} (unpaired {_p(f.get(data, 'p'))})"
-        ax.annotate(p, (0.5, level), xytext=(0, 2.5), textcoords="offset points", ha="center", fontsize=6.8)
-        ax.annotate(
-            f"Δ = {_signed_pp(f.get(data, 'delta'))}",
-            (0.5, level),
-            xytext=(0, -3),
-            textcoords="offset points",
-            ha="center",
-            va="top",
-            fontsize=6.8,
-            fontweight="bold",
+        for text, offset, side, weight in (
+            (f"p = {_p(f.get(data, 'p'))}", 2.5, "bottom", "normal"),
+            (f"Δ = {_signed_pp(f.get(data, 'delta'))}", -3, "top", "bold"),
+        ):
+            ax.annotate(
+                text,
+                (0.5, level),
+                xytext=(0, offset),
+                textcoords="offset points",
+                ha="center",
+                va=side,
+                fontsize=6.8,
+                fontweight=weight,
+            )
+    page.note(
+        ax,
+        f"n={s.counts(means)} per condition",
+        corner="lower right" if page.look.exact else "lower center",
+        color=s.GREY,
+        fontsize=6.2,
+    )
+
+
+def _mean_mark(ax: Axes, place: float, mean: float, spread: float, colour: str) -> None:
+    """A diamond with its bar."""
+    ax.errorbar(
+        place,
+        mean,
+        yerr=spread,
+        color=s.DARK,
+        fmt="D",
+        ms=5,
+        mfc=colour,
+        mec=s.DARK,
+        mew=0.8,
+        elinewidth=1,
+        capsize=3,
+        zorder=4,
+    )
+
+
+EFFECTS = {"dose": s.PURPLE, "time": s.RED, "net": s.BLUE}
+
+
+def draw_e_audited(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
+    """Panel e by seed: the difference of the arms, that of equal times at constant λ, and what is left."""
+    dots = f.pick(data, "difference")
+    names = [name for name in EFFECTS if name in set(dots["series"])]
+    if not names:  # no runs at constant λ to compare with: the arms alone
+        draw_e(page, ax, data)
+        return
+    s.labels(ax, "Dose net of elapsed time (Y2, Y1A)", "", "Difference by seed (pp)")
+    s.threshold(ax, 0.0)
+    s.violins(ax, dots, list(EFFECTS), list(EFFECTS.values()), width=0.62, value="y", horizontal=False)
+    low, high = float(dots["y"].min()), float(dots["y"].max())
+    room = max(high - low, 1.0)
+    for name in names:
+        place, mine = list(EFFECTS).index(name), f.pick(data, "difference", name)
+        effect = f.pick(data, "number", f"effect {name}").iloc[0]
+        ax.scatter(
+            place + s.jitter(len(mine), 0.1), mine["y"], s=7, color=EFFECTS[name], alpha=0.6, lw=0, zorder=3
         )
-    page.note(ax, f"n={s.counts(means)} per condition", corner="lower right", color=s.GREY, fontsize=6.2)
+        _mean_mark(ax, place, effect["y"], effect["high"] - effect["y"], EFFECTS[name])
+        p = f.get(data, f"p {name}")
+        text = f"{effect['y']:+.1f}\n[{effect['low']:.1f}, {effect['high']:.1f}]".replace("-", "−")
+        ax.annotate(
+            text + (f"\np = {_p(p)}" if f.known(p) and name == "net" else ""),
+            (place, high + 0.05 * room),
+            ha="center",
+            va="bottom",
+            fontsize=6.4,
+            fontweight="bold" if name == "net" else "normal",
+            linespacing=1.2,
+        )
+    short, long = (f.get(data, f"length {name}") for name in DAMAGE)
+    words = {
+        "dose": f"k={DAMAGE['Y2k10']} − k={DAMAGE['Y2k3']}\nepochs (Y2)",
+        "time": f"epoch {long:.0f} − {short:.0f}\nat constant λ (Y1A)",
+        "net": "dose net\nof time",
+    }
+    ax.set_xticks(range(len(EFFECTS)), [words[name] for name in EFFECTS])
+    ax.set_xlim(-0.6, len(EFFECTS) - 0.4)
+    ax.set_xlabel("")
+    ax.set_ylabel("Difference by seed (pp)")
+    ax.set_ylim(low - 0.2 * room, high + 0.4 * room)
+    page.note(
+        ax,
+        f"n={s.counts(f.pick(data, 'number'))} seeds, mean and 95 % t interval",
+        corner="lower left",
+        color=s.GREY,
+        fontsize=6.2,
+    )
 
 
 def _signed_pp(value: float) -> str:
@@ -553,7 +663,7 @@ def _signed_pp(value: float) -> str:
 
 def _p(value: float) -> str:
     """A p value: 5.3e-05, 0.24."""
-    return f"{value:.1e}" if value < 1e-3 else f"{value:.2g}"
+    return f"{value:.1e}" if value < 1e-3 else f"{value:#.2g}"
 
 
 def draw_f(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
@@ -573,7 +683,7 @@ def draw_f(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     s.curve(ax, mean, s.RED, marker=None, width=1.6, band=0.22)
     last = float(mean["x"].max())
     ax.set_xlim(*((0, 59) if page.look.exact else (0, 1.04 * last)))
-    s.limits(ax, page.look, y=(-0.95, 0.45))
+    s.limits(ax, page.look, y=(-0.95, 0.45), headroom=0.0 if page.look.published_scale else 0.3)
     stop, height = f.get(data, "stop", "x"), f.get(data, "stop")
     if f.known(stop, height):
         ax.plot(stop, height, marker="s", color=s.GREEN, ms=5.5, mec="white", mew=0.6, ls="none", zorder=6)

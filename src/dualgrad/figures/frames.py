@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 
 from dualgrad.figures.sources import LR_DROPS
+from dualgrad.figures.trained import Trained
 
 LH_THRESHOLD = 0.30
 
@@ -63,12 +64,23 @@ class Tables:
 
     tables: Mapping[str, pd.DataFrame]
     variant: str = "published"
+    trained: Mapping[str, Trained] = field(default_factory=dict)
     _ready: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)
 
     @property
     def audited(self) -> bool:
         """Whether the artefacts are to be taken out."""
         return self.variant == "audited"
+
+    def network(self, experiment: str) -> str | None:
+        """Words for the network that an experiment trains; None where nobody said."""
+        known = self.trained.get(experiment)
+        return None if known is None else known.network
+
+    def rate(self, experiment: str, stage: str) -> float:
+        """Learning rate that a stage starts with; nan where nobody said."""
+        known = self.trained.get(experiment)
+        return math.nan if known is None else known.rates.get(stage, math.nan)
 
     def _table(self, name: str) -> pd.DataFrame:
         if name not in self._ready:
@@ -231,6 +243,12 @@ def get(frame: pd.DataFrame, series: str, column: str = "y") -> float:
     """A printed number; nan where the edition has no rows for it."""
     found = pick(frame, "number", series)[column]
     return float(found.iloc[0]) if len(found) else math.nan
+
+
+def words(frame: pd.DataFrame, series: str) -> str | None:
+    """The text that goes with a name; None where the edition has none."""
+    found = pick(frame, "words", series)["label"].dropna()
+    return str(found.iloc[0]) if len(found) else None
 
 
 def known(*values: float) -> bool:

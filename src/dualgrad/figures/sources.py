@@ -32,6 +32,15 @@ FIGURE_EXPERIMENTS: dict[str, list[str]] = {
     "ED_Fig8": ["X4"],
 }
 
+# What the audited variant draws beside: the runs from scratch that panel a of Figure 3 is to be compared with.
+AUDITED_ALSO: dict[str, list[str]] = {"Figure3": ["S1"]}
+
+
+def experiments_of(figure: str, variant: str = "published") -> list[str]:
+    """Experiments that a variant of a figure draws."""
+    return FIGURE_EXPERIMENTS[figure] + (AUDITED_ALSO.get(figure, []) if variant == "audited" else [])
+
+
 # Panels with plotted numbers: one parquet file each. Figure1 a is a schematic.
 FIGURE_PANELS: dict[str, list[str]] = {
     "Figure1": ["b", "c", "d"],

@@ -589,6 +589,19 @@ def double_arrow(
         )
 
 
+def arrow(
+    ax: Axes, start: tuple[float, float], end: tuple[float, float], colour: str = ORANGE, width: float = 1.2
+) -> None:
+    """An arrow from one data point to another."""
+    if known(*start, *end):
+        ax.annotate(
+            "",
+            end,
+            start,
+            arrowprops={"arrowstyle": "-|>", "color": colour, "lw": width, "shrinkA": 0, "shrinkB": 0},
+        )
+
+
 def gap_arrow(
     page: Page, ax: Axes, x: float, low: float, high: float, text: str, *, bold: bool = True
 ) -> None:
@@ -610,17 +623,94 @@ def gap_arrow(
     )
 
 
+def violins(
+    ax: Axes,
+    dots: pd.DataFrame,
+    order: Sequence[str],
+    colours: Sequence[str],
+    *,
+    width: float,
+    value: str = "x",
+    horizontal: bool = True,
+) -> None:
+    """One violin per series at the places 0, 1, …; kernel densities that end at the outermost runs.
+
+    Series without spread, or with a single run, get none: their dots say it all.
+    """
+    import seaborn
+
+    sized = dots.groupby("series")[value].agg(["size", "std"])
+    drawn = set(sized[(sized["size"] > 2) & (sized["std"] > 1e-9)].index)
+    places = {name: place for place, name in enumerate(order) if name in drawn}
+    mine = dots[dots["series"].isin(list(places))]
+    if mine.empty:
+        return
+    frame = pd.DataFrame(
+        {"place": mine["series"].map(places).astype(int), "value": mine[value].astype(float)}
+    )
+    x, y = ("value", "place") if horizontal else ("place", "value")
+    seaborn.violinplot(
+        frame,
+        x=x,
+        y=y,
+        hue="place",
+        palette={place: colours[place] for place in places.values()},
+        orient="h" if horizontal else "v",
+        native_scale=True,
+        legend=False,
+        density_norm="width",
+        width=width,
+        cut=0,
+        inner=None,
+        linewidth=0.8,
+        fill=True,
+        alpha=0.3,
+        ax=ax,
+        zorder=2,
+    )
+
+
+def end_labels(
+    ax: Axes, ends: Sequence[tuple[float, float, str, ColorType]], *, size: float = 6.2, lines: int = 1
+) -> None:
+    """Names of curves right of their last points, moved apart where they would touch.
+
+    Args:
+        ax: axes with their final limits.
+        ends: last x and y of each curve, its name and colour; all names stand right of the largest x.
+        size: font size in points.
+        lines: lines of a name.
+    """
+    bottom, top = ax.get_ylim()
+    height = ax.get_window_extent().height * 72 / ax.figure.dpi  # points
+    gap = 1.3 * lines * size / height * (top - bottom)
+    for (_, _, name, colour), y in zip(ends, spread([end[1] for end in ends], gap), strict=True):
+        ax.annotate(
+            name,
+            (1, y),
+            xycoords=("axes fraction", "data"),
+            xytext=(3, 0),
+            textcoords="offset points",
+            ha="left",
+            va="center",
+            fontsize=size,
+            color=colour,
+            annotation_clip=False,
+        )
+
+
 def threshold(ax: Axes, value: float, *, vertical: bool = False, colour: str = GREY) -> None:
     """A dotted reference line."""
     (ax.axvline if vertical else ax.axhline)(value, color=colour, lw=0.8, ls=(0, (1, 1.6)), zorder=1.5)
 
 
-def spread(values: Sequence[float], gap: float) -> list[float]:
-    """Positions close to ``values`` but at least ``gap`` apart (labels at line ends)."""
+def spread(values: Sequence[float], gap: float, lowest: float = -math.inf) -> list[float]:
+    """Positions close to ``values`` but at least ``gap`` apart, none below ``lowest`` (labels at line ends)."""
     order = np.argsort(values)
     placed = np.asarray(values, dtype=float)[order]
     for _ in range(50):
-        moved = False
+        moved = bool(len(placed)) and placed[0] < lowest - 1e-9
+        placed = np.maximum(placed, lowest)
         for i in range(len(placed) - 1):
             short = gap - (placed[i + 1] - placed[i])
             if short > 1e-9:

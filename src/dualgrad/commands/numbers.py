@@ -1,0 +1,106 @@
+"""Keep the measured numbers of README and docs true.
+
+Sentences with measured numbers are written into the documents from docs/numbers/sentences.yaml and the kept numbers
+beside it: one file per edition (demo), per form of the published archive (released: its result files; complete: a
+clone with notebooks and pictures), and for what the plan says. Named forms are measured again on their tables, which
+have to be there, and compared with what is kept. --fix writes numbers and documents; without it, the exit status is 1
+where something is out of step.
+
+    dualgrad numbers
+    dualgrad numbers demo plan --fix
+    dualgrad numbers complete --config released_archive=../dual-gradient-learning --fix
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from dualgrad.sentences import Sentences, Values
+
+_FORMS = ("demo", "released", "complete", "plan")
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument("forms", metavar="FORM", nargs="*", help=f"measure these again: {', '.join(_FORMS)}")
+    parser.add_argument("--fix", action="store_true", help="write what is out of step")
+
+
+def run(args: argparse.Namespace) -> int:
+    """Measure, compare, write."""
+    from dualgrad import sentences as s
+    from dualgrad.claims.data import MissingError
+    from dualgrad.claims.load import load_ledger
+    from dualgrad.project import load_project
+    from dualgrad.records import write_atomically
+    from dualgrad.release.errors import ArchiveError
+    from dualgrad.tables.build import TableError
+    from dualgrad.validation import InputError, did_you_mean
+
+    for form in args.forms:
+        if form not in s.FORMS:
+            problem = (
+                f"there is no such form, expected one of {', '.join(s.FORMS)}{did_you_mean(form, s.FORMS)}"
+            )
+            raise InputError("dualgrad numbers", form, problem)
+    experiments = load_project(args.root, args.config).census.experiments
+    sentences = s.load_sentences(args.root, load_ledger(args.root, experiments), experiments)
+    stale = []
+    for form in args.forms:
+        try:
+            about, found = measured(args, sentences, form)
+        except (TableError, ArchiveError, MissingError) as error:
+            print(f"dualgrad numbers: {form}: {error}", file=sys.stderr)
+            return 1
+        path = args.root / s.FOLDER / f"{form}.json"
+        text = s.numbers_text(form, about, found)
+        if not path.is_file() or path.read_text(encoding="utf-8") != text:
+            stale.append(str(s.FOLDER / path.name))
+            if args.fix:
+                write_atomically(path, text.encode())
+    values = {form: s.read_numbers(args.root, form) for form, names in sentences.quoted().items() if names}
+    for document, passages in sentences.passages.items():
+        path = args.root / document
+        old = path.read_text(encoding="utf-8")
+        new = s.document_with(old, document, passages, values)
+        if new != old:
+            stale.append(document)
+            if args.fix:
+                write_atomically(path, new.encode())
+    if stale:
+        done = "written" if args.fix else "out of step, run: dualgrad numbers --fix"
+        print(f"dualgrad numbers: {', '.join(stale)}: {done}", file=sys.stderr)
+    return int(bool(stale) and not args.fix)
+
+
+def measured(args: argparse.Namespace, sentences: Sentences, form: str) -> tuple[str, Values]:
+    """What a form's numbers are about, and the numbers.
+
+    Raises:
+        ArchiveError: the archive at hand is of another form, or there is none.
+    """
+    from dualgrad import sentences as s
+    from dualgrad.claims.data import Tables
+    from dualgrad.claims.load import load_ledger
+    from dualgrad.ingest import find_archive, read_manifest
+    from dualgrad.project import load_project
+    from dualgrad.release.contents import COMPLETE, FORMS, RESULTS, Release
+    from dualgrad.release.errors import ArchiveError
+
+    if form == "plan":
+        return "what dualgrad plan says without records", s.plan(sentences, args.root)
+    project = load_project(args.root, {**args.config, "edition": s.FORMS[form]})
+    ledger = load_ledger(args.root, project.census.experiments)
+    release, about = None, f"edition {project.edition}"
+    if project.ingested:
+        archive = find_archive(project.archive, args.root)
+        release = Release(archive, list(read_manifest(args.root)), project.census.runs)
+        wanted = COMPLETE if form == "complete" else RESULTS
+        if release.form != wanted:
+            raise ArchiveError(f"{archive} is {FORMS[release.form]}; expected {FORMS[wanted]}")
+        about = f"the published archive: {FORMS[wanted]}"
+    tables = Tables.read(project.results)
+    return about, s.measure(sentences, form, ledger, tables, release)

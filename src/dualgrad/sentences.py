@@ -1,0 +1,232 @@
+"""Sentences of README and docs that carry measured numbers: measured, kept, written into the documents.
+
+``docs/numbers/sentences.yaml`` holds measures by name and the passages that quote them. What an edition, a form of
+the published archive or the plan gives is kept in ``docs/numbers/<form>.json``. A passage stands in its document
+between ``<!-- numbers NAME -->`` and ``<!-- /numbers -->``, and nothing is typed there by hand.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import string
+import textwrap
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from dualgrad.claims.evaluate import Filler, measure_all
+from dualgrad.claims.functions import FUNCTIONS
+from dualgrad.claims.load import Ledger, check_measure
+from dualgrad.claims.measure import Measurer
+from dualgrad.project import load_project
+from dualgrad.records import write_atomically
+from dualgrad.release.contents import Release
+from dualgrad.validation import InputError, did_you_mean, read_yaml
+
+FOLDER = Path("docs/numbers")
+FILE = FOLDER / "sentences.yaml"
+#: Form -> whose measures it gives values to. Two forms of the published archive share theirs.
+FORMS = {"demo": "demo", "released": "released", "complete": "released", "plan": "plan"}
+#: Digits that are kept: more than any sentence shows, fewer than differ between machines.
+SIGNIFICANT = 6
+WIDTH = 118
+_BLOCK = re.compile(r"^<!-- numbers ([\w-]+) -->\n(.*?)^<!-- /numbers -->$", re.MULTILINE | re.DOTALL)
+
+Values = dict[str, list[Any]]
+
+
+class SentencesError(InputError):
+    """docs/numbers/sentences.yaml, a file of numbers or a document cannot be used."""
+
+
+@dataclass(frozen=True)
+class Sentences:
+    """Measures by whose they are and name, and passages by document and name."""
+
+    facts: Mapping[str, Mapping[str, Mapping[str, Any]]]
+    passages: Mapping[str, Mapping[str, str]]
+
+    def quoted(self) -> dict[str, set[str]]:
+        """Names that the passages quote, by form."""
+        found: dict[str, set[str]] = {form: set() for form in FORMS}
+        for passages in self.passages.values():
+            for text in passages.values():
+                for _, name, _, _ in string.Formatter().parse(text):
+                    if name:
+                        form, _, rest = name.partition(".")
+                        found[form].add(rest.partition("[")[0])
+        return found
+
+
+def load_sentences(root: Path, ledger: Ledger, experiments: Iterable[str]) -> Sentences:
+    """Read and check docs/numbers/sentences.yaml.
+
+    Raises:
+        SentencesError: it is malformed, or a passage quotes what is not measured.
+        ClaimsError: a measure names what does not exist.
+    """
+    data = read_yaml(root / FILE, str(FILE), SentencesError)
+    for key in ("facts", "passages"):
+        if not isinstance(data.get(key), Mapping):
+            raise SentencesError(FILE, key, "expected measures by name (facts), and passages by document")
+    known = set(experiments)
+    for owner, measures in data["facts"].items():
+        if owner not in FORMS.values():
+            raise SentencesError(
+                FILE, f"facts.{owner}", f"no such edition{did_you_mean(owner, FORMS.values())}"
+            )
+        if owner != "plan":
+            for name, measure in measures.items():
+                check_measure(measure, ledger, known, f"{owner}.{name}")
+    sentences = Sentences(data["facts"], data["passages"])
+    for document, passages in sentences.passages.items():
+        for name, text in passages.items():
+            for _, quoted, form, _ in string.Formatter().parse(text):
+                if quoted:
+                    _check_quoted(quoted, form or "", sentences.facts, f"{document}.{name}")
+    return sentences
+
+
+def _check_quoted(quoted: str, form: str, facts: Mapping[str, Mapping[str, Any]], where: str) -> None:
+    whose, _, name = quoted.partition("[")[0].partition(".")
+    if whose not in FORMS:
+        raise SentencesError(
+            FILE, where, f"'{{{quoted}}}': expected one of {', '.join(FORMS)} before the dot"
+        )
+    if name not in facts.get(FORMS[whose], {}):
+        hint = did_you_mean(name, facts.get(FORMS[whose], {}))
+        raise SentencesError(FILE, where, f"'{{{quoted}}}': {FORMS[whose]} has no fact {name!r}{hint}")
+    try:
+        format(0.5, form)
+    except ValueError as error:
+        raise SentencesError(FILE, where, f"'{{{quoted}:{form}}}' cannot be written ({error})") from None
+
+
+# ------------------------------------------------------------------------------------------------- numbers
+
+
+def measure(sentences: Sentences, form: str, ledger: Ledger, tables: Any, release: Release | None) -> Values:
+    """Measure what the passages quote of a form, on an edition's tables.
+
+    Raises:
+        MissingError: the edition lacks the rows.
+    """
+    facts = sentences.facts[FORMS[form]]
+    measurer = Measurer(tables, ledger.rows, FUNCTIONS, release)
+    wanted = sorted(sentences.quoted()[form])
+    if any(facts[name].get("function") in ("verdicts_of", "composition") for name in wanted):
+        measurer.results.update(measure_all(ledger, tables, release).results)
+    return {name: [rounded(value) for value in measurer.measure(facts[name])] for name in wanted}
+
+
+def rounded(value: Any) -> Any:
+    """A value with as many digits as are kept."""
+    return float(f"{value:.{SIGNIFICANT}g}") if isinstance(value, float) else value
+
+
+def plan(sentences: Sentences, root: Path) -> Values:
+    """Jobs, hours of one GPU and days on several, of the plans that the passages quote."""
+    from dualgrad.planning.plan import make_plan
+    from dualgrad.planning.recorded import Recorded
+    from dualgrad.planning.selection import select
+
+    found: Values = {}
+    for name in sorted(sentences.quoted()["plan"]):
+        fact = sentences.facts["plan"][name]
+        project = load_project(root, fact["config"])
+        names = select(project.census, fact["selection"])
+        device = "cpu" if project.census.edition["device"] == "cpu" else "cuda"
+        made = make_plan(project.census, names, device, Recorded())
+        answers = {
+            "jobs": len(names),
+            "hours": round(made.total()[1] / 3600),
+            "days": round(made.schedule(fact.get("slots", 1)).makespan / 86400),
+        }
+        found[name] = [answers[word] for word in fact["give"]]
+    return found
+
+
+def read_numbers(root: Path, form: str) -> Values:
+    """Read the kept numbers of a form.
+
+    Raises:
+        SentencesError: there are none, or the file is damaged.
+    """
+    path = root / FOLDER / f"{form}.json"
+    how = f"make it: dualgrad numbers {form} --fix"
+    try:
+        values = json.loads(path.read_text(encoding="utf-8"))["values"]
+        return dict(values)
+    except FileNotFoundError:
+        raise SentencesError(FOLDER / path.name, form, f"there is no such file; {how}") from None
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise SentencesError(FOLDER / path.name, form, f"cannot be read ({error}); {how}") from None
+
+
+def numbers_text(form: str, about: str, values: Values) -> str:
+    """The content of a file of numbers."""
+    content = {"form": form, "about": about, "values": values}
+    return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
+
+
+def write_numbers(root: Path, form: str, about: str, values: Values) -> None:
+    """Keep the numbers of a form."""
+    write_atomically(root / FOLDER / f"{form}.json", numbers_text(form, about, values).encode())
+
+
+# ------------------------------------------------------------------------------------------------- documents
+
+
+def filled(text: str, values: Mapping[str, Values]) -> str:
+    """Fill a passage with the numbers of all forms.
+
+    Raises:
+        SentencesError: a number is not kept.
+    """
+    flat = {f"{form}.{name}": value for form, found in values.items() for name, value in found.items()}
+    filler = Filler(flat)
+    done = filler.vformat(text, (), {})
+    if not filler.complete:
+        missing = [
+            name
+            for _, name, _, _ in string.Formatter().parse(text)
+            if name and name.partition("[")[0] not in flat
+        ]
+        problem = f"no number for {', '.join(missing) or 'a place'}; measure it: dualgrad numbers FORM --fix"
+        raise SentencesError(FILE, text.split("\n")[0][:40], problem)
+    return "\n".join(_wrapped(line) for line in done.strip().splitlines()) + "\n"
+
+
+def _wrapped(line: str) -> str:
+    """A paragraph or bullet in lines of the documents' width; a row of a table as it is."""
+    if not line.strip() or line.startswith("|"):
+        return line
+    later = "  " if line.startswith("- ") else ""
+    return textwrap.fill(line, WIDTH, subsequent_indent=later, break_long_words=False, break_on_hyphens=False)
+
+
+def document_with(text: str, document: str, passages: Mapping[str, str], values: Mapping[str, Values]) -> str:
+    """Return a document with its passages filled anew.
+
+    Raises:
+        SentencesError: its markers and the passages do not belong together.
+    """
+    found = [match[1] for match in _BLOCK.finditer(text)]
+    if sorted(found) != sorted(passages):
+        odd = sorted(set(found) ^ set(passages)) or [name for name in found if found.count(name) > 1]
+        problem = (
+            f"expected '<!-- numbers {odd[0]} -->' … '<!-- /numbers -->' once, and as a passage in {FILE}"
+        )
+        raise SentencesError(document, odd[0], problem)
+
+    def block(match: re.Match[str]) -> str:
+        return f"<!-- numbers {match[1]} -->\n{filled(passages[match[1]], values)}<!-- /numbers -->"
+
+    return _BLOCK.sub(block, text)
+
+
+def without_passages(text: str) -> str:
+    """A document's text without what is written by this module."""
+    return _BLOCK.sub("", text)
