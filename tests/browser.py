@@ -182,8 +182,10 @@ class Browser:
         """The last words of a browser that is gone."""
         return f"the browser has ended: {self._said.read_text(errors='replace')[-2000:]}"
 
-    def open(self, url: str, width: int = 1440, height: int = 900, dark: bool = False) -> Page:
-        """Open a page in a window of that size, with the light or the dark colour scheme."""
+    def open(
+        self, url: str, width: int = 1440, height: int = 900, dark: bool = False, before: str = ""
+    ) -> Page:
+        """Open a page in a window of that size, light or dark; the script `before` runs before its own."""
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         page = Page(self, target, session)
@@ -192,6 +194,8 @@ class Browser:
             page.call(f"{domain}.enable")
         page.resize(width, height)
         page.scheme("dark" if dark else "light")
+        if before:
+            page.call("Page.addScriptToEvaluateOnNewDocument", source=before)
         page.call("Page.navigate", url=url)
         return page
 

@@ -186,6 +186,57 @@ def test_no_run_is_shown_with_a_hole(opened) -> None:
     assert opened.evaluate(script) == []
 
 
+HOSTILE = "<img src=x onerror=pwned=1>\"'`{x}"
+
+
+def test_no_value_of_a_run_reaches_the_page_as_markup(opened) -> None:
+    """Every leaf of every shape of run, numbers and classes too: only what the page itself writes is markup."""
+    script = f"""(() => {{
+        const hostile = {json.dumps(HOSTILE)}, told = new Set();
+        const places = (value, path = []) => value && typeof value === 'object'
+            ? Object.entries(value).flatMap(([key, one]) => places(one, [...path, key])) : [path];
+        for (const i of D.experiments.map(one => one.first)) {{
+            for (const path of places(resolved(i))) {{
+                const spec = structuredClone(resolved(i));
+                let at = spec;
+                for (const key of path.slice(0, -1)) at = at[key];
+                at[path.at(-1)] = hostile;
+                let pieces = [];
+                try {{ pieces = inWords(spec).map(([, one]) => one); }} catch {{ /* not a number */ }}
+                try {{ pieces.push(stagesTable(spec)); }} catch {{ /* likewise */ }}
+                const host = document.createElement('template');
+                host.innerHTML = pieces.join('');
+                if (host.innerHTML.includes('x onerror')) told.add(path.filter(key => !/^\\d+$/.test(key)).join('.'));
+                if (host.content.querySelector('[onerror], img')) throw new Error(path.join('.'));
+            }}
+        }}
+        return [...told];
+    }})()"""
+    told = opened.evaluate(script)
+    assert {"noise.map", "task.model.name", "task.model.hidden"} <= set(told), told
+
+
+def test_the_pages_policy_runs_its_own_scripts_alone(browser, page) -> None:
+    with browser.open(page.as_uri()) as one:
+        ready(one)
+        image, link = "<img src=data:, onerror='window.pwned=1'>", "<a id=bad onclick='window.pwned=2'>x</a>"
+        one.evaluate(f"document.body.insertAdjacentHTML('beforeend', {json.dumps(image + link)})")
+        one.evaluate("document.getElementById('bad').click()")
+        one.evaluate("new Promise(done => setTimeout(done, 100))")
+        assert one.evaluate("window.pwned === undefined")
+
+
+def test_a_browser_that_cannot_unpack_is_told_so(page, tmp_path, browser) -> None:
+    text = page.read_text(encoding="utf-8")
+    for template in ("explorer/explorer.html", "report/statistics.html", "claims/page/claims.html"):
+        source = (ROOT / "src/dualgrad" / template).read_text(encoding="utf-8")
+        assert "{{ unpack.js }}" in source and 'id="loading"' in source
+    assert text.count("<script>") >= 2
+    # Scripts of the page are known by their hash, so the older browser is made before they run.
+    with browser.open(page.as_uri(), before="delete globalThis.DecompressionStream") as one:
+        one.wait("document.getElementById('loading')?.textContent.includes('DecompressionStream')")
+
+
 def count_of(one) -> str:
     """What the page says about the number of runs."""
     one.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")

@@ -489,11 +489,11 @@ function spark(i, width = 50, height = 20) {
   for (const branch of new Set(stretches.map(stretch => stretch.branch))) {
     const points = stretches.filter(one => one.branch === branch).flatMap(stretch => stretch.x.map((x, k) => at(x, stretch.errors[k])));
     const thin = points.length > 90 ? points.filter((_, k) => k % Math.ceil(points.length / 90) === 0 || k === points.length - 1) : points;
-    if (thin.length > 1) paths += `<path d="M${thin.join('L')}"/>`;
+    if (thin.length > 1) paths = markup`${paths}<path d="M${thin.join('L')}"/>`;
     const [x, y] = points.at(-1).split(' ');
-    paths += `<circle cx="${x}" cy="${y}" r="1.8"/>`;
+    paths = markup`${paths}<circle cx="${x}" cy="${y}" r="1.8"/>`;
   }
-  return `<svg width="${width}" height="${height}" aria-hidden="true" style="--c:${etaColour(runs.eta[i])}">${paths}</svg>`;
+  return markup`<svg width="${width}" height="${height}" aria-hidden="true" style="--c:${etaColour(runs.eta[i])}">${paths}</svg>`;
 }
 
 function nearest(canvas, event, within = 14) {

@@ -1,6 +1,5 @@
 // A resolved run in words and tables, and as YAML.
 
-const escapeHtml = text => String(text).replace(/[&<>"']/g, sign => `&#${sign.charCodeAt(0)};`);
 const trim = (value, digits = 6) => typeof value === 'number' ? String(Number(value.toPrecision(digits))).replace('-', '−') : String(value);
 const plural = (count, noun) => `${trim(count)} ${noun}${count === 1 ? '' : 's'}`;
 
@@ -13,7 +12,7 @@ function resolved(i) {
 
 const DATASETS = { cifar10: 'CIFAR-10', cifar100: 'CIFAR-100', sst2: 'SST-2', digits: 'handwritten digits (8 × 8)',
   digit_pairs: 'pairs of handwritten digits', reviews: 'movie-review sentences' };
-const runLink = id => byId.has(id) ? `<a href="#run=${encodeURIComponent(id)}">${escapeHtml(id)}</a>` : `<code>${escapeHtml(id)}</code>`;
+const runLink = id => byId.has(id) ? markup`<a href="#run=${encodeURIComponent(id)}">${id}</a>` : markup`<code>${id}</code>`;
 
 function options(one, skip = ['name']) {
   return Object.entries(one).filter(([key, value]) => !skip.includes(key) && value !== null)
@@ -28,17 +27,17 @@ function seedText(rule, spec) {
   return rule.seed_offset ? `drawn with seed + ${rule.seed_offset}${total}` : `drawn with the run's seed`;
 }
 
-// [label, HTML] pairs: what a reader asks first.
+// [label, markup] pairs: what a reader asks first.
 function inWords(spec) {
   const { task, noise, value } = spec;
   const rows = [];
-  const add = (label, ...parts) => rows.push([label, parts.filter(Boolean).join('; ')]);
-  add('Task', `${DATASETS[task.dataset] ?? escapeHtml(task.dataset)}, ${plural(task.classes, 'class').replace('classs', 'classes')}`,
+  const add = (label, ...parts) => rows.push([label, joined(parts.filter(Boolean), '; ')]);
+  add('Task', `${DATASETS[task.dataset] ?? task.dataset}, ${plural(task.classes, 'class').replace('classs', 'classes')}`,
     task.synthetic && 'made-up data of the same shape',
     task.augment ? `random crop (padding ${task.augment.crop_padding})${task.augment.flip ? ' and flip' : ''}` : task.kind === 'image' && 'no augmentation',
     task.subset && `${task.subset.toLocaleString('en')} noisy examples`, task.max_length && `at most ${task.max_length} tokens`);
-  add('Network', `<code>${escapeHtml(task.model.name)}</code>${options(task.model, ['name', 'body_from']) ? `: ${options(task.model, ['name', 'body_from'])}` : ''}`,
-    task.model.body_from && `body from ${runLink(task.model.body_from)}`);
+  add('Network', markup`<code>${task.model.name}</code>${options(task.model, ['name', 'body_from']) ? `: ${options(task.model, ['name', 'body_from'])}` : ''}`,
+    task.model.body_from && markup`body from ${runLink(task.model.body_from)}`);
   add('Batches', `${task.batch_size} examples`, task.steps_per_epoch ? `an epoch is ${plural(task.steps_per_epoch, 'step')}` : 'an epoch is one pass',
     task.drop_last ? 'an incomplete last batch is left out' : '');
   const kinds = { symmetric: 'symmetric', asymmetric_bernoulli: 'asymmetric, each label by itself', asymmetric_exact: 'asymmetric, exact numbers', text_pool: 'labels of the text pool flipped' };
@@ -51,18 +50,18 @@ function inWords(spec) {
     const labels = { clean: 'true labels of the whole batch', random: 'labels drawn at random', shifted: 'labels shifted by one class',
       trusted: `true labels of the trusted ${share} in the batch`, trusted_batches: `batches of their own from the trusted ${share}` };
     const made = value.synthetic && `a direction at cosine ${trim(value.synthetic.cosine)} to the ${value.synthetic.about === 'clean' ? 'cached clean' : 'structure'} gradient`;
-    add('Value signal', made || labels[value.labels] || escapeHtml(value.labels), value.sign === -1 && 'negated',
+    add('Value signal', made || labels[value.labels] || value.labels, value.sign === -1 && 'negated',
       seedText(value.labels === 'random' ? value.random : value.trusted, spec),
       value.period === 1 ? 'computed in every step' : `computed every ${value.period} steps and kept in between`);
-    add('Update', spec.method === 'lossmix' ? 'losses mixed: (1 − λ)·L<sub>struct</sub> + λ·L<sub>value</sub>' : '(1 − λ)·ĝ<sub>struct</sub> + λ·ĝ<sub>value</sub>, both of unit length',
+    add('Update', spec.method === 'lossmix' ? markup`losses mixed: (1 − λ)·L<sub>struct</sub> + λ·L<sub>value</sub>` : markup`(1 − λ)·ĝ<sub>struct</sub> + λ·ĝ<sub>value</sub>, both of unit length`,
       spec.renormalize && 'the sum brought back to unit length');
   }
   const scale = spec.lr_scale;
   add('Optimizer', `${spec.optimizer.name.toUpperCase()}: ${options(spec.optimizer)}`,
-    scale && (typeof scale === 'number' ? `lr × ${trim(scale)}` : `lr × <code>${escapeHtml(scale.field)}</code> of ${runLink(scale.run)}`));
+    scale && (typeof scale === 'number' ? `lr × ${trim(scale)}` : markup`lr × <code>${scale.field}</code> of ${runLink(scale.run)}`));
   add('Seed', spec.seed === null ? 'that of the checkpoint it starts from' : String(spec.seed));
   add('Arithmetic', spec.precision === 'published' ? 'as published' : spec.precision, spec.max_steps && `stages cut to ${plural(spec.max_steps, 'step')}`);
-  if (spec.copy_of) add('Copy', `the same training as ${runLink(spec.copy_of)}${spec.prefix_epochs ? `, its first ${plural(spec.prefix_epochs, 'epoch')}` : ''}: trained once`);
+  if (spec.copy_of) add('Copy', markup`the same training as ${runLink(spec.copy_of)}${spec.prefix_epochs ? `, its first ${plural(spec.prefix_epochs, 'epoch')}` : ''}: trained once`);
   const needs = spec.needs.filter(id => id !== spec.copy_of);
   if (needs.length) add('Reads', listOf(needs));
   const users = neededBy(`${spec.experiment}/${spec.run}`);
@@ -71,22 +70,22 @@ function inWords(spec) {
 }
 
 function listOf(ids, most = 6) {
-  const shown = ids.slice(0, most).map(runLink).join(', ');
-  return ids.length > most ? `${shown} and ${ids.length - most} more` : shown;
+  const shown = joined(ids.slice(0, most).map(runLink), ', ');
+  return ids.length > most ? markup`${shown} and ${ids.length - most} more` : shown;
 }
 
 function startText(start) {
   switch (start.kind) {
     case 'fresh': return 'new weights';
     case 'continue': return 'goes on';
-    case 'stage': return `weights of ${escapeHtml(start.stage)}`;
-    case 'checkpoint': return `weights of ${runLink(start.run)}`;
+    case 'stage': return `weights of ${start.stage}`;
+    case 'checkpoint': return markup`weights of ${runLink(start.run)}`;
     case 'select': {
       const from = start.runs[0]?.split('/')[0] ?? '';
       const range = [start.min !== null && `error ≥ ${trim(start.min)}`, start.max !== null && `error < ${trim(start.max)}`].filter(Boolean).join(', ');
-      return `no. ${start.index + 1} of ${escapeHtml(from)}${range ? ` with ${range}` : ''}${start.order === 'ascending' ? ', lowest first' : ''}`;
+      return `no. ${start.index + 1} of ${from}${range ? ` with ${range}` : ''}${start.order === 'ascending' ? ', lowest first' : ''}`;
     }
-    default: return escapeHtml(start.kind);
+    default: return start.kind;
   }
 }
 
@@ -139,16 +138,16 @@ function evaluateText(evaluate) {
 
 function stagesTable(spec) {
   const columns = [
-    ['Stage', stage => `<code>${escapeHtml(stage.name)}</code>`],
+    ['Stage', stage => markup`<code>${stage.name}</code>`],
     ['Starts from', stage => startText(stage.start)],
     ['λ', stage => lambdaText(stage.segments)],
     ['Learning rate', stage => scheduleText(stage, spec.optimizer)],
     ['Evaluated', stage => evaluateText(stage.evaluate)],
     ['Rules', rulesText],
   ].filter(([title, make]) => title !== 'Rules' || spec.stages.some(stage => make(stage)));
-  const head = columns.map(([title]) => `<th scope="col">${title}</th>`).join('');
-  const body = spec.stages.map(stage => `<tr>${columns.map(([, make]) => `<td>${make(stage)}</td>`).join('')}</tr>`).join('');
-  return `<table class="stages"><thead><tr>${head}</tr></thead><tbody>${body}</tbody></table>`;
+  const head = columns.map(([title]) => markup`<th scope="col">${title}</th>`);
+  const body = spec.stages.map(stage => markup`<tr>${columns.map(([, make]) => markup`<td>${make(stage)}</td>`)}</tr>`);
+  return markup`<table class="stages"><thead><tr>${head}</tr></thead><tbody>${body}</tbody></table>`;
 }
 
 // YAML as `dualgrad show` writes it: short collections on one line.

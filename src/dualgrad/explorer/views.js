@@ -248,13 +248,12 @@ function rows(afresh = false) {
   for (let k = from; k < to; k++) {
     const i = fits[k];
     const cut = Math.max(0, D.names[i].lastIndexOf('_')); // what tells rows apart is at the end: never cut off
-    const name = `${several ? `<b>${escapeHtml(experimentOf(i).name)}</b>` : ''}<span>${escapeHtml(D.names[i].slice(0, cut))}</span><span>${escapeHtml(D.names[i].slice(cut))}</span>`;
+    const name = markup`${several && markup`<b>${experimentOf(i).name}</b>`}<span>${D.names[i].slice(0, cut)}</span><span>${D.names[i].slice(cut)}</span>`;
     const lam = runs.lam[i] !== null ? lambdaOf(i) : lambdaOf(i, 3, (value, digits) => trim(value, digits).replace(/^0\./, '.'));
-    const tag = made(i) ? (status(i) === 'completed' ? runs.error[i].toFixed(4) : `<em>${escapeHtml(status(i).replace('_failed', ' ✕'))}</em> ${Number.isNaN(runs.error[i]) ? '' : runs.error[i].toFixed(3)}`) : '–';
-    html.push(`<div class="row${i === state.run ? ' open' : ''}${k === cursor ? ' at' : ''}" role="option" id="row${k}" data-place="${k}" aria-posinset="${k + 1}" aria-setsize="${fits.length}" aria-selected="${i === state.run}" style="top:${k * ROW}px">`
-      + `<i class="swatch" style="background:${etaColour(runs.eta[i])}" title="η = ${runs.eta[i]}"></i><span class="name" title="${escapeHtml(runs.id[i])}">${name}</span><span class="spark">${spark(i)}</span><span class="num lam">${lam}</span><span class="num error">${tag}</span></div>`);
+    const tag = made(i) ? (status(i) === 'completed' ? runs.error[i].toFixed(4) : markup`<em>${status(i).replace('_failed', ' ✕')}</em> ${Number.isNaN(runs.error[i]) ? '' : runs.error[i].toFixed(3)}`) : '–';
+    html.push(markup`<div class="row${i === state.run ? ' open' : ''}${k === cursor ? ' at' : ''}" role="option" id="row${k}" data-place="${k}" aria-posinset="${k + 1}" aria-setsize="${fits.length}" aria-selected="${i === state.run}" style="top:${k * ROW}px"><i class="swatch" style="background:${etaColour(runs.eta[i])}" title="η = ${runs.eta[i]}"></i><span class="name" title="${runs.id[i]}">${name}</span><span class="spark">${spark(i)}</span><span class="num lam">${lam}</span><span class="num error">${tag}</span></div>`);
   }
-  $('spacer').innerHTML = fits.length ? html.join('') : '<p class="muted none">No run fits these filters.</p>';
+  $('spacer').innerHTML = fits.length ? joined(html, '') : '<p class="muted none">No run fits these filters.</p>';
   host.setAttribute('aria-activedescendant', cursor >= 0 ? `row${cursor}` : '');
 }
 
@@ -419,17 +418,17 @@ function meansTable(list) {
   const title = i => [several || !telling.length ? `η ${trim(runs.eta[i])}` : '', ...telling.map(name => {
     const value = level(D.factors[name], i) ?? '–';
     return typeof value === 'number' ? `${name.replaceAll('_', ' ')} ${trim(value)}` : value;
-  })].filter(Boolean).map(escapeHtml).join(' · ');
+  })].filter(Boolean).join(' · ');
   const cell = errors => {
     if (!errors) return '';
     const mean = errors.reduce((sum, one) => sum + one, 0) / errors.length;
     const sd = Math.sqrt(errors.reduce((sum, one) => sum + (one - mean) ** 2, 0) / errors.length);
-    return `${mean.toFixed(4)} <small>${errors.length > 1 ? `± ${sd.toFixed(4)}, ` : ''}n ${errors.length}</small>`;
+    return markup`${mean.toFixed(4)} <small>${errors.length > 1 ? `± ${sd.toFixed(4)}, ` : ''}n ${errors.length}</small>`;
   };
-  const head = `<tr><th scope="col">λ</th>${samples.map(i => `<th scope="col"><i class="swatch" style="background:${etaColour(runs.eta[i])}"></i> ${title(i)}</th>`).join('')}</tr>`;
-  const body = [...lambdas].sort((a, b) => a - b).map(lam => `<tr><td>${trim(lam, 4)}</td>${[...groups.values()].map(({ at }) => `<td>${cell(at.get(lam))}</td>`).join('')}</tr>`).join('');
+  const head = markup`<tr><th scope="col">λ</th>${samples.map(i => markup`<th scope="col"><i class="swatch" style="background:${etaColour(runs.eta[i])}"></i> ${title(i)}</th>`)}</tr>`;
+  const body = [...lambdas].sort((a, b) => a - b).map(lam => markup`<tr><td>${trim(lam, 4)}</td>${[...groups.values()].map(({ at }) => markup`<td>${cell(at.get(lam))}</td>`)}</tr>`);
   return [element('h3', { textContent: 'Mean final test error ± standard deviation over runs' }),
-    element('div', { className: 'scroll', innerHTML: `<table class="means"><thead>${head}</thead><tbody>${body}</tbody></table>` })];
+    element('div', { className: 'scroll', innerHTML: markup`<table class="means"><thead>${head}</thead><tbody>${body}</tbody></table>` })];
 }
 
 function drawFocus() {
@@ -650,22 +649,12 @@ function listen() {
   document.addEventListener('themechange', () => { readColours(); shown = shown.startsWith('run') ? '' : shown; update(); });
 }
 
-async function begin() {
-  try {
-    load(await unpack('data'));
-    $('data').remove();
-    readColours();
-    setUp();
-    readAddress();
-    listen();
-    $('app').removeAttribute('aria-busy');
-    update();
-  } catch (error) {
-    $('loading').textContent = typeof DecompressionStream === 'undefined'
-      ? 'This browser cannot unpack the data: it needs DecompressionStream (Chrome or Edge 80, Firefox 113, Safari 16.4, or later).'
-      : `The page could not be set up: ${error.message}`;
-    throw error;
-  }
-}
-
-begin();
+unpack('data', data => {
+  load(data);
+  readColours();
+  setUp();
+  readAddress();
+  listen();
+  $('app').removeAttribute('aria-busy');
+  update();
+});

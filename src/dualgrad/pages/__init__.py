@@ -1,13 +1,15 @@
 """What the project's HTML pages share: one file each, with everything in it, for any browser and no server.
 
 A page is a template with ``{{ name }}`` where a piece goes: a file of the template's folder or of this one, or a
-value that is passed in. ``head.html`` holds what every head has, ``sealed.html`` keeps a page from loading anything.
+value that is passed in. ``head.html`` holds what every head has, ``sealed.html`` keeps a page from loading anything,
+``scripts`` is the content policy's list of the page's own scripts, by hash: nothing else runs, no ``onclick`` either.
 Data travel deflated, as base64 (``DecompressionStream`` unpacks it in the browser).
 """
 
 from __future__ import annotations
 
 import base64
+import hashlib
 import html
 import json
 import re
@@ -21,6 +23,8 @@ from dualgrad.records import write_atomically
 
 SHARED = Path(__file__).parent
 _PLACE = re.compile(r"\{\{ *([\w.-]+) *\}\}")
+_SCRIPTS = "{{ scripts }}"
+_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)  # one with a type holds data
 
 
 def assemble(template: Path, values: Mapping[str, str]) -> str:
@@ -35,7 +39,7 @@ def assemble(template: Path, values: Mapping[str, str]) -> str:
         KeyError: the template names a piece that nobody has.
     """
 
-    values = {"version": escape(__version__), **values}
+    values = {"version": escape(__version__), "scripts": _SCRIPTS, **values}
 
     def piece(found: re.Match[str]) -> str:
         name = found[1]
@@ -49,7 +53,9 @@ def assemble(template: Path, values: Mapping[str, str]) -> str:
                 return _PLACE.sub(piece, text) if name.endswith(".html") else text
         raise KeyError(f"{template.name}: nothing is called {name}")
 
-    return _PLACE.sub(piece, template.read_text(encoding="utf-8"))
+    page = _PLACE.sub(piece, template.read_text(encoding="utf-8"))
+    hashes = [hashlib.sha256(script.encode()).digest() for script in _SCRIPT.findall(page)]
+    return page.replace(_SCRIPTS, " ".join(f"'sha256-{base64.b64encode(one).decode()}'" for one in hashes))
 
 
 def linked(page: str, current: str, others: Mapping[str, str]) -> str:

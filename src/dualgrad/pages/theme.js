@@ -13,6 +13,7 @@ const theme = {
 };
 const darkness = matchMedia('(prefers-color-scheme: dark)');
 theme.set(theme.stored() ?? (darkness.matches ? 'dark' : 'light'));
+document.addEventListener('click', event => { if (event.target.closest?.('[data-theme-toggle]')) theme.toggle(); });
 darkness.addEventListener('change', () => theme.stored() ?? theme.set(darkness.matches ? 'dark' : 'light'));
 
 // Buttons with data-copy copy the text of the element that they sit in.

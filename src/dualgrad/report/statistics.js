@@ -6,7 +6,6 @@ const INTERVAL = ['low', 'high', 'level', 'interval'];
 const state = { sheet: null, q: '', chosen: {}, sort: null, down: false };
 let D, rows = [], columns = [];
 
-const escapeHtml = text => String(text).replace(/[&<>"']/g, sign => `&#${sign.charCodeAt(0)};`);
 const valueAt = (column, row) => column.of[row] < 0 ? null : column.levels[column.of[row]];
 const named = name => state.sheet.columns.find(column => column.name === name);
 const shown = value => value === null ? '' : value === true ? 'yes' : value === false ? 'no'
@@ -111,7 +110,7 @@ function chosenColumns() {
   return [
     ...own,
     ...(rest.length ? [{ name: 'where', virtual: row => rest.filter(column => column.of[row] >= 0)
-      .map(column => `${escapeHtml(column.name.replaceAll('_', ' '))} ${escapeHtml(shown(valueAt(column, row)))}`).join(', ') }] : []),
+      .map(column => `${column.name.replaceAll('_', ' ')} ${shown(valueAt(column, row))}`).join(', ') }] : []),
     ...['quantity', 'value'].map(named),
     ...(intervals ? [{ name: 'interval', virtual: range }] : []),
     ...(intervals && one && rows.length ? [{ name: '', virtual: picture, scale: extent() }] : []),
@@ -133,14 +132,14 @@ function range(row) {
   if (low === null && high === null) return '';
   const how = valueAt(named('interval'), row);
   const title = `${level === null ? '' : `${shown(100 * level)} % `}${how ?? ''}`;
-  return `<span title="${escapeHtml(title)}">${low === null ? '…' : shown(low)} – ${high === null ? '…' : shown(high)}</span>`;
+  return markup`<span title="${title}">${low === null ? '…' : shown(low)} – ${high === null ? '…' : shown(high)}</span>`;
 }
 
 function picture(row, column) {
   const [from, to] = column.scale, x = value => 4 + 132 * (value - from) / (to - from);
   const [value, low, high] = ['value', 'low', 'high'].map(name => valueAt(named(name), row));
-  const line = low === null && high === null ? '' : `<line x1="${x(low ?? from).toFixed(1)}" x2="${x(high ?? to).toFixed(1)}" y1="9" y2="9"/>`;
-  return `<svg width="140" height="18" aria-hidden="true">${line}${value === null ? '' : `<circle cx="${x(value).toFixed(1)}" cy="9" r="3.2"/>`}</svg>`;
+  const line = low === null && high === null ? '' : markup`<line x1="${x(low ?? from).toFixed(1)}" x2="${x(high ?? to).toFixed(1)}" y1="9" y2="9"/>`;
+  return markup`<svg width="140" height="18" aria-hidden="true">${line}${value === null ? '' : markup`<circle cx="${x(value).toFixed(1)}" cy="9" r="3.2"/>`}</svg>`;
 }
 
 const isNumber = column => !column.virtual && typeof column.levels[0] === 'number';
@@ -167,53 +166,45 @@ function head() {
 }
 
 function cell(column, row) {
-  if (column.virtual) return `<td>${column.virtual(row, column)}</td>`;
+  if (column.virtual) return markup`<td>${column.virtual(row, column)}</td>`;
   const value = valueAt(column, row);
   if (column.name === 'experiment' && value !== null && D.explorer && /^(file|https?):$/.test(location.protocol)) {
     const names = value.split('+').filter(name => D.experiments.includes(name));
-    if (names.length) return `<td><a href="explorer.html#exp=${names.map(encodeURIComponent).join()}">${escapeHtml(value)}</a></td>`;
+    if (names.length) return markup`<td><a href="explorer.html#exp=${names.map(encodeURIComponent).join()}">${value}</a></td>`;
   }
   const title = column.name === 'quantity' ? state.sheet.quantities[value]?.meaning : typeof value === 'string' && value.length > 50 ? value : '';
   const kind = [isNumber(column) ? 'number' : '', column.name === 'value' ? 'value' : '', column.name === 'note' ? 'note' : ''].join(' ').trim();
-  return `<td class="${kind}"${title ? ` title="${escapeHtml(title)}"` : ''}>${escapeHtml(shown(value))}</td>`;
+  return markup`<td class="${kind}"${title && markup` title="${title}"`}>${shown(value)}</td>`;
 }
 
 function draw() {
   const frame = $('frame');
   const from = Math.max(0, Math.floor(frame.scrollTop / ROW) - 10), to = Math.min(rows.length, from + Math.ceil(frame.clientHeight / ROW) + 30);
-  const gap = count => count ? `<tr class="gap" style="height:${count * ROW}px"><td colspan="${columns.length}"></td></tr>` : '';
-  $('table').tBodies[0].innerHTML = gap(from) + rows.slice(from, to).map(row => `<tr>${columns.map(column => cell(column, row)).join('')}</tr>`).join('') + gap(rows.length - to)
+  const gap = count => count ? markup`<tr class="gap" style="height:${count * ROW}px"><td colspan="${columns.length}"></td></tr>` : '';
+  $('table').tBodies[0].innerHTML = String(joined([gap(from), ...rows.slice(from, to).map(row => markup`<tr>${columns.map(column => cell(column, row))}</tr>`), gap(rows.length - to)], ''))
     || `<tr><td class="note">No row fits.</td></tr>`;
 }
 
-async function begin() {
-  try {
-    D = await unpack('data');
-    $('data').remove();
-    for (const sheet of D.sheets) {
-      const button = element('button', {}, element('span', { textContent: sheet.name.replaceAll('_', ' ') }), element('small', { textContent: sheet.rows.toLocaleString('en') }));
-      button.dataset.name = sheet.name;
-      button.title = sheet.title;
-      button.onclick = () => { state.q = $('search').value = ''; open(sheet.name); };
-      $('sheets').append(button);
-    }
-    $('search').oninput = event => { state.q = event.target.value; update(); };
-    $('frame').addEventListener('scroll', draw, { passive: true });
-    $('theme').onclick = theme.toggle;
-    window.addEventListener('resize', draw);
-    document.addEventListener('keydown', event => {
-      if (event.key === '/' && !event.target.matches('input, select')) { event.preventDefault(); $('search').focus(); }
-      if (event.key === 'Escape') event.target.blur();
-    });
-    const words = new URLSearchParams(location.hash.slice(1));
-    open(words.get('table'));
-    state.q = $('search').value = words.get('q') ?? '';
-    for (const [name, wanted] of words) if (!['table', 'q'].includes(name) && named(name)) state.chosen[name] = wanted;
-    if (state.q || Object.keys(state.chosen).length) update();
-  } catch (error) {
-    $('loading')?.replaceChildren(`The page could not be set up: ${error.message}`);
-    throw error;
+unpack('data', data => {
+  D = data;
+  for (const sheet of D.sheets) {
+    const button = element('button', {}, element('span', { textContent: sheet.name.replaceAll('_', ' ') }), element('small', { textContent: sheet.rows.toLocaleString('en') }));
+    button.dataset.name = sheet.name;
+    button.title = sheet.title;
+    button.onclick = () => { state.q = $('search').value = ''; open(sheet.name); };
+    $('sheets').append(button);
   }
-}
-
-begin();
+  $('search').oninput = event => { state.q = event.target.value; update(); };
+  $('frame').addEventListener('scroll', draw, { passive: true });
+  $('theme').onclick = theme.toggle;
+  window.addEventListener('resize', draw);
+  document.addEventListener('keydown', event => {
+    if (event.key === '/' && !event.target.matches('input, select')) { event.preventDefault(); $('search').focus(); }
+    if (event.key === 'Escape') event.target.blur();
+  });
+  const words = new URLSearchParams(location.hash.slice(1));
+  open(words.get('table'));
+  state.q = $('search').value = words.get('q') ?? '';
+  for (const [name, wanted] of words) if (!['table', 'q'].includes(name) && named(name)) state.chosen[name] = wanted;
+  if (state.q || Object.keys(state.chosen).length) update();
+});

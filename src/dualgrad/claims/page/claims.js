@@ -234,7 +234,7 @@ function controls() {
   addEventListener('hashchange', follow);
 }
 
-unpack('data').then(data => {
+unpack('data', data => {
   D = data;
   order = Object.keys(D.verdicts);
   names = D.runs.flatMap(([experiment, list]) => list.map(run => [experiment, run]));
