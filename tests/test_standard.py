@@ -176,7 +176,7 @@ def test_an_installed_package_lacks_nothing(tmp_path: Path) -> None:
     installing = [sys.executable, "-m", "pip", "install", *options, "--target", str(target), str(source)]
     subprocess.run(installing, check=True)
     assert files_of(source / "src" / "dualgrad") == files_of(target / "dualgrad")
-    assert os.access(target / "dualgrad" / "worker" / "bin" / "dualgrad", os.X_OK)
+    assert os.access(target / "dualgrad" / "jobs" / "bin" / "dualgrad", os.X_OK)
 
     shutil.copytree(ROOT / "config", folder / "config")
     (folder / "Snakefile").touch()
