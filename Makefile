@@ -58,7 +58,12 @@ docs: setup
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
 	@echo "The site is in site/: open site/index.html"
 
+# A copied or moved clone has an environment that belongs to another folder.
 setup: $(READY)
+	@found=$$($(BIN)/python -P -c 'import dualgrad, pathlib; print(pathlib.Path(dualgrad.__file__).parents[2])' \
+	  2>/dev/null) || found=nothing; [ "$$found" -ef . ] || { \
+	  echo "$(VENV) was made for another folder: the package dualgrad that it imports is $$found, not $$(pwd)." \
+	    "\`make clean setup\` builds one for this folder." >&2; exit 1; }
 
 # The pins are complete, so nothing is resolved (--no-deps), and wheels with known hashes, so nothing is built.
 # Made again when the pins or this package's own declaration change.

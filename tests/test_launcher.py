@@ -57,8 +57,9 @@ def test_the_list_of_options_is_snakemakes() -> None:
     assert {option for one in actions for option in one.option_strings} >= GREEDY
 
 
-def test_installed_in_place_of_snakemake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = tmp_path / "a folder with spaces" / "bin"
+@pytest.mark.parametrize("name", ["a folder with spaces", 'it\'s $(touch pwned) `id` "x" \\N'])
+def test_installed_in_place_of_snakemake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    folder = tmp_path / name / "bin"
     folder.mkdir(parents=True)
     python = folder / "python"
     python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
@@ -71,4 +72,4 @@ def test_installed_in_place_of_snakemake(tmp_path: Path, monkeypatch: pytest.Mon
     command = [str(folder / "snakemake"), "--cores", "1", "--config", "key=1", "target"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    assert (tmp_path / "made").exists()
+    assert (tmp_path / "made").exists() and not (tmp_path / "pwned").exists()

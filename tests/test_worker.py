@@ -5,9 +5,12 @@ from __future__ import annotations
 import ast
 import contextlib
 import os
+import shutil
 import signal
+import socket
 import subprocess
 import sys
+import tempfile
 import textwrap
 import time
 from collections.abc import Callable, Iterator
@@ -16,7 +19,18 @@ from pathlib import Path
 import pytest
 
 import dualgrad.jobs.warm_worker
-from dualgrad.jobs.warm_worker import ADDRESS, GPUS, PYTHON, SETTINGS, WORKFLOW, WarmWorker, prepare_jobs
+from dualgrad.jobs.warm_worker import (
+    ADDRESS,
+    GPUS,
+    LOCKS,
+    PYTHON,
+    SETTINGS,
+    WORKFLOW,
+    WarmWorker,
+    grace,
+    prepare_jobs,
+    private_folder,
+)
 
 CLIENT = Path(dualgrad.jobs.warm_worker.__file__).with_name("client.py")
 
@@ -56,6 +70,8 @@ def run(args):
             os.kill(os.getpid(), int(value))
         elif name == "raise":
             raise RuntimeError(value)
+        elif name == "leave":
+            raise SystemExit(value)
         elif name == "exit":
             return int(value)
     return 0
@@ -74,7 +90,7 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "Snakefile").touch()
     (tmp_path / "config" / "census").mkdir(parents=True)
     monkeypatch.setenv("PYTHONPATH", f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}")
-    for name in (ADDRESS, WORKFLOW, PYTHON, SETTINGS, GPUS):
+    for name in (ADDRESS, WORKFLOW, PYTHON, SETTINGS, GPUS, LOCKS, "PYTHONSAFEPATH"):
         monkeypatch.setenv(name, "")  # so that it is put back at the end
         monkeypatch.delenv(name)
     monkeypatch.setenv("PATH", os.environ["PATH"])
@@ -185,7 +201,7 @@ def test_many_jobs_at_once(worker: WarmWorker) -> None:
 def test_the_client_imports_next_to_nothing() -> None:
     tree = ast.parse(CLIENT.read_text())
     imported = {name.name for node in ast.walk(tree) if isinstance(node, ast.Import) for name in node.names}
-    assert imported == {"_socket", "os", "sys"}
+    assert imported == {"_socket", "fcntl", "os", "sys"}, "fcntl where GPUs are shared out"
     assert not [node for node in ast.walk(tree) if isinstance(node, ast.ImportFrom)]
 
 
@@ -193,30 +209,25 @@ def test_another_user_is_turned_away(worker: WarmWorker) -> None:
     if os.getuid() != 0:
         pytest.skip("only root can take on another user's identity")
     code = """
-        import array, os, socket
+        import os, socket
         os.setuid(65534)
         with socket.socket(socket.AF_UNIX) as s:
-            s.connect("\\0" + os.environ["DUALGRAD_WORKER"][1:])
-            body = b"\\0".join([b"/", b"2", b"stub", b"say:in"])
             try:
-                socket.send_fds(s, [len(body).to_bytes(4, "little") + body], [0, 1, 2])
-                print("answer", s.recv(10))
-            except ConnectionError:
-                print("answer", b"")
+                s.connect(os.environ["DUALGRAD_WORKER"])
+            except PermissionError:
+                print("turned away")
     """
     done = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(code)], capture_output=True, text=True, check=True
     )
-    assert done.stdout == "answer b''\n"
+    assert done.stdout == "turned away\n"
     assert job("say:still here").stdout == "still here\n"
 
 
 @pytest.mark.parametrize("rubbish", [b"", b"\0", b"\xff\xff\xff\xff", b"\x05\0\0\0abcde", b"\x03\0\0\0a\0b"])
 def test_rubbish_does_not_hurt_the_server(worker: WarmWorker, rubbish: bytes) -> None:
-    import socket
-
     with socket.socket(socket.AF_UNIX) as connection:
-        connection.connect("\0" + os.environ[ADDRESS][1:])
+        connection.connect(os.environ[ADDRESS])
         connection.sendall(rubbish)
         connection.shutdown(socket.SHUT_WR)
         with contextlib.suppress(ConnectionResetError):
@@ -305,8 +316,8 @@ def test_a_job_that_ignores_sigterm_is_killed(worker: WarmWorker) -> None:
 
 
 def listening(address: str) -> bool:
-    """Whether a socket of this name exists."""
-    return address in Path("/proc/net/unix").read_text()
+    """Whether somebody listens to a socket of this name, or its file is there."""
+    return address in Path("/proc/net/unix").read_text() or Path(address).exists()
 
 
 def test_stopping_leaves_nothing(worker: WarmWorker) -> None:
@@ -408,6 +419,7 @@ def test_gpus_are_shared_out(worker: WarmWorker, monkeypatch: pytest.MonkeyPatch
 def test_a_gpu_is_kept_without_a_worker(stub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"test-{os.getpid()}-{number}" for number in range(2)]
     monkeypatch.setenv(GPUS, ",".join(names))
+    monkeypatch.setenv(LOCKS, str(stub))
     holder = start("gpu", "sleep:60")
     assert holder.stdout.readline().strip() == names[0]
     assert job("gpu").stdout.strip() == names[1]
@@ -420,6 +432,72 @@ def test_local_gpus_follow_cuda_visible_devices(monkeypatch: pytest.MonkeyPatch)
     for text, names in (("", []), ("-1", []), ("0,2", ["0", "2"]), ("GPU-1f", ["GPU-1f"])):
         monkeypatch.setenv("CUDA_VISIBLE_DEVICES", text)
         assert dualgrad.jobs.warm_worker.local_gpus() == names
+
+
+def test_sockets_and_locks_lie_where_nobody_else_can_look(worker: WarmWorker) -> None:
+    folder = Path(os.environ[ADDRESS]).parent
+    assert folder.stat().st_mode & 0o777 == 0o700 and folder.stat().st_uid == os.getuid()
+    assert os.environ[LOCKS] == str(folder)
+    assert listening(os.environ[ADDRESS])
+
+
+def test_a_folder_that_another_user_has_taken_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    place = Path(tempfile.mkdtemp(dir="/tmp"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(place))
+    (place / f"dualgrad-{os.getuid()}").mkdir(mode=0o755)
+    (place / f"dualgrad-{os.getuid()}").chmod(0o755)
+    assert private_folder().parent != place
+    shutil.rmtree(place)
+
+
+def test_sockets_of_the_dead_are_removed(monkeypatch: pytest.MonkeyPatch) -> None:
+    place = Path(tempfile.mkdtemp(dir="/tmp"))
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(place))
+    dead = private_folder() / "worker-dead"
+    assert dead.is_relative_to(place)
+    with socket.socket(socket.AF_UNIX) as one:
+        one.bind(str(dead))
+    living = WarmWorker()
+    living.start()
+    try:
+        assert not dead.exists() and Path(os.environ[ADDRESS]).exists()
+    finally:
+        living.stop()
+        shutil.rmtree(place)
+
+
+def test_jobs_are_not_pinned_to_one_core(stub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = {"OMP_PROC_BIND": "true", "OMP_PLACES": "cores", "GOMP_CPU_AFFINITY": "0"}
+    for name, value in settings.items():
+        monkeypatch.setenv(name, value)
+    prepare_jobs([])
+    assert not settings.keys() & os.environ.keys()
+
+
+@pytest.mark.parametrize("name", ["random.py", "signal.py"])
+def test_a_file_beside_the_snakefile_shadows_no_module(stub: Path, name: str) -> None:
+    (stub / name).write_text("raise SystemExit('shadowed')\n")
+    for start_worker in (False, True):
+        worker = WarmWorker()
+        if start_worker:
+            worker.start()
+        done = job("say:fine")
+        worker.stop()
+        assert (done.stdout, done.returncode) == ("fine\n", 0), done.stderr
+
+
+def test_the_text_of_an_exit_is_told(worker: WarmWorker) -> None:
+    done = job("leave:no such thing")
+    assert (done.returncode, done.stderr) == (1, "no such thing\n")
+
+
+def test_a_job_on_a_node_has_the_seconds_that_slurm_gives(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_JOB_ID", raising=False)
+    assert grace() == 5.0
+    monkeypatch.setenv("SLURM_JOB_ID", "1")
+    assert grace() is None
 
 
 # ------------------------------------------------------------------------------------------ by hand

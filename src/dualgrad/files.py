@@ -5,14 +5,25 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import hashlib
 import os
+import platform
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from pathlib import Path
 
 _ENDING = ".tmp"
+_ABANDONED = 24 * 3600.0  # seconds after which nobody is writing a temporary file of another machine any more
+
+
+@cache
+def host() -> str:
+    """Return a short name of this machine that can be part of a file's name."""
+    return hashlib.sha256(platform.node().encode()).hexdigest()[:8]
 
 
 @contextmanager
@@ -24,7 +35,9 @@ def replacing(path: Path) -> Iterator[Path]:
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=_ENDING)
+        handle, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=f".{host()}{_ENDING}"
+        )
     except OSError as error:
         raise OSError(error.errno, error.strerror, str(path)) from None
     temporary = Path(name)
@@ -50,7 +63,7 @@ def replacing(path: Path) -> Iterator[Path]:
 def scratch(parent: Path, name: str) -> Iterator[Path]:
     """Make a folder ``.NAME.*.tmp`` below *parent* that is gone when the block ends, or swept later."""
     parent.mkdir(parents=True, exist_ok=True)
-    folder = Path(tempfile.mkdtemp(dir=parent, prefix=f".{name}.", suffix=_ENDING))
+    folder = Path(tempfile.mkdtemp(dir=parent, prefix=f".{name}.", suffix=f".{host()}{_ENDING}"))
     handle = os.open(folder, os.O_RDONLY)
     try:
         _lock(handle)
@@ -74,10 +87,16 @@ def explain(error: OSError) -> str:
 
 
 def sweep(folder: Path) -> list[Path]:
-    """Remove the temporary files and folders below *folder* that nobody is writing any more; return them."""
+    """Remove the temporary files and folders below *folder* that nobody is writing any more; return them.
+
+    Locks can be local to a machine (NFS, for one): what another one writes is left alone for a day.
+    """
     removed = []
     for path in sorted(folder.rglob(f".*{_ENDING}")):
         with contextlib.suppress(OSError):  # somebody is writing it, or it is gone, or not ours to remove
+            ours = path.name.endswith(f".{host()}{_ENDING}")
+            if not ours and time.time() - path.lstat().st_mtime < _ABANDONED:
+                continue
             handle = os.open(path, (os.O_RDONLY if path.is_dir() else os.O_RDWR) | os.O_NOFOLLOW)
             try:
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -24,8 +24,16 @@ try:
         experiments_of,
     )
     from dualgrad.jobs import inputs
+    from dualgrad.jobs.beside import other_code
     from dualgrad.jobs.command_line import check_targets, job_settings, words_for_the_rest
-    from dualgrad.jobs.recovery import remove_stale_lock, settle_times, sweep
+    from dualgrad.jobs.recovery import (
+        release_lock,
+        remove_stale_lock,
+        settle_copies,
+        settle_times,
+        sweep,
+        workflows_elsewhere,
+    )
     from dualgrad.jobs.requests import Requests
     from dualgrad.jobs.warm_worker import WarmWorker, local_gpus, prepare_jobs
     from dualgrad.project import load_project
@@ -39,6 +47,10 @@ except ImportError as error:
 
 # The folder of this workflow; where it is read from a repository's URL, no folder.
 OWN = Path(str(workflow.current_basedir)).parents[1]
+
+# A copied clone has the environment of the one that it was copied from, whose code would run unnoticed.
+if problem := other_code(Path(dualgrad.__file__).parent, OWN / "src" / "dualgrad"):
+    raise WorkflowError(problem)
 
 # The folder whose `config` is used: the working directory's if it has one (snakedeploy puts it there), else this
 # workflow's own. Not workflow.basedir: in a workflow that includes this one as a module, that is the other's folder.
@@ -77,7 +89,11 @@ pathvars:
 DEPLOYED = bool(workflow.deployment_settings and workflow.deployment_settings.deployment_method)
 
 # A rule's command is a `dualgrad` command line; in the jobs it is run by the warm worker, with these settings.
-prepare_jobs(job_settings(PROJECT, config, Path.cwd()), deployed=DEPLOYED)
+prepare_jobs(
+    job_settings(PROJECT, config, Path.cwd()),
+    deployed=DEPLOYED,
+    included=Path(workflow.basedir) not in (OWN, OWN / "workflow"),
+)
 
 
 # Whether jobs are a cluster's. A dry run is always local: then `jobs`, which the cluster's profile has, tells.
@@ -162,6 +178,27 @@ def records_of_experiment(wildcards):
 def parts_of(experiments, tables=TABLES, results="<results>"):
     """Return the parts that hold these experiments' tables."""
     return [f"{results}/tables/parts/{one}/{table}.parquet" for one in experiments for table in tables]
+
+
+def parts_of_edition(name):
+    """Return the parts of all counted experiments of an edition."""
+    return parts_of(COUNTED, results=f"{SETTINGS['results_dir']}/{name}")
+
+
+def compared_parts(wildcards):
+    """Return the tables of both editions; says what to do about an edition that this execution cannot make."""
+    try:
+        names = pair_of(SETTINGS["compare"], "--config")
+        check_compared(PROJECT, names)
+    except InputError as error:
+        raise WorkflowError(str(error))
+    return [part for name in names for part in parts_of_edition(name)]
+
+
+def sample_to_verify(wildcards):
+    """Return what says that a run came out the same, for a sample of those that have been trained."""
+    runs = sample_of(recorded_runs(CENSUS, RECORDED / "runs"), SETTINGS["verify_sample"], seed=0)
+    return below("<results>/verify", [f"{run}.json" for run in runs])
 
 
 if INGESTED:

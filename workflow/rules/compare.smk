@@ -4,22 +4,6 @@ COMPARE_REVISION = [STATISTICS_REVISION, revision("compare/*.*", "pages/*.*")]
 PAIR = [name.strip() for name in (SETTINGS["compare"] or "none").split(",")]
 COMPARED = "_".join(PAIR)
 
-
-def parts_of_edition(name):
-    """Return the parts of all counted experiments of an edition."""
-    return parts_of(COUNTED, results=f"{SETTINGS['results_dir']}/{name}")
-
-
-def compared_parts(wildcards):
-    """Return the tables of both editions; says what to do about an edition that this execution cannot make."""
-    try:
-        names = pair_of(SETTINGS["compare"], "--config")
-        check_compared(PROJECT, names)
-    except InputError as error:
-        raise WorkflowError(str(error))
-    return [part for name in names for part in parts_of_edition(name)]
-
-
 if not INGESTED:
     for name in PAIR:
         if name != EDITION and is_ingested(ROOT, name):

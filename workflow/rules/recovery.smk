@@ -7,7 +7,10 @@ PLACES += {Path(SETTINGS["data_dir"]) / run["task"]["dataset"] for run in CENSUS
 if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
     if remove_stale_lock(Path(".snakemake")):
         logger.warning("The lock of a workflow that was killed here is removed.")
+    for path, host in workflows_elsewhere(Path(".snakemake")).items():
+        logger.warning(f"A workflow runs in this folder on {host}, or was killed there; then remove {path}.")
     sweep(*PLACES)
+    settle_copies(CENSUS, RECORDED)
     if moved := settle_times(PLACES):
         logger.warning(
             f"{moved} files were dated in the future, as by a clock that was wrong; they are dated now, in their order."

@@ -7,12 +7,6 @@ if workflow.is_main_process and "verify" in sys.argv[1:] and not recorded_runs(C
     raise WorkflowError(f"verify: the edition '{EDITION}' has no records yet; train something of it first")
 
 
-def sample_to_verify(wildcards):
-    """Return what says that a run came out the same, for a sample of those that have been trained."""
-    runs = sample_of(recorded_runs(CENSUS, RECORDED / "runs"), SETTINGS["verify_sample"], seed=0)
-    return below("<results>/verify", [f"{run}.json" for run in runs])
-
-
 rule verify_run:
     """Train a run a second time and compare it with its record."""
     input:

@@ -43,8 +43,10 @@ onstart:
 onsuccess:
     WORKER.stop()
     sweep(*PLACES)
+    release_lock(Path(".snakemake"))
 
 
 onerror:
     WORKER.stop()
     sweep(*PLACES)
+    release_lock(Path(".snakemake"))

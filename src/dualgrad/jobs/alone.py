@@ -8,9 +8,9 @@ import sys
 import threading
 import time
 
-from dualgrad.jobs.warm_worker import WORKFLOW
+from dualgrad.jobs.warm_worker import WORKFLOW, grace
 
-_INTERVAL, _GRACE = 1.0, 5.0  # seconds between looks; seconds to end in good order
+_INTERVAL = 1.0  # seconds between looks
 
 
 def _end_with(workflow: int) -> None:
@@ -22,8 +22,9 @@ def _end_with(workflow: int) -> None:
             break
         time.sleep(_INTERVAL)
     os.kill(os.getpid(), signal.SIGTERM)
-    time.sleep(_GRACE)
-    os._exit(1)
+    if (patience := grace()) is not None:
+        time.sleep(patience)
+        os._exit(1)
 
 
 def main() -> int:

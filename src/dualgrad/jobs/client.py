@@ -15,10 +15,9 @@ KILLED = 128 + 9
 
 def through_worker(address: str, words: list[str]) -> int | None:
     """Return the exit status of `words` run by the worker, or LOST."""
-    name = b"\0" + os.fsencode(address[1:]) if address[0] == "@" else os.fsencode(address)
     connection = _socket.socket(_socket.AF_UNIX, _socket.SOCK_STREAM)
     try:
-        connection.connect(name)
+        connection.connect(os.fsencode(address))
         if hasattr(_socket, "SO_PEERCRED"):
             peer = connection.getsockopt(_socket.SOL_SOCKET, _socket.SO_PEERCRED, 12)
             if int.from_bytes(peer[4:8], sys.byteorder) != os.getuid():
@@ -42,17 +41,29 @@ def through_worker(address: str, words: list[str]) -> int | None:
 def take_gpu(names: list[str]) -> str:
     """Reserve the GPU that fewest jobs of this user hold, until this process ends; return its name.
 
-    A reservation is the binding of an abstract socket: it cannot outlive its holder and leaves no file.
+    A reservation is a lock of a file in a folder that nobody else can open: it cannot outlive its holder.
     """
+    import fcntl
+
+    folder = os.environ.get("DUALGRAD_LOCKS")
+    if not folder:
+        return names[os.getpid() % len(names)]
     for level in range(64):
         for name in names:
-            slot = _socket.socket(_socket.AF_UNIX, _socket.SOCK_DGRAM)
             try:
-                slot.bind(f"\0dualgrad-gpu-{os.getuid()}-{name}-{level}".encode())
+                slot = os.open(
+                    f"{folder}/gpu-{name.replace('/', '_')}-{level}",
+                    os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW,
+                    0o600,
+                )
             except OSError:
-                slot.close()
+                return names[os.getpid() % len(names)]  # no such folder: spread them at least
+            try:
+                fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                os.close(slot)
                 continue
-            os.set_inheritable(slot.detach(), True)  # kept if this process becomes the command itself
+            os.set_inheritable(slot, True)  # kept if this process becomes the command itself
             return name
     return names[0]
 
@@ -74,7 +85,7 @@ def main() -> int:
     words = sys.argv[1:]
     settings = os.environ.get("DUALGRAD_SETTINGS")
     if settings:
-        words += settings.split("\n")
+        words += settings.split("\x1f")
     gpus = os.environ.get("DUALGRAD_GPUS")
     if gpus:
         os.environ["CUDA_VISIBLE_DEVICES"] = take_gpu(gpus.split(","))
@@ -92,7 +103,7 @@ def main() -> int:
             return status
         sys.stderr.write("dualgrad: the warm worker does not answer; this job goes on without it\n")
         sys.stderr.flush()
-    os.execv(sys.executable, [sys.executable, "-m", "dualgrad.jobs.alone", *words])
+    os.execv(sys.executable, [sys.executable, "-P", "-m", "dualgrad.jobs.alone", *words])
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ NAME=VALUE and hands over; it does nothing else.
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -37,25 +38,22 @@ def main() -> None:
     """Run Snakemake on this command line."""
     from snakemake.cli import main as snakemake
 
-    sys.argv[1:] = with_separator(sys.argv[1:])
+    sys.argv = ["snakemake", *with_separator(sys.argv[1:])]
     snakemake()
 
 
-# Read by sh, which hands the file to Python: a #! line of its own would not bear a long path, or one with a space.
+# Read by sh: a #! line of Python's own would not bear a long path, or one with a space. -P: no module of the folder
+# that it is called in stands before Python's own.
 _SCRIPT = """\
 #!/bin/sh
-'''exec' "{python}" "$0" "$@"
-' '''
-from dualgrad.jobs.launcher import main
-
-main()
+exec {python} -P -c 'from dualgrad.jobs.launcher import main; main()' "$@"
 """
 
 
 def install() -> None:
     """Put the launcher in place of Snakemake's own script, beside this Python."""
     script = Path(sys.executable).with_name("snakemake")
-    script.write_text(_SCRIPT.format(python=sys.executable))
+    script.write_text(_SCRIPT.format(python=shlex.quote(sys.executable)))
     script.chmod(0o755)
 
 

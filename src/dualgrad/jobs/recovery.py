@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import json
 import os
+import platform
 import shutil
 import time
 from collections.abc import Iterable
 from pathlib import Path
 
 from dualgrad import files
+from dualgrad.census import Census
+from dualgrad.census.dependencies import levels
 
 _TOLERANCE = 1.0  # seconds that the clocks of a file server may differ
 
@@ -34,12 +38,16 @@ def sweep(results: Path, *others: Path) -> list[Path]:
     return removed
 
 
+_LOCK = "dualgrad.{host}.lock"
+
+
 def remove_stale_lock(folder: Path) -> bool:
     """Say that a workflow runs here, until this process ends; remove Snakemake's lock if no other one runs.
 
-    Snakemake's lock outlives a process that is killed, and does not say whose it is. All workflows of a folder share
-    a lock that the kernel takes back from the dead: who gets it exclusively is alone. Where the file system knows
-    no locks, nothing happens.
+    Snakemake's lock outlives a process that is killed, and does not say whose it is. All workflows of a folder on one
+    machine share a lock that the kernel takes back from the dead: who gets it exclusively is alone there. Locks can
+    be local to a machine, so each has a file of its own, and where another one has a file, nothing is removed; nor
+    is it where the file system knows no locks.
 
     Args:
         folder: the ``.snakemake`` of the working directory.
@@ -49,21 +57,96 @@ def remove_stale_lock(folder: Path) -> bool:
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        # Never closed: the descriptor is the lock.
-        handle = os.open(folder / "dualgrad.lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        handle = _open_lock(folder)
     except OSError:
         return False
+    found = False
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        stale = folder / "locks"
-        found = any(stale.glob("*.lock"))
-        shutil.rmtree(stale, ignore_errors=True)
+        os.truncate(handle, 0)
+        os.write(handle, platform.node().encode())
+        if not workflows_elsewhere(folder):
+            stale = folder / "locks"
+            found = any(stale.glob("*.lock"))
+            shutil.rmtree(stale, ignore_errors=True)
     except OSError:
         found = False
     # Refused where another workflow starts in this very moment, or where there are no locks.
     with contextlib.suppress(OSError):
         fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    _held[folder] = handle
     return found
+
+
+def workflows_elsewhere(folder: Path) -> dict[Path, str]:
+    """Return the other machines on which a workflow runs in this folder, or was killed: their files and names."""
+    own = folder / _LOCK.format(host=files.host())
+    found = {}
+    for path in sorted(folder.glob(_LOCK.format(host="*"))):
+        if path != own:
+            with contextlib.suppress(OSError):
+                found[path] = path.read_text(errors="replace")[:64] or path.name
+    return found
+
+
+def release_lock(folder: Path) -> None:
+    """Say that this workflow has ended; the last one on this machine removes the file."""
+    handle = _held.pop(folder, None)
+    if handle is None:
+        return
+    with contextlib.suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        (folder / _LOCK.format(host=files.host())).unlink()
+    os.close(handle)
+
+
+# Never closed before the end: the descriptor is the lock.
+_held: dict[Path, int] = {}
+
+
+def _open_lock(folder: Path) -> int:
+    return os.open(folder / _LOCK.format(host=files.host()), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+
+
+def settle_copies(census: Census, results: Path) -> int:
+    """Date records of copied results after the records that they were trained from, where digests say that they are.
+
+    Copied without their times, half of all records are younger than others that were trained from them, and would be
+    trained again. A record names the digests of those that it was trained from, so times need not decide.
+
+    Args:
+        census: the edition's census.
+        results: folder of the edition's results.
+
+    Returns:
+        How many runs there were.
+    """
+    depth = levels(census.runs)
+    settled = 0
+    for name in sorted((name for name, run in census.runs.items() if run["needs"]), key=depth.__getitem__):
+        needs = census.runs[name]["needs"]
+        try:
+            own = [path.stat().st_mtime_ns for path in _files_of(name, census, results)]
+            needed = [path.stat().st_mtime_ns for need in needs for path in _files_of(need, census, results)]
+            if max(needed) <= min(own):
+                continue
+            known = json.loads((results / f"runs/{name}.json").read_bytes())["provenance"]["needs"]
+            found = {
+                need: json.loads((results / f"runs/{need}.json").read_bytes())["digest"] for need in needs
+            }
+            if known != found:
+                continue
+            for path in _files_of(name, census, results):
+                os.utime(path, ns=(max(needed), max(needed)))
+        except (OSError, ValueError, LookupError, TypeError):
+            continue  # one is missing, damaged, or of an older version: Snakemake decides
+        settled += 1
+    return settled
+
+
+def _files_of(name: str, census: Census, results: Path) -> list[Path]:
+    files_there = [results / f"runs/{name}.json"]
+    return [*files_there, results / f"checkpoints/{name}.pt"] if census.runs[name]["saves"] else files_there
 
 
 def settle_times(folders: Iterable[Path], now: float | None = None) -> int:

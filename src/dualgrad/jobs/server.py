@@ -10,6 +10,7 @@ import contextlib
 import ctypes
 import fcntl
 import gc
+import math
 import os
 import selectors
 import signal
@@ -25,7 +26,6 @@ import dualgrad.jobs.warm_worker
 from dualgrad import cli
 from dualgrad.census import find_root
 
-_GRACE = 5.0  # seconds that a child has to end in good order (keep its last epoch) before it is killed
 _LIFELINE = 0  # standard input: open as long as the workflow lives
 _PR_SET_PDEATHSIG, _MADV_HUGEPAGE, _MADV_COLLAPSE = 1, 14, 25  # Linux
 
@@ -40,7 +40,8 @@ class _Child:
     def end(self) -> None:
         """Ask it to end; `deadline` says when to insist."""
         if self.deadline is None:
-            self.deadline = time.monotonic() + _GRACE
+            patience = dualgrad.jobs.warm_worker.grace()
+            self.deadline = math.inf if patience is None else time.monotonic() + patience
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGTERM)
 
@@ -56,7 +57,7 @@ class Server:
         self._libc = ctypes.CDLL(None) if sys.platform == "linux" else None
         self._selector = selectors.DefaultSelector()
         self._selector.register(listener, selectors.EVENT_READ, self._accept)
-        self._selector.register(_LIFELINE, selectors.EVENT_READ, self._stop)
+        self._selector.register(_LIFELINE, selectors.EVENT_READ, self._end_with_owner)
         # A child's end arrives as a byte in this pipe, so one select sees everything.
         self._signals, wake = os.pipe()
         for end in (self._signals, wake):
@@ -77,6 +78,7 @@ class Server:
 
     def _owner_left(self, *_: object) -> None:
         if not self._children:
+            self._remove_socket()
             os._exit(0)
         for child in list(self._children.values()):
             child.end()
@@ -86,6 +88,7 @@ class Server:
         while self._running or self._children:
             deadlines = [child.deadline for child in self._children.values() if child.deadline is not None]
             wait = max(0.0, min(deadlines) - time.monotonic()) if deadlines else None
+            wait = None if wait == math.inf else wait
             for key, _ in self._selector.select(wait):
                 key.data()
             if self._asked:
@@ -95,6 +98,15 @@ class Server:
                 if child.deadline is not None and child.deadline <= time.monotonic():
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(child.pid, signal.SIGKILL)
+
+    def _end_with_owner(self) -> None:
+        self._remove_socket()
+        self._stop()
+
+    def _remove_socket(self) -> None:
+        """Remove the socket's file: its owner, who would start another server, is gone."""
+        with contextlib.suppress(OSError):
+            Path(self._listener.getsockname()).unlink()
 
     def _stop(self) -> None:
         if self._running:
@@ -220,6 +232,8 @@ class Server:
             status = cli.main(words)
         except SystemExit as leave:
             status = leave.code if isinstance(leave.code, int) else int(leave.code is not None)
+            if not isinstance(leave.code, int | None):
+                print(leave.code, file=sys.stderr)  # as Python does
         except BaseException:
             traceback.print_exc()
         finally:

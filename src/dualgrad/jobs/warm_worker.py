@@ -16,9 +16,10 @@ A job is killed by killing its client: the server sees the connection close and 
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -26,13 +27,15 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-# Environment of the jobs. The worker's address ("@name": an abstract socket); the process they belong to; the
-# Python that runs them; settings added to every command line; GPUs to choose from.
+# Environment of the jobs. The worker's address; the process they belong to; the Python that runs them; settings added
+# to every command line; GPUs to choose from, and the folder of their locks.
 ADDRESS = "DUALGRAD_WORKER"
 WORKFLOW = "DUALGRAD_WORKFLOW"
 PYTHON = "DUALGRAD_PYTHON"
 SETTINGS = "DUALGRAD_SETTINGS"
 GPUS = "DUALGRAD_GPUS"
+LOCKS = "DUALGRAD_LOCKS"
+SEPARATOR = "\x1f"  # of settings: a folder's name may hold a line's end
 
 # Whether this process is a child of the worker (for the record's provenance).
 inside = False
@@ -40,17 +43,63 @@ inside = False
 _RESTARTS = 5
 _PATIENCE = 10.0  # seconds for the server to end its children and itself
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+# What pins threads to cores, as module systems of clusters set it: every job would be pinned to the same ones.
+_PINNING = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY", "KMP_HW_SUBSET")
+_LONGEST_ADDRESS = 100  # bytes; a socket's path has at most 108
+_GRACE = 5.0
 
 
-def prepare_jobs(settings: Sequence[str], *, deployed: bool = False) -> None:
+def grace() -> float | None:
+    """Return the seconds that a job has to end in good order before it is killed; None: as many as SLURM gives."""
+    return None if "SLURM_JOB_ID" in os.environ else _GRACE
+
+
+def private_folder() -> Path:
+    """Return a folder that this user alone can open, for sockets and locks: the same one for all workflows here.
+
+    Where another user has taken its name, or it would be too long for a socket, another one, of this process alone.
+    """
+    places = [os.environ.get("XDG_RUNTIME_DIR"), tempfile.gettempdir(), "/tmp"]
+    for place in filter(None, places):
+        folder = Path(place) / f"dualgrad-{os.getuid()}"
+        if len(os.fsencode(folder)) > _LONGEST_ADDRESS - 32:
+            continue
+        try:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            found = folder.lstat()
+        except OSError:
+            continue
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077:
+            return folder
+    return Path(tempfile.mkdtemp(prefix="dualgrad-", dir="/tmp"))
+
+
+def _sweep_sockets(folder: Path) -> None:
+    """Remove the sockets of workflows that were killed together with their workers: nobody listens to them."""
+    for path in folder.glob("worker-*"):
+        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            try:
+                probe.connect(str(path))
+            except ConnectionRefusedError:
+                path.unlink()
+
+
+def prepare_jobs(settings: Sequence[str], *, deployed: bool = False, included: bool = False) -> None:
     """Make ``dualgrad`` in the jobs of this process mean the worker's client.
 
     Args:
         settings: words that every command line ends with.
         deployed: jobs run in an environment of their own (conda, a container): its Python, and this package's code.
+        included: the workflow is a module of another one, whose own scripts may import from their folder.
     """
+    if not included:  # a `random.py` beside the Snakefile must not stand before Python's own
+        os.environ["PYTHONSAFEPATH"] = "1"
+    if path := os.environ.get("PYTHONPATH"):  # an empty entry is the working folder
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, path.split(os.pathsep)))
     os.environ[PYTHON] = "python" if deployed else sys.executable
-    os.environ[SETTINGS] = "\n".join(settings)
+    os.environ[SETTINGS] = SEPARATOR.join(settings)
+    for name in _PINNING:
+        os.environ.pop(name, None)
     own = str(Path(__file__).with_name("bin"))
     _prepend("PATH", own, os.defpath)
     if deployed:
@@ -90,11 +139,13 @@ class WarmWorker:
         self._lock = threading.Lock()
         self._listener: socket.socket | None = None
         self._process: subprocess.Popen[bytes]  # as soon as there is a listener
-        self._folder: str | None = None
+        self._folder: Path  # likewise
 
     def start(self) -> None:
         """Start the server, and tell the jobs of this process about it (through the environment)."""
-        self._listener, os.environ[ADDRESS] = self._listen()
+        self._folder = private_folder()
+        os.environ[LOCKS] = str(self._folder)
+        self._listener, os.environ[ADDRESS] = self._listen(self._folder)
         os.environ[WORKFLOW] = str(os.getpid())
         if len(local_gpus()) > 1:
             os.environ[GPUS] = ",".join(local_gpus())
@@ -114,23 +165,17 @@ class WarmWorker:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
-        for name in (ADDRESS, WORKFLOW, GPUS):
+        Path(os.environ[ADDRESS]).unlink(missing_ok=True)
+        for name in (ADDRESS, WORKFLOW, GPUS, LOCKS):
             os.environ.pop(name, None)
-        if self._folder:
-            shutil.rmtree(self._folder, ignore_errors=True)
 
-    def _listen(self) -> tuple[socket.socket, str]:
+    @staticmethod
+    def _listen(folder: Path) -> tuple[socket.socket, str]:
+        _sweep_sockets(folder)
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        if sys.platform == "linux":
-            # An abstract name needs no file, so none can be left behind. Everybody may connect to it: server and
-            # clients both check whom they are talking to.
-            name = f"dualgrad-{os.urandom(12).hex()}"
-            listener.bind(f"\0{name}")
-            address = f"@{name}"
-        else:
-            self._folder = tempfile.mkdtemp(prefix="dualgrad-")  # mode 0700: ours alone
-            address = f"{self._folder}/worker"
-            listener.bind(address)
+        # A file in a folder of ours: neither another user nor another container of this network can connect.
+        address = str(folder / f"worker-{os.urandom(8).hex()}")
+        listener.bind(address)
         # Clients that come while the server is still importing, or is being restarted, wait in this queue.
         listener.listen(1024)
         return listener, address
@@ -138,7 +183,7 @@ class WarmWorker:
     @staticmethod
     def _spawn(listener: socket.socket) -> subprocess.Popen[bytes]:
         return subprocess.Popen(
-            [sys.executable, "-m", "dualgrad.jobs.server", str(listener.fileno())],
+            [sys.executable, "-P", "-m", "dualgrad.jobs.server", str(listener.fileno())],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
             pass_fds=[listener.fileno()],

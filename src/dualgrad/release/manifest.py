@@ -139,10 +139,19 @@ def remembered_archive(tables: Path) -> Path | None:
         return None
 
 
+_CRLF = "its line ends were changed to CRLF"
+
+
+def _as_published(content: bytes, entry: Entry) -> bool:
+    return len(content) == entry.size and hashlib.sha256(content).hexdigest() == entry.sha256
+
+
 def _problem(entry: Entry, path: Path) -> str | None:
     expected = f"expected {entry.size} bytes with SHA-256 {entry.sha256}"
     try:
         size = path.stat().st_size
+        if size > entry.size and _as_published(path.read_bytes().replace(b"\r\n", b"\n"), entry):
+            return f"{path}: {_CRLF}, as git does with core.autocrlf; {expected}"
         if size != entry.size:
             state = "truncated" if size < entry.size else "altered"
             return f"{path}: {state}, {size} bytes; {expected}"
@@ -163,6 +172,8 @@ def verify(paper: Path, entries: dict[str, Entry]) -> None:
     problems = [text for entry in entries.values() if (text := _problem(entry, paper / entry.path))]
     if problems:
         lines = "\n  ".join(problems)
+        if any(_CRLF in problem for problem in problems):
+            lines += "\nclone it again so that git leaves them alone: git clone -c core.autocrlf=false URL"
         raise ArchiveError(
             f"{len(problems)} of {len(entries)} published files are not as published:\n  {lines}\n"
             f"restore them from github.com/{REPOSITORY} at commit {COMMIT}, or {HOW}"

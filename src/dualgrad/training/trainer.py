@@ -63,6 +63,7 @@ class Context:
         stop_requested: asked after each epoch; True saves the state and raises :class:`Interrupted`. Asked after
             each step where an epoch takes long: True saves the state of the last one.
         given: records of other runs that are in memory, by name.
+        read: digests of the records of other runs that were read so far, by name.
         needed: files of other runs, by their paths below the results (``runs/EXPERIMENT/RUN.json``,
             ``checkpoints/EXPERIMENT/RUN.pt``), where a workflow hands over what a run needs; None: they lie in the
             two folders.
@@ -79,13 +80,16 @@ class Context:
     stop_requested: Callable[[], bool] | None = None
     given: Mapping[str, dict] = field(default_factory=dict)
     needed: Mapping[str, Path] | None = None
+    read: dict[str, str] = field(default_factory=dict)
 
     def record_of(self, name: str, edition: str) -> dict:
         """Return the verified record of another run."""
         if name in self.given:
             return self.given[name]
         path = self._file(f"runs/{name}.json", self.records / f"{name}.json")
-        return read_record(path, edition=edition, name=name)
+        record = read_record(path, edition=edition, name=name)
+        self.read[name] = record["digest"]
+        return record
 
     def checkpoint_of(self, name: str) -> Path:
         """Return the checkpoint file of another run."""
@@ -189,6 +193,11 @@ def _finish(
         "versions": versions,
         "pid": os.getpid(),
     }
+    if run["needs"]:  # so that copied results need no times to tell what was made from what
+        missing = [name for name in run["needs"] if name not in context.read and name not in context.given]
+        for name in missing:  # read before an interruption
+            context.record_of(name, run["edition"])
+        provenance["needs"] = {name: context.read[name] for name in run["needs"] if name in context.read}
     hashes = {stage: checkpoints.weights_digest(state) for stage, state in weights.items()} or None
     return make_record(run, outcome, trajectory.blocks, hashes, provenance), weights
 
