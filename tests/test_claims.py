@@ -29,7 +29,8 @@ from dualgrad.claims.measure import Measurer, Series, parts_of, take
 from dualgrad.cli import main
 from dualgrad.release.contents import Release
 from dualgrad.release.manifest import ENVIRONMENT, remember_archive
-from dualgrad.tables.build import merge_parts, read_tables
+from dualgrad.tables import edition
+from dualgrad.tables.read import merge_parts, read_tables
 from dualgrad.tables.schema import TABLES
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -240,45 +241,49 @@ def test_criteria() -> None:
 def test_vocabulary_on_rows_that_can_be_checked_by_hand() -> None:
     frame = pd.DataFrame(
         {
-            "lambda": [0.1, 0.1, 0.2, 0.2, 0.3, 0.3],
-            "eta": [0.4, 0.8] * 3,
+            "lam": [0.1, 0.1, 0.2, 0.2, 0.3, 0.3],
+            "noise_rate": [0.4, 0.8] * 3,
             "test_error": [0.1, 0.5, 0.2, 0.6, 0.4, 0.9],
         }
     )
     measurer = Measurer(
-        made_up_tables(frame), {"low": {"experiments": ["A"], "where": {"eta": 0.4}}}, functions.FUNCTIONS
+        made_up_tables(frame),
+        {"low": {"experiments": ["A"], "where": {"noise_rate": 0.4}}},
+        functions.FUNCTIONS,
     )
 
     def value(**node) -> list:
         return measurer.measure({"experiments": ["A"], **node})
 
     assert value(statistic="count") == [6]
-    assert value(where={"eta": 0.4}, unit="%") == [pytest.approx(70 / 3)]
-    assert value(over="lambda", where={"eta": 0.4}) == [0.1, 0.2, 0.4]
-    assert value(over="lambda", where={"eta": 0.4}, levels=[0.3, 0.1]) == [0.4, 0.1]
+    assert value(where={"noise_rate": 0.4}, unit="%") == [pytest.approx(70 / 3)]
+    assert value(over="lambda", where={"noise_rate": 0.4}) == [0.1, 0.2, 0.4]
+    assert value(over="lambda", where={"noise_rate": 0.4}, levels=[0.3, 0.1]) == [0.4, 0.1]
     assert value(statistic="share", which={"test_error": {"below": 0.5}}) == [0.5]
     assert value(
-        over="lambda", difference=[{"where": {"eta": 0.8}}, {"where": {"eta": 0.4}}], take="max"
+        over="lambda", difference=[{"where": {"noise_rate": 0.8}}, {"where": {"noise_rate": 0.4}}], take="max"
     ) == [0.5]
-    assert value(over="lambda", where={"eta": 0.4}, take={"crossing": 0.3}) == [pytest.approx(0.25)]
+    assert value(over="lambda", where={"noise_rate": 0.4}, take={"crossing": 0.3}) == [pytest.approx(0.25)]
     assert value(over="lambda", take=["argmax", "argmax_at_edge"], unit="%") == [0.3, True]
     assert value(parts=[{"statistic": "min"}, {"statistic": "max"}], unit="%") == [10.0, 90.0]
-    assert value(parts=[{"where": {"eta": 0.4}}, {"where": {"eta": 0.8}}], then="span")[0] == pytest.approx(
-        0.7 / 3
-    )
+    assert value(parts=[{"where": {"noise_rate": 0.4}}, {"where": {"noise_rate": 0.8}}], then="span")[
+        0
+    ] == pytest.approx(0.7 / 3)
     assert measurer.measure({"rows": "low", "statistic": "max"}) == [0.4]
-    assert value(reduction=[{"where": {"eta": 0.4}}, {"where": {"eta": 0.8}}]) == [pytest.approx(1 - 0.7 / 2)]
+    assert value(reduction=[{"where": {"noise_rate": 0.4}}, {"where": {"noise_rate": 0.8}}]) == [
+        pytest.approx(1 - 0.7 / 2)
+    ]
     with pytest.raises(MissingError, match="no rows at lambda 0.4"):
         value(over="lambda", levels=[0.4])
     with pytest.raises(MissingError, match="no rows: A · η 0.5"):
-        value(where={"eta": 0.5})
+        value(where={"noise_rate": 0.5})
     with pytest.raises(MissingError, match="no runs of B"):
         measurer.measure({"experiments": ["B"]})
 
 
 def made_up_tables(runs: pd.DataFrame, trajectories: pd.DataFrame | None = None) -> Tables:
     """Tables of one experiment A from a few columns."""
-    from dualgrad.tables.build import to_frame
+    from dualgrad.tables.read import to_frame
     from dualgrad.tables.schema import arrow_schema
 
     made = {}
@@ -289,7 +294,11 @@ def made_up_tables(runs: pd.DataFrame, trajectories: pd.DataFrame | None = None)
             keys = {"edition": "made-up", "series": "A-Q", "experiment": "A"}
             names = pd.Series([f"run{number}" for number in range(len(given))])
             made[table] = made[table].reindex(range(len(given))).assign(**{"run": names, **given, **keys})
-    return Tables(made)
+    return tables_of(made)
+
+
+def tables_of(frames: dict[str, pd.DataFrame]) -> Tables:
+    return Tables(edition.Tables.of_frames(frames))
 
 
 def test_ways_to_take() -> None:
@@ -311,7 +320,7 @@ def test_ways_to_take() -> None:
 def test_stays_in_the_trap_and_the_collapse_rule() -> None:
     def run(name: str, errors: list[float], lams: list[float]) -> pd.DataFrame:
         return pd.DataFrame(
-            {"run": name, "test_error": errors, "lambda": lams, "epoch": range(1, len(errors) + 1)}
+            {"run": name, "test_error": errors, "lam": lams, "epoch": range(1, len(errors) + 1)}
         )
 
     moved = [0.6, 0.6, 0.6, 0.5, 0.5]
@@ -358,7 +367,7 @@ def test_paired_differences_against_scipy() -> None:
 
     random = np.random.default_rng(2)
     a, b = random.random(20), random.random(20)
-    frame = pd.DataFrame({"s": [*range(20)] * 2, "lambda": [0.1] * 20 + [0.2] * 20, "test_error": [*a, *b]})
+    frame = pd.DataFrame({"seed": [*range(20)] * 2, "lam": [0.1] * 20 + [0.2] * 20, "test_error": [*a, *b]})
     measurer = Measurer(made_up_tables(frame), {}, functions.FUNCTIONS)
     between = [{"where": {"lambda": 0.1}}, {"where": {"lambda": 0.2}}]
     node = {
@@ -562,7 +571,7 @@ def _other_numbers(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _turned_lambda(frame: pd.DataFrame) -> pd.DataFrame:
     """λ in the reverse order of rows within each experiment."""
-    names = [name for name in ("lambda", "lam") if name in frame]
+    names = [name for name in ("lam",) if name in frame]
     turned = {
         name: frame.groupby("experiment")[name].transform(lambda one: one.to_numpy()[::-1]) for name in names
     }
@@ -571,9 +580,7 @@ def _turned_lambda(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _exchanged_eta(frame: pd.DataFrame) -> pd.DataFrame:
     other = {0.4: 0.8, 0.8: 0.4, 0.2: 0.6, 0.6: 0.2}
-    return frame.assign(
-        **{name: frame[name].replace(other) for name in ("eta", "noise_rate") if name in frame}
-    )
+    return frame.assign(**{name: frame[name].replace(other) for name in ("noise_rate",) if name in frame})
 
 
 def _fewer_runs(frame: pd.DataFrame) -> pd.DataFrame:
@@ -595,7 +602,9 @@ FALSIFIED: dict[str, Callable[[pd.DataFrame], pd.DataFrame]] = {
 def falsified(ledger, frames, release) -> dict[str, Report]:
     """All claims on falsified tables."""
     return {
-        name: measure_all(ledger, Tables({table: change(frame) for table, frame in frames.items()}), release)
+        name: measure_all(
+            ledger, tables_of({table: change(frame) for table, frame in frames.items()}), release
+        )
         for name, change in FALSIFIED.items()
     }
 
@@ -677,7 +686,7 @@ def elsewhere(ledger, frames, census) -> Callable[..., tuple[Report, Tables]]:
     """Measures the claims on the released rows as if they were another edition's, changed."""
 
     def on(change: Callable[[pd.DataFrame], pd.DataFrame]) -> tuple[Report, Tables]:
-        made = Tables({table: change(frame.assign(edition="demo")) for table, frame in frames.items()})
+        made = tables_of({table: change(frame.assign(edition="demo")) for table, frame in frames.items()})
         return measure_all(ledger, made, Release(None, (), census.runs)), made
 
     return on
@@ -961,7 +970,7 @@ def test_page_opens_the_runs_of_a_claim(page, tables) -> None:
     page.wait("document.querySelectorAll('.detail .runs li').length === 3")
     texts = "one => [...one.children].map(part => part.textContent)"
     runs = page.evaluate(f"[...document.querySelectorAll('.detail .runs li')].map({texts})")
-    rows = tables.rows("runs", ["A"]).choose({"eta": 0.4, "lambda": 0.35})
+    rows = tables.rows("runs", ["A"]).choose({"noise_rate": 0.4, "lambda": 0.35})
     assert [(name, float(value)) for name, value in runs] == [
         (name, pytest.approx(value)) for name, value in zip(rows["run"], rows["test_error"], strict=True)
     ]

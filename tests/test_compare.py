@@ -21,7 +21,7 @@ from dualgrad.compare import build, conditions, page
 from dualgrad.compare import phenomena as ph
 from dualgrad.compare.editions import Edition
 from dualgrad.compare.pair import is_ingested, pair_of, title_of
-from dualgrad.tables.build import TableError
+from dualgrad.tables.errors import TableError
 from dualgrad.validation import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -142,10 +142,10 @@ def test_a_shift_is_found(released):
     main = rows[(rows["field"] == "test_error")].dropna(subset=["low"])
     assert main["difference"].to_numpy() == pytest.approx(0.05)
     assert not main["equivalent"].astype(bool).any()
-    a = main[(main["experiment"] == "S2") & (main["lambda"] == 0.50)].iloc[0]
+    a = main[(main["experiment"] == "S2") & (main["lam"] == 0.50)].iloc[0]
     assert a["n_first"] == 300 and a["low"] > 0.03 and a["p_value"] < 1e-9 and a["ks"] > 0.2
     wide = conditions.compare(released, Changed(released, "shifted", shifted), margin=0.08)
-    s2 = wide[(wide["experiment"] == "S2") & (wide["lambda"] == 0.50)].iloc[0]
+    s2 = wide[(wide["experiment"] == "S2") & (wide["lam"] == 0.50)].iloc[0]
     assert s2["equivalent"] and s2["margin"] == 0.08
 
 

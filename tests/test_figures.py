@@ -26,7 +26,8 @@ from dualgrad.figures import frames as f
 from dualgrad.figures.frames import COLUMNS, Tables
 from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_PANELS, VARIANTS, experiments_of
 from dualgrad.figures.trained import trained
-from dualgrad.tables.build import effective_values
+from dualgrad.tables.build import effective_values, lr_drops
+from dualgrad.tables.schema import columns
 
 ROOT = Path(__file__).resolve().parents[1]
 FIGURES = list(FIGURE_EXPERIMENTS)
@@ -85,7 +86,7 @@ def find(frame: pd.DataFrame, row: dict[str, str]) -> pd.DataFrame:
     series, *more = row["series"].split("|")
     if row["layer"] == "threshold":
         found = found[(found["series"] == series) & (found["label"] == more[0])]
-        found = found[(found["eta"] - float(more[1])).abs() < 1e-9]
+        found = found[(found["noise_rate"] - float(more[1])).abs() < 1e-9]
     elif row["layer"] == "cell":
         found = found[(found["low"] - float(more[0])).abs() < 1e-9]
         if series != "row":
@@ -201,7 +202,7 @@ def test_audited_forest_is_not_called_bimodal(panels):
     p = rows[rows["series"].str.startswith("dip p")]["y"]
     assert len(p) == 6 and p.min() > 0.3
     audited = f.pick(panels("Figure1", "audited")["c"], "split")
-    assert audited[audited["eta"] < 0.6]["n"].sum() == 400
+    assert audited[audited["noise_rate"] < 0.6]["n"].sum() == 400
 
 
 def test_audited_texts_say_what_the_numbers_are(released):
@@ -301,7 +302,7 @@ def test_encodings_stay_apart_without_red_or_green_cones():
 def test_figures_name_the_networks_that_were_trained(invented, census):
     experiments = ["V3", "X1", "X1b", "X1c", "X1d"]
     tables = {
-        edition: Tables(invented, trained=trained(load_census(ROOT, {"edition": edition}), experiments))
+        edition: Tables.given(invented, trained=trained(load_census(ROOT, {"edition": edition}), experiments))
         for edition in ("demo", "released")
     }
 
@@ -366,16 +367,16 @@ def made_up(
 
 def add_made_up_run(run, luck, runs, evaluations, epochs, geometry):
     factors = run["factors"]
-    keys = {"experiment": run["experiment"], "run": run["run"], "eta": run["noise"]["rate"]}
-    keys["s"] = factors.get("seed", luck.randrange(4))
+    keys = {"experiment": run["experiment"], "run": run["run"], "noise_rate": run["noise"]["rate"]}
+    keys["seed"] = factors.get("seed", luck.randrange(4))
     error = None
     for stage in run["stages"]:
         done = 0
         for number, segment in enumerate(stage["segments"]):
             done += segment.get("epochs") or 1
-            error = min(0.05 + segment["lambda"] * luck.random() * 1.2, 0.9)
+            error = min(0.05 + segment["lam"] * luck.random() * 1.2, 0.9)
             place = {"stage": stage["name"], "branch": stage["branch"], "segment": number}
-            place |= {"lambda": segment["lambda"], "direction": segment.get("direction")}
+            place |= {"lam": segment["lam"], "direction": segment.get("direction")}
             for epoch in sorted({1, max(done // 2, 1), done} if len(stage["segments"]) == 1 else {done}):
                 where = {**keys, **place, "epoch": epoch, "stage_epoch": epoch}
                 evaluations.append({**where, "test_error": error * luck.uniform(0.9, 1.1)})
@@ -384,10 +385,12 @@ def add_made_up_run(run, luck, runs, evaluations, epochs, geometry):
     runs.append(
         {
             **keys,
-            **{column: factors[column] for column in factors if column in f.COLUMNS_READ["runs"]},
-            **{column: value for column, value in run["labels"].items() if column in f.COLUMNS_READ["runs"]},
+            **{column: factors[column] for column in factors if column in columns("runs")},
+            **{column: value for column, value in run["labels"].items() if column in columns("runs")},
             "counted": run["counted"],
             "lam": effective_values(run)["lam"],
+            "num_classes": run["task"]["classes"],
+            "lr_drops": json.dumps(lr_drops(run)),
             "test_error": error,
             "epochs": 10,
             "init_error": 0.2,
@@ -441,7 +444,7 @@ def cut(tables: dict[str, pd.DataFrame], how: str) -> dict[str, pd.DataFrame]:
         rows = rows[~rows["stage"].str.contains("collapse") & (rows["branch"] != "collapse")]
         return {**tables, "trajectories": rows, "geometry": tables["geometry"].iloc[:0]}
     if how == "one noise rate":
-        return {name: frame[frame["eta"] < 0.6] for name, frame in tables.items()}
+        return {name: frame[frame["noise_rate"] < 0.6] for name, frame in tables.items()}
     if how == "equal errors":
         return {**tables, "runs": runs.assign(test_error=0.9), "trajectories": rows.assign(test_error=0.9)}
     if how == "nothing converges":
@@ -460,7 +463,7 @@ CUTS = [
 @pytest.mark.parametrize("figure", FIGURES)
 def test_draws_whatever_is_missing(invented, figure, variant):
     for how in CUTS:
-        drawn, frames = figure_of(figure, Tables(cut(invented, how), variant))
+        drawn, frames = figure_of(figure, Tables.given(cut(invented, how), variant))
         drawn.canvas.draw()
         for frame in frames.values():
             assert list(frame.columns) == list(COLUMNS), how
@@ -475,7 +478,7 @@ def texts(figure):
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("figure", FIGURES)
 def test_every_made_up_panel_is_drawn(invented, figure, variant):
-    drawn, frames = figure_of(figure, Tables(invented, variant))
+    drawn, frames = figure_of(figure, Tables.given(invented, variant))
     assert set(frames) == set(FIGURE_PANELS[figure])
     said = [text.get_text() for text in texts(drawn)]
     assert not [text for text in said if re.search(r"no data|\bnan\b|None", text)]
@@ -486,7 +489,7 @@ def test_every_made_up_panel_is_drawn(invented, figure, variant):
 @pytest.mark.parametrize("edition", ["demo", "smoke", "mine", "paper", "released"])
 def test_footer_names_the_edition(edition):
     for variant in VARIANTS:
-        drawn, _ = figure_of("ED_Fig4", Tables({}, variant), edition)
+        drawn, _ = figure_of("ED_Fig4", Tables.given({}, variant), edition)
         footer = next(text for text in drawn.texts if text.get_gid() == "footer").get_text()
         assert footer.startswith("Extended Data Figure 4") and f"{edition} edition" in footer
         assert ("not the published results" in footer) == (edition not in ("paper", "released"))
@@ -496,7 +499,7 @@ def test_footer_names_the_edition(edition):
 
 def test_texts_do_not_lie_on_each_other(invented):
     for figure in FIGURES:
-        drawn, _ = figure_of(figure, Tables(invented))
+        drawn, _ = figure_of(figure, Tables.given(invented))
         drawn.canvas.draw()
         renderer = drawn.canvas.get_renderer()
         for ax in drawn.axes:
@@ -515,7 +518,7 @@ def test_texts_do_not_lie_on_each_other(invented):
 
 def test_all_panels_are_saved(invented, tmp_path):
     for figure in FIGURES:
-        frames = build.compute(figure, Tables(invented))
+        frames = build.compute(figure, Tables.given(invented))
         for path in build.save_panels(figure, frames, tmp_path):
             letter = path.stem.removeprefix(f"{figure}_")
             pd.testing.assert_frame_equal(pd.read_parquet(path), frames[letter], check_dtype=False)
@@ -525,7 +528,7 @@ def test_all_panels_are_saved(invented, tmp_path):
 
 def test_panel_frames_can_be_drawn_after_reading_them_back(invented, tmp_path):
     """Drawing needs nothing but the saved frames."""
-    frames = build.compute("Figure2", Tables(invented))
+    frames = build.compute("Figure2", Tables.given(invented))
     build.draw("Figure2", frames, "demo", [tmp_path / "direct.png"])
     build.save_panels("Figure2", frames, tmp_path)
     back = {letter: pd.read_parquet(tmp_path / f"Figure2_{letter}.parquet") for letter in frames}
@@ -535,7 +538,7 @@ def test_panel_frames_can_be_drawn_after_reading_them_back(invented, tmp_path):
 
 def test_equal_data_give_equal_bytes(invented, tmp_path):
     """Here, again, and in another process with another user's settings."""
-    frames = build.compute("Figure3", Tables(invented))
+    frames = build.compute("Figure3", Tables.given(invented))
     build.save_panels("Figure3", frames, tmp_path)
     for name in ("one", "two"):
         build.draw("Figure3", frames, "demo", [tmp_path / f"{name}.pdf", tmp_path / f"{name}.png"])
@@ -611,8 +614,8 @@ def test_panels_read_only_the_named_experiments(invented, figure):
         wanted = experiments_of(figure, variant)
         mine = {name: frame[frame["experiment"].isin(wanted)] for name, frame in invented.items()}
         whole, part = (
-            build.compute(figure, Tables(invented, variant)),
-            build.compute(figure, Tables(mine, variant)),
+            build.compute(figure, Tables.given(invented, variant)),
+            build.compute(figure, Tables.given(mine, variant)),
         )
         for letter in whole:
             pd.testing.assert_frame_equal(whole[letter], part[letter])
@@ -634,12 +637,12 @@ def test_lambda_is_rounded_before_grouping():
     runs = pd.DataFrame(
         {"experiment": "A", "run": ["a", "b"], "lam": [0.3, 0.1 + 0.2], "test_error": [0.1, 0.2]}
     )
-    assert f.summary(Tables({"runs": runs}).runs("A"), "test_error", "A")["n"].tolist() == [2]
+    assert f.summary(Tables.given({"runs": runs}).runs("A"), "test_error", "A")["n"].tolist() == [2]
 
 
 def test_runs_that_are_not_counted_are_left_out():
     runs = pd.DataFrame({"experiment": "Td2", "run": ["a", "b"], "counted": [True, False]})
-    assert Tables({"runs": runs}).runs("Td2")["run"].tolist() == ["a"]
+    assert Tables.given({"runs": runs}).runs("Td2")["run"].tolist() == ["a"]
 
 
 def test_threshold_is_strict():

@@ -22,8 +22,8 @@ from dualgrad.ingest.rows import build_all, build_experiment, load_rows
 from dualgrad.release.errors import MappingError
 from dualgrad.release.fetch import fetch, unpack
 from dualgrad.release.manifest import ENVIRONMENT, PAPER, Entry
-from dualgrad.tables.build import merge_parts, read_tables
-from dualgrad.tables.schema import TABLES, arrow_schema
+from dualgrad.tables.read import merge_parts, read_tables
+from dualgrad.tables.schema import TABLES, arrow_schema, column_of
 
 ROOT = Path(__file__).resolve().parents[1]
 CHECKS = Path(__file__).parent / "data" / "check_numbers.csv"
@@ -69,7 +69,11 @@ def test_every_counted_run_is_there_in_census_order(released, released_census):
     assert len(runs) == 3916
     assert list(runs["experiment"] + "/" + runs["run"]) == [f"{r['experiment']}/{r['run']}" for r in counted]
     assert runs["counted"].all() and (runs["edition"] == "released").all()
-    for factor in ("lambda", "noise_rate", "clean_ratio", "cos_target", "width_mult", "replicate"):
+    for factor in ("lambda", "noise_rate"):  # the effective values, which hold for all runs
+        given = [run["factors"].get(factor) for run in counted]
+        found = runs[column_of(factor)].astype("Float64").to_numpy(float, math.nan)
+        assert all(level is None or level == value for level, value in zip(given, found, strict=True))
+    for factor in ("clean_ratio", "cos_target", "width_mult", "replicate"):
         expected = [run["factors"].get(factor, math.nan) for run in counted]
         assert runs[factor].astype("Float64").to_numpy(float, math.nan) == pytest.approx(
             expected, nan_ok=True
@@ -198,11 +202,11 @@ def test_runs_that_are_one_row_of_several(released):
     runs = read_tables(released, ["Tb2", "Td2", "W2"], "runs")
     assert runs.groupby("experiment", sort=False).size().to_dict() == {"Tb2": 3, "Td2": 21, "W2": 12}
     td2 = runs[runs["experiment"] == "Td2"]
-    assert td2.loc[td2["intervention"].isna(), "s"].tolist() == [1, 5, 6]
-    assert (td2.groupby("slot")["s"].nunique() == 1).all()
+    assert td2.loc[td2["intervention"].isna(), "seed"].tolist() == [1, 5, 6]
+    assert (td2.groupby("slot")["seed"].nunique() == 1).all()
     attempts = td2[td2["intervention"].notna()]
     assert len(attempts) == 18 and not attempts["escaped"].any() and (attempts["improvement"] == 0).all()
-    assert runs.loc[runs["experiment"] == "Tb2", "s"].tolist() == [5, 3, 9]
+    assert runs.loc[runs["experiment"] == "Tb2", "seed"].tolist() == [5, 3, 9]
     jumps = runs[runs["final_gap"].notna() & runs["target_lambda"].notna()]
     difference = jumps["collapse_final_error"] - jumps["ordered_final_error"]
     assert jumps["final_gap"].tolist() == pytest.approx(difference.tolist())
@@ -212,7 +216,7 @@ def test_spinodals_are_censored_where_the_histories_say_so(released):
     runs = read_tables(released, ["R3a", "R3b", "T1-spinodal", "T2-spinodal"], "runs")
     censored = runs[runs["censored"]].groupby("experiment", sort=False).size().to_dict()
     assert censored == {"R3a": 1, "R3b": 40, "T1-spinodal": 10, "T2-spinodal": 10}
-    up = runs[(runs["experiment"] == "R3a") & (runs["eta"] == 0.4)]
+    up = runs[(runs["experiment"] == "R3a") & (runs["noise_rate"] == 0.4)]
     assert up["first_crossing_lambda"].between(0.40, 0.50).all()
     assert up.loc[up["censored"], "run"].tolist() == ["long_eta0.4_seed0"]
     assert (runs.loc[runs["experiment"] == "R3b", "threshold_lambda"] == 0.20).all()
@@ -222,21 +226,21 @@ def test_spinodals_are_censored_where_the_histories_say_so(released):
 def test_lifetimes(released):
     runs = read_tables(released, ["T1a", "T13"], "runs")
     failed = runs[runs["status"] == "gate_failed"]
-    assert failed["s"].tolist() == [49, 49] and failed["lifetime"].tolist() == [0, 0]
+    assert failed["seed"].tolist() == [49, 49] and failed["lifetime"].tolist() == [0, 0]
     assert not failed["censored"].any() and not failed["event"].any()
     lived = runs[runs["status"] == "completed"]
     assert lived["censored"].all() and sorted(lived["lifetime"].unique()) == [150, 300]
     first = read_tables(released, "T1a", "trajectories")
-    assert len(first[(first["stage"] == "observe") & (first["s"] == 0)]) == 151
+    assert len(first[(first["stage"] == "observe") & (first["seed"] == 0)]) == 151
 
 
 def test_shared_prefixes_of_the_text_series(released):
     """X2 repeats X1b at two λ, Y1B is the beginning of Y1A (spec X-Y.md#2): a check on both mappings."""
-    for a, b, condition in (("Y1A", "Y1B", "epoch=1|2|3"), ("X1b", "X2", "lambda=0.3|0.4")):
+    for a, b, condition in (("Y1A", "Y1B", "epoch=1|2|3"), ("X1b", "X2", "lam=0.3|0.4")):
         for table, field in (("trajectories", "test_error"), ("epochs", "cos_mean")):
             left, right = (read_tables(released, [name], table) for name in (a, b))
             left, right = (chosen(frame, frame, condition) for frame in (left, right))
-            keys = ["lambda", "s", "epoch"]
+            keys = ["lam", "seed", "epoch"]
             left, right = (frame.sort_values(keys)[[*keys, field]].to_numpy(float) for frame in (left, right))
             assert len(left) == len(right) > 0 and (left == right).all()
 
@@ -244,7 +248,7 @@ def test_shared_prefixes_of_the_text_series(released):
 def test_archived_attempt_is_ingested_but_not_counted(released):
     runs = read_tables(released, "Tb2-v1", "runs")
     assert len(runs) == 3 and not runs["counted"].any()
-    assert runs["s"].tolist() == [100, 101, 102]
+    assert runs["seed"].tolist() == [100, 101, 102]
 
 
 def test_ingest_is_fast_and_gives_the_same_bytes(

@@ -42,7 +42,7 @@ def test_an_entry_of_fifteen_lines_is_enough(workspace, capsys):
     assert max(errors.values()) < 0.9, "100 classes: guessing errs 99 times of 100"
 
     assert main(["tables", "deep-cosine", *where]) == 0
-    from dualgrad.tables.build import read_tables
+    from dualgrad.tables.read import read_tables
 
     runs = read_tables(workspace / "results" / "demo", ["deep-cosine"], "runs")
     assert [json.loads(text)["highest"] for text in runs["factors"]] == ["low", "high"]

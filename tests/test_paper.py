@@ -18,7 +18,9 @@ import pytest
 from dualgrad.census import CensusError, load_census
 from dualgrad.cli import main
 from dualgrad.records import RecordError, canonical_json, digest, make_record, read_record, write_record
-from dualgrad.tables.build import TableError, experiment_tables, merge_parts, read_tables
+from dualgrad.tables.build import experiment_tables
+from dualgrad.tables.errors import TableError
+from dualgrad.tables.read import merge_parts, read_tables
 from dualgrad.training.batches import batches_per_pass
 from dualgrad.training.plan import plan_stage
 

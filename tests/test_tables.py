@@ -13,16 +13,9 @@ import pytest
 from dualgrad.commands import tables as command
 from dualgrad.records import RecordError, make_record, write_record
 from dualgrad.tables import parquet
-from dualgrad.tables.build import (
-    TableError,
-    TableSet,
-    effective_values,
-    experiment_tables,
-    held_epochs,
-    merge_parts,
-    read_tables,
-    run_columns,
-)
+from dualgrad.tables.build import TableSet, effective_values, experiment_tables, held_epochs, run_columns
+from dualgrad.tables.errors import TableError
+from dualgrad.tables.read import merge_parts, read_tables
 from dualgrad.tables.schema import SCHEMA, TABLES, arrow_schema, describe
 
 PLACE = ("stage", "branch", "segment", "direction", "lambda", "epoch", "stage_epoch")
@@ -68,15 +61,15 @@ def test_records_become_rows(some, written, tmp_path):
     assert runs["run"].tolist() == [run["run"] for run in some]
     first = runs.iloc[0]
     assert (first["edition"], first["series"], first["counted"]) == ("demo", "A-Q", True)
-    assert (first["lambda"], first["noise_rate"], first["seed"]) == (0.1, 0.4, 0)
-    assert (first["eta"], first["lam"], first["s"]) == (0.4, 0.1, 0)
+    assert (first["num_classes"], first["lr_drops"]) == (10, "[50, 75]")
+    assert (first["noise_rate"], first["lam"], first["seed"]) == (0.4, 0.1, 0)
     assert (first["test_error"], first["test_acc"], first["steps"]) == (0.4, 0.6, 200)
     assert first["epochs"] == 100 and first["best_epoch"] == 100
     assert first["seconds"] == 1.25 and len(first["digest"]) == 64
     assert pd.isna(first["replicate"]) and pd.isna(first["lifetime"]) and pd.isna(first["source_file"])
     trajectory = read_tables(tmp_path / "demo", ["A"], "trajectories")
     assert len(trajectory) == 30 and trajectory["epoch"].tolist()[:10] == list(range(10, 101, 10))
-    assert (trajectory["eta"] == 0.4).all() and trajectory["branch"].isna().all()
+    assert (trajectory["noise_rate"] == 0.4).all() and trajectory["branch"].isna().all()
     for table in ("epochs", "geometry", "steps"):
         assert len(read_tables(tmp_path / "demo", "A", table)) == 0
 
@@ -97,7 +90,7 @@ def test_frames_have_explicit_dtypes(some, written, tmp_path):
     experiment_tables(some, written, "demo").write(tmp_path / "demo" / "tables" / "parts" / "A")
     dtypes = read_tables(tmp_path / "demo", "A", "runs").dtypes.astype(str)
     assert {dtypes[name] for name in ("seed", "replicate", "epochs")} == {"Int64"}
-    assert {dtypes[name] for name in ("lambda", "test_error", "width_mult")} == {"float64"}
+    assert {dtypes[name] for name in ("lam", "test_error", "width_mult")} == {"float64"}
     assert {dtypes[name] for name in ("counted", "censored")} == {"boolean"}
     assert dtypes["run"] == dtypes["slot"] == "string"
     subset = read_tables(tmp_path / "demo", "A", "runs", ["run", "test_error"])
@@ -208,8 +201,8 @@ def test_hold_is_read_off_the_segments(demo):
 def test_every_run_of_the_census_has_its_columns(demo):
     for run in demo.runs.values():
         row = run_columns(run, "demo")
-        assert row["eta"] is not None
-        assert row["s"] is not None or "slot" in run["factors"]
+        assert row["noise_rate"] is not None
+        assert row["seed"] is not None or "slot" in run["factors"]
     row = run_columns({**run, "factors": {**run["factors"], "mood": "good"}}, "demo")
     assert "mood" not in row and json.loads(row["factors"])["mood"] == "good"
 
@@ -244,7 +237,7 @@ def test_an_escape_attempt_has_the_seed_of_its_trap(demo, tmp_path):
     write_record(tmp_path / "trap2.json", record_of(runs[0], {**outcome, "selected_seed": 5}))
     write_record(tmp_path / "trap2_combined.json", record_of(runs[1], outcome))
     rows = experiment_tables(runs, tmp_path, "demo").arrow("runs").to_pylist()
-    assert [(row["s"], row["selected_seed"]) for row in rows] == [(5, 5), (5, 5)]
+    assert [(row["seed"], row["selected_seed"]) for row in rows] == [(5, 5), (5, 5)]
 
 
 def test_two_branches_and_geometry(demo, tmp_path):
@@ -281,7 +274,7 @@ def test_two_branches_and_geometry(demo, tmp_path):
     assert row["final_gap"] == pytest.approx(0.46) and row["final_lambda"] is None
     assert row["epochs"] == 50 + 80 + 6 + 3
     geometry = tables.arrow("geometry").to_pylist()
-    assert [(g["lambda"], g["n_logs"], g["error"]) for g in geometry] == [(0.30, 2, 0.08), (0.35, 2, 0.09)]
+    assert [(g["lam"], g["n_logs"], g["error"]) for g in geometry] == [(0.30, 2, 0.08), (0.35, 2, 0.09)]
     assert geometry[0]["cos_struct_value_mean"] == pytest.approx(0.2)
     assert geometry[0]["cos_struct_value_std"] == pytest.approx(0.1)  # population, not sample
     assert geometry[0]["loss_value_mean"] == 2.0 and geometry[1]["norm_struct_mean"] == 3.5

@@ -46,7 +46,8 @@ def runs_of(census: Census, name: str, edition_dir: Path) -> list[dict[str, Any]
         InputError: there is no such experiment, or nothing of it has been made.
         TableError, RecordError: what there is cannot be read.
     """
-    from dualgrad.tables.build import experiment_tables, part_path, read_tables, to_frame
+    from dualgrad.tables.build import experiment_tables
+    from dualgrad.tables.read import part_path, read_tables, to_frame
 
     experiment = census.experiment(name)
     edition = census.edition["name"]

@@ -17,7 +17,7 @@ import pytest
 from dualgrad.cli import main
 from dualgrad.jobs import recovery
 from dualgrad.records import read_record
-from dualgrad.tables.build import read_tables
+from dualgrad.tables.read import read_tables
 from dualgrad.training import checkpoints
 from dualgrad.training import trainer as run
 

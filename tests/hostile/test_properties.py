@@ -28,7 +28,8 @@ from dualgrad.project import load_settings
 from dualgrad.records import RecordError, digest, read_record, write_record
 from dualgrad.release.errors import ArchiveError, MappingError
 from dualgrad.release.manifest import read_manifest
-from dualgrad.tables.build import TableError, experiment_tables
+from dualgrad.tables.build import experiment_tables
+from dualgrad.tables.errors import TableError
 from dualgrad.validation import InputError, parse_yaml
 
 from . import claims, files, small, words

@@ -11,8 +11,10 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from dualgrad.tables.build import TableError, part_path, read_tables
-from dualgrad.tables.schema import FLAG, TABLES, WHOLE, columns
+from dualgrad.tables import edition
+from dualgrad.tables.errors import MissingError, TableError
+from dualgrad.tables.read import made
+from dualgrad.tables.schema import FLAG, TABLES, columns, word_of
 
 #: Error of a network that predicts one class of ten: trapped, or dead (not finite), which is recorded the same way.
 TRAPPED = 0.9
@@ -25,10 +27,6 @@ CELL = (
 )
 
 
-class MissingError(LookupError):
-    """An edition does not hold what a measure needs; the text says what."""
-
-
 @dataclass
 class Table:
     """One table: columns by name (numbers and flags float64 with NaN, text object with None) and its rows' runs."""
@@ -38,17 +36,17 @@ class Table:
 
     @classmethod
     def of(cls, frame: pd.DataFrame, table: str, codes: dict[str, int]) -> Table:
-        """Convert a frame of :func:`read_tables`; runs that are not in *codes* get the next numbers."""
+        """Convert a frame of the edition's reader; runs that are not in *codes* get the next numbers.
+
+        Columns are called by the words of ``config/claims.yaml`` (``lambda`` for ``lam``).
+        """
         kinds = columns(table)
         data: dict[str, np.ndarray] = {}
         for name in frame.columns:
-            column = frame[name]
-            if kinds[name].type in (WHOLE, FLAG):
-                data[name] = column.to_numpy(dtype="float64", na_value=np.nan)
-            elif pd.api.types.is_numeric_dtype(column.dtype):
-                data[name] = column.to_numpy(dtype="float64")
-            else:
-                data[name] = column.astype(object).where(column.notna(), None).to_numpy()
+            values = frame[name].to_numpy()
+            if kinds[name].type == FLAG:
+                values = np.array([np.nan if flag is None else float(flag) for flag in values], dtype=float)
+            data[word_of(name)] = values
         names = (f"{a}/{b}" for a, b in zip(data["experiment"], data["run"], strict=True))
         runs = np.fromiter(
             (codes.setdefault(name, len(codes)) for name in names), dtype=np.int64, count=len(frame)
@@ -159,16 +157,11 @@ def split(codes: np.ndarray, count: int) -> list[np.ndarray]:
 class Tables:
     """The tables of an edition."""
 
-    def __init__(self, frames: Mapping[str, pd.DataFrame], folder: Path | None = None) -> None:
-        """Take frames by table name, as :func:`read_tables` returns them.
-
-        Args:
-            frames: all five tables.
-            folder: ``results/<edition>``; experiments outside the merged tables are sought in its parts.
-        """
-        self._folder = folder
+    def __init__(self, tables: edition.Tables) -> None:
+        """Take the edition's tables; experiments outside of them are sought in its parts."""
+        self._folder = tables.edition_dir
         self._codes: dict[str, int] = {}
-        self._tables = {table: Table.of(frames[table], table, self._codes) for table in TABLES}
+        self._tables = {name: Table.of(tables.table(name), name, self._codes) for name in TABLES}
         self._more: dict[tuple[str, str], Rows] = {}
 
     @classmethod
@@ -178,7 +171,7 @@ class Tables:
         Raises:
             TableError: a table is missing or of another version.
         """
-        return cls({table: read_tables(edition_dir, None, table) for table in TABLES}, edition_dir)
+        return cls(edition.Tables(edition_dir, None))
 
     @property
     def runs(self) -> Table:
@@ -241,9 +234,9 @@ class Tables:
         key = (table, experiment)
         if key not in self._more:
             frame = pd.DataFrame()
-            if self._folder and part_path(self._folder / "tables" / "parts", experiment, table).is_file():
+            if self._folder and made(self._folder, [experiment], [table]):
                 try:
-                    frame = read_tables(self._folder, experiment, table)
+                    frame = edition.Tables(self._folder, [experiment]).table(table)
                 except TableError:  # of another version; the merged tables are what has to be right
                     frame = pd.DataFrame()
             if frame.empty:

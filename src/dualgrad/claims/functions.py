@@ -11,7 +11,6 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,8 @@ import numpy as np
 from dualgrad.claims.data import TRAPPED, MissingError, Rows
 from dualgrad.claims.measure import STATISTICS, Measurer, Series, crossing, field_of, inherit, parts_of
 from dualgrad.claims.verdicts import REPRODUCED, by_rounding
+from dualgrad.estimators.dip import dip as dip_of
+from dualgrad.estimators.survival import stays
 
 Node = Mapping[str, Any]
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
@@ -26,8 +27,6 @@ FUNCTIONS: dict[str, Callable[..., Any]] = {}
 WORDS: dict[str, str] = {}
 
 _NO_SPREAD = 1e-12  # all the same, but for rounding
-_DRAWS = 4000
-_SEED = 20260118  # any fixed number: the same p in every run
 
 
 def function(words: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -64,27 +63,11 @@ def _values(measurer: Measurer, node: Node) -> np.ndarray:
 # ------------------------------------------------------------------------------------------------- distributions
 
 
-@lru_cache
-def _uniform_dips(size: int) -> np.ndarray:
-    import diptest
-
-    random = np.random.default_rng([_SEED, size])
-    draws = np.sort(random.random((_DRAWS, size)), axis=1)
-    return np.array([diptest.dipstat(draw) for draw in draws])
-
-
 def dip_test(values: np.ndarray) -> tuple[float, float]:
-    """Return Hartigan's dip and its p value (Monte Carlo against the uniform, 4,000 draws, fixed generator).
-
-    Raises:
-        MissingError: fewer than three values.
-    """
-    import diptest
-
+    """Return Hartigan's dip and its p value; raises MissingError for fewer than three values."""
     if len(values) < 3:
         raise MissingError("fewer than three values for a dip test")
-    dip = float(diptest.dipstat(np.sort(values)))
-    return dip, float(np.mean(_uniform_dips(len(values)) >= dip))
+    return dip_of(values)
 
 
 @function("Hartigan dip test: statistic and p value")
@@ -120,7 +103,7 @@ def p_value(measurer: Measurer, node: Node, between: Sequence[Node], kind: str) 
 
 def _by_seed(first: Rows, second: Rows, name: str) -> np.ndarray:
     """Differences first - second of the seeds that both have."""
-    one, other = (dict(zip(rows["s"], rows[name], strict=True)) for rows in (first, second))
+    one, other = (dict(zip(rows["seed"], rows[name], strict=True)) for rows in (first, second))
     return np.array([one[seed] - other[seed] for seed in sorted(one.keys() & other.keys())])
 
 
@@ -160,7 +143,8 @@ def paired(measurer: Measurer, node: Node, between: Sequence[Node], give: Sequen
 def paired_net(measurer: Measurer, node: Node, between: Sequence[Node], give: Sequence[str]) -> list[float]:
     """The same for (a - b) - (c - d)."""
     values = [
-        dict(zip(rows["s"], rows[field_of(node)], strict=True)) for rows in _between(measurer, node, between)
+        dict(zip(rows["seed"], rows[field_of(node)], strict=True))
+        for rows in _between(measurer, node, between)
     ]
     seeds = sorted(set.intersection(*(set(one) for one in values)))
     a, b, c, d = (np.array([one[seed] for seed in seeds]) for one in values)
@@ -189,7 +173,7 @@ def separated(measurer: Measurer, node: Node, between: Sequence[Node]) -> bool:
 
 def _seed_means(measurer: Measurer, node: Node) -> np.ndarray:
     rows = measurer.select(node).known(field_of(node))
-    _, places = rows.groups(["s"])
+    _, places = rows.groups(["seed"])
     return np.array([rows[field_of(node)][one].mean() for one in places])
 
 
@@ -329,12 +313,12 @@ def variance_grids(measurer: Measurer, node: Node, give: Sequence[str], level: f
     ``dead_edge``: the largest variance is at the last λ but not if runs at exactly 0.9 are left out; ``capped``: it
     is inside, and more than half of the runs at the next λ are at exactly 0.9.
     """
-    rows = measurer.select({**node, "where": {**node.get("where", {}), "lam": {"above": 0}}})
+    rows = measurer.select({**node, "where": {**node.get("where", {}), "lambda": {"above": 0}}})
     rows = rows.known(field_of(node))
     counts = dict.fromkeys(("all", "last", "first", "inside", "alike", "dead_edge", "capped"), 0)
-    for places in rows.groups(("experiment", "eta", *_GRID))[1]:
+    for places in rows.groups(("experiment", "noise_rate", *_GRID))[1]:
         grid = rows.keep(places)
-        groups = [grid[field_of(node)][one] for one in grid.groups(("lam",))[1]]
+        groups = [grid[field_of(node)][one] for one in grid.groups(("lambda",))[1]]
         variances = np.array([group.var() for group in groups])
         if len(groups) < 3 or not variances.max():
             continue
@@ -374,7 +358,7 @@ def sustained(measurer: Measurer, node: Node, level: float, consecutive: int, in
     rows = measurer.select(node)
     errors = rows[field_of(node)]
     hit = errors >= level if inclusive else errors > level
-    return sum(bool(_stays(hit[one], consecutive)) for one in rows.by_run())
+    return sum(bool(stays(hit[one], consecutive)) for one in rows.by_run())
 
 
 @function("trajectories with {length} or more evaluations in a row at an error of exactly 0.9 ({give})")
@@ -393,9 +377,9 @@ def plateaus(
     lowest = math.inf
     for one in rows.by_run():
         error, lam = errors[one], lams[one]
-        stays = _stays(np.abs(error - TRAPPED) < 1e-9, length)
-        counts["all"] += bool(stays)
-        start, end = next((stay for stay in stays if (error[stay[1] :] < left).any()), (0, 0))
+        found = stays(np.abs(error - TRAPPED) < 1e-9, length)
+        counts["all"] += bool(found)
+        start, end = next((stay for stay in found if (error[stay[1] :] < left).any()), (0, 0))
         if end:
             counts["left"] += 1
             counts["ended"] += bool(error[-1] < left)
@@ -404,12 +388,6 @@ def plateaus(
     if "lowest" in give and math.isinf(lowest):
         raise MissingError("no stay at 0.9 is left")
     return [{**counts, "lowest": lowest}[word] for word in give]
-
-
-def _stays(hits: np.ndarray, length: int) -> list[tuple[int, int]]:
-    """Stretches (start, end) of hits that are at least so long."""
-    edges = np.flatnonzero(np.diff(np.concatenate([[False], hits, [False]]).astype(int)))
-    return [(int(a), int(b)) for a, b in edges.reshape(-1, 2) if b - a >= length]
 
 
 @function("first epoch with an error below {level}, averaged over the runs that have one")

@@ -17,6 +17,7 @@ import numpy as np
 
 from dualgrad.claims.data import MissingError, Rows, Selection, Tables, matches
 from dualgrad.claims.words import rows_in_words
+from dualgrad.estimators.curves import last_crossing, steepest_step
 
 #: Printed unit -> factor from the tables' fractions.
 UNITS = {"": 1.0, "%": 100.0, "pp": 100.0, "1e-3": 1e3, "1e-4": 1e4, "M": 1.0}
@@ -196,7 +197,7 @@ class Measurer:
         if statistic == "distinct":
             return len(_different(rows.levels(name)))
         if statistic == "values":
-            return rows[name][np.argsort(rows["s"], kind="stable")].tolist()
+            return rows[name][np.argsort(rows["seed"], kind="stable")].tolist()
         values = rows.one_per_run(name, node["per_run"])[1] if "per_run" in node else rows[name]
         return self._statistic(values[~np.isnan(values)], node)
 
@@ -353,13 +354,11 @@ def crossing(series: Series, level: float, falling: bool = False) -> float:
         MissingError: they do not.
     """
     x, y = np.asarray(series.levels, dtype="float64"), series.array()
-    before, after = (y[:-1], y[1:]) if not falling else (-y[:-1], -y[1:])
-    bound = -level if falling else level
-    hits = np.flatnonzero((before < bound) & (after >= bound))
-    if not len(hits):
+    sign = -1 if falling else 1
+    found = float(last_crossing(x, sign * y, sign * level)[0]) if len(x) > 1 else math.inf
+    if not math.isfinite(found):
         raise MissingError(f"no crossing of {level:g}")
-    i = int(hits[-1])
-    return float(x[i] + (level - y[i]) * (x[i + 1] - x[i]) / (y[i + 1] - y[i]))
+    return found
 
 
 def _slope_at(series: Series, level: float) -> float:
@@ -370,8 +369,10 @@ def _slope_at(series: Series, level: float) -> float:
     return float((y[i + 1] - y[i]) / (x[i + 1] - x[i]))
 
 
-def _slopes(series: Series) -> np.ndarray:
-    return np.diff(series.array()) / np.diff(np.asarray(series.levels, dtype="float64"))
+def _steepest(series: Series) -> tuple[int, float]:
+    """Place and slope of the steepest step, rising or falling."""
+    place, slope = steepest_step(np.asarray(series.levels, dtype="float64"), series.array(), 0)
+    return int(place[0]), float(slope[0])
 
 
 def _first_above(series: Series, level: float) -> float:
@@ -447,8 +448,8 @@ TAKES: dict[str, Callable[[Series, Any], Any]] = {
     "falling_crossing": lambda series, level: crossing(series, level, falling=True),
     "doubling": lambda series, _: crossing(series, 2 * float(series.array().min())),
     "slope_at": _slope_at,
-    "steepest": lambda series, end: series.levels[int(np.argmax(np.abs(_slopes(series)))) + (end == "end")],
-    "steepness": lambda series, _: float(np.abs(_slopes(series)).max()),
+    "steepest": lambda series, end: series.levels[_steepest(series)[0] + (end == "end")],
+    "steepness": lambda series, _: abs(_steepest(series)[1]),
     "first_above": _first_above,
     "first_above_after_minimum": _first_above_after_minimum,
     "lowest": _lowest,

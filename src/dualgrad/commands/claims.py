@@ -49,7 +49,7 @@ def run(args: argparse.Namespace) -> int:
     from dualgrad.ingest import ArchiveError, read_manifest
     from dualgrad.project import load_project
     from dualgrad.release.contents import Release
-    from dualgrad.tables.build import TableError
+    from dualgrad.tables.errors import TableError
 
     project = load_project(args.root, args.config)
     ledger = load_ledger(args.root, project.census.experiments)

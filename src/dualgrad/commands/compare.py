@@ -39,7 +39,7 @@ def run(args: argparse.Namespace) -> int:
     from dualgrad.compare.editions import Edition
     from dualgrad.compare.pair import pair_of, title_of
     from dualgrad.project import load_project
-    from dualgrad.tables.build import TableError
+    from dualgrad.tables.errors import TableError
     from dualgrad.validation import InputError
 
     project = load_project(args.root, args.config)

@@ -27,7 +27,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the page."""
     from dualgrad.explorer import build
     from dualgrad.project import load_project
-    from dualgrad.tables.build import TableError
+    from dualgrad.tables.errors import TableError
 
     project = load_project(args.root, args.config)
     results = args.results or project.results

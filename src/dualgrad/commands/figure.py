@@ -47,7 +47,7 @@ def run(args: argparse.Namespace) -> int:
     from dualgrad.figures.sources import experiments_of
     from dualgrad.figures.trained import trained
     from dualgrad.project import load_project
-    from dualgrad.tables.build import TableError
+    from dualgrad.tables.errors import TableError
 
     project = load_project(args.root, args.config)
     tables = args.tables or project.results / "tables"

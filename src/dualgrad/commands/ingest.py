@@ -36,7 +36,7 @@ def run(args: argparse.Namespace) -> int:
     from dualgrad.release.errors import MappingError
     from dualgrad.release.fetch import fetch
     from dualgrad.release.manifest import remember_archive
-    from dualgrad.tables.build import TableError
+    from dualgrad.tables.errors import TableError
 
     project = load_project(args.root, {**args.config, "edition": EDITION})
     census = project.census

@@ -37,7 +37,7 @@ def run(args: argparse.Namespace) -> int:
     from dualgrad.project import load_project
     from dualgrad.records import write_atomically
     from dualgrad.release.errors import ArchiveError
-    from dualgrad.tables.build import TableError
+    from dualgrad.tables.errors import TableError
     from dualgrad.validation import InputError, did_you_mean
 
     for form in args.forms:

@@ -26,7 +26,7 @@ def run(args: argparse.Namespace) -> int:
     """Write the report."""
     from dualgrad.project import load_project
     from dualgrad.report import build
-    from dualgrad.tables.build import TableError
+    from dualgrad.tables.errors import TableError
 
     project = load_project(args.root, args.config)
     results = args.results or project.results

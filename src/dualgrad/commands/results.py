@@ -32,7 +32,7 @@ def run(args: argparse.Namespace) -> int:
     from dualgrad.outcomes import factors_of, runs_of, summarise, table
     from dualgrad.project import load_project
     from dualgrad.records import RecordError
-    from dualgrad.tables.build import TableError
+    from dualgrad.tables.errors import TableError
 
     project = load_project(args.root, args.config)
     try:

@@ -43,7 +43,7 @@ def run(args: argparse.Namespace) -> int:
     from dualgrad.project import load_project
     from dualgrad.statistics import build
     from dualgrad.statistics.sources import STATISTICS
-    from dualgrad.tables.build import TableError
+    from dualgrad.tables.errors import TableError
     from dualgrad.validation import InputError, did_you_mean
 
     if args.schema:

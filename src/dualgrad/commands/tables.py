@@ -42,7 +42,9 @@ def run(args: argparse.Namespace) -> int:
     from dualgrad.project import load_project
     from dualgrad.records import RecordError
     from dualgrad.tables import schema
-    from dualgrad.tables.build import TableError, experiment_tables, merge_parts
+    from dualgrad.tables.build import experiment_tables
+    from dualgrad.tables.errors import TableError
+    from dualgrad.tables.read import merge_parts
 
     if args.schema:
         print(schema.describe())

@@ -22,7 +22,7 @@ from scipy.special import stdtr, stdtrit
 from scipy.stats import fisher_exact, ks_2samp
 
 from dualgrad.compare.editions import Edition
-from dualgrad.statistics.inputs import constant_predictors
+from dualgrad.statistics.facts import constant_predictors
 
 MARGIN = 0.02
 ALPHA = 0.05
@@ -35,8 +35,8 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "series": ("", "A-Q, R-W, X or Y"),
     "experiment": ("", "experiment as published"),
     "condition": ("", "factor levels but the seed, as name=level"),
-    "eta": ("fraction", "label-noise rate η"),
-    "lambda": ("", "λ of the runs, where they have a single one"),
+    "noise_rate": ("fraction", "label-noise rate η"),
+    "lam": ("", "λ of the runs, where they have a single one"),
     "field": ("", "test_error (last epoch), or collapse_final_error of runs with two branches"),
     "n_first": ("runs", "runs with a value in the first edition"),
     "mean_first": ("fraction", "their mean"),
@@ -74,8 +74,8 @@ def compare(first: Edition, second: Edition, margin: float = MARGIN) -> pd.DataF
             "series": head["series"],
             "experiment": experiment,
             "condition": condition,
-            "eta": head["eta"],
-            "lambda": head["lambda"],
+            "noise_rate": head["noise_rate"],
+            "lam": head["lam"],
             "field": field,
             "margin": margin,
         }
@@ -111,8 +111,8 @@ def _by_condition(edition: Edition) -> dict[tuple[str, str, str], dict]:
                 continue
             found[experiment, condition, field] = {
                 "series": rows["series"].iloc[0],
-                "eta": rows["eta"].min() if rows["eta"].nunique() == 1 else np.nan,
-                "lambda": rows["lam"].min() if rows["lam"].nunique(dropna=False) == 1 else np.nan,
+                "noise_rate": rows["noise_rate"].min() if rows["noise_rate"].nunique() == 1 else np.nan,
+                "lam": rows["lam"].min() if rows["lam"].nunique(dropna=False) == 1 else np.nan,
                 "values": np.sort(values),
                 "constant": int(rows["constant"].sum()) if field == "test_error" else 0,
             }

@@ -7,9 +7,10 @@ from pathlib import Path
 import pandas as pd
 
 from dualgrad.statistics import build
-from dualgrad.statistics.inputs import Tables
 from dualgrad.statistics.summaries import with_conditions
-from dualgrad.tables.build import TableError, part_path
+from dualgrad.tables.edition import Tables
+from dualgrad.tables.errors import TableError
+from dualgrad.tables.read import made
 
 
 class Edition:
@@ -26,11 +27,10 @@ class Edition:
             TableError: no experiment's tables are there.
         """
         self.folder, self.name = Path(edition_dir), Path(edition_dir).name
-        parts = self.folder / "tables" / "parts"
-        self.experiments = [name for name in counted if part_path(parts, name, "runs").is_file()]
+        self.experiments = made(self.folder, counted)
         if not self.experiments:
             raise TableError(
-                f"{parts}: no tables of edition {self.name}; make them first: "
+                f"{self.folder / 'tables' / 'parts'}: no tables of edition {self.name}; make them first: "
                 f"snakemake tables --config edition={self.name}"
             )
         self._tables = Tables(self.folder, self.experiments, ("runs", "trajectories", "epochs"), partial=True)

@@ -24,7 +24,8 @@ import pandas as pd
 
 from dualgrad.compare.editions import Edition
 from dualgrad.estimators import bootstrap
-from dualgrad.statistics.curves import Curve, curve_of, last_crossing
+from dualgrad.estimators.curves import last_crossing
+from dualgrad.statistics.curves import Curve, curve_of
 
 SHOWN, DIRECTION, NOT_SHOWN, OPPOSITE, NO_DATA = "shown", "direction only", "not shown", "opposite", "no data"
 
@@ -280,7 +281,7 @@ def spread_grows(experiment: str, eta: float) -> Callable[[Edition], Evidence]:
     """Return a measure: ln(variance at the last λ / variance at the first λ)."""
 
     def get(edition: Edition) -> Evidence:
-        curve = _curve(edition, "spread", {experiment: {"eta": eta}})
+        curve = _curve(edition, "spread", {experiment: {"noise_rate": eta}})
         if curve is None or min(curve.variances[0], curve.variances[-1]) == 0:
             return Evidence(note=f"{experiment}: not made, or no spread at an end of the grid")
         with np.errstate(divide="ignore", invalid="ignore"):
@@ -317,8 +318,8 @@ def two_modes(edition: Edition) -> Evidence:
     """p value of the dip test at the census's largest cell; below 0.05 rejects a single mode."""
     rows = edition.statistic("bimodality")
     rows = rows[(rows["experiment"] == "S2") & (rows["quantity"] == "dip") & rows["epoch"].isna()]
-    rows = rows[~rows["pooled"].astype(bool) & np.isclose(rows["eta"].astype(float), 0.4)]
-    rows = rows[np.isclose(rows["lambda"].astype(float), 0.50)]
+    rows = rows[~rows["pooled"].astype(bool) & np.isclose(rows["noise_rate"].astype(float), 0.4)]
+    rows = rows[np.isclose(rows["lam"].astype(float), 0.50)]
     if len(rows) == 0 or pd.isna(rows["p_value"].iloc[0]):
         return Evidence(note="S2 at λ = 0.50 not made, or all errors equal")
     row = rows.iloc[0]
@@ -394,14 +395,14 @@ def path_at_equal_age(experiment: str) -> Callable[[Edition], Evidence]:
 
 def rate_effect(lam: float) -> Callable[[Edition], Evidence]:
     """Return a measure: mean error at the highest learning rate minus that at the lowest (Q3, η = 0.4)."""
-    return estimate("learning_rate", "Q3", "effect", eta=0.4, **{"lambda": lam})
+    return estimate("learning_rate", "Q3", "effect", noise_rate=0.4, lam=lam)
 
 
 # ------------------------------------------------------------------------------------------- the phenomena
 
-_LOW: dict[str, dict[str, float]] = {"A": {"eta": 0.4}, "M2": {}}
+_LOW: dict[str, dict[str, float]] = {"A": {"noise_rate": 0.4}, "M2": {}}
 _HIGH: dict[str, dict[str, float]] = {"M3b": {}, "M3": {}}
-_CE = ("C", {"eta": 0.4, "method": "CE"})
+_CE = ("C", {"noise_rate": 0.4, "method": "CE"})
 _SMALL_RATE = "the sweeps run at a hundredth of the training rate"
 
 PHENOMENA: tuple[Phenomenon, ...] = (
@@ -412,7 +413,7 @@ PHENOMENA: tuple[Phenomenon, ...] = (
         "Mixing in the clean gradient beats plain training on noisy labels.",
         "A at λ = 0.35 minus C's cross-entropy, η = 0.4, final error",
         "fraction",
-        means_apart(("A", {"eta": 0.4, "lam": 0.35}), _CE),
+        means_apart(("A", {"noise_rate": 0.4, "lam": 0.35}), _CE),
         sign=-1,
         caveat="raw gradients against unit-norm ones, at one learning rate",
     ),
@@ -422,7 +423,7 @@ PHENOMENA: tuple[Phenomenon, ...] = (
         "The error has an interior minimum along λ: it first falls.",
         "A, η = 0.4: mean error at the first λ minus the lowest",
         "fraction",
-        estimate("boundaries", "A", "fall_before_minimum", eta=0.4),
+        estimate("boundaries", "A", "fall_before_minimum", noise_rate=0.4),
     ),
     Phenomenon(
         "rises-after-minimum",
@@ -430,7 +431,7 @@ PHENOMENA: tuple[Phenomenon, ...] = (
         "Beyond that minimum the error rises again.",
         "A, η = 0.4: mean error at the last λ minus the lowest",
         "fraction",
-        estimate("boundaries", "A", "rise_after_minimum", eta=0.4),
+        estimate("boundaries", "A", "rise_after_minimum", noise_rate=0.4),
     ),
     Phenomenon(
         "collapses-high-noise",
@@ -438,7 +439,7 @@ PHENOMENA: tuple[Phenomenon, ...] = (
         "At η = 0.8 training collapses within the grid.",
         "A, η = 0.8: mean error at the last λ minus the lowest",
         "fraction",
-        estimate("boundaries", "A", "rise_after_minimum", eta=0.8),
+        estimate("boundaries", "A", "rise_after_minimum", noise_rate=0.8),
     ),
     Phenomenon(
         "boundary-left-fixed",
@@ -446,7 +447,7 @@ PHENOMENA: tuple[Phenomenon, ...] = (
         "More label noise moves the boundary to smaller λ (fixed level).",
         "N1, N2: λ where the mean error crosses 0.30, η = 0.8 minus η = 0.4",
         "lambda",
-        shift_with_noise({"N1": {"eta": 0.4}}, {"N2": {"eta": 0.8}}, 0.30),
+        shift_with_noise({"N1": {"noise_rate": 0.4}}, {"N2": {"noise_rate": 0.8}}, 0.30),
         sign=-1,
         caveat="a fixed level does not follow the floor of the curve, which rises with noise",
     ),
@@ -493,7 +494,7 @@ PHENOMENA: tuple[Phenomenon, ...] = (
         "Training slows down towards the boundary.",
         "K, η = 0.4: rank correlation of λ and the first epoch below 0.40",
         "1",
-        estimate("convergence", "K", "rank_correlation", eta=0.4, error_level=0.40),
+        estimate("convergence", "K", "rank_correlation", noise_rate=0.4, error_level=0.40),
     ),
     # ---- what moves the boundary
     Phenomenon(
@@ -503,8 +504,8 @@ PHENOMENA: tuple[Phenomenon, ...] = (
         "Q1, η = 0.4: change of the crossing (0.20; else twice the minimum) per doubling of the width",
         "lambda",
         first_known(
-            estimate("finite_size", "Q1", "crossing_per_doubling", eta=0.4, error_level=0.20),
-            estimate("finite_size", "Q1", "crossing_per_doubling", eta=0.4, error_level=None),
+            estimate("finite_size", "Q1", "crossing_per_doubling", noise_rate=0.4, error_level=0.20),
+            estimate("finite_size", "Q1", "crossing_per_doubling", noise_rate=0.4, error_level=None),
         ),
     ),
     Phenomenon(
@@ -513,7 +514,7 @@ PHENOMENA: tuple[Phenomenon, ...] = (
         "The transition sharpens with width (a larger spread between seeds).",
         "Q1, η = 0.4: change of ln(largest variance) per doubling of the width",
         "1",
-        estimate("finite_size", "Q1", "log_variance_per_doubling", eta=0.4),
+        estimate("finite_size", "Q1", "log_variance_per_doubling", noise_rate=0.4),
     ),
     Phenomenon(
         "rate-hurts-beyond",
@@ -529,7 +530,7 @@ PHENOMENA: tuple[Phenomenon, ...] = (
         "Learning rate and λ interact: the error rises faster with λ at a higher rate.",
         "Q3, η = 0.4: coefficient of λ · log2(lr), least squares",
         "fraction per lambda",
-        estimate("learning_rate", "Q3", "interaction", eta=0.4),
+        estimate("learning_rate", "Q3", "interaction", noise_rate=0.4),
     ),
     # ---- branches and memory
     *(
@@ -539,7 +540,7 @@ PHENOMENA: tuple[Phenomenon, ...] = (
             f"A collapsed start stays above an ordered one ({hold} epoch{'s' * (hold > 1)} per λ).",
             f"{name}: error of H minus L at λ = 0.50, seeds matched",
             "fraction",
-            estimate("two_branch", name, "gap", selection="matched", **{"lambda": 0.50}),
+            estimate("two_branch", name, "gap", selection="matched", lam=0.50),
             caveat=_SMALL_RATE,
         )
         for hold, name in ((1, "Ta1-1+Ta2-1"), (3, "Ta1-3+Ta2-3"), (10, "Tb1"))
@@ -550,7 +551,7 @@ PHENOMENA: tuple[Phenomenon, ...] = (
         "That gap is there without the seeds whose collapsed start is a constant predictor, too.",
         "Ta1-3, Ta2-3: error of H minus L at λ = 0.50, untrapped seeds",
         "fraction",
-        estimate("two_branch", "Ta1-3+Ta2-3", "gap", selection="untrapped", **{"lambda": 0.50}),
+        estimate("two_branch", "Ta1-3+Ta2-3", "gap", selection="untrapped", lam=0.50),
         caveat=_SMALL_RATE,
     ),
     Phenomenon(
@@ -569,7 +570,7 @@ PHENOMENA: tuple[Phenomenon, ...] = (
             f"The two-branch gap is there for {what}.",
             f"{name}: error of H minus L at λ = 0.50, untrapped seeds",
             "fraction",
-            estimate("two_branch", name, "gap", selection="untrapped", **{"lambda": 0.50}),
+            estimate("two_branch", name, "gap", selection="untrapped", lam=0.50),
             caveat=_SMALL_RATE,
         )
         for name, what in (("V1", "asymmetric noise"), ("V3", "a deeper network"), ("V4", "100 classes"))
@@ -598,7 +599,9 @@ PHENOMENA: tuple[Phenomenon, ...] = (
         "Ordered training protects against a later jump of λ into the collapse region.",
         "Q2, η = 0.4, epoch 100: error after the quench minus error at that λ throughout",
         "fraction",
-        estimate("interventions", "Q2", "difference", eta=0.4, schedule="quench_to_collapse", epoch=100),
+        estimate(
+            "interventions", "Q2", "difference", noise_rate=0.4, schedule="quench_to_collapse", epoch=100
+        ),
         sign=-1,
     ),
     Phenomenon(
@@ -607,7 +610,9 @@ PHENOMENA: tuple[Phenomenon, ...] = (
         "Collapsed training is not undone by a later jump to a good λ.",
         "Q2, η = 0.4, epoch 100: error after the quench minus error at that λ throughout",
         "fraction",
-        estimate("interventions", "Q2", "difference", eta=0.4, schedule="quench_to_ordered", epoch=100),
+        estimate(
+            "interventions", "Q2", "difference", noise_rate=0.4, schedule="quench_to_ordered", epoch=100
+        ),
     ),
     Phenomenon(
         "gap-persists",
@@ -615,7 +620,7 @@ PHENOMENA: tuple[Phenomenon, ...] = (
         "Two starts keep their distance after a jump to the same λ.",
         "W2: mean gap after 30 epochs, over seeds",
         "fraction",
-        estimate("interventions", "W2", "gap", rows="seeds", **{"lambda": None}),
+        estimate("interventions", "W2", "gap", rows="seeds", lam=None),
         caveat="three seeds; the jumps run at a hundredth of the training rate",
     ),
     # ---- metastability and traps
@@ -645,7 +650,7 @@ PHENOMENA: tuple[Phenomenon, ...] = (
         "A collapsed network does not recover as λ is lowered.",
         "R3b, η = 0.4, short hold: share of runs with the event, against one half (exact)",
         "1",
-        estimate("spinodals", "R3b", "event_share", eta=0.4, hold_type="short"),
+        estimate("spinodals", "R3b", "event_share", noise_rate=0.4, hold_type="short"),
         sign=-1,
         reference=0.5,
     ),
@@ -675,7 +680,7 @@ PHENOMENA: tuple[Phenomenon, ...] = (
         "Structure and value gradients oppose each other below the boundary.",
         "M2 at λ = 0.38: mean cosine",
         "cosine",
-        estimate("geometry", "M2", "cosine", **{"lambda": 0.38}),
+        estimate("geometry", "M2", "cosine", lam=0.38),
         sign=-1,
         caveat="with the cached value gradient, mean over training",
     ),
@@ -693,7 +698,7 @@ PHENOMENA: tuple[Phenomenon, ...] = (
         "On the collapsed branch the gradients are aligned more than on the ordered one.",
         "W1 at λ = 0.50: mean cosine of H minus L",
         "cosine",
-        estimate("geometry", "W1", "cosine_difference", group="all seeds", **{"lambda": 0.50}),
+        estimate("geometry", "W1", "cosine_difference", group="all seeds", lam=0.50),
         caveat="the branches have different seeds",
     ),
     Phenomenon(
@@ -702,7 +707,7 @@ PHENOMENA: tuple[Phenomenon, ...] = (
         "Setting the value direction against the clean gradient raises the error.",
         "L, λ = 0.30: mean error at cosine -0.9 minus that at +0.9",
         "fraction",
-        estimate("interventions", "L", "cosine_effect", **{"lambda": 0.30}),
+        estimate("interventions", "L", "cosine_effect", lam=0.30),
     ),
     # ---- text
     Phenomenon(
@@ -772,7 +777,7 @@ PHENOMENA: tuple[Phenomenon, ...] = (
         "Text runs just beyond the boundary drift towards chance.",
         "X4, λ = 0.42: rank correlation of epoch and mean error",
         "1",
-        estimate("survival", "X4", "drift", **{"lambda": 0.42}),
+        estimate("survival", "X4", "drift", lam=0.42),
     ),
     Phenomenon(
         "corrosion",

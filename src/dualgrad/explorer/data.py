@@ -16,7 +16,9 @@ from typing import Any
 
 from dualgrad.census import Census
 from dualgrad.tables import schema
-from dualgrad.tables.build import effective_values, part_path, read_tables
+from dualgrad.tables.build import effective_values
+from dualgrad.tables.edition import Tables, native
+from dualgrad.tables.read import made
 
 TABLES = ("runs", "trajectories", "epochs")
 ERROR_UNIT, COSINE_UNIT = 10_000, 1_000
@@ -77,8 +79,8 @@ def gather(census: Census, edition_dir: Path) -> dict[str, Any]:
     shown = {name: one for name, one in census.experiments.items() if one["counted"]}
     targets = [target for one in shown.values() for target in one["runs"]]
     specs = [census.runs[target] for target in targets]
-    there = [name for name in shown if part_path(edition_dir / "tables" / "parts", name, "runs").is_file()]
-    frames = {table: read_tables(edition_dir, there, table) for table in TABLES}
+    tables = Tables(edition_dir, made(edition_dir, shown), TABLES)
+    frames = {table: tables.table(table) for table in TABLES}
     rows = _rows(frames["runs"])
     effective = [_effective(spec, rows.get(target)) for target, spec in zip(targets, specs, strict=True)]
     return {
@@ -95,9 +97,9 @@ def gather(census: Census, edition_dir: Path) -> dict[str, Any]:
         "series": SERIES,
         "names": [spec["run"] for spec in specs],
         "factors": _factors(specs),
-        "eta": levels_of(one["eta"] for one in effective),
+        "eta": levels_of(one["noise_rate"] for one in effective),
         "lam": levels_of(one["lam"] for one in effective),
-        "seed": [-1 if one["s"] is None else one["s"] for one in effective],
+        "seed": [-1 if one["seed"] is None else one["seed"] for one in effective],
         "base_seed": [-1 if spec["seed"] is None else spec["seed"] for spec in specs],
         "status": levels_of(rows[target]["status"] if target in rows else MISSING for target in targets),
         "error": [_whole(rows.get(target, {}).get("test_error"), ERROR_UNIT) for target in targets],
@@ -124,12 +126,7 @@ def _wrapped(value: Any) -> list:
 
 def _rows(runs: Any) -> dict[str, dict[str, Any]]:
     """Rows of the table ``runs`` as plain dicts by run id, without empty cells."""
-    columns = {
-        name: [
-            None if missing else value for value, missing in zip(column.tolist(), column.isna(), strict=True)
-        ]
-        for name, column in runs.items()
-    }
+    columns = {name: native(runs, "runs", name) for name in runs}
     rows = (dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True))
     return {
         f"{row['experiment']}/{row['run']}": {key: value for key, value in row.items() if value is not None}
@@ -174,9 +171,9 @@ def _short(value: Any) -> Any:
 def _trajectories(targets: Sequence[str], table: Any) -> dict[str, Any]:
     """Calendars, each run's calendar, and all errors one after the other."""
     calendars = Levels()
-    wanted = ("stage", "branch", "direction", "lambda", "segment", "epoch", "test_error")
+    wanted = ("stage", "branch", "direction", "lam", "segment", "epoch", "test_error")
     of, errors = dict.fromkeys(targets, -1), {}
-    for target, columns in _by_run(table, wanted):
+    for target, columns in _by_run(table, "trajectories", wanted):
         *places, epochs, values = columns
         calendar = []
         for place, rows in groupby(zip(*places, epochs, strict=True), key=lambda row: row[:-1]):
@@ -195,7 +192,7 @@ def _cosines(targets: Sequence[str], table: Any) -> dict[str, Any]:
     """As trajectories: epochs and the mean cosine of both gradients, where it was recorded every epoch."""
     calendars = Levels()
     of, cosines = dict.fromkeys(targets, -1), {}
-    for target, (epochs, values) in _by_run(table, ("epoch", "cos_mean")):
+    for target, (epochs, values) in _by_run(table, "epochs", ("epoch", "cos_mean")):
         if any(value is not None for value in values):
             of[target] = calendars.number(epochs)
             cosines[target] = [None if value is None else round(value * COSINE_UNIT) for value in values]
@@ -206,13 +203,12 @@ def _cosines(targets: Sequence[str], table: Any) -> dict[str, Any]:
     }
 
 
-def _by_run(table: Any, names: Sequence[str]) -> Iterable[tuple[str, list[list]]]:
+def _by_run(frame: Any, table: str, names: Sequence[str]) -> Iterable[tuple[str, list[list]]]:
     """Columns of consecutive rows of one run, None where empty."""
     columns = []
     for name in names:
-        column = table[name].astype(object)
-        columns.append(column.where(column.notna(), None).tolist())
-    ids = (table["experiment"].astype(str) + "/" + table["run"].astype(str)).tolist()
+        columns.append(native(frame, table, name))
+    ids = (frame["experiment"] + "/" + frame["run"]).tolist()
     begin = 0
     for target, rows in groupby(ids):
         end = begin + sum(1 for _ in rows)

@@ -9,8 +9,8 @@ from types import ModuleType
 
 import pandas as pd
 
-from dualgrad.figures.frames import COLUMNS_READ, Tables
-from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_TABLES, VARIANTS, experiments_of
+from dualgrad.figures.frames import Tables
+from dualgrad.figures.sources import FIGURE_EXPERIMENTS, VARIANTS
 from dualgrad.figures.trained import Trained
 from dualgrad.files import replacing
 
@@ -31,16 +31,9 @@ def read(tables_dir: Path, figure: str, variant: str, trained: Mapping[str, Trai
         variant: published or audited.
         trained: what the edition trains (:func:`trained.trained`), where that is known.
     """
-    from dualgrad.tables.build import read_tables
-
     if tables_dir.name != "tables":
         raise ValueError(f"{tables_dir}: expected a folder named 'tables' (results/<edition>/tables)")
-    experiments = experiments_of(figure, variant)
-    frames = {
-        table: read_tables(tables_dir.parent, experiments, table, names=list(COLUMNS_READ[table]))
-        for table in FIGURE_TABLES
-    }
-    return Tables(frames, variant, trained or {})
+    return Tables.drawn(tables_dir.parent, figure, variant, trained)
 
 
 def compute(figure: str, tables: Tables) -> dict[str, pd.DataFrame]:

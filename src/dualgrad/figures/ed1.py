@@ -45,14 +45,14 @@ def compute(tables: Tables, experiment: str, arrow: float) -> pd.DataFrame:
         curves[branch] = tables.trajectories(experiment, stage=f"{branch}_sweep")
     stuck = _stuck(curves["collapse"]) if tables.audited else set()
     for branch, rows in curves.items():
-        free = rows[~rows["s"].isin(stuck)]
+        free = rows[~rows["seed"].isin(stuck)]
         # Where every seed is stuck, there is nothing to leave out: the mean is one of traps, and the box says so.
-        means[branch] = f.summary(free if len(free) else rows, "test_error", branch, x="lambda")
+        means[branch] = f.summary(free if len(free) else rows, "test_error", branch, x="lam")
         apart = rows.assign(series=branch)
-        apart.loc[rows["s"].isin(stuck), "series"] = f"{branch} stuck"
+        apart.loc[rows["seed"].isin(stuck), "series"] = f"{branch} stuck"
         parts += [
             means[branch],
-            f.single_runs(apart, "lambda", "test_error", lambda frame: frame["series"]),
+            f.single_runs(apart, "lam", "test_error", lambda frame: frame["series"]),
         ]
     gap = f.difference(means["collapse"], means["ordered"])
     where = f.nearest(gap, arrow)
@@ -68,14 +68,14 @@ def compute(tables: Tables, experiment: str, arrow: float) -> pd.DataFrame:
 
 def _stuck(rows: pd.DataFrame) -> set[float]:
     """Seeds whose error never moves along the whole sweep."""
-    spread = rows.groupby("s")["test_error"].agg(lambda errors: errors.max() - errors.min())
+    spread = rows.groupby("seed")["test_error"].agg(lambda errors: errors.max() - errors.min())
     return {seed for seed, width in spread.items() if width <= TRAP_SPREAD}
 
 
 def _per_seed(curves: dict[str, pd.DataFrame], where: float) -> list[pd.DataFrame]:
     """The gap of every seed at the arrow, and the mean gap of the seeds that are not stuck."""
     at = {
-        branch: rows[(rows["lambda"] - where).abs() < 1e-6].set_index("s")["test_error"]
+        branch: rows[(rows["lam"] - where).abs() < 1e-6].set_index("seed")["test_error"]
         for branch, rows in curves.items()
     }
     gaps = (at["collapse"] - at["ordered"]).dropna() * 100

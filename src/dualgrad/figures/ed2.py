@@ -28,7 +28,7 @@ def panel_a(tables: Tables) -> pd.DataFrame:
     """Fraction of S1 runs that end below 0.30. Audited: the same conditions of S2 beside it."""
     parts = [_fractions(tables.runs("S1"), "S1")]
     if tables.audited:
-        parts.append(_fractions(tables.runs("S2", eta=FOREST_RATE), "S2"))
+        parts.append(_fractions(tables.runs("S2", noise_rate=FOREST_RATE), "S2"))
     whole = f.panel(*parts)
     first = f.pick(whole, "mean", "S1")
     # The transition: where the fraction is neither (almost) 0 nor (almost) 1.
@@ -55,7 +55,7 @@ def panel_b(tables: Tables) -> pd.DataFrame:
 
 def panel_c(tables: Tables) -> pd.DataFrame:
     """Histogram of the S2 runs at one lambda: all, and by the threshold."""
-    runs = tables.runs("S2", eta=FOREST_RATE)
+    runs = tables.runs("S2", noise_rate=FOREST_RATE)
     errors = runs[np.isclose(runs["lam"], FOREST_LAMBDA)]["test_error"].dropna()
     low = errors < f.LH_THRESHOLD
     parts = []
@@ -76,10 +76,12 @@ def panel_d(tables: Tables) -> pd.DataFrame:
         f.single_runs(runs, "lam", "test_error", lambda frame: f.by_threshold(frame["test_error"])),
         f.number("threshold", f.LH_THRESHOLD),
     ]
-    keys = ["lam", "eta"] if tables.audited else ["lam"]
+    keys = ["lam", "noise_rate"] if tables.audited else ["lam"]
     for key, group in runs.groupby(keys):
         eta = key[1] if tables.audited else None
-        parts.append(f.split(group["test_error"], "S2" if eta is None else f"eta={eta:g}", x=key[0], eta=eta))
+        parts.append(
+            f.split(group["test_error"], "S2" if eta is None else f"eta={eta:g}", x=key[0], noise_rate=eta)
+        )
     return f.panel(*parts)
 
 
@@ -293,7 +295,7 @@ def draw_d(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
 
 def draw_d_audited(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     """Panel d with one column per noise rate and lambda."""
-    splits = f.pick(data, "split").sort_values(["eta", "x"]).reset_index(drop=True)
+    splits = f.pick(data, "split").sort_values(["noise_rate", "x"]).reset_index(drop=True)
     total = int(splits["n"].sum()) if len(splits) else 0
     s.labels(ax, f"S2 by noise rate (n={total})", "", "Final test error")
     if not total:
@@ -302,9 +304,11 @@ def draw_d_audited(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     runs = f.pick(data, "run")
     places = []
     for i, row in splits.iterrows():
-        place = i + (0.5 if row["eta"] >= 0.6 else 0)
+        place = i + (0.5 if row["noise_rate"] >= 0.6 else 0)
         places.append(place)
-        mine = runs[np.isclose(runs["x"], row["x"]) & np.isclose(runs["eta"], row["eta"])].assign(x=place)
+        mine = runs[
+            np.isclose(runs["x"], row["x"]) & np.isclose(runs["noise_rate"], row["noise_rate"])
+        ].assign(x=place)
         _dots(ax, mine, 0.27)
         ax.annotate(
             f"n={row['n']:.0f}\n{row['low']:.0f} L\n{row['high']:.0f} H",
@@ -317,6 +321,6 @@ def draw_d_audited(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
             fontsize=5.8,
         )
     s.threshold(ax, f.get(data, "threshold"), colour=s.DARK)
-    ax.set_xticks(places, [f"λ={row['x']:.2f}\nη={row['eta']:g}" for _, row in splits.iterrows()])
+    ax.set_xticks(places, [f"λ={row['x']:.2f}\nη={row['noise_rate']:g}" for _, row in splits.iterrows()])
     ax.set_xlim(-0.6, places[-1] + 0.6)
     ax.set_ylim(0, 1.28 * max(float(runs["y"].max()), 0.3))

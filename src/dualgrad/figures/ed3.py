@@ -38,7 +38,7 @@ def cells(runs: pd.DataFrame, y: str, by: str, series: str = "cell") -> pd.DataF
 
 def panel_a(tables: Tables) -> pd.DataFrame:
     """Mean error per noise rate and lambda (N1, N2)."""
-    return f.panel(cells(tables.runs("N1", "N2"), "test_error", "eta"))
+    return f.panel(cells(tables.runs("N1", "N2"), "test_error", "noise_rate"))
 
 
 def panel_b(tables: Tables) -> pd.DataFrame:

@@ -38,7 +38,7 @@ def _critical(regions: dict[float, str]) -> pd.DataFrame:
 
 def panel_a(tables: Tables) -> pd.DataFrame:
     """Convergence epoch per lambda at noise rate 0.4; ``count`` rows hold how many of n never converge (high)."""
-    runs = tables.runs("K", eta=RATE)
+    runs = tables.runs("K", noise_rate=RATE)
     regions = _region_of(tables.runs("K"))
     reached = runs.dropna(subset=["convergence_epoch"])
     last = tables.trajectories("K")["epoch"].max()
@@ -59,7 +59,7 @@ def panel_a(tables: Tables) -> pd.DataFrame:
         _critical(regions),
     ]
     if tables.audited:
-        parts += f.lr_drops("K", last)
+        parts += f.lr_drops(tables, "K", last)
         parts.append(f.single_runs(reached, "lam", "convergence_epoch", "K"))
     return f.panel(*parts)
 
@@ -71,7 +71,7 @@ def panel_b(tables: Tables) -> pd.DataFrame:
     if tables.audited:
         means = [
             _with_regions(f.summary(group, "test_error", f"eta={eta:g}"), regions)
-            for eta, group in runs.groupby("eta")
+            for eta, group in runs.groupby("noise_rate")
         ]
     else:
         means = [_with_regions(f.summary(runs, "test_error", "K"), regions)]

@@ -27,7 +27,8 @@ def _groups(tables: Tables) -> list[tuple[str, pd.DataFrame]]:
     runs = tables.runs("Q1").dropna(subset=["width_mult"])
     if tables.audited:
         return [
-            (f"{width:g} eta={eta:g}", group) for (width, eta), group in runs.groupby(["width_mult", "eta"])
+            (f"{width:g} eta={eta:g}", group)
+            for (width, eta), group in runs.groupby(["width_mult", "noise_rate"])
         ]
     return [(f"{width:g}", group) for width, group in runs.groupby("width_mult")]
 

@@ -23,7 +23,7 @@ def panel_a(tables: Tables) -> pd.DataFrame:
     runs = tables.runs("Q3")
     if tables.audited:
         return f.panel(
-            *(cells(group, "test_error", "lr", f"eta={eta:g}") for eta, group in runs.groupby("eta"))
+            *(cells(group, "test_error", "lr", f"eta={eta:g}") for eta, group in runs.groupby("noise_rate"))
         )
     return f.panel(cells(runs, "test_error", "lr"))
 
@@ -37,16 +37,16 @@ def panel_b(tables: Tables) -> pd.DataFrame:
     for phase in PHASES:
         mine = rows[rows["phase"] == phase]
         if tables.audited:
-            for eta, group in mine.groupby("eta"):
+            for eta, group in mine.groupby("noise_rate"):
                 parts.append(f.summary(group, "cos_mean", f"{phase} eta={eta:g}", x="index"))
-                lam = group["lambda"].dropna()
+                lam = group["lam"].dropna()
                 parts.append(
                     f.number(f"lambda {phase} eta={eta:g}", float(lam.iloc[0]) if len(lam) else None)
                 )
         else:
             parts.append(f.summary(mine, "cos_mean", phase, x="index"))
     if tables.audited:
-        parts += f.lr_drops("Q4", rows["epoch"].max())
+        parts += f.lr_drops(tables, "Q4", rows["epoch"].max())
     return f.panel(*parts)
 
 

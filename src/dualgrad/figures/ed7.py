@@ -38,7 +38,7 @@ def compute(tables: Tables, experiment: str) -> pd.DataFrame:
         f.single_runs(runs, "lam", "test_error", experiment),
         f.summary(runs, "test_error", experiment),
         f.number("runs", len(runs)),
-        f.number("noise rate", first["eta"] if first is not None else math.nan),
+        f.number("noise rate", first["noise_rate"] if first is not None else math.nan),
         f.number("epochs", first["epochs"] if first is not None else math.nan),
     )
 

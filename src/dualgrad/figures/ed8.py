@@ -23,8 +23,8 @@ ARROW_EPOCH = 7
 
 def panel_a(tables: Tables) -> pd.DataFrame:
     """Every trajectory of X4 and the mean per lambda."""
-    rows = tables.trajectories("X4").dropna(subset=["lambda"])
-    name = rows["lambda"].map("{:.2f}".format)
+    rows = tables.trajectories("X4").dropna(subset=["lam"])
+    name = rows["lam"].map("{:.2f}".format)
     parts = [f.single_runs(rows.assign(name=name), "epoch", "test_error", lambda frame: frame["name"])]
     parts += [f.summary(group, "test_error", series, x="epoch") for series, group in rows.groupby(name)]
     return f.panel(*parts, f.number("chance", CHANCE))
@@ -32,13 +32,13 @@ def panel_a(tables: Tables) -> pd.DataFrame:
 
 def panel_b(tables: Tables) -> pd.DataFrame:
     """Percentage of runs with error above chance (strict) per epoch and lambda; audited also at or above."""
-    rows = tables.trajectories("X4").dropna(subset=["lambda", "test_error"])
+    rows = tables.trajectories("X4").dropna(subset=["lam", "test_error"])
     rows = rows.assign(
         above=(rows["test_error"] > CHANCE).astype(float),
         reached=(rows["test_error"] >= CHANCE).astype(float),
     )
     parts = []
-    for series, group in rows.groupby(rows["lambda"].map("{:.2f}".format)):
+    for series, group in rows.groupby(rows["lam"].map("{:.2f}".format)):
         parts.append(f.summary(group, "above", series, x="epoch", scale=100.0))
         if tables.audited:
             parts.append(f.summary(group, "reached", series, x="epoch", scale=100.0, layer="at or above"))

@@ -34,7 +34,7 @@ def panel_b(tables: Tables) -> pd.DataFrame:
     a, m2 = tables.runs("A"), tables.runs("M2")
     fine = f.summary(m2, "test_error", "M2")
     if tables.audited:
-        curves = [f.summary(group, "test_error", f"A eta={eta:g}") for eta, group in a.groupby("eta")]
+        curves = [f.summary(group, "test_error", f"A eta={eta:g}") for eta, group in a.groupby("noise_rate")]
     else:
         curves = [f.summary(a, "test_error", "A")]
     low, high = f.steepest(fine)
@@ -53,10 +53,10 @@ def panel_c(tables: Tables) -> pd.DataFrame:
     runs = tables.runs("S2").dropna(subset=["test_error"])
     runs["group"] = runs["lam"].map("{:.2f}".format)
     if tables.audited:
-        runs["group"] += runs["eta"].map(" eta={:g}".format)
+        runs["group"] += runs["noise_rate"].map(" eta={:g}".format)
     parts = [f.number("threshold", f.LH_THRESHOLD)]
     bins = f.bins_for(runs["test_error"], BINS)
-    keys = ["eta", "lam", "group"] if tables.audited else ["lam", "group"]
+    keys = ["noise_rate", "lam", "group"] if tables.audited else ["lam", "group"]
     for key, group in runs.groupby(keys, sort=True):
         name = key[-1]
         lam = group["lam"].iloc[0]
@@ -64,7 +64,12 @@ def panel_c(tables: Tables) -> pd.DataFrame:
         parts += [
             f.rows("profile", name, x=(edges[:-1] + edges[1:]) / 2, y=counts),
             f.single_runs(group, "test_error", "lam", name),
-            f.split(group["test_error"], name, x=lam, eta=group["eta"].iloc[0] if tables.audited else None),
+            f.split(
+                group["test_error"],
+                name,
+                x=lam,
+                noise_rate=group["noise_rate"].iloc[0] if tables.audited else None,
+            ),
         ]
         if tables.audited:
             parts.append(f.number(f"dip p {name}", dip_p(group["test_error"].to_numpy())))
@@ -85,7 +90,7 @@ def panel_d(tables: Tables) -> pd.DataFrame:
     runs = tables.runs("K")
     if tables.audited:
         per_rate = []
-        for eta, group in runs.groupby("eta"):
+        for eta, group in runs.groupby("noise_rate"):
             reached = group.dropna(subset=["convergence_epoch"])
             per_rate += [
                 f.summary(reached, "convergence_epoch", f"eta={eta:g}"),
@@ -93,9 +98,9 @@ def panel_d(tables: Tables) -> pd.DataFrame:
                 *_never(group, f"eta={eta:g}", eta),
             ]
         last = _last(tables)
-        return f.panel(*per_rate, *f.lr_drops("K", last), f.number("last epoch", last))
+        return f.panel(*per_rate, *f.lr_drops(tables, "K", last), f.number("last epoch", last))
     # The published bars hold noise rate 0.4 alone, because no other run qualifies; other editions' bars do so too.
-    done = runs[runs["eta"] < 0.6].dropna(subset=["convergence_epoch"])
+    done = runs[runs["noise_rate"] < 0.6].dropna(subset=["convergence_epoch"])
     mean = f.summary(done, "convergence_epoch", "K", layer="bar")
     # A span over the lambdas that converge late.
     slow = mean[mean["y"] > (1 + SLOW) * mean["y"].min()] if len(mean) else mean
@@ -108,7 +113,12 @@ def _never(group: pd.DataFrame, series: str, eta: float) -> list[pd.DataFrame]:
     """Per lambda: how many runs there are and how many never converge (``high``)."""
     return [
         f.rows(
-            "censored", series, x=lam, n=len(cell), high=int(cell["convergence_epoch"].isna().sum()), eta=eta
+            "censored",
+            series,
+            x=lam,
+            n=len(cell),
+            high=int(cell["convergence_epoch"].isna().sum()),
+            noise_rate=eta,
         )
         for lam, cell in group.groupby("lam")
     ]
@@ -307,7 +317,7 @@ def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         if page.look.audited:
             p = f.get(data, f"dip p {row['series']}")
             text += f"\ndip p={p:.2f}" if f.known(p) else ""
-        name = f"λ={row['x']:.2f}" + (f", η={row['eta']:g}" if page.look.audited else "")
+        name = f"λ={row['x']:.2f}" + (f", η={row['noise_rate']:g}" if page.look.audited else "")
         _beside(ax, i, name, text, shades[i])
         _off_the_axis(ax, i, mine["x"])
     ax.set_yticks([])
@@ -398,7 +408,7 @@ def _wide(values: pd.Series) -> tuple[float, float]:
 
 def _row_colours(splits: pd.DataFrame, audited: bool) -> list[str]:
     if audited:
-        return [s.RED if row["eta"] > 0.6 else s.BLUE for _, row in splits.iterrows()]
+        return [s.RED if row["noise_rate"] > 0.6 else s.BLUE for _, row in splits.iterrows()]
     cycle = [s.DARK_GREEN, s.LIGHT_GREEN, s.ORANGE, s.RED, s.PURPLE]
     return [cycle[min(i, len(cycle) - 1)] for i in range(len(splits))]
 
@@ -496,7 +506,7 @@ def draw_d_audited(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         )
         if cells.empty:
             continue
-        rate = series.replace("eta", "η")
+        rate = series.replace("noise_rate", "η")
         ax.scatter(
             dots["x"] + shift + s.jitter(len(dots), 0.003),
             dots["y"],

@@ -45,9 +45,9 @@ def panel_a(tables: Tables) -> pd.DataFrame:
     if tables.audited:
         rows = tables.trajectories("R1a", stage="loop")
         for way, group in rows.groupby("direction"):
-            epochs = group.groupby("lambda")["epoch"].mean()
+            epochs = group.groupby("lam")["epoch"].mean()
             parts.append(f.rows("epoch", str(way), x=epochs.index.to_numpy(), y=epochs.to_numpy()))
-        parts += f.lr_drops("R1a", rows["epoch"].max())
+        parts += f.lr_drops(tables, "R1a", rows["epoch"].max())
     return f.panel(*parts)
 
 
@@ -82,7 +82,7 @@ def panel_d(tables: Tables) -> pd.DataFrame:
     parts = []
     for name, experiment in (("up", "R3a"), ("down", "R3b")):
         runs = tables.runs(experiment).dropna(subset=["threshold_lambda"])
-        for (eta, hold), group in runs.groupby(["eta", "hold_type"]):
+        for (eta, hold), group in runs.groupby(["noise_rate", "hold_type"]):
             parts.append(
                 f.rows(
                     "threshold",
@@ -93,18 +93,18 @@ def panel_d(tables: Tables) -> pd.DataFrame:
                     low=group["threshold_lambda"].min(),
                     high=int((group["censored"] == True).sum()),  # noqa: E712  (missing counts as not censored)
                     label=hold,
-                    eta=eta,
+                    noise_rate=eta,
                 )
             )
             epochs = group["hold_epochs"].dropna()
             if name == "up" and eta < 0.6 and len(epochs):
-                parts.append(f.number(f"hold {hold}", float(epochs.iloc[0]), eta=eta))
-    ladder = sorted(tables.trajectories("R3a", stage="sweep")["lambda"].dropna().unique())
+                parts.append(f.number(f"hold {hold}", float(epochs.iloc[0]), noise_rate=eta))
+    ladder = sorted(tables.trajectories("R3a", stage="sweep")["lam"].dropna().unique())
     if len(ladder) >= CONSECUTIVE:
         # The smallest value that the rule can return: that many steps in a row beyond the threshold, from the start.
         parts.append(f.number("floor", ladder[CONSECUTIVE - 1]))
     whole = f.panel(*parts)
-    low_rate = whole[(whole["eta"] < 0.6) & (whole["layer"] == "threshold")]
+    low_rate = whole[(whole["noise_rate"] < 0.6) & (whole["layer"] == "threshold")]
     for hold in ("short", "long"):
         one = low_rate[low_rate["label"] == hold].set_index("series")["y"]
         if {"up", "down"} <= set(one.index):
@@ -325,7 +325,10 @@ def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
 def draw_d(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     """Panel d: where only L, both or only H is stable, by hold."""
     thresholds = f.pick(data, "threshold")
-    low_rate, high_rate = thresholds[thresholds["eta"] < 0.6], thresholds[thresholds["eta"] >= 0.6]
+    low_rate, high_rate = (
+        thresholds[thresholds["noise_rate"] < 0.6],
+        thresholds[thresholds["noise_rate"] >= 0.6],
+    )
     s.labels(ax, "Coexistence region (η=0.4, R3)", "Mixing coefficient λ", "")
     if page.look.audited:
         ax.set_title("Ladder thresholds, censoring shown (η=0.4, R3)")
@@ -433,7 +436,7 @@ def _note_high_rate(page: s.Page, ax: Axes, thresholds: pd.DataFrame, floor: flo
     up = thresholds[thresholds["series"] == "up"].set_index("label")["y"]
     if up.empty:
         return
-    rate = thresholds["eta"].iloc[0]
+    rate = thresholds["noise_rate"].iloc[0]
     same = up.max() - up.min() < 5e-4
     values = (
         f"{up.iloc[0]:.2f}, hold-independent"

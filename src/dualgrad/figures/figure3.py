@@ -46,7 +46,7 @@ def panel_a(tables: Tables) -> pd.DataFrame:
     rows = observed(tables.trajectories("T1a"))
     kept = rows[rows["run"].isin(passed["run"])]
     alive = passed[passed["censored"] == True]  # noqa: E712
-    target = kept["lambda"].dropna()
+    target = kept["lam"].dropna()
     parts = [
         f.single_runs(kept, "stage_epoch", "test_error", "survivor"),
         f.summary(kept, "test_error", "mean", x="stage_epoch"),
@@ -64,11 +64,11 @@ def panel_a(tables: Tables) -> pd.DataFrame:
         parts = [
             *parts,
             f.summary(whole[whole["run"].isin(passed["run"])], "test_error", "whole", x="stage_epoch"),
-            *f.lr_drops("T1a", before["epoch"].max() + rows["stage_epoch"].max()),
+            *f.lr_drops(tables, "T1a", before["epoch"].max() + rows["stage_epoch"].max()),
             f.number("switch epoch", before["epoch"].max()),
             *_from_scratch(tables, float(target.iloc[-1]) if len(target) else math.nan),
             *[
-                f.number("excluded", row["init_error"], run=row["run"], seed=row["s"])
+                f.number("excluded", row["init_error"], run=row["run"], seed=row["seed"])
                 for _, row in failed.iterrows()
             ],
         ]
@@ -77,7 +77,7 @@ def panel_a(tables: Tables) -> pd.DataFrame:
 
 def _from_scratch(tables: Tables, lam: float) -> list[pd.DataFrame]:
     """Runs of S1 that train at the target λ from the start, and how many of them end low as well."""
-    runs = tables.runs("S1", eta=FOREST_RATE)
+    runs = tables.runs("S1", noise_rate=FOREST_RATE)
     errors = runs[np.isclose(runs["lam"], lam)]["test_error"].dropna()
     return [f.number("from scratch", len(errors)), f.number("from scratch low", int((errors <= LOW).sum()))]
 
@@ -89,13 +89,13 @@ def observed(rows: pd.DataFrame) -> pd.DataFrame:
     before = rows[(rows["stage"] == "init") & rows["run"].isin(lacking & set(after["run"]))]
     start = before.groupby("run", sort=False).tail(1).assign(stage_epoch=0.0)
     joined = pd.concat([start, after]).sort_values(["run", "stage_epoch"], kind="stable")
-    joined["lambda"] = joined["run"].map(after.groupby("run")["lambda"].last())
+    joined["lam"] = joined["run"].map(after.groupby("run")["lam"].last())
     return joined
 
 
 def panel_b(tables: Tables) -> pd.DataFrame:
     """All trajectories of S2 at one lambda, split by the final error."""
-    runs = tables.runs("S2", eta=FOREST_RATE)
+    runs = tables.runs("S2", noise_rate=FOREST_RATE)
     runs = runs[np.isclose(runs["lam"], FOREST_LAMBDA)].dropna(subset=["test_error"])
     rows = tables.trajectories("S2")
     rows = rows[rows["run"].isin(runs["run"])]
@@ -109,9 +109,9 @@ def panel_b(tables: Tables) -> pd.DataFrame:
             lambda frame: frame["run"].map(group),
             layer="final",
         ),
-        f.split(runs["test_error"], "S2", x=FOREST_LAMBDA, eta=FOREST_RATE),
+        f.split(runs["test_error"], "S2", x=FOREST_LAMBDA, noise_rate=FOREST_RATE),
         f.number("threshold", f.LH_THRESHOLD),
-        *(f.lr_drops("S2", rows["epoch"].max()) if tables.audited else []),
+        *(f.lr_drops(tables, "S2", rows["epoch"].max()) if tables.audited else []),
     )
 
 
@@ -131,7 +131,7 @@ def panel_c(tables: Tables) -> pd.DataFrame:
     escaped = runs["escaped"] == True  # noqa: E712
     if tables.audited:
         # Attempts on one trap are no independent trials: the same state is continued in different ways.
-        left = escaped.groupby(runs["s"]).any()
+        left = escaped.groupby(runs["seed"]).any()
         low, high = share_interval(int(left.sum()), len(left))
         parts.append(f.number("traps left", int(left.sum()), n=len(left), low=low, high=high))
     return f.panel(*parts, f.number("escaped", int(escaped.sum())), f.number("attempts", len(runs)))
@@ -162,12 +162,12 @@ def panel_d(tables: Tables) -> pd.DataFrame:
                 "stage_epoch",
                 "test_error",
                 branch,
-                label=rows.dropna(subset=["test_error"])["lambda"].map("{:g}".format).tolist(),
+                label=rows.dropna(subset=["test_error"])["lam"].map("{:g}".format).tolist(),
             )
         )
     gaps = runs["final_gap"]
     if tables.audited:
-        per_seed = runs.groupby("s")["final_gap"].mean()
+        per_seed = runs.groupby("seed")["final_gap"].mean()
         parts += [
             f.rows(
                 "gap",

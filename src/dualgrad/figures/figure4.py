@@ -33,7 +33,7 @@ def panel_a(tables: Tables) -> pd.DataFrame:
     """Error over lambda at two noise rates. Published: the eta=0.4 curve holds exp A's eta=0.8 rows too."""
     a, m2 = tables.runs("A"), tables.runs("M2")
     high = pd.concat([tables.runs("M3b"), tables.runs("M3")])
-    coarse = a[a["eta"] < 0.6] if tables.audited else a
+    coarse = a[a["noise_rate"] < 0.6] if tables.audited else a
     low_mean = f.summary(pd.concat([coarse, m2]), "test_error", "eta=0.4")
     high_mean = f.summary(high, "test_error", "eta=0.8")
     parts = [low_mean, high_mean]
@@ -41,7 +41,7 @@ def panel_a(tables: Tables) -> pd.DataFrame:
     # as published its minimum, audited the same rule as for the low rate.
     low_c = f.steepest(f.summary(m2, "test_error", "M2"))[0]
     if tables.audited:
-        parts.append(f.summary(a[a["eta"] >= 0.6], "test_error", "A eta=0.8"))
+        parts.append(f.summary(a[a["noise_rate"] >= 0.6], "test_error", "A eta=0.8"))
         high_c = f.steepest(f.summary(tables.runs("M3"), "test_error", "M3"))[0]
         parts += [*_boundaries(low_mean, "eta=0.4"), *_boundaries(high_mean, "eta=0.8")]
     else:
@@ -74,11 +74,9 @@ def panel_c(tables: Tables) -> pd.DataFrame:
     rows = tables.geometry("W1")
     branches = {name: rows[rows["branch"] == name] for name in ("ordered", "collapse")}
     if tables.audited:
-        shared = set.intersection(*(set(one["s"].dropna()) for one in branches.values()))
-        branches = {name: one[one["s"].isin(shared)] for name, one in branches.items()}
-    means = {
-        name: f.summary(one, "cos_struct_value_mean", name, x="lambda") for name, one in branches.items()
-    }
+        shared = set.intersection(*(set(one["seed"].dropna()) for one in branches.values()))
+        branches = {name: one[one["seed"].isin(shared)] for name, one in branches.items()}
+    means = {name: f.summary(one, "cos_struct_value_mean", name, x="lam") for name, one in branches.items()}
     apart = f.difference(means["collapse"], means["ordered"])
     where = f.nearest(apart, ARROW)
     return f.panel(
@@ -107,9 +105,7 @@ def panel_d(tables: Tables) -> pd.DataFrame:
 def two_branches(tables: Tables, experiment: str) -> dict[str, pd.DataFrame]:
     """Mean curves of the two sweeps of a two-branch experiment."""
     return {
-        name: f.summary(
-            tables.trajectories(experiment, stage=f"{name}_sweep"), "test_error", name, x="lambda"
-        )
+        name: f.summary(tables.trajectories(experiment, stage=f"{name}_sweep"), "test_error", name, x="lam")
         for name in ("ordered", "collapse")
     }
 

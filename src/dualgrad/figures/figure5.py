@@ -94,7 +94,7 @@ def panel_d(tables: Tables) -> pd.DataFrame:
         f.number("path", mean["Y2k3"] - mean["Y1B"]),
     ]
     runs = tables.runs("Y1B", "Y1A", *DAMAGE)
-    for name, column in (("lambda", tables.runs("Y1B", "Y1A")["lam"]), ("noise rate", runs["eta"])):
+    for name, column in (("lambda", tables.runs("Y1B", "Y1A")["lam"]), ("noise rate", runs["noise_rate"])):
         values = column.dropna()
         parts.append(f.number(name, float(values.iloc[0]) if len(values) else math.nan))
     if tables.audited:
@@ -126,7 +126,7 @@ def panel_e(tables: Tables) -> pd.DataFrame:
     for place, name in enumerate(DAMAGE):
         runs = tables.runs(name).dropna(subset=["test_error"])
         errors = 100 * runs["test_error"]
-        arms[name] = pd.Series(errors.to_numpy(), index=runs["s"].to_numpy())
+        arms[name] = pd.Series(errors.to_numpy(), index=runs["seed"].to_numpy())
         if len(runs):
             parts += [
                 f.rows("mean", name, x=place, y=errors.mean(), sd=errors.std(ddof=0), n=len(errors)),
@@ -152,7 +152,7 @@ def _net_of_time(tables: Tables, short: pd.Series, long: pd.Series) -> list[pd.D
     rows = tables.trajectories("Y1A")
     lengths = [tables.runs(name)["epochs"].max() for name in DAMAGE]
     at = [
-        rows[np.isclose(rows["epoch"], length)].set_index("s")["test_error"].dropna() * 100
+        rows[np.isclose(rows["epoch"], length)].set_index("seed")["test_error"].dropna() * 100
         for length in lengths
         if f.known(length)
     ]
@@ -224,7 +224,7 @@ def panel_f(tables: Tables) -> pd.DataFrame:
     mean = f.summary(tables.epochs("Y1A"), "cos_mean", "Y1A", x="epoch")
     short = f.summary(tables.epochs("Y1B"), "cos_mean", "Y1B", x="epoch")
     lam = tables.runs("Y1A")["lam"].dropna()
-    eta = tables.runs("Y1A")["eta"].dropna()
+    eta = tables.runs("Y1A")["noise_rate"].dropna()
     stop = short.iloc[-1] if len(short) else None
     return f.panel(
         mean,

@@ -9,13 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import pandas as pd
 
-from dualgrad.figures.sources import LR_DROPS
+from dualgrad.estimators.curves import last_crossing, steepest_step
+from dualgrad.figures.sources import FIGURE_TABLES, experiments_of
 from dualgrad.figures.trained import Trained
+from dualgrad.tables import edition
 
 LH_THRESHOLD = 0.30
 
@@ -28,44 +31,37 @@ LH_THRESHOLD = 0.30
 #   experiment, run, eta, seed   where the row comes from, if it is a single run
 COLUMNS = (
     *("layer", "series", "x", "y", "sd", "n", "low", "high", "label"),
-    *("experiment", "run", "eta", "seed"),
+    *("experiment", "run", "noise_rate", "seed"),
 )
 _TEXT = ("layer", "series", "label", "experiment", "run")
 
-# Columns that the panels read. A table without one of them (an edition that does not record it) counts as all null.
-COLUMNS_READ = {
-    "runs": (
-        *("experiment", "run", "counted", "eta", "lam", "s", "lambda", "noise_rate", "width_mult", "lr"),
-        *("hold_type", "hold_epochs", "intervention", "branch", "region", "phase_label", "status"),
-        *("test_error", "epochs"),
-        *("init_error", "init_success", "lifetime", "censored", "threshold_lambda", "first_crossing_lambda"),
-        *("convergence_epoch", "avg_cos", "final_gap", "escaped"),
-    ),
-    "trajectories": (
-        *("experiment", "run", "eta", "s", "stage", "branch", "segment", "direction", "lambda"),
-        *("epoch", "stage_epoch", "test_error"),
-    ),
-    "epochs": ("experiment", "run", "eta", "s", "stage", "lambda", "epoch", "lr", "cos_mean"),
-    "geometry": ("experiment", "run", "eta", "s", "stage", "branch", "lambda", "cos_struct_value_mean"),
-}
-_WORDS = (
-    *("experiment", "run", "hold_type", "intervention", "branch", "region", "phase_label", "status"),
-    *("stage", "direction"),
-)
-_FLAGS = ("counted", "init_success", "censored", "escaped")
 
-# How branches are named by the experiments that recorded them.
-BRANCHES = {"ordered_up": "ordered", "low_error": "ordered", "collapse_down": "collapse"}
+class Tables(edition.Tables):
+    """The tables of one edition, and which variant of a figure is drawn from them."""
 
-
-@dataclass
-class Tables:
-    """The tables of one edition, cut down to what a figure asks for."""
-
-    tables: Mapping[str, pd.DataFrame]
     variant: str = "published"
-    trained: Mapping[str, Trained] = field(default_factory=dict)
-    _ready: dict[str, pd.DataFrame] = field(default_factory=dict, repr=False)
+    trained: Mapping[str, Trained] = MappingProxyType({})
+
+    @classmethod
+    def drawn(
+        cls, edition_dir: Path, figure: str, variant: str, trained: Mapping[str, Trained] | None = None
+    ) -> Tables:
+        """Return the tables of the experiments that a figure draws."""
+        tables = cls(edition_dir, experiments_of(figure, variant), FIGURE_TABLES)
+        tables.variant, tables.trained = variant, trained or {}
+        return tables
+
+    @classmethod
+    def given(
+        cls,
+        frames: Mapping[str, pd.DataFrame],
+        variant: str = "published",
+        trained: Mapping[str, Trained] | None = None,
+    ) -> Tables:
+        """Return tables that are at hand."""
+        tables = cls.of_frames(frames)
+        tables.variant, tables.trained = variant, trained or {}
+        return tables
 
     @property
     def audited(self) -> bool:
@@ -81,55 +77,6 @@ class Tables:
         """Learning rate that a stage starts with; nan where nobody said."""
         known = self.trained.get(experiment)
         return math.nan if known is None else known.rates.get(stage, math.nan)
-
-    def _table(self, name: str) -> pd.DataFrame:
-        if name not in self._ready:
-            frame = self.tables.get(name)
-            frame = pd.DataFrame() if frame is None else frame.copy()
-            for column in COLUMNS_READ[name]:
-                if column not in frame:
-                    frame[column] = pd.Series(pd.NA, index=frame.index, dtype="object")
-                if column in _WORDS or column in _FLAGS:
-                    values = frame[column].astype(object)
-                    frame[column] = values.where(values.notna(), None)
-                else:
-                    frame[column] = pd.to_numeric(frame[column], errors="coerce").astype(float)
-            for column in ("lam", "lambda", "eta"):
-                if column in frame:
-                    frame[column] = frame[column].round(3)
-            if "branch" in frame:
-                frame["branch"] = frame["branch"].map(lambda name: BRANCHES.get(name, name))
-            self._ready[name] = frame
-        return self._ready[name]
-
-    def _pick(self, name: str, experiments: tuple[str, ...]) -> pd.DataFrame:
-        frame = self._table(name)
-        return frame[frame["experiment"].isin(experiments)].copy()
-
-    def runs(self, *experiments: str, eta: float | None = None) -> pd.DataFrame:
-        """Counted runs of the experiments, one row each, in the order of the experiments as named."""
-        frame = self._pick("runs", experiments)
-        frame = frame[frame["counted"].map(lambda flag: pd.isna(flag) or bool(flag)).astype(bool)]
-        return frame if eta is None else frame[np.isclose(frame["eta"], eta)]
-
-    def trajectories(
-        self, *experiments: str, stage: str | None = None, branch: str | None = None
-    ) -> pd.DataFrame:
-        """Evaluations of the experiments in the order they were made."""
-        frame = self._pick("trajectories", experiments)
-        if stage is not None:
-            frame = frame[frame["stage"] == stage]
-        if branch is not None:
-            frame = frame[frame["branch"] == branch]
-        return frame
-
-    def epochs(self, *experiments: str) -> pd.DataFrame:
-        """Per-epoch training statistics."""
-        return self._pick("epochs", experiments)
-
-    def geometry(self, *experiments: str) -> pd.DataFrame:
-        """Per-segment means of the logged gradient geometry."""
-        return self._pick("geometry", experiments)
 
 
 def panel(*parts: pd.DataFrame | None) -> pd.DataFrame:
@@ -211,8 +158,8 @@ def single_runs(
         y=frame[y].to_numpy(),
         experiment=frame["experiment"].to_numpy(),
         run=frame["run"].to_numpy(),
-        eta=frame["eta"].to_numpy(),
-        seed=frame["s"].to_numpy(),
+        noise_rate=frame["noise_rate"].to_numpy(),
+        seed=frame["seed"].to_numpy(),
         **columns,
     )
     part["series"] = names
@@ -295,7 +242,7 @@ def steepest(mean: pd.DataFrame) -> tuple[float, float]:
     x, y = curve["x"].to_numpy(dtype=float), curve["y"].to_numpy(dtype=float)
     if len(x) < 2:
         return math.nan, math.nan
-    step = int(np.abs(np.diff(y) / np.diff(x)).argmax())
+    step = int(steepest_step(x, y, 0)[0][0])
     return float(x[max(step - 1, 0)]), float(x[min(step + 2, len(x) - 1)])
 
 
@@ -309,14 +256,14 @@ def bins_for(values: pd.Series, published: np.ndarray) -> np.ndarray:
     return np.linspace(low, max(high, low + 0.05), len(published))
 
 
-def lr_drops(experiment: str, last: float) -> list[pd.DataFrame]:
+def lr_drops(tables: Tables, experiment: str, last: float) -> list[pd.DataFrame]:
     """The learning-rate drops that a training of ``last`` epochs meets, as printed numbers."""
-    return [number("lr drop", float(epoch)) for epoch in LR_DROPS.get(experiment, ()) if epoch < last]
+    return [number("lr drop", float(epoch)) for epoch in tables.lr_drops(experiment) if epoch < last]
 
 
 def crossing_up(x: np.ndarray, y: np.ndarray, level: float) -> float:
-    """Where y crosses the level upwards for the last time before staying above, by linear interpolation."""
-    for i in range(len(x) - 1, 0, -1):
-        if y[i - 1] < level <= y[i]:
-            return float(x[i - 1] + (level - y[i - 1]) / (y[i] - y[i - 1]) * (x[i] - x[i - 1]))
-    return math.nan
+    """Where y crosses the level upwards for the last time; nan where it does not."""
+    if len(x) < 2:
+        return math.nan
+    found = float(last_crossing(x, y, level)[0])
+    return found if math.isfinite(found) else math.nan

@@ -33,13 +33,13 @@ def sweep_rows(
     for branch, experiment in zip("LH", TWO_BRANCH[published_hold], strict=True):
         name = "ordered" if branch == "L" else "collapse"
         frame = tables.trajectories(experiment, stage="sweep", branch=name)
-        found[branch] = frame if seeds is None else frame[frame["s"].isin(seeds)]
+        found[branch] = frame if seeds is None else frame[frame["seed"].isin(seeds)]
     return found
 
 
 def matched_seeds(tables: Tables) -> set[float]:
     """Seeds that every sweep has, on both branches and at all hold times."""
-    sets = [set(rows["s"].dropna()) for hold_ in TWO_BRANCH for rows in sweep_rows(tables, hold_).values()]
+    sets = [set(rows["seed"].dropna()) for hold_ in TWO_BRANCH for rows in sweep_rows(tables, hold_).values()]
     filled = [one for one in sets if one]
     return set.intersection(*filled) if filled else set()
 
@@ -48,15 +48,14 @@ def sweep_means(tables: Tables, published_hold: int) -> dict[str, pd.DataFrame]:
     """Mean curves of the two branches. Audited: over the seeds that all sweeps share."""
     seeds = matched_seeds(tables) if tables.audited else None
     rows = sweep_rows(tables, published_hold, seeds)
-    return {branch: f.summary(frame, "test_error", branch, x="lambda") for branch, frame in rows.items()}
+    return {branch: f.summary(frame, "test_error", branch, x="lam") for branch, frame in rows.items()}
 
 
 def loop_means(tables: Tables, experiment: str) -> dict[str, pd.DataFrame]:
     """Mean curves of the up and the down sweep of a loop."""
     rows = tables.trajectories(experiment, stage="loop")
     return {
-        way: f.summary(rows[rows["direction"] == way], "test_error", way, x="lambda")
-        for way in ("up", "down")
+        way: f.summary(rows[rows["direction"] == way], "test_error", way, x="lam") for way in ("up", "down")
     }
 
 

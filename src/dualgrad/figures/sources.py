@@ -61,16 +61,6 @@ FIGURE_PANELS: dict[str, list[str]] = {
 MAIN_FIGURES: tuple[str, ...] = tuple(name for name in FIGURE_EXPERIMENTS if name.startswith("Figure"))
 EXTENDED_FIGURES: tuple[str, ...] = tuple(name for name in FIGURE_EXPERIMENTS if name.startswith("ED_"))
 
-# Epochs of a training session after which the learning rate falls to a tenth (the experiments' published schedules).
-# Epoch counts and milestones are the same in every edition, so these hold wherever training lasts that long.
-LR_DROPS: dict[str, tuple[int, ...]] = {
-    "K": (50, 75),
-    "Q4": (50, 75),
-    "R1a": (50,),
-    "S2": (50, 75),
-    "T1a": (50, 75),
-}
-
 # "published": drawn as printed, quirks included. "audited": the listed artefacts taken out.
 VARIANTS: tuple[str, ...] = ("published", "audited")
 

@@ -37,10 +37,10 @@ from pathlib import Path
 from typing import Any
 
 from dualgrad.release.errors import MappingError
-from dualgrad.tables.schema import FACTOR_COLUMNS, TABLES, columns
+from dualgrad.tables.schema import FACTORS, TABLES, column_of, columns, word_of
 from dualgrad.validation import InputError, check_schema, read_yaml
 
-KEYS = ("stage", "branch", "direction", "lambda", "epoch", "stage_epoch")
+KEYS = ("stage", "branch", "direction", "lam", "epoch", "stage_epoch")
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,7 @@ def _source(raw: dict, where: str) -> Source:
     for column in raw.get("constants", {}):
         _column("runs", column, f"{where}.constants")
     for name, rule in raw.get("factors", {}).items():
-        if name not in FACTOR_COLUMNS:
+        if name not in FACTORS:
             raise MappingError(f"{where}.factors.{name}: {name!r} is no factor")
         if "match" in rule:
             _pattern(rule["match"], f"{where}.factors.{name}.match")
@@ -279,7 +279,7 @@ def _rule(raw: Any, where: str, items: bool) -> Rule:
             _item_target(target, where)
         else:
             _column("runs", target, where)
-    if raw.get("factor") is not None and raw["factor"] not in FACTOR_COLUMNS:
+    if raw.get("factor") is not None and raw["factor"] not in FACTORS:
         raise MappingError(f"{where}.factor: {raw['factor']!r} is no factor")
     if not targets and not {"factor", "is", "equals", "one_minus", "skip", "fields", "index"} & raw.keys():
         raise MappingError(f"{where}: says nothing about the field")
@@ -288,7 +288,7 @@ def _rule(raw: Any, where: str, items: bool) -> Rule:
     _template(raw.get("format"), f"{where}.format")
     match = _pattern(raw["match"], f"{where}.match") if "match" in raw else None
     return Rule(
-        to=targets,
+        to=tuple(map(column_of, targets)),
         constant=raw.get("is"),
         has_constant="is" in raw,
         match=match,
@@ -303,11 +303,13 @@ def _column(table: str, name: str, where: str) -> None:
 
 
 def _item_target(target: str, where: str) -> None:
-    if target in KEYS:
+    if column_of(target) in KEYS:
         return
     table, _, column = target.partition(".")
     if table not in TABLES[1:]:
-        raise MappingError(f"{where}: {target!r}, expected table.column or one of {', '.join(KEYS)}")
+        raise MappingError(
+            f"{where}: {target!r}, expected table.column or one of {', '.join(map(word_of, KEYS))}"
+        )
     _column(table, column, where)
 
 
@@ -319,7 +321,7 @@ def _block(raw: Mapping[str, Any], where: str) -> Block:
     return Block(
         source=raw.get("from", ""),
         item=_rules(raw.get("item", {}), where + ".item", items=True),
-        same={key: raw[key] for key in KEYS[:5] if key in raw},
+        same={column_of(key): value for key, value in raw.items() if column_of(key) in KEYS[:5]},
         values_of=tuple(raw.get("values_of", ())),
         **{
             key: raw[key]

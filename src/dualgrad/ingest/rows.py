@@ -12,15 +12,9 @@ from typing import Any
 from dualgrad import strict_json
 from dualgrad.ingest.mapping import KEYS, Block, Event, Rule, Source
 from dualgrad.release.errors import ArchiveError, MappingError
-from dualgrad.tables.build import (
-    TableError,
-    TableSet,
-    check_values,
-    complete,
-    row_keys,
-    run_columns,
-)
-from dualgrad.tables.schema import REAL, TABLES, Column, columns
+from dualgrad.tables.build import TableSet, check_values, complete, row_keys, run_columns
+from dualgrad.tables.errors import TableError
+from dualgrad.tables.schema import REAL, TABLES, Column, column_of, columns
 
 EDITION = "released"
 _RUNS = columns("runs")
@@ -106,7 +100,7 @@ class _Reader:
         if rule.match is not None:
             value = self.matched(name, value, rule.match, rule.number, rule.format)
         targets = list(rule.to)
-        kind = next(iter(targets), None) or rule.factor or rule.equals
+        kind = next(iter(targets), None) or column_of(rule.factor or "") or rule.equals
         if kind is not None:
             column = _RUNS[kind]
             if value is None and not rule.nullable:
@@ -254,8 +248,8 @@ def _run_tables(
             raise reader.fail(named.get(name, name), value, f"{known!r} (census, {run['run']})")
         if known is None:
             row[name] = value
-    if row.get("selected_seed") is not None and row["s"] is None:
-        row["s"] = row["selected_seed"]
+    if row.get("selected_seed") is not None and row["seed"] is None:
+        row["seed"] = row["selected_seed"]
     row |= {
         "source_file": source.file.removeprefix("results/"),
         "source_row": position,
@@ -317,7 +311,7 @@ def _block(
         raise reader.fail(block.source or "(point)", count, f"{block.length} items")
 
     keys: dict[str, list] = {
-        "lambda": [row["lam"]] * count,
+        "lam": [row["lam"]] * count,
         "branch": [None] * count,
         "direction": [None] * count,
     }
@@ -356,7 +350,7 @@ def _block(
 def _segments(table: str, keys: Mapping[str, list], counters: dict[tuple, tuple[Any, int]]) -> list[int]:
     """Number the stretches of one λ within each stage and branch, across blocks."""
     result = []
-    for stage, branch, lam in zip(keys["stage"], keys["branch"], keys["lambda"], strict=True):
+    for stage, branch, lam in zip(keys["stage"], keys["branch"], keys["lam"], strict=True):
         last, number = counters.get((table, stage, branch), (lam, 0))
         number += lam != last
         counters[table, stage, branch] = (lam, number)
@@ -480,12 +474,12 @@ def _check_event(event: Event, evaluations: Sequence[Mapping[str, Any]], row: di
     found: dict[str, Any] = {
         "event": at is not None,
         "censored": at is None,
-        "threshold_lambda": None if at is None else at["lambda"],
-        "first_crossing_lambda": None if first is None else first["lambda"],
+        "threshold_lambda": None if at is None else at["lam"],
+        "first_crossing_lambda": None if first is None else first["lam"],
     }
     if event.by_segment:
         if at is None:
-            found["threshold_lambda"] = watched[-1]["lambda"]
+            found["threshold_lambda"] = watched[-1]["lam"]
     else:
         found["lifetime"] = (
             watched[-1]["stage_epoch"] if at is None else at["stage_epoch"] - event.consecutive + 1

@@ -12,7 +12,7 @@ from dualgrad.files import replacing
 from dualgrad.pages import assemble, escape, linked, packed, write_page
 from dualgrad.project import load_settings
 from dualgrad.report import content
-from dualgrad.tables.build import read_tables
+from dualgrad.tables.read import read_tables
 
 TEMPLATES = Path(__file__).parent
 # Pages beside the index, and what they are; all but the statistics are made by other commands.

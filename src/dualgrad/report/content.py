@@ -104,11 +104,9 @@ def _column(field: Any, values: Sequence[Any]) -> dict[str, Any]:
 
 def record_counts(edition_dir: Path, experiments: Sequence[str]) -> dict[str, int]:
     """Return how many runs of these experiments have which status."""
-    from dualgrad.tables.build import part_path, read_tables
+    from dualgrad.tables.read import made, read_tables
 
-    parts = edition_dir / "tables" / "parts"
-    there = [name for name in experiments if part_path(parts, name, "runs").is_file()]
-    frame = read_tables(edition_dir, there, "runs", ["status"])
+    frame = read_tables(edition_dir, made(edition_dir, experiments), "runs", ["status"])
     return {str(key): int(value) for key, value in frame["status"].value_counts().items()}
 
 

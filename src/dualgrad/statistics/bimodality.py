@@ -4,8 +4,8 @@ A cell holds the runs that differ in their seed only, ten or more. Three answers
 threshold:
 
 - Hartigan's dip D: the largest distance between the empirical distribution and the nearest one with a single
-  mode, with its p value against the uniform (package diptest, interpolated from its tables). A small p rejects
-  one mode.
+  mode, with its p value against the uniform (package diptest, 4,000 samples from a fixed generator). A small p
+  rejects one mode.
 - Two Gaussians against one: BIC = k ln n - 2 ln L, difference BIC(1) - BIC(2) (scikit-learn, four starts, fixed
   seed). Positive favours two components, which a skewed single mode does as well: `mixture_modes` counts the
   modes of the fitted mixture's density.
@@ -26,17 +26,18 @@ import numpy as np
 import pandas as pd
 
 from dualgrad.estimators import bootstrap
-from dualgrad.statistics.inputs import Tables
+from dualgrad.estimators.dip import dip
 from dualgrad.statistics.layout import Quantity, Sheet
+from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import FLAG, REAL, TEXT, Column
 
 LEAST = 10
 THRESHOLD = 0.30
-CELL = ("eta", "lam", "width_mult", "lr", "model", "replicate")
+CELL = ("noise_rate", "lam", "width_mult", "lr", "model", "replicate")
 
 KEYS = (
-    Column("eta", REAL, "label-noise rate η; null where noise rates are pooled", "fraction"),
-    Column("lambda", REAL, "λ of the cell"),
+    Column("noise_rate", REAL, "label-noise rate η; null where noise rates are pooled", "fraction"),
+    Column("lam", REAL, "λ of the cell"),
     Column("width_mult", REAL, "width multiplier (Q1)"),
     Column("model", TEXT, "architecture as recorded (X)"),
     Column("epoch", REAL, "epoch of the errors; null: the last", "epochs"),
@@ -64,17 +65,17 @@ def compute(tables: Tables) -> pd.DataFrame:
             if len(cell) < LEAST:
                 continue
             keys = {name: value for name, value in zip(split, levels, strict=True) if value == value}
-            keys["lambda"] = keys.pop("lam", None)
+            keys["lam"] = keys.pop("lam", None)
             keys = {"experiment": str(experiment), "pooled": False, **_known(keys)}
             _add(sheet, keys, cell["test_error"])
     long_runs = runs[runs["experiment"] == "S2"]
     for lam, cell in long_runs.groupby("lam"):
-        if cell["eta"].nunique() > 1:
-            _add(sheet, {"experiment": "S2", "lambda": lam, "pooled": True}, cell["test_error"])
+        if cell["noise_rate"].nunique() > 1:
+            _add(sheet, {"experiment": "S2", "lam": lam, "pooled": True}, cell["test_error"])
     path = tables.trajectories("S2", stage="main")
-    path = path[np.isclose(path["eta"], 0.4) & np.isclose(path["lambda"], 0.50)]
+    path = path[np.isclose(path["noise_rate"], 0.4) & np.isclose(path["lam"], 0.50)]
     for epoch, cell in path.groupby("epoch"):
-        keys = {"experiment": "S2", "eta": 0.4, "lambda": 0.50, "epoch": epoch, "pooled": False}
+        keys = {"experiment": "S2", "noise_rate": 0.4, "lam": 0.50, "epoch": epoch, "pooled": False}
         _add(sheet, keys, cell["test_error"])
     return sheet.frame()
 
@@ -93,8 +94,8 @@ def _add(sheet: Sheet, keys: dict, errors: pd.Series) -> None:
         for quantity in ("dip", "skewness", "mixture_bic_gain", "mixture_modes"):
             sheet.add(quantity, None, n, note=note, **keys)
     else:
-        dip, p_value = _dip(values)
-        sheet.add("dip", dip, n, p_value=p_value, **keys)
+        found, p_value = dip(values)
+        sheet.add("dip", found, n, p_value=p_value, **keys)
         apart = values - values.mean()
         sheet.add("skewness", (apart**3).mean() / (apart**2).mean() ** 1.5, n, **keys)
         gain, modes = _mixture(values)
@@ -103,14 +104,6 @@ def _add(sheet: Sheet, keys: dict, errors: pd.Series) -> None:
     sheet.add("median", float(np.median(values)) if n else None, n, **keys)
     sheet.add("low_share", low / n if n else None, n, bounds=bootstrap.exact_bounds(low, n), **keys)
     sheet.add("low_count", low if n else None, n, **keys)
-
-
-def _dip(values: np.ndarray) -> tuple[float, float]:
-    """Return Hartigan's D and its p value."""
-    import diptest
-
-    dip, p_value = diptest.diptest(values)
-    return float(dip), float(p_value)
 
 
 def _mixture(values: np.ndarray) -> tuple[float, int]:

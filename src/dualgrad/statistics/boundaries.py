@@ -26,19 +26,11 @@ import numpy as np
 import pandas as pd
 
 from dualgrad.estimators import bootstrap
-from dualgrad.statistics.curves import (
-    CURVE_KEYS,
-    Curve,
-    curves,
-    fit_sigmoid,
-    joined_curves,
-    key_words,
-    last_crossing,
-    steepest,
-)
-from dualgrad.statistics.inputs import Tables
+from dualgrad.estimators.curves import fit_sigmoid, last_crossing, steepest
+from dualgrad.statistics.curves import CURVE_KEYS, Curve, curves, joined_curves, key_words
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.statistics.sources import TEXT_CURVES
+from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import FLAG, REAL, TEXT, Column
 
 LEVELS = (0.20, 0.30, 0.40)
@@ -46,7 +38,7 @@ TEXT_LEVELS = (0.50,)
 SIGMOID_RESAMPLES = 400
 
 KEYS = (
-    Column("eta", REAL, "label-noise rate η", "fraction"),
+    Column("noise_rate", REAL, "label-noise rate η", "fraction"),
     Column("width_mult", REAL, "width multiplier (Q1)"),
     Column("lr", REAL, "initial learning rate (Q3; P2: as recorded)"),
     Column("model", TEXT, "architecture (P, P2, X)"),
@@ -66,17 +58,13 @@ QUANTITIES = {
     "rise_after_minimum": Quantity("fraction", "mean error at the last λ minus the lowest mean error"),
     "crossing": Quantity("lambda", "λ where the mean error crosses error_level"),
     "crossing_twice_minimum": Quantity(
-        "lambda", "λ where the mean error crosses twice its own minimum (each replicate's own)"
+        "lam", "λ where the mean error crosses twice its own minimum (each replicate's own)"
     ),
     "crossing_middle": Quantity("lambda", "λ where the mean error crosses (highest + lowest mean) / 2"),
-    "half_of_runs": Quantity(
-        "lambda", "λ where the share of runs that end below error_level crosses one half"
-    ),
+    "half_of_runs": Quantity("lam", "λ where the share of runs that end below error_level crosses one half"),
     "sigmoid_midpoint": Quantity("lambda", "m of the fitted sigmoid"),
     "sigmoid_width": Quantity("lambda", "w of the fitted sigmoid; from 12 % to 88 % of the rise takes 4 w"),
-    "steepest_step": Quantity(
-        "lambda", "middle of the step with the largest slope between neighbouring means"
-    ),
+    "steepest_step": Quantity("lam", "middle of the step with the largest slope between neighbouring means"),
     "steepest_slope": Quantity("fraction per lambda", "slope of that step"),
 }
 

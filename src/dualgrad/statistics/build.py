@@ -11,8 +11,8 @@ from types import ModuleType
 import pandas as pd
 
 from dualgrad.statistics import layout
-from dualgrad.statistics.inputs import Tables
 from dualgrad.statistics.sources import STATISTICS
+from dualgrad.tables.edition import Tables
 
 
 def module(name: str) -> ModuleType:

@@ -20,15 +20,15 @@ from scipy.special import stdtr
 from scipy.stats import rankdata
 
 from dualgrad.estimators import bootstrap
-from dualgrad.statistics.inputs import LR_DROPS, Tables
 from dualgrad.statistics.layout import Quantity, Sheet
+from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import REAL, Column
 
 LEVELS = (0.20, 0.30, 0.40)
 
 KEYS = (
-    Column("eta", REAL, "label-noise rate η", "fraction"),
-    Column("lambda", REAL, "λ; null for what is said of all λ together"),
+    Column("noise_rate", REAL, "label-noise rate η", "fraction"),
+    Column("lam", REAL, "λ; null for what is said of all λ together"),
     Column("error_level", REAL, "error level", "fraction"),
 )
 
@@ -57,15 +57,20 @@ def compute(tables: Tables) -> pd.DataFrame:
         below = path[path["test_error"] < level]
         first = below.groupby("run")["epoch"].min()
         epochs = runs["run"].map(first)
-        for eta, rows in runs.assign(first=epochs).groupby("eta"):
-            keys = {"experiment": "K", "eta": eta, "error_level": level}
+        for eta, rows in runs.assign(first=epochs).groupby("noise_rate"):
+            keys = {"experiment": "K", "noise_rate": eta, "error_level": level}
             for lam, cell in rows.groupby("lam"):
-                _cell(sheet, {**keys, "lambda": lam}, cell["first"].to_numpy(dtype=float))
+                _cell(
+                    sheet,
+                    {**keys, "lam": lam},
+                    cell["first"].to_numpy(dtype=float),
+                    next(iter(tables.lr_drops("K")), None),
+                )
             _slowing(sheet, keys, rows)
     return sheet.frame()
 
 
-def _cell(sheet: Sheet, keys: dict, epochs: np.ndarray) -> None:
+def _cell(sheet: Sheet, keys: dict, epochs: np.ndarray, first_drop: int | None) -> None:
     n = len(epochs)
     reached = epochs[~np.isnan(epochs)]
     late = n - len(reached)
@@ -79,7 +84,7 @@ def _cell(sheet: Sheet, keys: dict, epochs: np.ndarray) -> None:
     sheet.add("sd_epoch", bootstrap.spread(reached) if some else None, len(reached), **keys)
     sheet.add("min_epoch", reached.min() if some else None, len(reached), **keys)
     sheet.add("max_epoch", reached.max() if some else None, len(reached), **keys)
-    early = (reached <= LR_DROPS["K"][0]).mean() if some else None
+    early = (reached <= first_drop).mean() if some and first_drop else None
     sheet.add("before_first_drop", early, len(reached), **keys)
 
 

@@ -19,19 +19,20 @@ import numpy as np
 import pandas as pd
 
 from dualgrad.estimators import bootstrap
-from dualgrad.statistics.inputs import Tables, trap_level
+from dualgrad.statistics.facts import trap_level
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.statistics.sources import PLATEAUS
+from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import REAL, TEXT, WHOLE, Column
 
 LEAST = (3, 5, 10)
 ALL_PLATEAUS = "plateaus"
 
 KEYS = (
-    Column("eta", REAL, "label-noise rate η; null: both", "fraction"),
+    Column("noise_rate", REAL, "label-noise rate η; null: both", "fraction"),
     Column("intervention", TEXT, "escape attempt of Td2; all: the six together"),
     Column("hold_type", TEXT, "short or long hold per λ (R3)"),
-    Column("lambda", REAL, "λ of the attempt"),
+    Column("lam", REAL, "λ of the attempt"),
     Column("least", WHOLE, "evaluations that make a plateau"),
 )
 
@@ -60,15 +61,17 @@ def compute(tables: Tables) -> pd.DataFrame:
             mine = found[found["experiment"] == experiment]
             hold = tables.runs(experiment).set_index("run")["hold_type"]
             for (eta, held), rows in mine.assign(hold=mine["run"].map(hold)).groupby(
-                ["eta", "hold"], dropna=False, sort=False
+                ["noise_rate", "hold"], dropna=False, sort=False
             ):
                 words = held if isinstance(held, str) else None
                 _count(
-                    sheet, {"experiment": experiment, "eta": eta, "hold_type": words, "least": least}, rows
+                    sheet,
+                    {"experiment": experiment, "noise_rate": eta, "hold_type": words, "least": least},
+                    rows,
                 )
         _count(sheet, {"experiment": ALL_PLATEAUS, "least": least}, found)
-        for eta, rows in found.groupby("eta"):
-            _count(sheet, {"experiment": ALL_PLATEAUS, "eta": eta, "least": least}, rows)
+        for eta, rows in found.groupby("noise_rate"):
+            _count(sheet, {"experiment": ALL_PLATEAUS, "noise_rate": eta, "least": least}, rows)
     return sheet.frame()
 
 
@@ -82,11 +85,11 @@ def _attempts(sheet: Sheet, tables: Tables) -> None:
     for name, rows in (("all", runs), *parts):
         ended = rows[rows["escaped"].notna()]
         hits, n = int(ended["escaped"].astype(bool).sum()), len(ended)
-        keys = {"experiment": "Td2", "eta": rows["eta"].min(), "intervention": name}
+        keys = {"experiment": "Td2", "noise_rate": rows["noise_rate"].min(), "intervention": name}
         if name != "all":
-            keys["lambda"] = rows["lam"].min()
+            keys["lam"] = rows["lam"].min()
         note = "three traps in six ways: not independent" if name == "all" else None
-        free = int((ended["init_error"] < trap_level("Td2")).sum())
+        free = int((ended["init_error"] < trap_level(tables.num_classes("Td2"))).sum())
         missing = len(rows) - n
         if missing or free:
             note = f"{missing} attempts have no outcome, {free} start from states that are not trapped"
@@ -100,12 +103,13 @@ def _plateaus(tables: Tables, least: int) -> pd.DataFrame:
     """Return each run's first plateau: whether it is left, how the run ends, the lowest error after it."""
     path = tables.trajectories(*PLATEAUS)
     path = path[~path["stage"].str.endswith(("init", "select")).astype(bool)]
+    levels = {name: trap_level(tables.num_classes(name)) for name in PLATEAUS}
     found = []
     for (experiment, run, branch), rows in path.groupby(
         ["experiment", "run", "branch"], dropna=False, sort=False
     ):
         errors = rows["test_error"].to_numpy(dtype=float)
-        level = trap_level(str(experiment))
+        level = levels[str(experiment)]
         end = first_plateau(errors, level, least)
         if end is None:
             continue
@@ -115,13 +119,15 @@ def _plateaus(tables: Tables, least: int) -> pd.DataFrame:
                 "experiment": experiment,
                 "run": run,
                 "branch": branch,
-                "eta": rows["eta"].iloc[0],
+                "noise_rate": rows["noise_rate"].iloc[0],
                 "left": bool((later < level).any()),
                 "below": bool(errors[-1] < level),
                 "lowest": later.min() if len(later) else np.nan,
             }
         )
-    return pd.DataFrame(found, columns=["experiment", "run", "branch", "eta", "left", "below", "lowest"])
+    return pd.DataFrame(
+        found, columns=["experiment", "run", "branch", "noise_rate", "left", "below", "lowest"]
+    )
 
 
 def first_plateau(errors: np.ndarray, level: float, least: int) -> int | None:

@@ -16,16 +16,17 @@ import numpy as np
 import pandas as pd
 
 from dualgrad.estimators import bootstrap
+from dualgrad.estimators.curves import last_crossing
 from dualgrad.estimators.interaction import interaction, per_doubling
-from dualgrad.statistics.curves import Curve, curves, last_crossing
-from dualgrad.statistics.inputs import Tables
+from dualgrad.statistics.curves import Curve, curves
 from dualgrad.statistics.layout import Quantity, Sheet
+from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import FLAG, REAL, Column
 
 LEVELS = {0.4: 0.20, 0.8: 0.35}
 
 KEYS = (
-    Column("eta", REAL, "label-noise rate η", "fraction"),
+    Column("noise_rate", REAL, "label-noise rate η", "fraction"),
     Column("width_mult", REAL, "width multiplier; null: over all widths"),
     Column("error_level", REAL, "error level of a crossing; null: twice the minimum", "fraction"),
     Column("edge", FLAG, "the largest variance is at the first or last λ of the grid"),
@@ -50,8 +51,8 @@ def compute(tables: Tables) -> pd.DataFrame:
     runs = tables.runs("Q1")
     if runs.empty:
         sheet.add("crossing", None, 0, experiment="Q1")
-    for eta, rows in runs.groupby("eta"):
-        keys = {"experiment": "Q1", "eta": eta}
+    for eta, rows in runs.groupby("noise_rate"):
+        keys = {"experiment": "Q1", "noise_rate": eta}
         mine = sorted(curves(rows), key=lambda curve: curve.keys["width_mult"])
         whole = [curve for curve in mine if not curve.too_short]
         for curve in mine:

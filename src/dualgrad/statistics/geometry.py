@@ -23,16 +23,17 @@ import numpy as np
 import pandas as pd
 
 from dualgrad.estimators import bootstrap
-from dualgrad.statistics.curves import last_crossing
-from dualgrad.statistics.inputs import Tables, trap_level
+from dualgrad.estimators.curves import last_crossing
+from dualgrad.statistics.facts import trap_level
 from dualgrad.statistics.layout import Quantity, Sheet
+from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import REAL, TEXT, Column
 
 PERIOD = 16  # steps between refreshes of the cached value gradient (Td1)
 
 KEYS = (
-    Column("eta", REAL, "label-noise rate η; null: both", "fraction"),
-    Column("lambda", REAL, "λ"),
+    Column("noise_rate", REAL, "label-noise rate η; null: both", "fraction"),
+    Column("lam", REAL, "λ"),
     Column("branch", TEXT, "ordered or collapse (W1)"),
     Column("group", TEXT, "phase label (Q4), trapped or untrapped (Td1), seeds compared (W1)"),
     Column("epoch_from", REAL, "first epoch (1-based) of the mean", "epochs"),
@@ -82,21 +83,21 @@ def _branches(sheet: Sheet, tables: Tables) -> None:
     if rows.empty:
         sheet.add("cosine", None, 0, experiment="W1")
         return
-    keys = {"experiment": "W1", "eta": rows["eta"].min()}
+    keys = {"experiment": "W1", "noise_rate": rows["noise_rate"].min()}
     table = {
         branch: rows[rows["branch"] == branch].pivot_table(
-            index="s", columns="lambda", values="cos_struct_value_mean"
+            index="seed", columns="lam", values="cos_struct_value_mean"
         )
         for branch in ("ordered", "collapse")
     }
     for branch, cosines in table.items():
         for lam in cosines.columns:
-            at = {**keys, "lambda": lam, "branch": branch}
+            at = {**keys, "lam": lam, "branch": branch}
             _mean(sheet, "cosine", cosines[lam].to_numpy(dtype=float), at)
     low, high = table["ordered"], table["collapse"]
     common = sorted(set(low.index) & set(high.index))
     for lam in sorted(set(low.columns) & set(high.columns)):
-        at = {**keys, "lambda": lam}
+        at = {**keys, "lam": lam}
         first, second = (side[lam].dropna().to_numpy(dtype=float) for side in (high, low))
         bounds = bootstrap.difference_bounds(first, second, "W1", lam)
         n = min(len(first), len(second))
@@ -117,11 +118,11 @@ def _trapped(sheet: Sheet, tables: Tables) -> None:
     if steps.empty:
         sheet.add("cosine", None, 0, experiment="Td1", note="no logged steps")
         return
-    ends = runs.set_index("run")["test_error"] >= trap_level("Td1")
+    ends = runs.set_index("run")["test_error"] >= trap_level(tables.num_classes("Td1"))
     group = steps["run"].map(ends).map({True: "trapped", False: "untrapped"})
     steps = steps.assign(group=group, age=steps["step"] % PERIOD)
     last = int(steps["epoch"].max()) + 1
-    keys = {"experiment": "Td1", "eta": steps["eta"].min(), "lambda": steps["lambda"].min()}
+    keys = {"experiment": "Td1", "noise_rate": steps["noise_rate"].min(), "lam": steps["lam"].min()}
     for name in ("trapped", "untrapped"):
         mine = steps[steps["group"] == name]
         for start, stop in ((1, last), (31, 50), (last, last)):
@@ -133,7 +134,7 @@ def _trapped(sheet: Sheet, tables: Tables) -> None:
         values = rows.groupby("run")["cos_mix_value"].mean().to_numpy(dtype=float)
         _mean(sheet, "mix_cosine", values, {**keys, "cache_age": age})
     fresh = steps[steps["age"] == 0]
-    lam, cosine = fresh["lambda"], fresh["cos_struct_value"]
+    lam, cosine = fresh["lam"], fresh["cos_struct_value"]
     expected = np.sqrt((1 - lam) ** 2 + lam**2 + 2 * lam * (1 - lam) * cosine)
     residual = (fresh["norm_mix"] - expected).abs()
     sheet.add(
@@ -157,10 +158,10 @@ def _phases(sheet: Sheet, tables: Tables) -> None:
     rows = rows.assign(group=rows["run"].map(runs.set_index("run")["phase_label"]))
     last = rows["epoch"].max()
     for group, mine in rows.groupby("group", sort=False):
-        for eta, part in [(None, mine), *mine.groupby("eta")]:
-            keys = {"experiment": "Q4", "eta": eta, "group": str(group)}
+        for eta, part in [(None, mine), *mine.groupby("noise_rate")]:
+            keys = {"experiment": "Q4", "noise_rate": eta, "group": str(group)}
             if eta is not None:
-                keys["lambda"] = part["lambda"].min()
+                keys["lam"] = part["lam"].min()
             for epoch in (1.0, 33.0, last):
                 values = part.loc[part["epoch"] == epoch, "cos_mean"].to_numpy(dtype=float)
                 _mean(sheet, "cosine", values, {**keys, "epoch_from": epoch, "epoch_to": epoch})
@@ -174,7 +175,7 @@ def _text(sheet: Sheet, tables: Tables) -> None:
     if rows.empty:
         sheet.add("cosine", None, 0, experiment="Y1A")
         return
-    keys = {"experiment": "Y1A", "eta": rows["eta"].min(), "lambda": rows["lambda"].min()}
+    keys = {"experiment": "Y1A", "noise_rate": rows["noise_rate"].min(), "lam": rows["lam"].min()}
     for epoch, part in rows.groupby("epoch"):
         _mean(
             sheet,
@@ -208,11 +209,11 @@ def _along_lambda(sheet: Sheet, experiment: str, runs: pd.DataFrame) -> None:
     if rows["lam"].nunique() < 2:
         sheet.add("cosine", None, len(rows), experiment=experiment)
         return
-    keys = {"experiment": experiment, "eta": rows["eta"].min()}
+    keys = {"experiment": experiment, "noise_rate": rows["noise_rate"].min()}
     lam, means, draws = [], [], []
     for level, part in rows.groupby("lam"):
         values = part["avg_cos"].to_numpy(dtype=float)
-        _mean(sheet, "cosine", values, {**keys, "lambda": level})
+        _mean(sheet, "cosine", values, {**keys, "lam": level})
         lam.append(float(level))
         means.append(values.mean())
         rng = bootstrap.generator("zero", experiment, level)

@@ -24,14 +24,15 @@ import numpy as np
 import pandas as pd
 
 from dualgrad.estimators import bootstrap
-from dualgrad.statistics.inputs import Tables, lr_factor
+from dualgrad.statistics.facts import lr_factor
 from dualgrad.statistics.layout import Quantity, Sheet
+from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import FLAG, REAL, Column
 
 KEYS = (
-    Column("eta", REAL, "label-noise rate η", "fraction"),
+    Column("noise_rate", REAL, "label-noise rate η", "fraction"),
     Column("hold_epochs", REAL, "epochs per λ", "epochs"),
-    Column("lambda", REAL, "λ of a gap; of the largest or smallest gap"),
+    Column("lam", REAL, "λ of a gap; of the largest or smallest gap"),
     Column("epoch_up", REAL, "epochs done on the way up at that λ", "epochs"),
     Column("epoch_down", REAL, "epochs done on the way down at that λ", "epochs"),
     Column("same_rate", FLAG, "the learning rate was the same on both ways"),
@@ -64,15 +65,15 @@ def _loop(sheet: Sheet, experiment: str, tables: Tables) -> None:
     runs = tables.runs(experiment)
     keys: dict[str, Any] = {
         "experiment": experiment,
-        "eta": runs["eta"].min() if len(runs) else None,
+        "noise_rate": runs["noise_rate"].min() if len(runs) else None,
         "hold_epochs": runs["hold_epochs"].min() if len(runs) else None,
     }
-    rows["lambda"] = rows["lambda"].round(6)
+    rows["lam"] = rows["lam"].round(6)
     ways = {
-        way: rows[rows["direction"] == way].pivot_table(index="s", columns="lambda", values="test_error")
+        way: rows[rows["direction"] == way].pivot_table(index="seed", columns="lam", values="test_error")
         for way in ("up", "down")
     }
-    epochs = {way: rows[rows["direction"] == way].groupby("lambda")["epoch"].mean() for way in ("up", "down")}
+    epochs = {way: rows[rows["direction"] == way].groupby("lam")["epoch"].mean() for way in ("up", "down")}
     lam = np.array(sorted(set(ways["up"].columns) & set(ways["down"].columns)))
     seeds = sorted(set(ways["up"].index) & set(ways["down"].index))
     if len(lam) == 0 or not seeds:
@@ -82,9 +83,10 @@ def _loop(sheet: Sheet, experiment: str, tables: Tables) -> None:
     gaps = (ways["up"].loc[seeds, lam] - ways["down"].loc[seeds, lam]).to_numpy(dtype=float)
     whole = ~np.isnan(gaps).any(axis=1)  # seeds with both ways complete
     up, down = (epochs[way][lam].to_numpy(dtype=float) for way in ("up", "down"))
-    same = lr_factor(experiment, up) == lr_factor(experiment, down)
+    drops = tables.lr_drops(experiment)
+    same = lr_factor(drops, up) == lr_factor(drops, down)
     places: list[dict[str, Any]] = [
-        {"lambda": lam[i], "epoch_up": up[i], "epoch_down": down[i], "same_rate": bool(same[i])}
+        {"lam": lam[i], "epoch_up": up[i], "epoch_down": down[i], "same_rate": bool(same[i])}
         for i in range(len(lam))
     ]
     for i, place in enumerate(places):

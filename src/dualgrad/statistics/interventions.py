@@ -25,8 +25,8 @@ from scipy.special import stdtr
 from scipy.stats import mannwhitneyu
 
 from dualgrad.estimators import bootstrap
-from dualgrad.statistics.inputs import Tables
 from dualgrad.statistics.layout import Quantity, Sheet
+from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import REAL, TEXT, Column
 
 PAIRS = (
@@ -37,8 +37,8 @@ JUMP = 30  # epochs before Q2's quench
 RULE = (0.40, 5)
 
 KEYS = (
-    Column("eta", REAL, "label-noise rate η", "fraction"),
-    Column("lambda", REAL, "target λ (W2), mixing weight (I, L); null: all together"),
+    Column("noise_rate", REAL, "label-noise rate η", "fraction"),
+    Column("lam", REAL, "target λ (W2), mixing weight (I, L); null: all together"),
     Column("schedule", TEXT, "schedule of Q2"),
     Column("against", TEXT, "schedule it is compared with"),
     Column("epoch", REAL, "epoch of the errors (Q2)", "epochs"),
@@ -79,11 +79,11 @@ def compute(tables: Tables) -> pd.DataFrame:
 
 
 def _jumps(sheet: Sheet, runs: pd.DataFrame) -> None:
-    gaps = runs[runs["lambda"].notna() & runs["final_gap"].notna()] if len(runs) else runs
+    gaps = runs[runs["lam"].notna() & runs["final_gap"].notna()] if len(runs) else runs
     if gaps.empty:
         sheet.add("gap", None, 0, experiment="W2")
         return
-    keys = {"experiment": "W2", "eta": gaps["eta"].min()}
+    keys = {"experiment": "W2", "noise_rate": gaps["noise_rate"].min()}
     note = "seeds enter once per λ: not independent"
     values = gaps["final_gap"].to_numpy(dtype=float)
     nine = {**keys, "rows": "nine"}
@@ -92,19 +92,19 @@ def _jumps(sheet: Sheet, runs: pd.DataFrame) -> None:
     )
     sheet.add("gap_sd", values.std(), len(values), note=note, **nine)
     sheet.add("gap_max", values.max(), len(values), **nine)
-    for lam, rows in gaps.groupby("lambda"):
+    for lam, rows in gaps.groupby("lam"):
         values = rows["final_gap"].to_numpy(dtype=float)
-        at = {**keys, "lambda": lam, "rows": "seeds"}
+        at = {**keys, "lam": lam, "rows": "seeds"}
         bounds, p_value = bootstrap.t_bounds(values)
         sheet.add("gap", values.mean(), len(values), bounds=bounds, p_value=p_value, **at)
         sheet.add("gap_sd", values.std(ddof=1) if len(values) > 1 else None, len(values), **at)
         sheet.add("gap_max", values.max(), len(values), **at)
-    after = gaps.groupby("s")["final_gap"].mean()
+    after = gaps.groupby("seed")["final_gap"].mean()
     seeds = {**keys, "rows": "seeds"}
     bounds, p_value = bootstrap.t_bounds(after.to_numpy())
     sheet.add("gap", after.mean(), len(after), bounds=bounds, p_value=p_value, **seeds)
     sheet.add("gap_sd", after.std(ddof=1) if len(after) > 1 else None, len(after), **seeds)
-    base = runs[runs["intervention"] == "base"].set_index("s")
+    base = runs[runs["intervention"] == "base"].set_index("seed")
     before = (base["collapse_init_error"] - base["ordered_init_error"]).dropna()
     bounds, _ = bootstrap.t_bounds(before.to_numpy())
     value = before.mean() if len(before) else None
@@ -131,8 +131,8 @@ def _schedules(sheet: Sheet, tables: Tables) -> None:
         sheet.add("difference", None, 0, experiment="Q2")
         return
     last = path["epoch"].max()
-    for eta, rows in path.groupby("eta"):
-        keys = {"experiment": "Q2", "eta": eta}
+    for eta, rows in path.groupby("noise_rate"):
+        keys = {"experiment": "Q2", "noise_rate": eta}
         for schedule, against in PAIRS:
             for epoch in (50.0, last):
                 at = rows[rows["epoch"] == epoch]
@@ -193,12 +193,12 @@ def _cosines(sheet: Sheet, experiment: str, runs: pd.DataFrame) -> None:
     if rows.empty:
         sheet.add("cosine_range", None, 0, experiment=experiment)
         return
-    keys = {"experiment": experiment, "eta": rows["eta"].min()}
+    keys = {"experiment": experiment, "noise_rate": rows["noise_rate"].min()}
     cells = rows.groupby(["lam", "cos_target"])["test_error"].mean()
     sheet.add("cosine_range", cells.max() - cells.min(), len(rows), **keys)
     _correlation(sheet, keys, rows)
     for lam, mine in rows.groupby("lam"):
-        at = {**keys, "lambda": lam}
+        at = {**keys, "lam": lam}
         means = mine.groupby("cos_target")["test_error"].mean()
         ends = [
             mine.loc[mine["cos_target"] == cosine, "test_error"].to_numpy(dtype=float)

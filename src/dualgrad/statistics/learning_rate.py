@@ -15,18 +15,19 @@ import numpy as np
 import pandas as pd
 
 from dualgrad.estimators import bootstrap
+from dualgrad.estimators.curves import last_crossing
 from dualgrad.estimators.interaction import interaction
-from dualgrad.statistics.curves import Curve, curves, last_crossing
-from dualgrad.statistics.inputs import Tables
+from dualgrad.statistics.curves import Curve, curves
 from dualgrad.statistics.layout import Quantity, Sheet
+from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import REAL, Column
 
 LEVEL = 0.20
 
 KEYS = (
-    Column("eta", REAL, "label-noise rate η", "fraction"),
+    Column("noise_rate", REAL, "label-noise rate η", "fraction"),
     Column("lr", REAL, "initial learning rate; null: over all rates"),
-    Column("lambda", REAL, "λ of a share or an effect"),
+    Column("lam", REAL, "λ of a share or an effect"),
     Column("error_level", REAL, "error level of a crossing; null: twice the minimum", "fraction"),
 )
 
@@ -49,8 +50,8 @@ def compute(tables: Tables) -> pd.DataFrame:
     runs = tables.runs("Q3")
     if runs.empty:
         sheet.add("crossing", None, 0, experiment="Q3")
-    for eta, rows in runs.groupby("eta"):
-        keys = {"experiment": "Q3", "eta": eta}
+    for eta, rows in runs.groupby("noise_rate"):
+        keys = {"experiment": "Q3", "noise_rate": eta}
         mine = sorted(curves(rows), key=lambda curve: curve.keys["lr"])
         for curve in mine:
             _rate(sheet, {**keys, "lr": curve.keys["lr"]}, curve, rows)
@@ -92,7 +93,7 @@ def _rate(sheet: Sheet, keys: dict, curve: Curve, runs: pd.DataFrame) -> None:
     none = None if len(above) else "the mean best error exceeds 0.20 at no λ"
     sheet.add("first_above", above.min() if len(above) else None, n, note=none, error_level=LEVEL, **keys)
     for lam, group, constant in zip(curve.lam, curve.groups, curve.constant, strict=True):
-        at = {**keys, "lambda": lam}
+        at = {**keys, "lam": lam}
         size = len(group)
         bounds = bootstrap.mean_bounds(group, "Q3", *map(str, at.values()))
         sheet.add("mean_error", group.mean(), size, bounds=bounds, **at)
@@ -107,9 +108,9 @@ def _effects(sheet: Sheet, keys: dict, whole: list[Curve]) -> None:
     low, high = whole[0], whole[-1]
     for lam in sorted(set(low.lam) & set(high.lam)):
         pair = [curve.groups[int(np.abs(curve.lam - lam).argmin())] for curve in (high, low)]
-        bounds = bootstrap.difference_bounds(*pair, "effect", keys["eta"], lam)
+        bounds = bootstrap.difference_bounds(*pair, "effect", keys["noise_rate"], lam)
         value = pair[0].mean() - pair[1].mean()
-        sheet.add("effect", value, min(map(len, pair)), bounds=bounds, **keys, **{"lambda": lam})
+        sheet.add("effect", value, min(map(len, pair)), bounds=bounds, **keys, lam=lam)
     for level in (LEVEL, None):
         ends = [last_crossing(c.lam, c.means[None], _levels(c.means[None], level))[0] for c in (high, low)]
         draws = [last_crossing(c.lam, c.mean_draws, _levels(c.mean_draws, level)) for c in (high, low)]

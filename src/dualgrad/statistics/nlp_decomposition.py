@@ -27,16 +27,16 @@ import pandas as pd
 from scipy.stats import mannwhitneyu, ttest_ind
 
 from dualgrad.estimators import bootstrap
-from dualgrad.statistics.inputs import Tables
 from dualgrad.statistics.layout import Quantity, Sheet
+from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import REAL, TEXT, WHOLE, Column
 
 LAMBDA = 0.60
 RECOVERIES = ("Y2k3", "Y2k10")
 
 KEYS = (
-    Column("eta", REAL, "label-noise rate η", "fraction"),
-    Column("lambda", REAL, "λ of both sides"),
+    Column("noise_rate", REAL, "label-noise rate η", "fraction"),
+    Column("lam", REAL, "λ of both sides"),
     Column("epoch", REAL, "epoch of the first side", "epochs"),
     Column("reference_epoch", REAL, "epoch of the second side", "epochs"),
     Column("matched", TEXT, "raw, total epochs, epochs at 0.60, or same run"),
@@ -68,15 +68,15 @@ class _Decomposition:
         self.tables = tables
         self.sheet = Sheet(tables.edition, KEYS, QUANTITIES)
         self.long, self.short = self.errors("Y1A"), self.errors("Y1B")
-        etas = tables.runs()["eta"].dropna()
-        self.keys: dict[str, Any] = {"eta": etas.iloc[0] if len(etas) else None, "lambda": LAMBDA}
+        etas = tables.runs()["noise_rate"].dropna()
+        self.keys: dict[str, Any] = {"noise_rate": etas.iloc[0] if len(etas) else None, "lam": LAMBDA}
 
     def errors(self, experiment: str, **where: object) -> pd.DataFrame:
         """Test errors by seed and epoch."""
         rows = self.tables.trajectories(experiment)
         for column, value in where.items():
             rows = rows[rows[column] == value]
-        return rows.pivot_table(index="s", columns="epoch", values="test_error")
+        return rows.pivot_table(index="seed", columns="epoch", values="test_error")
 
     def frame(self) -> pd.DataFrame:
         """All effects."""
@@ -173,10 +173,10 @@ class _Decomposition:
     def loop(self, experiment: str, long: tuple[pd.Series, float], short: tuple[pd.Series, float]) -> None:
         """X3 at λ = 0.60 on both ways."""
         rows = self.tables.trajectories(experiment, stage="loop")
-        rows = rows[np.isclose(rows["lambda"], LAMBDA)]
+        rows = rows[np.isclose(rows["lam"], LAMBDA)]
         for way in ("up", "down"):
             mine = rows[rows["direction"] == way]
-            side = (mine.set_index("s")["test_error"], mine["epoch"].min() if len(mine) else np.nan)
+            side = (mine.set_index("seed")["test_error"], mine["epoch"].min() if len(mine) else np.nan)
             more = {"direction": way}
             self.effect("loop_effect", f"{experiment}-Y1B", side, short, matched="raw", **more)
             self.effect("loop_effect", f"{experiment}-Y1A", side, long, matched="raw", **more)

@@ -5,7 +5,7 @@ A run without event is censored at the ladder's end: its λ is known only to lie
 (`recorded_*`) put censored R3 runs at the ladder's last λ, as recorded; T1-spinodal and T2-spinodal record
 nothing for them.
 
-Kaplan-Meier (`scipy.stats.ecdf`): S(k) = Π (1 - d_j / n_j) over rungs j up to k, d_j events and n_j runs at
+Kaplan-Meier (scipy.stats.ecdf): S(k) = Π (1 - d_j / n_j) over rungs j up to k, d_j events and n_j runs at
 risk; `median_lambda` is the λ of the first rung with S <= 1/2, with its log-log interval; null where fewer than
 half of the runs have the event. Floor: the rule needs three evaluations, so R3's earliest possible λ is its
 third rung; runs that fire there were beyond the threshold from the start (`floor_share`).
@@ -17,7 +17,6 @@ Sources: docs/specification/FIGURES.md, Figure 2d; config/claims.yaml, conclusio
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -25,8 +24,9 @@ import numpy as np
 import pandas as pd
 
 from dualgrad.estimators import bootstrap
-from dualgrad.statistics.inputs import Tables
+from dualgrad.estimators.survival import ladder_median
 from dualgrad.statistics.layout import Quantity, Sheet
+from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import REAL, TEXT, Column
 
 # Experiment -> direction, and the first rung at which its rule can fire (R3 evaluates once per rung, the others ten
@@ -35,7 +35,7 @@ LADDERS = {"R3a": ("up", 3), "R3b": ("down", 3), "T1-spinodal": ("up", 1), "T2-s
 WIDTHS = (("R3a", "R3b"), ("T1-spinodal", "T2-spinodal"))
 
 KEYS = (
-    Column("eta", REAL, "label-noise rate η", "fraction"),
+    Column("noise_rate", REAL, "label-noise rate η", "fraction"),
     Column("hold_type", TEXT, "short or long hold per λ (R3)"),
     Column("hold_epochs", REAL, "epochs per λ", "epochs"),
     Column("direction", TEXT, "up or down; null for a width"),
@@ -78,21 +78,21 @@ def compute(tables: Tables) -> pd.DataFrame:
 
 
 def _groups(runs: pd.DataFrame) -> Iterator[tuple[dict[str, Any], pd.DataFrame]]:
-    for (eta, hold), rows in runs.groupby(["eta", "hold_type"], dropna=False, sort=False):
+    for (eta, hold), rows in runs.groupby(["noise_rate", "hold_type"], dropna=False, sort=False):
         words = None if hold is None or hold != hold else hold
-        yield {"eta": eta, "hold_type": words, "hold_epochs": rows["hold_epochs"].min()}, rows
+        yield {"noise_rate": eta, "hold_type": words, "hold_epochs": rows["hold_epochs"].min()}, rows
 
 
 def _keyed(runs: pd.DataFrame) -> Iterator[tuple[tuple[Any, ...], pd.DataFrame]]:
     for keys, rows in _groups(runs):
-        yield (keys["eta"], keys["hold_type"]), rows
+        yield (keys["noise_rate"], keys["hold_type"]), rows
 
 
 def _ladder(sheet: Sheet, keys: dict, runs: pd.DataFrame, tables: Tables) -> None:
     experiment = keys["experiment"]
     direction, floor = LADDERS[experiment]
     path = tables.trajectories(experiment, stage="sweep")
-    ladder = np.sort(path["lambda"].unique())
+    ladder = np.sort(path["lam"].unique())
     if direction == "down":
         ladder = ladder[::-1]
     path = path[path["run"].isin(runs["run"])]
@@ -104,7 +104,7 @@ def _ladder(sheet: Sheet, keys: dict, runs: pd.DataFrame, tables: Tables) -> Non
         return
     keys |= {"ladder_start": ladder[0], "ladder_end": ladder[-1]}
     event = runs["event"].map(lambda flag: bool(flag) if flag is not None else False).to_numpy(dtype=bool)
-    last = runs["run"].map(path.groupby("run")["lambda"].last()).to_numpy(dtype=float)
+    last = runs["run"].map(path.groupby("run")["lam"].last()).to_numpy(dtype=float)
     stopped = np.where(event, runs["threshold_lambda"].to_numpy(dtype=float), last)
     rung = np.array([int(np.abs(ladder - level).argmin()) + 1 for level in stopped])
     hits = int(event.sum())
@@ -112,14 +112,14 @@ def _ladder(sheet: Sheet, keys: dict, runs: pd.DataFrame, tables: Tables) -> Non
     sheet.add("event_share", hits / n, n, bounds=bootstrap.exact_bounds(hits, n), **keys)
     sheet.add("censored", n - hits, n, **keys)
     recorded = runs["threshold_lambda"].dropna().to_numpy(dtype=float)
-    name = ("spinodal", experiment, keys["eta"], keys["hold_type"])
+    name = ("spinodal", experiment, keys["noise_rate"], keys["hold_type"])
     missing = note if len(recorded) < n else None
     bounds = bootstrap.mean_bounds(recorded, *name)
     value = recorded.mean() if len(recorded) else None
     sheet.add("recorded_mean", value, len(recorded), bounds=bounds, note=missing or note, **keys)
     sd = bootstrap.spread(recorded) if len(recorded) else None
     sheet.add("recorded_sd", sd, len(recorded), note=missing or note, **keys)
-    median, bounds, survival = kaplan_meier(rung, event, ladder)
+    median, bounds, survival = ladder_median(rung, event, ladder)
     sheet.add("median_lambda", median, n, bounds=bounds, note=note, **keys)
     sheet.add("survival_at_end", survival[0], n, bounds=survival[1], **keys)
     first = runs["first_crossing_lambda"].dropna().to_numpy(dtype=float)
@@ -134,63 +134,10 @@ def _ladder(sheet: Sheet, keys: dict, runs: pd.DataFrame, tables: Tables) -> Non
     sheet.add("start_error", start.mean() if len(start) else None, len(start), bounds=bounds, **keys)
 
 
-def kaplan_meier(
-    rung: np.ndarray, event: np.ndarray, ladder: np.ndarray
-) -> tuple[float, bootstrap.Bounds | None, tuple[float, bootstrap.Bounds | None]]:
-    """Return the median λ with its interval, and the share beyond the ladder with its interval.
-
-    Args:
-        rung: 1-based rung of the event, or of the end of observation.
-        event: whether the event happened there.
-        ladder: λ of the rungs.
-
-    Returns:
-        (median, bounds, (survival, bounds)); the median is NaN where S never falls to one half; ends of intervals
-        beyond the ladder are infinite (open).
-    """
-    from scipy.stats import CensoredData, ecdf
-
-    how = "Kaplan-Meier"
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # log-log of 0 and 1 where all or none have the event
-        fitted = ecdf(CensoredData(uncensored=rung[event], right=rung[~event])).sf
-        sides = fitted.confidence_interval(method="log-log")
-    curve = pd.Series(fitted.probabilities, fitted.quantiles)
-    interval = pd.DataFrame({"low": sides.low.probabilities, "high": sides.high.probabilities}, curve.index)
-    interval = interval.where(
-        (curve > 0) & (curve < 1), curve, axis=0
-    )  # not defined there; there is no spread
-    beyond = float(curve.iloc[-1])
-    end = interval.iloc[-1].to_numpy(dtype=float)
-    median = _half(curve)
-    ends = [_half(interval[name]) for name in interval]
-
-    def place(position: float) -> float:
-        return float(ladder[int(position) - 1]) if np.isfinite(position) else np.inf
-
-    bounds = None
-    if np.isfinite(median):
-        low, high = sorted(place(position) for position in ends)
-        if ladder[-1] < ladder[0] and np.isinf(high):  # descending: beyond the ladder is below it
-            low, high = -np.inf, low
-        bounds = (low, high, how)
-    share = None if np.isnan(end).any() else (float(end.min()), float(end.max()), how)
-    if beyond in (0.0, 1.0) or share is None:
-        # log-log intervals do not exist there; exact ones do when nobody is censored before the end.
-        share = bootstrap.exact_bounds(int(round(beyond * len(rung))), len(rung))
-    return (place(median) if np.isfinite(median) else np.nan), bounds, (beyond, share)
-
-
-def _half(curve: pd.Series) -> float:
-    """First rung at which a survival curve is down to one half; inf where it never is."""
-    down = curve.index[(curve <= 0.5 + 1e-9).to_numpy()]
-    return float(down[0]) if len(down) else np.inf
-
-
 def _width(sheet: Sheet, name: str, up: pd.DataFrame, down: pd.DataFrame) -> None:
     keys = {
         "experiment": name,
-        "eta": up["eta"].min(),
+        "noise_rate": up["noise_rate"].min(),
         "hold_type": up["hold_type"].iloc[0],
         "hold_epochs": up["hold_epochs"].min(),
     }

@@ -21,8 +21,8 @@ import numpy as np
 import pandas as pd
 
 from dualgrad.estimators import bootstrap
-from dualgrad.statistics.inputs import Tables
 from dualgrad.statistics.layout import NO_DATA, Quantity, columns_of
+from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import REAL, TEXT, Column, columns
 
 RESAMPLES = 1000
@@ -60,15 +60,15 @@ FIELDS = {
         *("loss_struct_mean", "loss_value_mean"),
     ),
 }
-PLACE = ("stage", "branch", "direction", "segment", "lambda", "epoch", "stage_epoch")
+PLACE = ("stage", "branch", "direction", "segment", "lam", "epoch", "stage_epoch")
 FACTORS = (
     *("width_mult", "lr", "model", "method", "clean_ratio", "cos_target", "replicate", "schedule_type"),
     *("hold_type", "intervention"),
 )
 KEYS = (
     Column("condition", TEXT, "the condition's factor levels, as name=level"),
-    Column("eta", REAL, "label-noise rate η", "fraction"),
-    Column("lambda", REAL, "λ of the run, or in force at that place; null where λ changes"),
+    Column("noise_rate", REAL, "label-noise rate η", "fraction"),
+    Column("lam", REAL, "λ of the run, or in force at that place; null where λ changes"),
     *(
         Column(
             name, columns("runs")[name].type if name != "replicate" else REAL, columns("runs")[name].meaning
@@ -124,24 +124,26 @@ def _table(tables: Tables, table: str, runs: pd.DataFrame) -> Iterator[pd.DataFr
     place: tuple[str, ...] = ()
     if table == "runs":
         rows = runs
-        shown = ["experiment", "condition", "eta", "lam", *FACTORS, "branch"]
+        shown = ["experiment", "condition", "noise_rate", "lam", *FACTORS, "branch"]
     else:
         keys, whole = ["experiment", "run"], tables.table(table)
         place = tuple(name for name in PLACE if name in whole)
-        rows = whole[[*keys, "eta", *place, *FIELDS[table]]].merge(
+        rows = whole[[*keys, "noise_rate", *place, *FIELDS[table]]].merge(
             runs[[*keys, "condition", *FACTORS]], on=keys, how="inner"
         )
-        shown = ["experiment", "condition", "eta", *FACTORS, *place]
+        shown = ["experiment", "condition", "noise_rate", *FACTORS, *place]
     if rows.empty:
         return
     number = (
-        rows.groupby(["experiment", "condition", "eta", *place], dropna=False, sort=False).ngroup().to_numpy()
+        rows.groupby(["experiment", "condition", "noise_rate", *place], dropna=False, sort=False)
+        .ngroup()
+        .to_numpy()
     )
     heads = rows.iloc[np.unique(number, return_index=True)[1]][shown].reset_index(drop=True)
     if table == "runs":
         same = rows.groupby(number)["lam"].nunique(dropna=False).to_numpy() == 1
-        heads = heads.rename(columns={"lam": "lambda"})
-        heads["lambda"] = heads["lambda"].where(same)
+        heads = heads.rename(columns={"lam": "lam"})
+        heads["lam"] = heads["lam"].where(same)
     heads = heads.assign(table=table)
     for field in FIELDS[table]:
         values = rows[field].to_numpy(dtype=float)

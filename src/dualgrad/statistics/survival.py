@@ -23,15 +23,16 @@ import pandas as pd
 from scipy.special import gammaincinv
 
 from dualgrad.estimators import bootstrap
-from dualgrad.statistics.inputs import Tables
+from dualgrad.estimators.survival import kaplan_meier
 from dualgrad.statistics.layout import Quantity, Sheet
+from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import REAL, Column
 
 CHANCE = 0.50
 
 KEYS = (
-    Column("eta", REAL, "label-noise rate η", "fraction"),
-    Column("lambda", REAL, "λ of the observation"),
+    Column("noise_rate", REAL, "label-noise rate η", "fraction"),
+    Column("lam", REAL, "λ of the observation"),
     Column("epoch", REAL, "epoch of a share; horizon of a survival", "epochs"),
 )
 
@@ -70,7 +71,7 @@ def _jump(sheet: Sheet, experiment: str, tables: Tables) -> None:
     if runs.empty:
         sheet.add("survival_share", None, 0, **keys)
         return
-    keys |= {"eta": runs["eta"].min(), "lambda": runs["target_lambda"].min()}
+    keys |= {"noise_rate": runs["noise_rate"].min(), "lam": runs["target_lambda"].min()}
     passed = runs["init_success"].map(lambda flag: flag is not None and bool(flag)).astype(bool)
     risk = runs[passed]
     n = len(risk)
@@ -87,7 +88,11 @@ def _jump(sheet: Sheet, experiment: str, tables: Tables) -> None:
         sheet.add("survival_share", (n - events) / n, n, bounds=bounds, **at)
         sheet.add("survivors", n - events, n, **at)
         sheet.add(
-            "survival_at_horizon", _product_limit(life, event), n, bounds=None if events else bounds, **at
+            "survival_at_horizon",
+            float(kaplan_meier(life, event).share[-1]),
+            n,
+            bounds=None if events else bounds,
+            **at,
         )
         exposure = float(np.nansum(life))
         sheet.add("hazard", events / exposure, n, bounds=_poisson(events, exposure), **at)
@@ -106,18 +111,11 @@ def _jump(sheet: Sheet, experiment: str, tables: Tables) -> None:
         sheet.add(quantity, values.mean() if len(values) else None, len(values), bounds=bounds, **keys)
     sheet.add("largest_error", after["test_error"].max() if len(after) else None, n, **keys)
     scratch = tables.runs("S1")
-    scratch = scratch[np.isclose(scratch["lam"], keys["lambda"])]["test_error"].dropna()
+    scratch = scratch[np.isclose(scratch["lam"], keys["lam"])]["test_error"].dropna()
     for quantity, hit in (("from_scratch_low", scratch <= 0.20), ("from_scratch_high", scratch >= 0.40)):
         hits, size = int(hit.sum()), len(scratch)
         share = hits / size if size else None
         sheet.add(quantity, share, size, bounds=bootstrap.exact_bounds(hits, size), **keys)
-
-
-def _product_limit(life: np.ndarray, event: np.ndarray) -> float:
-    """Kaplan-Meier survival at the longest observation."""
-    from scipy.stats import CensoredData, ecdf
-
-    return float(ecdf(CensoredData(uncensored=life[event], right=life[~event])).sf.probabilities[-1])
 
 
 def _poisson(events: int, exposure: float) -> bootstrap.Bounds:
@@ -131,8 +129,8 @@ def _text(sheet: Sheet, tables: Tables) -> None:
     if path.empty:
         sheet.add("above_chance_share", None, 0, experiment="X4")
         return
-    for lam, rows in path.groupby("lambda"):
-        keys: dict[str, Any] = {"experiment": "X4", "eta": rows["eta"].min(), "lambda": lam}
+    for lam, rows in path.groupby("lam"):
+        keys: dict[str, Any] = {"experiment": "X4", "noise_rate": rows["noise_rate"].min(), "lam": lam}
         table = rows.pivot_table(index="run", columns="epoch", values="test_error")
         errors, epochs, n = table.to_numpy(dtype=float), table.columns.to_numpy(dtype=float), len(table)
         for at, epoch in enumerate(epochs):

@@ -24,20 +24,21 @@ import numpy as np
 import pandas as pd
 
 from dualgrad.estimators import bootstrap
-from dualgrad.statistics.inputs import Tables, trap_level
+from dualgrad.statistics.facts import trap_level
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.statistics.sources import TWO_BRANCH
+from dualgrad.tables.edition import Tables, level_of
 from dualgrad.tables.schema import REAL, TEXT, WHOLE, Column
 
 REFERENCE = 0.50  # λ at which the published gaps are quoted
 
 KEYS = (
-    Column("eta", REAL, "label-noise rate η", "fraction"),
+    Column("noise_rate", REAL, "label-noise rate η", "fraction"),
     Column("clean_ratio", REAL, "trusted share of the training set (V2)", "fraction"),
     Column("hold_epochs", REAL, "epochs per λ", "epochs"),
     Column("selection", TEXT, "all, matched or untrapped seeds"),
     Column("seeds", TEXT, "seeds of the L and of the H branch, / between them where they differ"),
-    Column("lambda", REAL, "λ of a gap; of the largest or smallest gap"),
+    Column("lam", REAL, "λ of a gap; of the largest or smallest gap"),
     Column("seed", WHOLE, "seed of a seed_gap"),
 )
 
@@ -62,26 +63,35 @@ def compute(tables: Tables) -> pd.DataFrame:
         name = low if low == high else f"{low}+{high}"
         keys = {
             "experiment": name,
-            "eta": _one(runs, "eta"),
+            "noise_rate": _one(runs, "noise_rate"),
             "hold_epochs": _one(runs, "hold_epochs") or hold,
         }
-        _add(sheet, keys, sweeps[hold], trap_level(low), common)
+        _add(sheet, keys, sweeps[hold], trap_level(tables.num_classes(low)), common)
     for experiment in ("V1", "V3", "V4", "Tb2", "W1"):
         pair = _sweep_pair(tables, "W1", "W1") if experiment == "W1" else _branch_pair(tables, experiment)
         runs = tables.runs(experiment)
-        keys = {"experiment": experiment, "eta": _one(runs, "eta"), "hold_epochs": _one(runs, "hold_epochs")}
-        _add(sheet, keys, pair, trap_level(experiment))
+        keys = {
+            "experiment": experiment,
+            "noise_rate": _one(runs, "noise_rate"),
+            "hold_epochs": _one(runs, "hold_epochs"),
+        }
+        _add(sheet, keys, pair, trap_level(tables.num_classes(experiment)))
     runs = tables.runs("V2")
     for ratio, rows in runs.groupby("clean_ratio"):
         keys = {
             "experiment": "V2",
-            "eta": _one(rows, "eta"),
+            "noise_rate": _one(rows, "noise_rate"),
             "clean_ratio": ratio,
             "hold_epochs": _one(rows, "hold_epochs"),
         }
-        _add(sheet, keys, _loop_seed_pair(tables, rows), trap_level("V2"))
+        _add(sheet, keys, _loop_seed_pair(tables, rows), trap_level(tables.num_classes("V2")))
     if runs.empty:
-        _add(sheet, {"experiment": "V2"}, {"L": pd.DataFrame(), "H": pd.DataFrame()}, trap_level("V2"))
+        _add(
+            sheet,
+            {"experiment": "V2"},
+            {"L": pd.DataFrame(), "H": pd.DataFrame()},
+            trap_level(tables.num_classes("V2")),
+        )
     return sheet.frame()
 
 
@@ -90,8 +100,8 @@ def _one(runs: pd.DataFrame, column: str) -> float | None:
     return float(values.iloc[0]) if len(values) else None
 
 
-def _pivot(rows: pd.DataFrame, index: str = "s") -> pd.DataFrame:
-    return rows.pivot_table(index=index, columns="lambda", values="test_error").sort_index(axis=1)
+def _pivot(rows: pd.DataFrame, index: str = "seed") -> pd.DataFrame:
+    return rows.pivot_table(index=index, columns="lam", values="test_error").sort_index(axis=1)
 
 
 def _sweep_pair(tables: Tables, low: str, high: str) -> dict[str, pd.DataFrame]:
@@ -115,7 +125,8 @@ def _loop_seed_pair(tables: Tables, runs: pd.DataFrame) -> dict[str, pd.DataFram
     """V2's errors by loop seed and λ."""
     rows = tables.trajectories("V2", stage="sweep")
     rows = rows[rows["run"].isin(runs["run"])]
-    rows = rows.assign(loop_seed=rows["run"].map(runs.set_index("run")["seed"]))
+    loop_seeds = dict(zip(runs["run"], level_of(runs, "seed"), strict=True))
+    rows = rows.assign(loop_seed=rows["run"].map(loop_seeds))
     return {
         branch: _pivot(rows[rows["branch"] == name], "loop_seed")
         for branch, name in (("L", "ordered"), ("H", "collapse"))
@@ -187,11 +198,11 @@ def _gaps(sheet: Sheet, keys: dict, low: pd.DataFrame, high: pd.DataFrame) -> No
         sheet.add(quantity, value, n, bounds=bounds, **keys, **more)
 
     for i, level in enumerate(lam):
-        add("gap", mean[i], draws[:, i], **{"lambda": level})
+        add("gap", mean[i], draws[:, i], lam=level)
     if keys["selection"] == "matched" and paired:
         at = int(np.abs(lam - REFERENCE).argmin())
         for seed, gap in zip(low.index, above[:, at] - below[:, at], strict=True):
-            sheet.add("seed_gap", gap, 1, **keys, **{"lambda": lam[at], "seed": seed})
-    add("max_gap", mean.max(), draws.max(axis=1), **{"lambda": lam[mean.argmax()]})
-    add("min_gap", mean.min(), draws.min(axis=1), **{"lambda": lam[mean.argmin()]})
+            sheet.add("seed_gap", gap, 1, **keys, lam=lam[at], seed=seed)
+    add("max_gap", mean.max(), draws.max(axis=1), lam=lam[mean.argmax()])
+    add("min_gap", mean.min(), draws.min(axis=1), lam=lam[mean.argmin()])
     add("mean_gap", mean.mean(), draws.mean(axis=1))

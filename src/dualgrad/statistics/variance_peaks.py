@@ -17,19 +17,19 @@ import pandas as pd
 
 from dualgrad.estimators import bootstrap
 from dualgrad.statistics.curves import CURVE_KEYS, Curve, curves, joined_curves, key_words
-from dualgrad.statistics.inputs import Tables
 from dualgrad.statistics.layout import Quantity, Sheet
+from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import FLAG, REAL, TEXT, WHOLE, Column
 
 KEYS = (
-    Column("eta", REAL, "label-noise rate η", "fraction"),
+    Column("noise_rate", REAL, "label-noise rate η", "fraction"),
     Column("width_mult", REAL, "width multiplier (Q1)"),
     Column("lr", REAL, "initial learning rate (Q3; P2: as recorded)"),
     Column("model", TEXT, "architecture (P, P2, X)"),
     Column("method", TEXT, "method, where recorded"),
     Column("clean_ratio", REAL, "trusted share of the training set (D1, D2)", "fraction"),
     Column("replicate", REAL, "which execution of the same grid (M1)"),
-    Column("lambda", REAL, "λ of a variance"),
+    Column("lam", REAL, "λ of a variance"),
     Column("constant_runs", WHOLE, "runs at that λ that end as constant predictors"),
     Column("edge", FLAG, "the largest variance is at the first or last λ of the grid"),
     Column("position", TEXT, "interior, first or last λ of the grid"),
@@ -63,7 +63,7 @@ def _add(sheet: Sheet, curve: Curve) -> None:
     draws = curve.variance_draws
     for at, lam in enumerate(curve.lam):
         bounds = bootstrap.percentile(draws[:, at]) if curve.sizes[at] > 1 else None
-        place = {"lambda": lam, "constant_runs": curve.constant[at]}
+        place = {"lam": lam, "constant_runs": curve.constant[at]}
         sheet.add("variance", curve.variances[at], curve.sizes[at], bounds=bounds, **keys, **place)
     n, last = int(curve.sizes.sum()), len(curve.lam) - 1
     if curve.variances.max() == 0:
@@ -81,9 +81,9 @@ def _add(sheet: Sheet, curve: Curve) -> None:
         bounds=bootstrap.percentile(curve.lam[peaks]),
         note="; ".join(note for note in (_note(curve, at, last), curve.gaps) if note) or None,
         **keys,
-        **{"lambda": curve.lam[at]},
+        lam=curve.lam[at],
     )
-    place = keys | {"lambda": curve.lam[at]}
+    place = keys | {"lam": curve.lam[at]}
     sheet.add(
         "peak_variance", curve.variances[at], n, bounds=bootstrap.percentile(draws.max(axis=1)), **place
     )

@@ -14,17 +14,14 @@ import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pyarrow as pa
 
 from dualgrad.records import RecordError, canonical_json, read_record
 from dualgrad.tables import parquet, schema
-from dualgrad.tables.parquet import TableError
+from dualgrad.tables.errors import TableError
 from dualgrad.tables.schema import FLAG, REAL, TABLES, TEXT, WHOLE, Column, arrow_schema, columns
-
-if TYPE_CHECKING:  # imported where it is used: writing tables needs none of it
-    import pandas as pd
 
 _PYTHON_TYPES: dict[pa.DataType, tuple[frozenset[type], str]] = {
     TEXT: (frozenset({str}), "text"),
@@ -154,7 +151,7 @@ class TableSet:
 
 
 def effective_values(run: Mapping[str, Any]) -> dict[str, Any]:
-    """Return ``eta``, ``lam`` and ``s`` of a resolved run (see the schema), each None where undefined."""
+    """Return ``noise_rate``, ``lam`` and ``seed`` of a resolved run (see the schema), each None where undefined."""
     factors = run["factors"]
     lam = factors.get("lambda")
     if lam is None:
@@ -167,10 +164,16 @@ def effective_values(run: Mapping[str, Any]) -> dict[str, Any]:
         lam = trained.pop() if len(trained) == 1 else None
     seed = run.get("seed")
     return {
-        "eta": run["noise"]["rate"],
+        "noise_rate": run["noise"]["rate"],
         "lam": lam,
-        "s": factors.get("seed") if seed is None else seed,
+        "seed": factors.get("seed") if seed is None else seed,
     }
+
+
+def lr_drops(run: Mapping[str, Any]) -> list[int]:
+    """Return the epochs of a session after which the learning rate of a resolved run falls, in order."""
+    schedules = [stage.get("schedule") or {} for stage in run.get("stages", ())]
+    return sorted({epoch for schedule in schedules for epoch in schedule.get("milestones", ())})
 
 
 def held_epochs(run: Mapping[str, Any]) -> int | None:
@@ -195,6 +198,8 @@ def run_columns(run: Mapping[str, Any], edition: str) -> dict[str, Any]:
     # Experiments of one's own may have factors that no published one has: they are all here.
     row["factors"] = json.dumps(run["factors"], sort_keys=True, ensure_ascii=False)
     row |= effective_values(run)
+    row["num_classes"] = run["task"]["classes"]
+    row["lr_drops"] = json.dumps(lr_drops(run))
     row.setdefault("hold_epochs", held_epochs(run))
     return row
 
@@ -211,7 +216,7 @@ def _plain(name: str, value: Any) -> Any:
 
 def row_keys(row: Mapping[str, Any]) -> dict[str, Any]:
     """Return the columns that every table repeats from ``runs``."""
-    return {name: row[name] for name in ("edition", "series", "experiment", "run", "eta", "s")}
+    return {name: row[name] for name in ("edition", "series", "experiment", "run", "noise_rate", "seed")}
 
 
 def complete(row: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> None:
@@ -235,7 +240,7 @@ def complete(row: dict[str, Any], evaluations: Sequence[Mapping[str, Any]]) -> N
         fill("final_gap", row["collapse_final_error"] - row["ordered_final_error"])
         fill("init_error", row.get("ordered_init_error"))
     elif evaluations and evaluations[-1]["direction"] is not None:
-        fill("final_lambda", evaluations[-1]["lambda"])
+        fill("final_lambda", evaluations[-1]["lam"])
     if main:
         fill("test_error", main[-1]["test_error"])
         fill("test_loss", main[-1].get("test_loss"))
@@ -275,13 +280,13 @@ def add_record(tables: TableSet, record: Mapping[str, Any], seeds: dict[str, int
             raise TableError(f"{name}: outcome {key!r} has no column; add it to dualgrad/tables/schema.py")
         check_values(known[key], [value], f"{name}: {key}".format)
         row[key] = value
-    if row["s"] is None:
+    if row["seed"] is None:
         if (
             row.get("selected_seed") is None
         ):  # an escape attempt has the seed of the trap that it starts from (Td2)
             row["selected_seed"] = seeds.get(record["spec"]["stages"][0]["start"].get("run", ""))
-        row["s"] = row["selected_seed"]
-    seeds[name] = row["s"]
+        row["seed"] = row["selected_seed"]
+    seeds[name] = row["seed"]
     row["seconds"] = record["provenance"].get("seconds")
     row["digest"] = record["digest"]
     keys = row_keys(row)
@@ -309,7 +314,7 @@ def _published_fill(
     """Give a ladder that ended without event its last λ as threshold, as the published rows do (R3)."""
     stops = [stage["stop"] for stage in run["stages"] if stage.get("stop")]
     if row.get("censored") and any(stop["unit"] == "segment" for stop in stops):
-        row["threshold_lambda"] = evaluations[-1]["lambda"]
+        row["threshold_lambda"] = evaluations[-1]["lam"]
 
 
 def _block(record: Mapping[str, Any], block: str, name: str) -> tuple[int, dict[str, list]]:
@@ -320,7 +325,9 @@ def _block(record: Mapping[str, Any], block: str, name: str) -> tuple[int, dict[
     lengths = {len(values) for values in series.values()}
     if len(lengths) > 1:
         raise TableError(f"{name}: the columns of trajectory block {block} differ in length")
-    return (lengths.pop() if lengths else 0), series
+    return (lengths.pop() if lengths else 0), {
+        schema.column_of(key): values for key, values in series.items()
+    }
 
 
 def _rows_of(count: int, series: Mapping[str, list], table: str) -> list[dict[str, Any]]:
@@ -346,7 +353,7 @@ def _geometry(
     result: list[dict[str, Any]] = []
     for key, logs in segments.items():
         row: dict[str, Any] = {
-            **{name: logs[0][name] for name in ("stage", "branch", "segment", "lambda")},
+            **{name: logs[0][name] for name in ("stage", "branch", "segment", "lam")},
             "error": errors.get(key),
             "n_logs": len(logs),
         }
@@ -400,96 +407,3 @@ def experiment_tables(runs: Iterable[Mapping[str, Any]], records: Path, edition:
 
 def _definition(run: Mapping[str, Any]) -> bytes:
     return canonical_json({name: value for name, value in run.items() if name != "seconds_recorded"})
-
-
-# --------------------------------------------------------------------------------------------- Parquet
-
-
-def part_path(parts: Path, experiment: str, table: str) -> Path:
-    """Return where one table of one experiment lies."""
-    return parts / experiment / f"{table}.parquet"
-
-
-def _read(
-    path: Path,
-    table: str,
-    names: Sequence[str] | None = None,
-    experiment: str | None = None,
-    editions: set[str] | None = None,
-) -> pa.Table:
-    """Read a table of one experiment (None: of several); *editions* gains its rows' edition, and must keep to one."""
-    wanted = None if names is None else list(dict.fromkeys([*names, "edition", "experiment"]))
-    rows = parquet.read(path, arrow_schema(table), wanted)
-    # Files that were copied here: what is trained, tried out and published never mixes.
-    held = set(rows["experiment"].unique().to_pylist())
-    if experiment is not None and held - {experiment}:
-        raise TableError(
-            f"{path}: holds rows of {' and '.join(sorted(held))}, expected {experiment}; "
-            f"delete {path} and run the same target again"
-        )
-    editions = set() if editions is None else editions
-    editions.update(rows["edition"].unique().to_pylist())
-    if len(editions) > 1:
-        raise TableError(f"{path}: rows of the editions {' and '.join(sorted(editions))} together")
-    return rows if names is None else rows.select(list(names))
-
-
-def merge_parts(
-    parts: Path, experiments: Sequence[str], output: Path, tables: Sequence[str] = TABLES
-) -> None:
-    """Concatenate the parts of experiments, in the order given, into one file per table.
-
-    One row group per experiment; never more than one experiment's rows in memory.
-
-    Raises:
-        TableError: a part is missing, of another version or of another edition than the rest.
-    """
-    output.mkdir(parents=True, exist_ok=True)
-    editions: set[str] = set()
-    for table in tables:
-        with parquet.writer(output / f"{table}.parquet", arrow_schema(table)) as writer:
-            for experiment in experiments:
-                path = part_path(parts, experiment, table)
-                part = _read(path, table, experiment=experiment, editions=editions)
-                if part.num_rows:
-                    writer.write_table(part, row_group_size=part.num_rows)
-
-
-def read_tables(
-    edition_dir: Path | str,
-    experiments: Sequence[str] | str | None,
-    table: str,
-    names: Sequence[str] | None = None,
-) -> pd.DataFrame:
-    """Read one table of some experiments as a pandas frame.
-
-    Args:
-        edition_dir: ``results/<edition>``.
-        experiments: their parts are read and stacked in this order; None reads the merged table.
-        table: runs, trajectories, epochs, geometry or steps.
-        names: columns to read, default all.
-
-    Returns:
-        DataFrame with a plain index; text as ``string``, whole numbers as ``Int64``, flags as ``boolean`` (missing:
-        ``NA``), real numbers as ``float64`` (missing: NaN).
-
-    Raises:
-        TableError: a table is missing, of another version, or holds rows of several editions.
-    """
-    folder = Path(edition_dir) / "tables"
-    if experiments is None:
-        return to_frame(_read(folder / f"{table}.parquet", table, names))
-    wanted = [experiments] if isinstance(experiments, str) else list(experiments)
-    editions: set[str] = set()
-    pieces = [_read(part_path(folder / "parts", e, table), table, names, e, editions) for e in wanted]
-    if not pieces:
-        return to_frame(arrow_schema(table).empty_table())
-    return to_frame(pa.concat_tables(pieces))
-
-
-def to_frame(table: pa.Table) -> pd.DataFrame:
-    """Convert an Arrow table to pandas with the dtypes that :func:`read_tables` documents."""
-    import pandas as pd
-
-    mapping = {TEXT: pd.StringDtype("pyarrow"), WHOLE: pd.Int64Dtype(), FLAG: pd.BooleanDtype()}
-    return table.to_pandas(types_mapper=mapping.get)

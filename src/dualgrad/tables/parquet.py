@@ -17,14 +17,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dualgrad.files import replacing
+from dualgrad.tables.errors import TableError
 
 _KEY, _BLANK = "dualgrad-sha256", "0" * 64
 # As Thrift's compact protocol writes the pair: the key, type and length of the value, the value.
 _SEAL = re.compile(_KEY.encode() + rb"\x18\x40([0-9a-f]{64})")
-
-
-class TableError(ValueError):
-    """Rows that do not fit the schema, or tables that are missing, damaged or of another version."""
 
 
 @contextmanager

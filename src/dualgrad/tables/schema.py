@@ -72,9 +72,6 @@ _IDENTITY = _with_role(
 _FACTORS = _with_role(
     "factor",
     (
-        _lambda("lambda", "mixing weight λ, where it is a factor"),
-        Column("noise_rate", REAL, "label-noise rate η, where it is a factor", "fraction", 0.0, 1.0),
-        Column("seed", WHOLE, "seed, where it is a factor (V2: the loop seed 0–2 of both branches)"),
         Column("replicate", WHOLE, "which execution of the same grid (M1 ran twice)"),
         Column("condition", TEXT, "condition of B3 and J"),
         Column("method", TEXT, "method of C; where no factor, the method as recorded (A, B, B2, J)"),
@@ -97,9 +94,13 @@ _FACTORS = _with_role(
 _EFFECTIVE = _with_role(
     "effective",
     (
-        Column("eta", REAL, "label-noise rate η of the run, factor or not", "fraction", 0.0, 1.0),
-        _lambda("lam", "λ of the run where it has a single one"),
-        Column("s", WHOLE, "seed actually used: the selected state's for slots, S for V2, else the factor"),
+        _lambda("lam", "mixing weight λ of the run where it has a single one, factor or not"),
+        Column("noise_rate", REAL, "label-noise rate η of the run, factor or not", "fraction", 0.0, 1.0),
+        Column(
+            "seed", WHOLE, "seed actually used: the selected state's for slots, S for V2, else the factor"
+        ),
+        Column("num_classes", WHOLE, "classes of the task", "", 2),
+        Column("lr_drops", TEXT, "epochs of a session after which the learning rate falls, as a JSON list"),
     ),
 )
 
@@ -124,7 +125,6 @@ _CONSTANTS = _with_role(
         Column("noise_map", TEXT, "V1: flipped classes as JSON, from → to"),
         Column("dataset", TEXT, "data set, where recorded"),
         Column("damage_epochs", WHOLE, "Y2: epochs at the damaging λ", "epochs", 1),
-        Column("num_classes", WHOLE, "classes, where recorded", "", 2),
         Column("architecture", TEXT, "V3: architecture as recorded"),
         Column("trusted_ratio", REAL, "X, Y: trusted share of the training set", "fraction", 0.0, 1.0),
     ),
@@ -208,8 +208,8 @@ _PROVENANCE = _with_role(
 
 _RUN_KEYS = (
     *_IDENTITY,
-    Column("eta", REAL, "label-noise rate η of the run", "fraction", 0.0, 1.0, role="key"),
-    Column("s", WHOLE, "seed actually used, as in runs", role="key"),
+    Column("noise_rate", REAL, "label-noise rate η of the run", "fraction", 0.0, 1.0, role="key"),
+    Column("seed", WHOLE, "seed actually used, as in runs", role="key"),
 )
 _PLACE = _with_role(
     "key",
@@ -220,7 +220,7 @@ _PLACE = _with_role(
     ),
 )
 _DIRECTION = Column("direction", TEXT, "up or down, where λ is swept", role="key")
-_AT_LAMBDA = _lambda("lambda", "λ in force", role="key")
+_AT_LAMBDA = _lambda("lam", "λ in force", role="key")
 _EPOCH = Column(
     "epoch", WHOLE, "epochs done in the session; 0 is before training", "epochs", 0, nullable=False
 )
@@ -301,8 +301,25 @@ SCHEMA: dict[str, tuple[Column, ...]] = {
     ),
 }
 
+#: λ is ``lambda`` in YAML, in records and on the command line, and ``lam`` here: ``lambda`` can be written neither in
+#: ``DataFrame.query`` nor as an attribute, nor without quotes in SQL.
+_WORDS = {"lambda": "lam"}
+
+
+def column_of(word: str) -> str:
+    """Return the column that a word of YAML or JSON stands for."""
+    return _WORDS.get(word, word)
+
+
+def word_of(column: str) -> str:
+    """Return the word that stands for a column in YAML and JSON."""
+    return next((word for word, one in _WORDS.items() if one == column), column)
+
+
 #: Names by which ``runs`` columns can be set from a run's factors and labels.
 FACTOR_COLUMNS = tuple(column.name for column in _FACTORS)
+#: Factors of the published experiments, by their words.
+FACTORS = ("lambda", "noise_rate", "seed", *FACTOR_COLUMNS)
 CONSTANT_COLUMNS = tuple(column.name for column in _CONSTANTS)
 OUTCOME_COLUMNS = tuple(column.name for column in _OUTCOMES)
 
@@ -310,6 +327,11 @@ OUTCOME_COLUMNS = tuple(column.name for column in _OUTCOMES)
 def columns(table: str) -> dict[str, Column]:
     """Return a table's columns by name, in order."""
     return {column.name: column for column in SCHEMA[table]}
+
+
+def words(table: str) -> dict[str, Column]:
+    """Return a table's columns by the words of YAML."""
+    return {word_of(name): column for name, column in columns(table).items()}
 
 
 def arrow_schema(table: str) -> pa.Schema:
