@@ -33,7 +33,7 @@ def tables_of(runs: Iterable[Mapping[str, Any]], edition: str) -> TableSet:
                     continue
                 place = {
                     **{"stage": stage["name"], "branch": stage["branch"], "segment": epoch.segment},
-                    **{"direction": epoch.direction, "lambda": epoch.lam},
+                    **{"direction": epoch.direction, "lam": epoch.lam},
                     **{"stage_epoch": number, "epoch": clock[session]},
                     "test_error": error_of(run, epoch.lam, clock[session]),
                 }
@@ -44,7 +44,7 @@ def tables_of(runs: Iterable[Mapping[str, Any]], edition: str) -> TableSet:
         if run["log"]["epochs"] or run["experiment"] == "K":
             epochs = list(range(1, sum(clock.values()) + 1))
             cosines = {"epoch": epochs, "stage_epoch": epochs, "cos_mean": [0.5 / k - 0.5 for k in epochs]}
-            same = {**row_keys(row), "stage": "main", "segment": 0, "lambda": 0.3}
+            same = {**row_keys(row), "stage": "main", "segment": 0, "lam": 0.3}
             tables.add("epochs", len(epochs), same, cosines)
         outcome = {
             **{"status": "gate_failed" if run["run"] == "seed7" else "completed"},

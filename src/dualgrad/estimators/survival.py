@@ -44,7 +44,10 @@ def kaplan_meier(time: np.ndarray, event: np.ndarray) -> Survival:
         warnings.simplefilter("ignore")  # log-log of 0 and 1 where all or none have the event
         curve = stats.ecdf(data).sf
         bounds = curve.confidence_interval(method="log-log")
-    return Survival(curve.quantiles, curve.probabilities, bounds.low.probabilities, bounds.high.probabilities)
+    share = curve.probabilities
+    inside = (share > 0) & (share < 1)  # the interval is not defined elsewhere: there is no spread
+    low, high = (np.where(inside, side.probabilities, share) for side in (bounds.low, bounds.high))
+    return Survival(curve.quantiles, share, low, high)
 
 
 def ladder_median(
