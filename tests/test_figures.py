@@ -374,9 +374,9 @@ def add_made_up_run(run, luck, runs, evaluations, epochs, geometry):
         done = 0
         for number, segment in enumerate(stage["segments"]):
             done += segment.get("epochs") or 1
-            error = min(0.05 + segment["lam"] * luck.random() * 1.2, 0.9)
+            error = min(0.05 + segment["lambda"] * luck.random() * 1.2, 0.9)
             place = {"stage": stage["name"], "branch": stage["branch"], "segment": number}
-            place |= {"lam": segment["lam"], "direction": segment.get("direction")}
+            place |= {"lam": segment["lambda"], "direction": segment.get("direction")}
             for epoch in sorted({1, max(done // 2, 1), done} if len(stage["segments"]) == 1 else {done}):
                 where = {**keys, **place, "epoch": epoch, "stage_epoch": epoch}
                 evaluations.append({**where, "test_error": error * luck.uniform(0.9, 1.1)})
