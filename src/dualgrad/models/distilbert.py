@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
-from functools import cached_property
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from dualgrad.models import first_position
-from dualgrad.models.passes import DistinctTokens, TextPass, TextSettings, distinct_tokens
 
 # The hub's commit that `dualgrad data distilbert` fetches; the published notebooks name no revision.
 HUB_NAME = "distilbert/distilbert-base-uncased"
@@ -28,51 +25,12 @@ class Classifier(nn.Module):
         super().__init__()
         self.net = net
         self.short = short
-        self._distinct: DistinctTokens | None = None
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits (b, classes) of token ids and mask, both (b, length); mask is bool or 0/1."""
         if self.short:
             return first_position.logits(self.net, input_ids, attention_mask)
         return self.net(input_ids=input_ids, attention_mask=attention_mask).logits
-
-    def training_pass(self, input_ids: Tensor, attention_mask: Tensor) -> TextPass | None:
-        """A forward pass in train mode over what `forward` takes that knows its gradients, or None: use autograd.
-
-        (Only networks of one block have one, and a GPU's modules have other kernels than the plain operations.)
-        """
-        if not (self.short and input_ids.is_cpu and self._one_block):
-            return None
-        parameters, _, settings = self._one_block
-        return TextPass(parameters, settings, input_ids, attention_mask.bool())
-
-    def evaluation_pass(self, input_ids: Tensor, attention_mask: Tensor) -> TextPass | None:
-        """The same in evaluation mode, whichever mode the modules are in, and without gradients.
-
-        Meant for the same sentences again and again: what can be known of them without the weights is kept.
-        """
-        if not (self.short and input_ids.is_cpu and self._one_block):
-            return None
-        parameters, settings, _ = self._one_block
-        if self._distinct is None or not torch.equal(self._distinct.ids, input_ids):
-            self._distinct = distinct_tokens(input_ids)
-        return TextPass(parameters, settings, input_ids, attention_mask.bool(), self._distinct)
-
-    @cached_property  # a module's attributes are slow
-    def _one_block(self) -> tuple[list[nn.Parameter], TextSettings, TextSettings] | None:
-        """Parameters and settings in evaluation and in training, of a network that has a pass."""
-        net: Any = self.net
-        embed, (block, *others) = net.distilbert.embeddings, net.distilbert.transformer.layer
-        drops = [drop.p for drop in (embed.dropout, block.attention.dropout, block.ffn.dropout, net.dropout)]
-        if others or net.config.activation != "gelu" or max(drops) >= 1:
-            return None
-        evaluating = TextSettings(
-            heads=block.attention.n_heads,
-            eps=(embed.LayerNorm.eps, block.sa_layer_norm.eps, block.output_layer_norm.eps),
-            dropout=[0.0] * 4,
-            padding=embed.word_embeddings.padding_idx,
-        )
-        return list(net.parameters()), evaluating, replace(evaluating, dropout=drops)
 
 
 def distilbert(spec: Mapping[str, Any], classes: int) -> Classifier:

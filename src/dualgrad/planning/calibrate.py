@@ -101,7 +101,7 @@ class _Bench:
         """Seconds of so many steps, each with a value gradient or (but the first ever) without."""
         self.run["value"]["period"] = 1 if refresh or self.apart else 2**62
         planned = PlannedEpoch(0, 0.3, None, count, True, False)
-        if self.session.cache is None:
+        if self.session.pair.cache is None:
             self.trainer.run_epoch(self.stage, PlannedEpoch(0, 0.3, None, 1, True, False))
         return self._seconds(lambda: self.trainer.run_epoch(self.stage, planned))
 

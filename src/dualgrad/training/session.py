@@ -16,22 +16,23 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dualgrad.data.task import Task
-from dualgrad.models import batchnorm_modules, build_model, has_dropout, head_parameters
-from dualgrad.training.errors import TrainingError
-from dualgrad.training.gradients import (
-    Gradient,
+from dualgrad.method.flat import Layout, Parts
+from dualgrad.method.gradients import (
     Number,
     Unit,
     at_least,
     direction_at_cosine,
     dot,
-    global_norm,
-    mix,
+    mix_units,
+    norm,
     number,
     renormalised,
-    unit,
 )
+from dualgrad.method.pair import Pair
+from dualgrad.models import batchnorm_modules, build_model, has_dropout, head_parameters
+from dualgrad.training.errors import TrainingError
 from dualgrad.training.labels import Labels
+from dualgrad.training.optimizers import make_optimizer
 from dualgrad.training.schedules import lr_factor
 from dualgrad.training.streams import Streams
 
@@ -50,15 +51,6 @@ STEP_FIELDS = (
 )
 
 
-OPTIMIZERS = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
-
-
-def make_optimizer(spec: dict, params: list[nn.Parameter], lr: float) -> torch.optim.Optimizer:
-    """Return the optimizer of a resolved run; its fused form passes over each parameter once."""
-    settings = {key: value for key, value in spec.items() if key not in ("name", "lr")}
-    return OPTIMIZERS[spec["name"]](params, lr=lr, fused=True, **settings)
-
-
 @dataclass
 class Session:
     """State of one training session (see module docstring).
@@ -66,7 +58,6 @@ class Session:
     Attributes:
         update: t, optimizer steps done; never reset within a session.
         epoch: epochs done.
-        cache: the value gradient of the last refresh, or None.
         dead: the weights are no longer finite, and training them further would change nothing.
     """
 
@@ -80,13 +71,13 @@ class Session:
     autocast: torch.dtype | None = None
     update: int = 0
     epoch: int = 0
-    cache: Unit | None = None
     dead: bool = False
 
     def __post_init__(self) -> None:
         self.params = list(self.model.parameters())
-        self.optimizer = make_optimizer(self.run["optimizer"], self.params, self.base_lr)
-        self._strides = [p.stride() for p in self.params]
+        layout = Layout(self.params)
+        weights = layout.take(self.params).vector
+        self.optimizer = make_optimizer(self.run["optimizer"], weights, self.base_lr)
         self.batchnorms = batchnorm_modules(self.model)
         # Some small models know their gradients, of cross-entropies as they are.
         mixed_losses = self.run["method"] == "lossmix"
@@ -96,9 +87,10 @@ class Session:
         # Dropout draws a new mask in the second pass, so the two passes cannot share one forward (I-P.md#0).
         self.shares_forward = not has_dropout(self.model)
         # The text experiments normalise without eps (X-Y.md#1.5), the vision ones add 1e-12 (A-G.md#1.9).
-        self.eps = 0.0 if self.run["task"]["kind"] == "text" else 1e-12
+        self.pair = Pair(layout, 0.0 if self.run["task"]["kind"] == "text" else 1e-12)
         named = {name: position for position, (name, _) in enumerate(self.model.named_parameters())}
         self.head = [named[name] for name in head_parameters(self.model)] if self._head_every else []
+        self._layout = layout
 
     @property
     def _head_every(self) -> int | None:
@@ -127,7 +119,7 @@ class Session:
             logits = self.model(*inputs)
         return logits.float()
 
-    def _gradients(self, inputs: tuple[Tensor, ...], *targets: Tensor) -> list[tuple[Number, Gradient]]:
+    def _gradients(self, inputs: tuple[Tensor, ...], *targets: Tensor) -> list[tuple[Number, Parts]]:
         """Do one forward pass; return the mean cross-entropy and its gradient for each of the targets."""
         own = self._training_pass(*inputs) if self._training_pass else None
         if own is not None:
@@ -169,12 +161,12 @@ class Session:
             min_trusted: fewest trusted examples in a batch that make a refresh (2 where BatchNorm sees vectors).
         """
         method = self.run["method"]
-        parts: Gradient
+        parts: Parts
         log: dict[str, Number]
         # Where autograd is not needed, it need not follow each operation.
         with torch.inference_mode(self._training_pass is not None):
             if method == "dual":
-                parts, log = self._dual(index, inputs, lam, trusted, direction, min_trusted)
+                gradient, log = self._dual(index, inputs, lam, trusted, direction, min_trusted)
             else:
                 noisy = self.labels.noisy[index]
                 if method == "lossmix":
@@ -185,20 +177,17 @@ class Session:
                 else:
                     ((plain_loss, parts),) = self._gradients(inputs, noisy)
                     log = {"loss_struct": plain_loss}
-            self._apply(parts)
+                gradient = self.pair.plain(parts)
+            self._apply(gradient)
         return log
 
-    def _apply(self, parts: Gradient) -> None:
+    @torch.no_grad()
+    def _apply(self, gradient: Tensor) -> None:
         factor = lr_factor(
             self.schedule, epoch=self.epoch, update=self.update, total_updates=self.total_updates
         )
-        # Fused kernels walk through memory and never look at strides: a channels_last gradient, which is what
-        # convolutions return for channels_last images, would be applied to a contiguous weight permuted.
-        for parameter, stride, part in zip(self.params, self._strides, parts, strict=True):
-            parameter.grad = part if part.stride() == stride else torch.empty_like(parameter).copy_(part)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.base_lr * factor
-        self.optimizer.step()
+        self.optimizer.lr = self.base_lr * factor
+        self.optimizer.step(gradient)
         self.update += 1
 
     def _dual(
@@ -209,38 +198,37 @@ class Session:
         trusted: tuple[Tensor, tuple[Tensor, ...]] | None,
         direction: torch.Generator | None,
         min_trusted: int,
-    ) -> tuple[list[Tensor], dict[str, Number]]:
-        value = self.run["value"]
+    ) -> tuple[Tensor, dict[str, Number]]:
+        value, pair = self.run["value"], self.pair
         synthetic = value.get("synthetic")
-        due = self.update % value["period"] == 0 or self.cache is None
+        due = self.update % value["period"] == 0 or pair.cache is None
         about_struct = synthetic is not None and synthetic["about"] == "struct"
         compute = not about_struct and (due or value.get("fresh_every_step", False))
 
         fresh = None
         if compute and value["labels"] not in ("trusted", "trusted_batches"):
-            struct, fresh, log = self._both_from_one_batch(index, inputs)
+            struct, fresh, log = self._both_from_one_batch(index, inputs, keep=due)
         else:
             ((loss, gradient),) = self._gradients(inputs, self.labels.noisy[index])
-            struct = unit(gradient, self.eps)
-            log = {"loss_struct": loss}
+            struct, log = pair.struct(gradient), {"loss_struct": loss}
             if compute:
-                fresh = self._from_trusted(index, inputs, trusted, struct, log, min_trusted)
-        if due and fresh is not None:
-            self.cache = fresh
+                fresh = self._from_trusted(index, inputs, trusted, struct, log, min_trusted, keep=due)
 
-        target, sign = self.cache, float(value["sign"])
+        target, sign = pair.cache, float(value["sign"])
         if synthetic is not None:
-            reference = struct if about_struct else self.cache
+            reference = struct if about_struct else pair.cache
             assert reference is not None  # the first step fills the cache
-            random = [
-                torch.randn(p.shape, generator=direction, device=p.device, dtype=p.dtype) for p in self.params
-            ]
-            target = direction_at_cosine(reference, synthetic["cosine"], random, self.eps)
-            log["cos_actual"] = dot(reference.parts, target.parts) * reference.scale
+            random = self._layout.new()
+            for part in random.parts:
+                torch.randn(part.shape, generator=direction, out=part)
+            target = direction_at_cosine(reference, synthetic["cosine"], random.vector, pair.eps)
+            log["cos_actual"] = dot(reference.vector, target.vector) * reference.scale
             if not about_struct:
-                log["cos_struct_clean"] = dot(struct.parts, reference.parts) * struct.scale * reference.scale
+                log["cos_struct_clean"] = (
+                    dot(struct.vector, reference.vector) * struct.scale * reference.scale
+                )
         assert target is not None  # likewise
-        mixed = mix(struct, target, lam, sign)
+        mixed = mix_units(struct, target, lam, sign)
         log |= {
             "cos": mixed.cosine,
             "norm_struct": struct.norm,
@@ -252,20 +240,20 @@ class Session:
             "fresh_every_step"
         ):  # Td1, W1 log against the fresh value gradient, mix with the cached one
             assert fresh is not None
-            log["cos"] = dot(struct.parts, fresh.parts) * struct.scale * fresh.scale
+            log["cos"] = dot(struct.vector, fresh.vector) * struct.scale * fresh.scale
             log["norm_value"] = fresh.norm
-            log["cos_mix_value"] = dot(mixed.parts, fresh.parts) * fresh.scale / (mixed.norm + 1e-12)
+            log["cos_mix_value"] = dot(mixed.vector, fresh.vector) * fresh.scale / (mixed.norm + 1e-12)
         if self._head_every and (self.update + 1) % self._head_every == 0:
-            s, v = ([g.parts[i] for i in self.head] for g in (struct, target))
-            lengths = global_norm(s) * global_norm(v)
-            log["cos_head"] = dot(s, v) / at_least(lengths, torch.finfo(s[0].dtype).tiny)
-        parts = mixed.parts
-        if self.run["renormalize"]:
-            parts = renormalised(parts, self.eps)
-        return parts, log
+            s, v = (self._of_head(gradient) for gradient in (struct, target))
+            log["cos_head"] = dot(s, v) / at_least(norm(s) * norm(v), torch.finfo(s.dtype).tiny)
+        return renormalised(mixed.vector, pair.eps) if self.run["renormalize"] else mixed.vector, log
+
+    def _of_head(self, gradient: Unit) -> Tensor:
+        parts = self._layout.views(gradient.vector).parts
+        return torch.cat([parts[i].flatten() for i in self.head])
 
     def _both_from_one_batch(
-        self, index: Tensor, inputs: tuple[Tensor, ...]
+        self, index: Tensor, inputs: tuple[Tensor, ...], *, keep: bool
     ) -> tuple[Unit, Unit, dict[str, Number]]:
         """Return structure and value gradient of one batch, as two forward passes over it would give them."""
         noisy, target = self.labels.noisy[index], self.labels.value[index]
@@ -274,7 +262,8 @@ class Session:
                 (loss_s, struct), (loss_v, value) = self._gradients(inputs, noisy, target)
         else:
             ((loss_s, struct),), ((loss_v, value),) = (self._gradients(inputs, t) for t in (noisy, target))
-        return unit(struct, self.eps), unit(value, self.eps), {"loss_struct": loss_s, "loss_value": loss_v}
+        log = {"loss_struct": loss_s, "loss_value": loss_v}
+        return self.pair.struct(struct), self.pair.value(value, keep=keep), log
 
     def _from_trusted(
         self,
@@ -284,8 +273,10 @@ class Session:
         struct: Unit,
         log: dict[str, Number],
         min_trusted: int,
+        *,
+        keep: bool,
     ) -> Unit | None:
-        """Return the value gradient of trusted examples, or None to keep the stale one.
+        """Return the value gradient of trusted examples, or None where the stale one stays in use.
 
         Trusted examples come in batches of their own (text) or are those of the structure batch. Where the batch
         holds none, a stale gradient stays in use until the next multiple of K; with nothing cached yet, the
@@ -298,33 +289,33 @@ class Session:
             where = self.labels.trusted_mask[index].nonzero().squeeze(1)
             if len(where) < min_trusted:
                 # V2 retries at every multiple of K only, D1–D3 likewise: the stand-in counts as a filled cache.
-                return None if self.cache is not None else struct
+                if self.pair.cache is None:
+                    self.pair.keep_struct(struct)
+                    return struct
+                return None
             index, inputs = index[where], tuple(part[where] for part in inputs)
         ((log["loss_value"], gradient),) = self._gradients(inputs, self.labels.value[index])
-        return unit(gradient, self.eps)
+        return self.pair.value(gradient, keep=keep)
 
     # ------------------------------------------------------------------ state for resuming
 
     def state(self) -> dict:
         """Return everything that a resumed session needs beyond the resolved run."""
-        cache = None
-        if self.cache is not None:
-            cache = {"parts": list(self.cache.parts), "norm": self.cache.norm, "scale": self.cache.scale}
         return {
             "model": self.model.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
+            "optimizer": self.optimizer.state(),
             "update": self.update,
             "epoch": self.epoch,
-            "cache": cache,
+            "cache": self.pair.state(),
             "dead": self.dead,
         }
 
     def load_state(self, state: dict) -> None:
         """Restore what :meth:`state` returned."""
         self.model.load_state_dict(state["model"])
-        self.optimizer.load_state_dict(state["optimizer"])
+        self.optimizer.load_state(state["optimizer"])
         self.update, self.epoch, self.dead = state["update"], state["epoch"], state["dead"]
-        self.cache = None if state["cache"] is None else Unit(**state["cache"])
+        self.pair.load_state(state["cache"])
 
 
 def new_model(run: dict, task: Task, seed: int, dtype: torch.dtype) -> nn.Module:
@@ -351,26 +342,21 @@ def evaluate(model: nn.Module, task: Task, batch_size: int) -> dict:
         ``test_error`` (fraction), ``test_loss`` (unweighted mean of batch-mean cross-entropies, as published for
         text; None where not finite) and ``constant_prediction`` (every example got the same class).
     """
-    # Some small models need not be switched.
-    evaluation_pass: Any = getattr(model, "evaluation_pass", None)
+    model.eval()
     correct = 0
     losses: list[Tensor] = []
     classes: set[int] = set()
     for start in range(0, task.n_test, batch_size):
         stop = min(start + batch_size, task.n_test)
         inputs = task.test_inputs(start, stop)
-        own = evaluation_pass(*inputs) if evaluation_pass else None
-        if own is None and model.training:
-            model.eval()
-        logits = model(*inputs) if own is None else own.logits
+        logits = model(*inputs)
         target = task.test_labels[start:stop]
         predicted = logits.argmax(dim=1)
         correct += int((predicted == target).sum())
         losses.append(F.cross_entropy(logits, target))
         if len(classes) < 2:
             classes.update(predicted.unique().tolist())
-    if not model.training:
-        model.train()
+    model.train()
     loss = float(torch.stack(losses).mean())
     return {
         "test_error": (task.n_test - correct) / task.n_test,

@@ -533,7 +533,7 @@ class Trainer:
         progress.trajectory.add(
             "epochs",
             **self._place(stage, planned),
-            lr=self.session.optimizer.param_groups[0]["lr"],
+            lr=self.session.optimizer.lr,
             loss_struct=statistics.mean("loss_struct"),
             loss_value=statistics.mean("loss_value"),
             cos_mean=cosines.get("mean"),

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dualgrad.training.gradients import Number
+from dualgrad.method.gradients import Number
 
 _PLACE = ("stage", "branch", "segment", "direction", "lambda", "epoch", "stage_epoch")
 COLUMNS = {

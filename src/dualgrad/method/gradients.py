@@ -1,0 +1,157 @@
+"""The gradient arithmetic: norms, the dual mix, and directions at a set cosine.
+
+A gradient is one flat vector (see :mod:`dualgrad.method.flat`), in which all parameters follow each other in
+``model.parameters()`` order (A-G.md#1.9, X-Y.md#1.5): norms and cosines run over all of them together.
+
+Norms and cosines are numbers: 0-dim tensors on the gradient's device, so that nothing waits for a GPU, but Python
+floats where the gradient is float64 on the CPU. There they are the same arithmetic at a twentieth of the cost, which
+a small network's step notices.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+Number = Tensor | float
+
+
+@dataclass(frozen=True)
+class Unit:
+    """A gradient with its norm: the unit vector is ``scale * vector``.
+
+    Attributes:
+        vector: (n,) raw gradient.
+        norm: its L2 norm.
+        scale: 1 / (norm + eps).
+    """
+
+    vector: Tensor
+    norm: Number
+    scale: Number
+
+    @property
+    def length(self) -> Number:
+        """Norm of the scaled vector: 1 but for eps, 0 for a zero gradient."""
+        return self.norm * self.scale
+
+
+def number(value: Tensor) -> Number:
+    """Return a 0-dim tensor as the number that further arithmetic is done with (see the module's docstring)."""
+    return value.item() if value.is_cpu and value.dtype is torch.float64 else value.detach()
+
+
+def at_least(value: Number, low: float) -> Number:
+    """Return the larger of the two; NaN stays NaN."""
+    return max(value, low) if isinstance(value, float) else value.clamp_min(low)
+
+
+def square_root(value: Number) -> Number:
+    """Return torch's square root, which is not everywhere the correctly rounded one."""
+    return (
+        torch.tensor(value, dtype=torch.float64).sqrt().item() if isinstance(value, float) else value.sqrt()
+    )
+
+
+# Longest stretch that is added up in float32 on the CPU before the sums go on in float64. torch's kernels for norms
+# and inner products there add one number after another: at 11 million numbers a norm is 4e-4 too small, at 100
+# million 4e-3 (https://github.com/pytorch/pytorch/issues/68326). In stretches of this length it is right to 1e-6.
+_NORM_STRETCH = 4096
+_DOT_STRETCH = 16384
+
+
+def _adds_up_plainly(vector: Tensor) -> bool:
+    """Whether torch's own sums over this vector lose digits (float32 on the CPU)."""
+    return vector.is_cpu and vector.dtype is torch.float32
+
+
+def norm(vector: Tensor) -> Number:
+    """Return the L2 norm of a vector (n,), right to 1e-6 in float32 for 100 million numbers."""
+    if not _adds_up_plainly(vector):
+        return number(torch.linalg.vector_norm(vector))
+    whole = len(vector) // _NORM_STRETCH * _NORM_STRETCH
+    norms = [torch.linalg.vector_norm(vector[whole:]).reshape(1)]
+    if whole:
+        norms.append(torch.linalg.vector_norm(vector[:whole].view(-1, _NORM_STRETCH), dim=1))
+    return number(torch.linalg.vector_norm(torch.cat(norms), dtype=torch.float64).float())
+
+
+def dot(a: Tensor, b: Tensor) -> Number:
+    """Return the inner product of two vectors (n,), right to 1e-6 of ‖a‖·‖b‖ in float32."""
+    if not _adds_up_plainly(a) or len(a) <= _DOT_STRETCH:
+        return number(torch.dot(a, b))
+    dots = list(map(torch.dot, a.split(_DOT_STRETCH), b.split(_DOT_STRETCH)))
+    return number(torch.stack(dots).sum(dtype=torch.float64).float())
+
+
+def unit(vector: Tensor, eps: float) -> Unit:
+    """Normalise a gradient: g / (‖g‖ + eps); with ``eps=0`` a zero gradient stays as it is (X-Y.md#1.5)."""
+    length = norm(vector)
+    if eps:
+        scale = 1.0 / (length + eps)
+    elif isinstance(length, float):
+        scale = 1.0 / length if length > 0 else 1.0
+    else:
+        scale = torch.where(length > 0, 1.0 / length, torch.ones_like(length))
+    return Unit(vector, length, scale)
+
+
+@dataclass(frozen=True)
+class Mix:
+    """A mixed gradient and what is logged about it.
+
+    Attributes:
+        vector: (n,) (1-λ)·ĝ_struct + λ·ĝ_value, the gradient given to the optimizer unless renormalised later.
+        cosine: ĝ_struct · ĝ_value.
+        norm: ‖vector‖.
+        cosine_to_value: vector / ‖vector‖ · ĝ_value.
+    """
+
+    vector: Tensor
+    cosine: Number
+    norm: Number
+    cosine_to_value: Number
+
+
+def combined(a: Tensor, alpha: Number, b: Tensor, beta: Number) -> Tensor:
+    """Return alpha·a + beta·b, a new vector; the factors are numbers or 0-dim tensors."""
+    result = torch.mul(a, alpha)
+    return result.add_(b, alpha=beta) if isinstance(beta, float) else result.addcmul_(b, beta)
+
+
+def mix_units(struct: Unit, value: Unit, lam: float, sign: float = 1.0) -> Mix:
+    """Mix two unit gradients: (1-λ)·ĝ_struct + λ·sign·ĝ_value (docs/specification/A-G.md#1.9).
+
+    The norm and the cosines follow from the two lengths and one inner product, so no further pass over the
+    parameters is needed to log them.
+    """
+    cosine = sign * dot(struct.vector, value.vector) * struct.scale * value.scale
+    vector = combined(struct.vector, (1.0 - lam) * struct.scale, value.vector, sign * lam * value.scale)
+    length, along = (1.0 - lam) * struct.length, value.length
+    along = lam * (along * along)
+    squared = length * length + lam * along + 2.0 * lam * (1.0 - lam) * cosine
+    size = square_root(at_least(squared, 0.0))
+    return Mix(vector, cosine, size, ((1.0 - lam) * cosine + along) / (size + 1e-12))
+
+
+def renormalised(vector: Tensor, eps: float) -> Tensor:
+    """Return vector / (‖vector‖ + eps)."""
+    return torch.mul(vector, 1.0 / (norm(vector) + eps))
+
+
+def direction_at_cosine(reference: Unit, cosine: float, random: Tensor, eps: float) -> Unit:
+    """Return a unit vector at a set cosine to ``reference``: c·ê + √(1-c²)·u (specs I-P, experiments I and L).
+
+    Args:
+        reference: the vector ê the cosine refers to.
+        cosine: c, clamped to ±0.999 as published.
+        random: (n,) standard normal draw; u is its normalised part orthogonal to ê.
+        eps: added to the norm before dividing.
+    """
+    cosine = max(-0.999, min(0.999, cosine))
+    overlap = dot(random, reference.vector) * reference.scale
+    orthogonal = combined(random, 1.0, reference.vector, -overlap * reference.scale)
+    across = 1.0 / (norm(orthogonal) + eps) * (1.0 - cosine**2) ** 0.5
+    return Unit(combined(reference.vector, cosine * reference.scale, orthogonal, across), 1.0, 1.0)

@@ -1,0 +1,93 @@
+"""Optimizers over one flat vector of parameters: torch's own arithmetic, called directly.
+
+``torch.optim`` spends six times as long around the arithmetic of a small network as on it; the functional forms that
+its optimizers call are that arithmetic alone.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.optim.adam import adam
+from torch.optim.sgd import sgd
+
+
+class SGD:
+    """Stochastic gradient descent with momentum, as ``torch.optim.SGD``."""
+
+    def __init__(self, weights: Tensor, lr: float, momentum: float = 0.0, weight_decay: float = 0.0) -> None:
+        self.weights, self.lr = weights, lr
+        self.momentum, self.weight_decay = momentum, weight_decay
+        self._buffers: list[Tensor | None] = [None]
+
+    def step(self, gradient: Tensor) -> None:
+        """Move the weights (n,) by one step for their gradient (n,)."""
+        sgd(
+            [self.weights],
+            [gradient],
+            self._buffers,
+            lr=self.lr,
+            momentum=self.momentum,
+            weight_decay=self.weight_decay,
+            dampening=0.0,
+            nesterov=False,
+            maximize=False,
+            fused=True,
+        )
+
+    def state(self) -> dict:
+        """Return what a resumed optimizer needs beside its settings."""
+        return {"momentum": self._buffers[0]}
+
+    def load_state(self, state: dict) -> None:
+        """Restore what :meth:`state` returned."""
+        self._buffers = [state["momentum"]]
+
+
+class Adam:
+    """Adam, as ``torch.optim.Adam``; with ``decoupled`` weight decay as ``torch.optim.AdamW``."""
+
+    def __init__(
+        self, weights: Tensor, lr: float, weight_decay: float = 0.0, decoupled: bool = False
+    ) -> None:
+        self.weights, self.lr = weights, lr
+        self.weight_decay, self.decoupled = weight_decay, decoupled
+        self._averages = [torch.zeros_like(weights), torch.zeros_like(weights)]
+        self._steps = torch.zeros((), dtype=torch.float32, device=weights.device)
+
+    def step(self, gradient: Tensor) -> None:
+        """Move the weights (n,) by one step for their gradient (n,)."""
+        first, second = self._averages
+        adam(
+            [self.weights],
+            [gradient],
+            [first],
+            [second],
+            [],
+            [self._steps],
+            lr=self.lr,
+            beta1=0.9,
+            beta2=0.999,
+            eps=1e-8,
+            weight_decay=self.weight_decay,
+            decoupled_weight_decay=self.decoupled,
+            amsgrad=False,
+            maximize=False,
+            fused=True,
+        )
+
+    def state(self) -> dict:
+        """Return what a resumed optimizer needs beside its settings."""
+        return {"averages": self._averages, "steps": self._steps}
+
+    def load_state(self, state: dict) -> None:
+        """Restore what :meth:`state` returned."""
+        self._averages, self._steps = state["averages"], state["steps"]
+
+
+def make_optimizer(spec: dict, weights: Tensor, lr: float) -> SGD | Adam:
+    """Return the optimizer of a resolved run over its weights (n,)."""
+    settings = {key: value for key, value in spec.items() if key not in ("name", "lr")}
+    if spec["name"] == "sgd":
+        return SGD(weights, lr, **settings)
+    return Adam(weights, lr, decoupled=spec["name"] == "adamw", **settings)
