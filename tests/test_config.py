@@ -52,7 +52,10 @@ def test_overrides_win(root):
         ({"threads_per_job": 0}, r"threads_per_job: expected at least 1, number of training threads.*got 0"),
         ({"threads_per_job": "two"}, r"threads_per_job: expected integer"),
         ({"max_steps": -1}, r"max_steps: expected at least 1"),
-        ({"paper_data": "mnist"}, r"paper_data: expected one of cifar, synthetic"),
+        (
+            {"paper_data": "a b"},
+            r"paper_data: expected data of the edition paper: published, synthetic, or names",
+        ),
     ],
 )
 def test_mistakes_on_the_command_line(root, overrides, message):

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import argparse
-import hashlib
 import io
 import json
 import os
-import pickle
 import subprocess
 import sys
 import tarfile
@@ -19,10 +17,14 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
+import yaml  # noqa: E402
+
+from dualgrad.census.datasets import load_datasets  # noqa: E402
 from dualgrad.commands import data as command  # noqa: E402
-from dualgrad.data import cifar, images, reviews, sst2, store, task  # noqa: E402
+from dualgrad.data import made_up, prepare, pretrained, store, task, tokens  # noqa: E402
+from dualgrad.data.content import sentences_of  # noqa: E402
 from dualgrad.data.errors import DataError  # noqa: E402
-from dualgrad.data.store import content_digest, file_hash, load_arrays, member, save_arrays  # noqa: E402
+from dualgrad.data.store import content_digest, file_hash, load_arrays, save_arrays, tar_member  # noqa: E402
 from dualgrad.data.task import load_task, preload  # noqa: E402
 from dualgrad.files import replacing  # noqa: E402
 
@@ -32,15 +34,34 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(autouse=True)
 def _fresh_caches(monkeypatch):
     monkeypatch.setattr(task, "_TASKS", {})
-    sst2.checked_model_folder.cache_clear()
+    pretrained.checked_model_folder.cache_clear()
     yield
-    sst2.checked_model_folder.cache_clear()
+    pretrained.checked_model_folder.cache_clear()
 
 
-def run_command(*arguments) -> int:
+SETS = load_datasets(ROOT)
+
+
+def run_command(*arguments, root=ROOT) -> int:
     parser = argparse.ArgumentParser()
     command.add_arguments(parser)
-    return command.run(parser.parse_args([str(argument) for argument in arguments]))
+    args = parser.parse_args([str(argument) for argument in arguments])
+    args.root, args.config = root, {}
+    return command.run(args)
+
+
+def arrays_of(name, folder) -> dict:
+    """The prepared content of a set, prepared first if it comes with a package."""
+    prepare.prepare_embedded(SETS[name], SETS, folder)
+    return load_arrays(prepare.content_path(folder, name), remedy="")
+
+
+@pytest.fixture(scope="module")
+def digits_folder(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("digits")
+    for name in ("digits", "digit_pairs"):
+        prepare.prepare_embedded(SETS[name], SETS, folder)
+    return folder
 
 
 def image_task(**keys):
@@ -54,21 +75,23 @@ def image_task(**keys):
     ("name", "shape", "n_test"), [("digits", (1, 8, 8), 450), ("digit_pairs", (1, 8, 16), 1500)]
 )
 def test_digits(name, shape, n_test, tmp_path):
-    arrays = images.load_images(name, tmp_path)
-    classes = images.SETS[name].classes
-    assert content_digest(arrays) == images.SETS[name].digest
+    arrays = arrays_of(name, tmp_path)
+    classes = SETS[name].number_of_classes
+    assert content_digest(arrays) == SETS[name].content_sha256
     assert arrays["train_images"].shape[1:] == shape and arrays["train_images"].dtype == np.uint8
     counts = np.bincount(arrays["test_labels"], minlength=classes)
     assert len(counts) == classes and set(counts) == {
         n_test // classes
     }  # so a constant predictor has error 1 - 1/C
     assert set(arrays["train_labels"]) == set(range(classes))
-    again = images.load_images(name, tmp_path)  # from the file this time
-    assert all(np.array_equal(arrays[key], again[key]) for key in arrays)
+    assert SETS[name].planned["train"] == len(arrays["train_labels"])
+    stamp = prepare.content_path(tmp_path, name).stat().st_mtime_ns
+    prepare.prepare_embedded(SETS[name], SETS, tmp_path)  # there already
+    assert prepare.content_path(tmp_path, name).stat().st_mtime_ns == stamp
 
 
-def test_digit_pairs_keep_training_and_test_digits_apart(tmp_path):
-    pairs, single = images.load_images("digit_pairs", tmp_path), images.load_images("digits", tmp_path)
+def test_digit_pairs_keep_training_and_test_digits_apart(digits_folder):
+    pairs, single = arrays_of("digit_pairs", digits_folder), arrays_of("digits", digits_folder)
     for split in ("train", "test"):
         known = {image.tobytes() for image in single[f"{split}_images"]}
         for half in (pairs[f"{split}_images"][..., :8], pairs[f"{split}_images"][..., 8:]):
@@ -78,27 +101,29 @@ def test_digit_pairs_keep_training_and_test_digits_apart(tmp_path):
     assert single["train_labels"][index] == pairs["train_labels"][0] // 10
 
 
-def test_digit_task_without_augmentation(tmp_path):
-    prepared = load_task({"task": image_task()}, "cpu", torch.float64, tmp_path)
+def test_digit_task_without_augmentation(digits_folder):
+    prepared = load_task({"task": image_task()}, "cpu", torch.float64, digits_folder)
+    digest = SETS["digits"].content_sha256
+    assert prepared.origin == {"set": "digits", "content_sha256": digest, "copy_of": None}
     assert (prepared.n_train, prepared.n_test, prepared.classes) == (1347, 450, 10)
     assert prepared.train_labels.dtype == torch.int64
     assert not prepared.augments and prepared.model_options == {"inputs": 64}
     (batch,) = prepared.inputs(torch.tensor([3, 1, 3]))
     assert batch.shape == (3, 1, 8, 8) and batch.dtype == torch.float64
     assert torch.equal(batch[0], batch[2])
-    raw = images.load_images("digits", tmp_path)["train_images"][3]
+    raw = arrays_of("digits", digits_folder)["train_images"][3]
     assert np.allclose(batch[0].numpy(), (raw / 255 - 0.3057) / 0.3762, rtol=0, atol=1e-15)
     (whole,) = prepared.test_inputs(0, prepared.n_test)
     assert torch.equal(whole[7:9], prepared.test_inputs(7, 9)[0])
     assert abs(whole.mean()) < 0.05 and abs(whole.std() - 1) < 0.05
 
 
-def test_task_is_prepared_once_per_process(tmp_path):
+def test_task_is_prepared_once_per_process(digits_folder):
     runs = [{"task": image_task()}, {"task": image_task(batch_size=7)}]
-    preload(runs, dtype=torch.float64, data_dir=tmp_path)
-    first = load_task(runs[0], "cpu", torch.float64, tmp_path)
-    assert load_task(runs[1], "cpu", torch.float64, tmp_path) is first
-    assert load_task(runs[0], "cpu", torch.float32, tmp_path) is not first
+    preload(runs, dtype=torch.float64, data_dir=digits_folder)
+    first = load_task(runs[0], "cpu", torch.float64, digits_folder)
+    assert load_task(runs[1], "cpu", torch.float64, digits_folder) is first
+    assert load_task(runs[0], "cpu", torch.float32, digits_folder) is not first
 
 
 def test_preload_leaves_missing_data_to_the_run(tmp_path):
@@ -108,7 +133,7 @@ def test_preload_leaves_missing_data_to_the_run(tmp_path):
         load_task(run, data_dir=tmp_path)
 
 
-def test_preloading_starts_no_threads(tmp_path):
+def test_preloading_starts_no_threads(digits_folder):
     """A warm worker forks after preloading: a thread of the parent would be missing in the child."""
     tasks = [image_task(), image_task(dataset="digit_pairs", classes=100)]
     code = (
@@ -116,12 +141,11 @@ def test_preloading_starts_no_threads(tmp_path):
         "from dualgrad.data import preload\n"
         "count = lambda: len(os.listdir('/proc/self/task'))\n"
         "before = count()\n"
-        f"preload({tasks!r}, data_dir={str(tmp_path)!r})\n"
+        f"preload({tasks!r}, data_dir={str(digits_folder)!r})\n"
         "sys.exit(count() - before)\n"
     )
     if not Path("/proc/self/task").is_dir():
         pytest.skip("counts threads in /proc")
-    images.load_images("digits", tmp_path), images.load_images("digit_pairs", tmp_path)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr or f"{done.returncode} thread(s) more"
 
@@ -129,15 +153,19 @@ def test_preloading_starts_no_threads(tmp_path):
 @pytest.mark.parametrize(
     ("keys", "message"),
     [
-        ({"dataset": "mnist"}, "unknown image data set"),
+        ({"dataset": "mnist"}, "mnist.npz is missing: run: dualgrad data mnist"),
         ({"normalize": {"mean": [0.1] * 3, "std": [0.2] * 3}}, "3 means"),
         ({"kind": "sound"}, "unknown task kind"),
-        ({"kind": "text", "dataset": "novels"}, "unknown text data set"),
+        ({"classes": 9}, "task.classes: 9, but the data set digits has 10"),
+        (
+            {"kind": "text", "dataset": "novels"},
+            "novels/distilbert.npz is missing: run: dualgrad data novels",
+        ),
     ],
 )
-def test_bad_tasks_are_refused(keys, message, tmp_path):
+def test_bad_tasks_are_refused(keys, message, digits_folder):
     with pytest.raises(DataError, match=message):
-        load_task(image_task(**keys), data_dir=tmp_path)
+        load_task(image_task(**keys), data_dir=digits_folder)
 
 
 # ---------------------------------------------------------------- augmentation
@@ -145,7 +173,9 @@ def test_bad_tasks_are_refused(keys, message, tmp_path):
 
 def cifar_task(**keys):
     augment = {"crop_padding": 4, "flip": True}
-    return image_task(dataset="cifar10", augment=augment, synthetic={"train": 300, "test": 50}) | keys
+    normalize = SETS["cifar10"].normalize.model_dump()
+    made = {"train": 300, "test": 50}
+    return image_task(dataset="cifar10", augment=augment, normalize=normalize, synthetic=made) | keys
 
 
 def test_crops_and_flips_equal_torchvision():
@@ -154,7 +184,7 @@ def test_crops_and_flips_equal_torchvision():
     """
     functional = pytest.importorskip("torchvision.transforms.functional")
     prepared = load_task(cifar_task(), "cpu", torch.float32)
-    stored = images.synthetic_images((3, 32, 32), 10, 300, 50)["train_images"]
+    stored = made_up.images(cifar_task())["train_images"]
     indices = torch.arange(300).flip(0)
     (batch,) = prepared.inputs(indices, torch.Generator().manual_seed(4))
     assert batch.shape == (300, 3, 32, 32) and batch.is_contiguous()
@@ -211,10 +241,13 @@ def test_inputs_do_not_depend_on_the_device():
 
 
 def test_stand_ins_have_the_published_shapes():
-    arrays = images.synthetic_images((3, 32, 32), 10, 1000, 100)
+    given = {"classes": 10, "synthetic": {"train": 1000, "test": 100}}
+    arrays = made_up.images(given)
     assert arrays["train_images"].shape == (1000, 3, 32, 32)
-    assert content_digest(arrays) == content_digest(images.synthetic_images((3, 32, 32), 10, 1000, 100))
-    text = sst2.synthetic_text("distilbert")
+    assert content_digest(arrays) == content_digest(made_up.images(given))
+    small = made_up.images({"classes": 3, "synthetic": {"train": 6, "test": 3, "shape": [1, 8, 16]}})
+    assert small["test_images"].shape == (3, 1, 8, 16)
+    text = made_up.token_ids({"synthetic": True}, "distilbert")
     assert np.bincount(text["train_labels"]).tolist() == [29_780, 37_569]
     assert np.bincount(text["test_labels"]).tolist() == [428, 444]
     spec = {
@@ -303,6 +336,11 @@ def tar_of(path: Path, entries: dict[str, bytes | tarfile.TarInfo]) -> Path:
     return path
 
 
+def member(path: Path, name: str, limit: int) -> bytes:
+    with path.open("rb") as stream:
+        return tar_member(stream, str(path), name, limit)
+
+
 def test_archive_members_are_read_safely(tmp_path):
     link = tarfile.TarInfo("x/link")
     link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
@@ -320,127 +358,6 @@ def test_archive_members_are_read_safely(tmp_path):
     with pytest.raises(DataError, match="no readable member"):
         member(archive, "x/file", 100)
 
-    zipped = tmp_path / "a.zip"
-    with zipfile.ZipFile(zipped, "w", zipfile.ZIP_DEFLATED) as opened:
-        opened.writestr("x/file", b"0" * 1000)
-    assert member(zipped, "x/file", 1000) == b"0" * 1000
-    with pytest.raises(DataError, match="larger"):
-        member(zipped, "x/file", 999)
-    zipped.write_bytes(b"no archive")
-    with pytest.raises(DataError, match="no readable member"):
-        member(zipped, "x/file", 999)
-
-
-# ---------------------------------------------------------------- CIFAR
-
-
-@pytest.fixture
-def small_cifar(tmp_path, monkeypatch):
-    """An archive in CIFAR-10's layout with 20 images a file, made known by its own checksum."""
-    state = np.random.RandomState(0)
-    files, expected = {}, []
-    for part in (*cifar.CIFAR["cifar10"].train, "test_batch"):
-        data = state.randint(0, 256, (20, 3072)).astype(np.uint8)
-        batch = {"data": data, "labels": [int(label) for label in state.randint(0, 10, 20)]}
-        files[f"cifar-10-batches-py/{part}"] = pickle.dumps(batch, protocol=2)
-        expected.append(data)
-    archive = tar_of(tmp_path / "cifar-10-python.tar.gz", files)
-    known = cifar.CIFAR["cifar10"].__dict__ | {"sha256": file_hash(archive), "url": archive.as_uri()}
-    monkeypatch.setitem(cifar.CIFAR, "cifar10", cifar.Cifar(**known))
-    return archive, files, expected
-
-
-def test_cifar(small_cifar, tmp_path, capsys):
-    archive, _, expected = small_cifar
-    folder = tmp_path / "data"
-    assert run_command("cifar10", "--data-dir", folder, "--json") == 0
-    (made,) = json.loads(capsys.readouterr().out)
-    arrays = images.load_images("cifar10", folder)
-    assert made["content_sha256"] == content_digest(arrays)
-    assert np.array_equal(arrays["train_images"], np.concatenate(expected[:5]).reshape(-1, 3, 32, 32))
-    assert np.array_equal(arrays["test_images"], expected[5].reshape(-1, 3, 32, 32))
-    assert arrays["train_labels"].dtype == np.int64
-
-    spec = {
-        "kind": "image",
-        "dataset": "cifar10",
-        "classes": 10,
-        "augment": {"crop_padding": 4, "flip": True},
-    }
-    assert load_task(spec, data_dir=folder).n_train == 100
-
-
-@pytest.mark.parametrize("as_folder", [False, True])
-def test_cifar_given_by_hand(small_cifar, tmp_path, as_folder):
-    archive, _, _ = small_cifar
-    assert (
-        run_command(
-            "cifar10", "--data-dir", tmp_path / "d", "--from", archive.parent if as_folder else archive
-        )
-        == 0
-    )
-
-
-def test_cifar_damaged(small_cifar, tmp_path, capsys):
-    archive, _, _ = small_cifar
-    archive.write_bytes(archive.read_bytes()[:-10])
-    assert run_command("cifar10", "--data-dir", tmp_path / "d", "--from", archive) == 1
-    message = capsys.readouterr().err
-    assert "cifar-10-python.tar.gz is truncated or altered" in message and "dualgrad data cifar10" in message
-    assert run_command("cifar10", "--data-dir", tmp_path / "d", "--from", tmp_path / "nowhere") == 1
-    assert "does not exist" in capsys.readouterr().err
-
-
-def test_cifar_folder_in_torchvisions_layout(small_cifar, tmp_path, monkeypatch):
-    _, files, _ = small_cifar
-    folder = tmp_path / "data" / "cifar10" / "cifar-10-batches-py"
-    folder.mkdir(parents=True)
-    checksums = {}
-    for name, content in files.items():
-        part = Path(name).name
-        (folder / part).write_bytes(content)
-        checksums[part] = hashlib.md5(content).hexdigest()
-    monkeypatch.setattr(cifar, "_checksums", lambda which: checksums)
-    assert run_command("cifar10", "--data-dir", tmp_path / "data") == 0
-    (folder / "data_batch_3").write_bytes(b"x")
-    with pytest.raises(DataError, match="data_batch_3 is truncated or altered"):
-        cifar.load_cifar("cifar10", folder.parent)
-    (folder / "data_batch_3").unlink()
-    with pytest.raises(DataError, match="data_batch_3 is missing"):
-        cifar.load_cifar("cifar10", folder.parent)
-
-
-def test_cifar_checksums_come_from_torchvision():
-    pytest.importorskip("torchvision")
-    for known in cifar.CIFAR.values():
-        assert set(known.train + known.test) <= set(cifar._checksums(known))
-
-
-def test_a_cifar_pickle_cannot_run_code():
-    class Evil:
-        def __reduce__(self):
-            return (os.system, ("true",))
-
-    with pytest.raises(DataError, match="which no CIFAR file needs"):
-        cifar._ArraysOnly(io.BytesIO(pickle.dumps(Evil()))).load()
-
-
-@pytest.mark.parametrize("name", ["cifar10", "cifar100"])
-def test_real_cifar(name):
-    folder = Path(os.environ.get("DUALGRAD_DATA", ROOT / "data"))
-    if not images.prepared_path(name, folder).exists():
-        pytest.skip(f"{name} is not in {folder} (set DUALGRAD_DATA, or run: dualgrad data {name})")
-    arrays = images.load_images(name, folder)
-    classes = images.SETS[name].classes
-    assert arrays["train_images"].shape == (50_000, 3, 32, 32) and arrays["test_images"].shape == (
-        10_000,
-        3,
-        32,
-        32,
-    )
-    assert set(np.bincount(arrays["train_labels"])) == {50_000 // classes}
-    assert set(np.bincount(arrays["test_labels"])) == {10_000 // classes}
-
 
 # ---------------------------------------------------------------- reviews
 
@@ -449,13 +366,16 @@ def test_real_cifar(name):
 def reviews_folder(tmp_path_factory) -> Path:
     """A data folder with the real reviews: prepared already, or prepared now if pip reaches an index."""
     folder = Path(os.environ.get("DUALGRAD_DATA", ROOT / "data"))
-    if reviews.prepared_path(folder).exists():
+    if prepare.tokens_path(folder, "reviews", "textcnn").exists():
         return folder
+    source = folder / "reviews" / SETS["reviews"].sources[0].file_name
     folder = tmp_path_factory.mktemp("reviews")
     try:
-        reviews.prepare_reviews(folder)
+        prepare.prepare(SETS["reviews"], SETS, folder, source if source.is_file() else None)
     except DataError as error:
         pytest.skip(f"the reviews are not at hand: {error}")
+    for reader in ("textcnn", "distilbert"):
+        prepare.prepare_tokens(SETS["reviews"], folder, reader)
     return folder
 
 
@@ -465,21 +385,25 @@ def text_task(**keys):
 
 
 def test_reviews(reviews_folder):
-    arrays = reviews.load_reviews(reviews_folder)
+    arrays = load_arrays(prepare.tokens_path(reviews_folder, "reviews", "distilbert"), remedy="")
     sizes = {split: len(arrays[f"{split}_ids"]) for split in ("train", "test", "pretrain")}
     assert sizes == {"train": 5768, "test": 800, "pretrain": 4000}
     assert np.bincount(arrays["test_labels"]).tolist() == [400, 400]
     assert np.bincount(arrays["pretrain_labels"]).tolist() == [2000, 2000]
     ids = np.concatenate([arrays[f"{split}_ids"] for split in sizes])
-    assert (ids[:, 0] == reviews.CLS).all()
+    assert (ids[:, 0] == tokens.CLS).all()
     lengths = (ids != 0).sum(1)
     assert all((row[:length] != 0).all() for row, length in zip(ids, lengths, strict=True))
+    # The numbers that the demo has been trained on since it exists.
+    kept = {name: array for name, array in arrays.items() if name.endswith(("_ids", "_labels"))}
+    assert content_digest(kept) == "c6248c7d5a3535d7f2ad2a6f5be460908783b21c30b5ee5a0b595be0cc438a6d"
 
 
 def test_review_tasks(reviews_folder):
     prepared = load_task(text_task(), "cpu", torch.float64, reviews_folder)
     assert (prepared.n_train, prepared.n_test) == (5768, 800)
     assert prepared.model_options == {"vocab_size": 2000} and not prepared.augments
+    assert prepared.origin["content_sha256"] == SETS["reviews"].content_sha256
     ids, mask = prepared.inputs(torch.arange(50))
     assert ids.shape == mask.shape == (50, 24) and ids.dtype == torch.int64
     assert ids.max() < 2000 and torch.equal(mask, ids != 0)
@@ -497,12 +421,10 @@ def test_review_tasks(reviews_folder):
 
 
 def test_reviews_damaged(reviews_folder, tmp_path):
-    path = reviews.prepared_path(tmp_path)
+    path, whole = (prepare.tokens_path(f, "reviews", "distilbert") for f in (tmp_path, reviews_folder))
     path.parent.mkdir()
     for suffix in (".npz", ".json"):
-        path.with_suffix(suffix).write_bytes(
-            reviews.prepared_path(reviews_folder).with_suffix(suffix).read_bytes()
-        )
+        path.with_suffix(suffix).write_bytes(whole.with_suffix(suffix).read_bytes())
     content = bytearray(path.read_bytes())
     content[len(content) // 2] ^= 1
     path.write_bytes(content)
@@ -510,46 +432,26 @@ def test_reviews_damaged(reviews_folder, tmp_path):
         load_task(text_task(), data_dir=tmp_path)
 
 
-def test_tokens():
-    assert reviews.tokens("It's GOOD, isn't it?!") == ["it's", "good", ",", "isn't", "it", "?", "!"]
-    assert reviews.tokens("a ''clich\u00e9''") == ["a", "'", "'", "clich\u00e9", "'", "'"]
+def test_a_set_that_an_earlier_version_prepared_is_prepared_again(reviews_folder, tmp_path):
+    """Token numbers stood where its content stands now."""
+    old = {"train_ids": np.zeros((3, 60), dtype=np.uint16), "train_labels": np.zeros(3, dtype=np.int64)}
+    save_arrays(prepare.content_path(tmp_path, "reviews"), old, {"source": {"data_set": "reviews"}})
+    with pytest.raises(DataError, match="run: dualgrad data reviews"):
+        prepare.prepare_tokens(SETS["reviews"], tmp_path, "textcnn")
+    source = reviews_folder / "reviews" / SETS["reviews"].sources[0].file_name
+    words = ("reviews", "--data-dir", tmp_path, "--tokens", "textcnn", "--from", source)
+    assert run_command(*words) == 0
+    assert sentences_of(load_arrays(prepare.content_path(tmp_path, "reviews"), remedy=""), "test")
 
 
-@pytest.fixture
-def made_up_sdist(tmp_path, monkeypatch):
-    """A source distribution with 10,605 made-up rows, made known by its own checksum."""
-    words = [f"word{i}" for i in range(40)]
-    rows = []
-    for number in range(10_605):
-        rating = "0.0" if number < 5 else f"{(-1) ** number * 1.5}"
-        rows.append(f"{number + 1}\t{rating}\t{' '.join(words[: 1 + number % 40])}.")
-    inner = tar_of(tmp_path / "inner.tar.gz", {reviews._SNIPPETS: "\r\n".join(rows).encode()})
-    sdist = tar_of(tmp_path / reviews.SDIST, {reviews._INNER: inner.read_bytes()})
-    monkeypatch.setattr(reviews, "SDIST_SHA256", file_hash(sdist))
-    return sdist
-
-
-def test_reviews_from_a_given_file(made_up_sdist, tmp_path, monkeypatch, capsys):
-    arrays = reviews.encode(*reviews._snippets(made_up_sdist))
-    assert sum(len(arrays[f"{split}_labels"]) for split in ("train", "test", "pretrain")) == 10_600
-    monkeypatch.setattr(reviews, "DIGEST", content_digest(arrays))
-    assert run_command("reviews", "--data-dir", tmp_path / "d", "--from", made_up_sdist) == 0
-    assert run_command("reviews", "--data-dir", tmp_path / "d2", "--from", made_up_sdist.parent) == 0
-    note = json.loads((tmp_path / "d" / "reviews" / "reviews.json").read_text())
-    assert note["content_sha256"] == content_digest(arrays)
-    # word0 ends or fills every sentence, so with the full stop it is the most frequent one
-    assert set(np.unique(arrays["train_ids"][:, :2])) == {reviews.CLS, reviews.FIRST_WORD}
-
-    monkeypatch.setattr(reviews, "DIGEST", "0" * 64)
-    assert run_command("reviews", "--data-dir", tmp_path / "d", "--from", made_up_sdist) == 1
-    made_up_sdist.write_bytes(made_up_sdist.read_bytes() + b"x")
-    capsys.readouterr()
-    assert run_command("reviews", "--data-dir", tmp_path / "d", "--from", made_up_sdist) == 1
-    assert "vaderSentiment-2.5.tar.gz is truncated or altered" in capsys.readouterr().err
+def test_words_and_marks():
+    expected = ["it's", "good", ",", "isn't", "it", "?", "!"]
+    assert tokens.words_and_marks("It's GOOD, isn't it?!") == expected
+    assert tokens.words_and_marks("a ''clich\u00e9''") == ["a", "'", "'", "clich\u00e9", "'", "'"]
 
 
 def test_reviews_without_network(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(reviews.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(prepare.time, "sleep", lambda seconds: None)
     for name, value in (
         ("PIP_INDEX_URL", "http://127.0.0.1:9/simple"),
         ("PIP_RETRIES", "0"),
@@ -561,7 +463,7 @@ def test_reviews_without_network(tmp_path, monkeypatch, capsys):
     assert "could not be downloaded" in message and "--from" in message
     assert run_command("reviews", "--data-dir", tmp_path, "--offline") == 1
     assert "vaderSentiment-2.5.tar.gz is missing" in capsys.readouterr().err
-    monkeypatch.setattr(reviews.importlib.util, "find_spec", lambda name: None)
+    monkeypatch.setattr(prepare.importlib.util, "find_spec", lambda name: None)
     assert run_command("reviews", "--data-dir", tmp_path) == 1
     assert "no pip" in capsys.readouterr().err
 
@@ -570,23 +472,26 @@ def test_reviews_without_network(tmp_path, monkeypatch, capsys):
 
 
 @pytest.fixture
-def small_sst2(tmp_path, monkeypatch):
+def small_sst2(workspace, monkeypatch):
     """SST-2's archive and DistilBERT's tokenizer in miniature, made known by their own checksums."""
     transformers = pytest.importorskip("transformers")
     lines = {
         "train.tsv": "sentence\tlabel\n" + "a good film \t1\nA bad bad film \t0\nit is good \t1\n",
         "dev.tsv": "sentence\tlabel\ngood \t1\nunseen words .\t0\n",
     }
-    archive = tmp_path / "SST-2.zip"
+    archive = workspace / "SST-2.zip"
     with zipfile.ZipFile(archive, "w") as opened:
         for name, content in lines.items():
             opened.writestr(f"SST-2/{name}", content)
-    monkeypatch.setattr(sst2, "SHA256", file_hash(archive))
-    monkeypatch.setattr(sst2, "URL", archive.as_uri())
-    monkeypatch.setattr(sst2, "COUNTS", {"train": (1, 2), "test": (1, 1)})
-    monkeypatch.setattr(sst2, "MD5", {n: hashlib.md5(c.encode()).hexdigest() for n, c in lines.items()})
+    path = workspace / "config" / "datasets" / "sst2.yaml"
+    entry = yaml.safe_load(path.read_text())
+    entry["splits"]["train"]["per_class"], entry["splits"]["test"]["per_class"] = [1, 2], [1, 1]
+    entry["sources"] = [{"url": archive.as_uri(), "sha256": file_hash(archive)}]
+    del entry["layout"]["md5"]
+    path.write_text(yaml.safe_dump(entry))
+    (workspace / "config" / "datasets" / "sst2_tsv.yaml").unlink()
 
-    model = tmp_path / "model"
+    model = workspace / "model"
     model.mkdir()
     vocabulary = [
         "[PAD]",
@@ -611,15 +516,17 @@ def small_sst2(tmp_path, monkeypatch):
     torch.manual_seed(0)
     transformers.DistilBertForSequenceClassification(config).save_pretrained(model)
     transformers.DistilBertTokenizerFast.from_pretrained(model).save_pretrained(model)
-    monkeypatch.setattr(sst2, "MODEL_FILES", {name: file_hash(model / name) for name in sst2.MODEL_FILES})
-    return archive, model, lines
+    monkeypatch.setattr(pretrained, "FILES", {name: file_hash(model / name) for name in pretrained.FILES})
+    return workspace, archive, model
 
 
-def test_sst2(small_sst2, tmp_path, capsys):
-    _, model, _ = small_sst2
-    folder = tmp_path / "data"
-    assert run_command("distilbert", "--data-dir", folder, "--from", model) == 0
-    assert run_command("sst2", "--data-dir", folder) == 0
+def test_sst2(small_sst2, capsys):
+    root, _, model = small_sst2
+    folder = root / "data"
+    assert run_command("sst2", root=root) == 0
+    assert "not written for DistilBERT, whose tokenizer is not here" in capsys.readouterr().err
+    assert run_command("distilbert", "--from", model, root=root) == 0
+    assert run_command("sst2", "--tokens", "distilbert", root=root) == 0
 
     spec = {"kind": "text", "dataset": "sst2", "classes": 2, "max_length": 9}
     prepared = load_task(spec | {"model": {"name": "distilbert"}}, data_dir=folder)
@@ -627,7 +534,7 @@ def test_sst2(small_sst2, tmp_path, capsys):
     assert ids[0].tolist() == [2, 5, 7, 7, 8, 3, 0, 0, 0] and mask[0].sum() == 6
     assert prepared.test_inputs(1, 2)[0][0].tolist() == [2, 11, 12, 1, 13, 3, 0, 0, 0]
     assert prepared.train_labels.tolist() == [1, 0, 1] and prepared.test_labels.tolist() == [1, 0]
-    assert prepared.model_options["path"] == str(sst2.model_folder(folder))
+    assert prepared.model_options["path"] == str(pretrained.model_folder(folder))
 
     prepared = load_task(spec | {"model": {"name": "textcnn"}}, data_dir=folder)
     (ids,) = prepared.inputs(torch.arange(3))
@@ -635,49 +542,77 @@ def test_sst2(small_sst2, tmp_path, capsys):
     assert ids[:, :4].tolist() == [[2, 3, 4, 0], [2, 5, 5, 4], [6, 7, 3, 0]]
     assert prepared.test_inputs(1, 2)[0][0, :4].tolist() == [1, 1, 1, 0]
     assert prepared.model_options == {"vocab_size": 8}
+    assert prepared.origin["set"] == "sst2" and prepared.origin["copy_of"] is None
 
 
-def test_sst2_folder_and_damage(small_sst2, tmp_path, capsys):
-    archive, model, lines = small_sst2
-    folder, given = tmp_path / "data", tmp_path / "SST-2"
-    given.mkdir()
-    for name, content in lines.items():
-        (given / name).write_bytes(content.encode())
-    assert run_command("distilbert", "--data-dir", folder, "--from", model) == 0
-    assert run_command("sst2", "--data-dir", folder, "--from", given) == 0
-    (given / "dev.tsv").write_text("sentence\tlabel\n")
-    assert run_command("sst2", "--data-dir", folder, "--from", given) == 1
-    assert "dev.tsv is truncated or altered" in capsys.readouterr().err
+def test_an_archive_that_is_damaged(small_sst2, capsys):
+    root, archive, model = small_sst2
     archive.write_bytes(archive.read_bytes()[:-5])
-    assert run_command("sst2", "--data-dir", folder, "--from", archive) == 1
+    assert run_command("sst2", "--from", archive, root=root) == 1
     assert "SST-2.zip is truncated or altered" in capsys.readouterr().err
+    assert run_command("sst2", "--from", root / "nowhere", root=root) == 1
+    assert "does not exist" in capsys.readouterr().err
+    assert not (root / "data" / "sst2").exists()
 
-    weights = sst2.model_folder(folder) / "model.safetensors"
+    assert run_command("distilbert", "--from", model, root=root) == 0
+    weights = pretrained.model_folder(root / "data") / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1])
-    sst2.checked_model_folder.cache_clear()
-    assert run_command("distilbert", "--data-dir", folder, "--offline") == 1
+    pretrained.checked_model_folder.cache_clear()
+    assert run_command("distilbert", "--offline", root=root) == 1
     assert "model.safetensors is truncated or altered" in capsys.readouterr().err
     (model / "vocab.txt").unlink()
-    assert run_command("distilbert", "--data-dir", folder, "--from", model) == 1
+    assert run_command("distilbert", "--from", model, root=root) == 1
     assert "vocab.txt is missing" in capsys.readouterr().err
 
 
-def test_sst2_class_counts_are_checked(small_sst2, tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sst2, "COUNTS", {"train": (29_780, 37_569), "test": (428, 444)})
-    assert run_command("sst2", "--data-dir", tmp_path / "data") == 1
-    assert "expected (29780, 37569)" in capsys.readouterr().err
+def test_files_of_a_folder_are_known_by_their_own_sums(workspace, capsys):
+    """CIFAR's batches in torchvision's folder, without the archive."""
+    import pickle
+
+    path = workspace / "config" / "datasets" / "cifar10.yaml"
+    entry = yaml.safe_load(path.read_text())
+    folder = workspace / "data" / "cifar10" / "cifar-10-batches-py"
+    folder.mkdir(parents=True)
+    state, sums = np.random.RandomState(0), {}
+    for name in entry["layout"]["md5"]:
+        data = state.randint(0, 256, (10, 3072)).astype(np.uint8)
+        content = pickle.dumps({"data": data, "labels": list(range(10))}, protocol=2)
+        (folder / name).write_bytes(content)
+        sums[name] = store.file_hash(folder / name, "md5")
+    entry["layout"]["md5"] = sums
+    entry["splits"]["train"]["per_class"], entry["splits"]["test"]["per_class"] = 5, 1
+    path.write_text(yaml.safe_dump(entry))
+    (workspace / "config" / "datasets" / "cifar10_jpeg.yaml").unlink()
+    assert run_command("cifar10", root=workspace) == 0
+    (folder / "data_batch_3").write_bytes(b"x")
+    assert run_command("cifar10", root=workspace) == 1
+    assert "data_batch_3 is truncated or altered" in capsys.readouterr().err
+    (folder / "data_batch_3").unlink()
+    assert run_command("cifar10", root=workspace) == 1
+    assert "data_batch_3 is missing" in capsys.readouterr().err
 
 
-def test_real_sst2():
+def test_the_published_sums_are_torchvision_s():
+    datasets = pytest.importorskip("torchvision.datasets")
+    for name, known in (("cifar10", datasets.CIFAR10), ("cifar100", datasets.CIFAR100)):
+        assert SETS[name].layout.md5 == dict(known.train_list) | dict(known.test_list)
+        assert SETS[name].sources[0].url == known.url
+
+
+@pytest.mark.parametrize("name", ["cifar10", "cifar100", "sst2"])
+def test_real_published_sets(name):
     folder = Path(os.environ.get("DUALGRAD_DATA", ROOT / "data"))
-    if not sst2.wordpiece_path(folder).exists():
-        pytest.skip(f"SST-2 is not in {folder} (set DUALGRAD_DATA, or run: dualgrad data sst2)")
-    arrays = sst2.load_sst2(folder, "distilbert")
-    assert np.bincount(arrays["train_labels"]).tolist() == [29_780, 37_569]
-    assert np.bincount(arrays["test_labels"]).tolist() == [428, 444]
+    path = prepare.content_path(folder, name)
+    if not path.exists():
+        pytest.skip(f"{name} is not in {folder} (set DUALGRAD_DATA, or run: dualgrad data {name})")
+    prepare.check_content(SETS[name], load_arrays(path, remedy=""), str(path))
 
 
 def test_the_command_lists_what_it_knows(capsys):
-    with pytest.raises(SystemExit):
-        run_command("imagenet")
+    assert run_command() == 0
+    listed = capsys.readouterr().out
+    assert all(name in listed for name in [*SETS, "distilbert"]) and "another copy of cifar10" in listed
+    assert run_command("imagenet") == 2
     assert "digit_pairs" in capsys.readouterr().err
+    assert run_command("cifar") == 2
+    assert "did you mean 'cifar1" in capsys.readouterr().err

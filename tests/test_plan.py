@@ -28,7 +28,7 @@ from dualgrad.planning.recorded import OWN, SAME_NETWORK, rates_of_records, read
 from dualgrad.planning.schedule import simulate
 from dualgrad.planning.selection import select
 from dualgrad.planning.storage import memory
-from dualgrad.planning.work import DROPOUT, EXAMPLES, Work, work_of
+from dualgrad.planning.work import DROPOUT, Work, work_of
 from dualgrad.training import trainer as training
 from dualgrad.training.batches import batches_per_pass
 from dualgrad.training.plan import plan_stage
@@ -43,7 +43,7 @@ ROOT = Path(__file__).resolve().parents[1]
 def counted_apart(run: dict) -> tuple[int, int, int]:
     """Epochs, steps and evaluations of a run, from the epochs that the trainer would go through one by one."""
     task = run["task"]
-    n = task["subset"] or EXAMPLES[task["dataset"]][0]
+    n = task["subset"] or run["data"]["train"]
     usual = task["steps_per_epoch"] or batches_per_pass(n, task["batch_size"], task["drop_last"])
     epochs = [one for each in run["stages"] for one in plan_stage(each, run["max_steps"])]
     before = sum(bool(each["evaluate"].get("before")) for each in run["stages"])
@@ -132,7 +132,7 @@ def test_counted_passes_are_those_that_the_trainer_makes(tmp_path, monkeypatch, 
     ]
     run = run_of(task, model, stages, **changes) | {"max_steps": None, "synthetic": False}
     run["task"]["synthetic"] = False
-    monkeypatch.setitem(EXAMPLES, task.name, (task.n_train, task.n_test))
+    run["data"] = {"train": task.n_train, "test": task.n_test}
     monkeypatch.setattr(counting, "DROPOUT", DROPOUT | {"tiny_dropout"})
     record, _ = lab.train(run)
     work = work_of(run)
@@ -144,21 +144,13 @@ def test_counted_passes_are_those_that_the_trainer_makes(tmp_path, monkeypatch, 
 
 
 def test_tables_about_data_sets_and_networks_are_right(census, demo):
-    """Sizes as built: data sets that come with a package, parameters, dropout, and what autograd keeps."""
-    from dualgrad.data.images import digit_pairs, digits
-    from dualgrad.data.sst2 import COUNTS
-
-    for name, build in (("digits", digits), ("digit_pairs", digit_pairs)):
-        arrays = build()
-        assert EXAMPLES[name] == (len(arrays["train_labels"]), len(arrays["test_labels"]))
-    assert EXAMPLES["sst2"] == tuple(map(sum, COUNTS.values()))
-
+    """Sizes as built: parameters, dropout, and what autograd keeps. (Of data sets: tests/test_data.py.)"""
     tasks = {network_of(run["task"]): run["task"] for run in [*census.runs.values(), *demo.runs.values()]}
     assert tasks.keys() == NETWORKS.keys()
     for name, task in tasks.items():
         if name in ("distilbert", "resnet18_own x2", "mlp"):  # large; as large as each run says
             continue
-        spec = {**task["model"], "vocab_size": 2000 if task["dataset"] in SMALL else 25_000}
+        spec = {**task["model"], "vocab_size": 2000 if name in SMALL else 25_000}
         model = build_model(spec, task["classes"], seed=0)
         if task["classes"] != 100:
             assert sum(one.numel() for one in model.parameters()) == NETWORKS[name].parameters, name

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from dualgrad.census import Census, edition_names, load_census
-from dualgrad.census.editions import load_edition
+from dualgrad.census.editions import load_edition, spelt_out
 from dualgrad.validation import InputError, check_schema, did_you_mean, read_yaml
 
 FILE = "config/config.yaml"
@@ -125,10 +125,14 @@ def load_settings(root: Path, overrides: Mapping[str, Any] | None = None) -> dic
         return "--config" if key in overrides else FILE
 
     known = edition_names(root)
+    # An edition on other copies of its data, or of first epochs, can be named as its folder is.
+    settings |= spelt_out(settings["edition"], known)
     if settings["edition"] not in known:
         hint = did_you_mean(settings["edition"], known)
         problem = f"expected one of {', '.join(known)}; got '{settings['edition']}'{hint}"
         raise ConfigError(where("edition"), "edition", problem)
+    if settings["data_copies"]:
+        settings["data_copies"] = _expanded(settings["data_copies"], where("data_copies"), "data_copies")
     for key in FOLDERS:
         settings[key] = _folder(settings[key], root, where(key), key)
     if settings["released_archive"]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +20,8 @@ from dualgrad.files import replacing
 FORMAT = 2
 _IDENTITY = ("edition", "experiment", "run", "series", "counted", "factors")
 _REQUIRED = ("format", *_IDENTITY, "spec", "outcome", "trajectory", "digest", "provenance")
-# Planning figures of the published census: knowing them better must not change what a run *is*.
-_NOT_SEMANTIC = ("seconds_recorded",)
+# Planning figures: knowing them better must not change what a run *is*.
+PLANNING = ("seconds_recorded", "data")
 
 
 class RecordError(ValueError):
@@ -34,11 +35,15 @@ def canonical_json(value: Any) -> bytes:
     ).encode()
 
 
+def definition(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a resolved run is: all of it but the planning figures."""
+    return {key: value for key, value in run.items() if key not in PLANNING}
+
+
 def digest(record: dict) -> str:
     """SHA-256 over the canonical spec, outcome, trajectory and weight hashes of a record (hex)."""
-    spec = {k: v for k, v in record["spec"].items() if k not in _NOT_SEMANTIC}
     payload = {
-        "spec": spec,
+        "spec": definition(record["spec"]),
         "outcome": record["outcome"],
         "trajectory": record["trajectory"],
         "checkpoint": record.get("checkpoint"),

@@ -113,7 +113,8 @@ def write_words(root: Path) -> None:
     """What people write: settings, editions, census, claims, mapping, with the real protocols."""
     for folder in ("config/census", "config/released"):
         (root / folder).mkdir(parents=True)
-    shutil.copytree(ROOT / "config" / "editions", root / "config" / "editions")
+    for folder in ("editions", "datasets"):
+        shutil.copytree(ROOT / "config" / folder, root / "config" / folder)
     shutil.copy(ROOT / "config" / "census" / "protocols.yaml", root / "config" / "census")
     shutil.copy(ROOT / "config" / "config.yaml", root / "config")
     (root / "Snakefile").touch()

@@ -21,7 +21,7 @@ from dualgrad.archives import ArchiveDamage, open_tar
 from dualgrad.census import load_census
 from dualgrad.claims.load import ClaimsError, load_ledger
 from dualgrad.data.errors import DataError
-from dualgrad.data.store import member
+from dualgrad.data.store import tar_member
 from dualgrad.ingest.mapping import load_mapping
 from dualgrad.ingest.rows import build_experiment, load_rows
 from dualgrad.project import load_settings
@@ -271,7 +271,8 @@ def test_archives(tmp_path: Path, data: st.DataObject) -> None:
     path = tmp_path / "a.tar.gz"
     path.write_bytes(gzip.compress(bytes(content)) if inside else bytes(content))
     try:
-        found = member(path, "x/wanted", 2000)
+        with path.open("rb") as stream:
+            found = tar_member(stream, "a.tar.gz", "x/wanted", 2000)
     except DataError as error:
         assert "a.tar.gz" in str(error)
     else:

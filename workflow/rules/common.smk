@@ -13,6 +13,7 @@ from snakemake.exceptions import WorkflowError
 try:
     import dualgrad
     from dualgrad.compare.pair import check_compared, is_ingested, pair_of, title_of
+    from dualgrad.census.datasets import READERS
     from dualgrad.figures.captions import CAPTIONS, figure_name
     from dualgrad.figures.sources import (
         EXTENDED_FIGURES,
@@ -37,6 +38,7 @@ try:
     from dualgrad.jobs.requests import Requests
     from dualgrad.jobs.warm_worker import WarmWorker, local_gpus, prepare_jobs
     from dualgrad.project import load_project
+    from dualgrad.records import definition
     from dualgrad.training.verify import recorded_runs, sample_of
     from dualgrad.validation import InputError
 except ImportError as error:
@@ -105,7 +107,7 @@ REQUESTS = Requests(PROJECT, ON_CLUSTER, bool(local_gpus()))
 
 
 def definition_of_run(wildcards):
-    return inputs.definition(CENSUS.run(wildcards.run))
+    return definition(CENSUS.run(wildcards.run))
 
 
 def files_needed_by_run(wildcards):

@@ -1,44 +1,56 @@
-"""Data sets: fetched or built once, checked by hash."""
+"""Data sets (config/datasets): found or fetched once, decoded, checked, and text written as networks read it."""
+
+
+def data_set(wildcards):
+    """Return what a data set is. A changed entry prepares it again."""
+    return CENSUS.datasets[wildcards.name].model_dump(mode="json")
+
+
+def needed_for_tokens(wildcards):
+    """Return the content of a text set, and DistilBERT's tokenizer where its numbers are asked for."""
+    return below("<data>", inputs.tokens_need(CENSUS.datasets[wildcards.name], wildcards.reader))
 
 
 rule data_set:
-    """Fetch or build a data set."""
+    """Find or fetch a data set, decode and check it."""
     output:
-        arrays="<data>/{name}/{name}.npz",
+        content="<data>/{name}/{name}.npz",
         note="<data>/{name}/{name}.json",
     log:
         "logs/data/{name}.log",
     wildcard_constraints:
-        name="digits|digit_pairs|reviews|cifar10|cifar100",
+        name="|".join(CENSUS.datasets),
     retries: 2
     localrule: True
     conda:
         "../envs/dualgrad.yaml"
     params:
-        folder=subpath(output.arrays, ancestor=2),
+        entry=data_set,
+        folder=subpath(output.content, ancestor=2),
     shell:
-        "dualgrad data {wildcards.name:q} --data-dir {params.folder:q} > {log:q} 2>&1"
+        "dualgrad data {wildcards.name:q} --content --data-dir {params.folder:q} > {log:q} 2>&1"
 
 
-rule data_sst2:
-    """Fetch SST-2 and write it tokenised for both models."""
+rule data_tokens:
+    """Write a text set as a kind of network reads it."""
     input:
-        "<data>/distilbert-base-uncased/tokenizer.json",
+        needed_for_tokens,
     output:
-        words="<data>/sst2/words.npz",
-        words_note="<data>/sst2/words.json",
-        wordpiece="<data>/sst2/wordpiece.npz",
-        wordpiece_note="<data>/sst2/wordpiece.json",
+        tokens="<data>/{name}/{reader}.npz",
+        note="<data>/{name}/{reader}.json",
     log:
-        "logs/data/sst2.log",
-    retries: 2
+        "logs/data/{name}_{reader}.log",
+    wildcard_constraints:
+        name="|".join(name for name, one in CENSUS.datasets.items() if one.kind == "text"),
+        reader="|".join(READERS),
     localrule: True
     conda:
         "../envs/dualgrad.yaml"
     params:
-        folder=subpath(output.words, ancestor=2),
+        entry=data_set,
+        folder=subpath(output.tokens, ancestor=2),
     shell:
-        "dualgrad data sst2 --data-dir {params.folder:q} > {log:q} 2>&1"
+        "dualgrad data {wildcards.name:q} --tokens {wildcards.reader:q} --data-dir {params.folder:q} > {log:q} 2>&1"
 
 
 rule data_distilbert:

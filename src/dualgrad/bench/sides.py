@@ -15,7 +15,9 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dualgrad.bench import baseline
-from dualgrad.data.images import SETS, load_images, synthetic_images
+from dualgrad.data import made_up
+from dualgrad.data.prepare import content_path
+from dualgrad.data.store import load_arrays, read_note
 from dualgrad.models.distilbert import Classifier
 from dualgrad.training.batches import batches_per_pass, trusted_batches
 from dualgrad.training.plan import PlannedEpoch
@@ -169,17 +171,16 @@ def _published(sides: Sides, data_dir: Path, device: torch.device, workers: int,
 
 def _pictures(sides: Sides, data_dir: Path) -> tuple[baseline.Images, baseline.Images]:
     task = sides.run["task"]
-    given = SETS[task["dataset"]]
-    normalize = task["normalize"] or {"mean": given.mean, "std": given.std}
+    path = content_path(data_dir, task["dataset"])
     if task["synthetic"]:
-        sizes = (sides.trainer.task.n_train, sides.trainer.task.n_test)
-        arrays = synthetic_images(given.shape, given.classes, *sizes)
+        arrays = made_up.images(task)
     else:
-        arrays = load_images(task["dataset"], data_dir)
-    task = {**task, "normalize": normalize}
+        arrays = load_arrays(path, remedy=f"run: dualgrad data {task['dataset']}")
+    task = {**task, "normalize": task["normalize"] or read_note(path)["set"]["normalize"]}
+    size = arrays["train_images"].shape[2:]
 
     def split(name: str) -> baseline.Images:
-        steps = baseline.transforms(task, given.shape[1:], sides.trainer.dtype, name == "train")
+        steps = baseline.transforms(task, size, sides.trainer.dtype, name == "train")
         return baseline.Images(arrays[f"{name}_images"], np.asarray(arrays[f"{name}_labels"]), steps)
 
     return split("train"), split("test")

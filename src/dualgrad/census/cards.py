@@ -16,9 +16,6 @@ from dualgrad.census.load import Census
 
 Run = Mapping[str, Any]
 
-# Size of the training sets, and what a text run's structure set is drawn from (A-G.md#1.1, X-Y.md#1.1).
-_TRAIN, _TEST = {"cifar10": 50_000, "cifar100": 50_000, "sst2": 67_349}, 10_000
-_DATA = {"cifar10": "CIFAR-10", "cifar100": "CIFAR-100", "sst2": "SST-2"}
 # Networks and their parameters by number of classes, as the specs print them; a test counts them.
 _NETWORKS = {
     "resnet18_own": "ResNet-18, own code",
@@ -210,7 +207,7 @@ def _condition(chosen: tuple[str, ...], seen: Mapping[tuple, str], case: str) ->
 def steps_per_epoch(run: Run) -> int:
     """Optimizer steps of one epoch."""
     task = run["task"]
-    examples = task["subset"] or _TRAIN[task["dataset"]]
+    examples = task["subset"] or run["data"]["train"]
     full, rest = divmod(examples, task["batch_size"])
     return full if task["drop_last"] or not rest else full + 1
 
@@ -224,10 +221,10 @@ def data_words(run: Run) -> str:
     """Data and batches."""
     task = run["task"]
     batches = f"batches of {task['batch_size']}"
-    rest = (task["subset"] or _TRAIN[task["dataset"]]) % task["batch_size"]
+    rest = (task["subset"] or run["data"]["train"]) % task["batch_size"]
     if rest:
         batches += ", the incomplete one left out" if task["drop_last"] else f", the last one of {rest} kept"
-    parts = [_DATA[task["dataset"]], f"{batches}: {steps_per_epoch(run)} steps per epoch"]
+    parts = [run["data"]["title"], f"{batches}: {steps_per_epoch(run)} steps per epoch"]
     if task["normalize"]:
         std = ", ".join(f"{value:.4f}" for value in task["normalize"]["std"])
         parts.append(f"input std ({std})")
@@ -264,7 +261,7 @@ def _offset(spec: Mapping[str, Any]) -> str:
 
 def noise_words(run: Run) -> str:
     """Label noise."""
-    noise, n = run["noise"], _TRAIN[run["task"]["dataset"]]
+    noise, n = run["noise"], run["data"]["train"]
     seed = _offset(noise)
     if noise["kind"] == "symmetric":
         return (

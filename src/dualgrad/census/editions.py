@@ -6,19 +6,21 @@ experiments of their own.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
 from dualgrad.census import limits
+from dualgrad.census.datasets import DataSet, copies_named, load_datasets
 from dualgrad.census.dependencies import closure
 from dualgrad.census.stages import CensusError, merge
 from dualgrad.validation import check_schema, did_you_mean, read_yaml
 
 FOLDER = "config/editions"
-# Settings that make an edition a trial of itself, with the values that do not.
-_OPTIONS: dict[str, Any] = {"paper_data": "cifar", "max_steps": None}
+# Settings that make another edition of an edition, with the values that do not.
+_OPTIONS: dict[str, Any] = {"paper_data": "published", "max_steps": None, "max_epochs": None}
 
 
 def edition_names(root: Path) -> list[str]:
@@ -26,11 +28,30 @@ def edition_names(root: Path) -> list[str]:
     return sorted(path.stem for path in (Path(root) / FOLDER).glob("*.yaml"))
 
 
-def load_edition(root: Path, config: Mapping[str, Any]) -> dict[str, Any]:
+def spelt_out(name: str, known: Iterable[str]) -> dict[str, Any]:
+    """Return the settings behind the name of an edition on other copies or of first epochs; empty: no such name.
+
+    ``paper-sst2_tsv`` is ``edition=paper paper_data=sst2_tsv``, ``paper-first3`` is ``edition=paper max_epochs=3``.
+    """
+    base, *parts = name.split("-")
+    if name in known or base not in known or not parts:
+        return {}
+    settings: dict[str, Any] = {"edition": base}
+    if found := re.fullmatch(r"first([1-9]\d{0,5})", parts[-1]):
+        settings["max_epochs"] = int(found[1])
+        parts = parts[:-1]
+    return settings | ({"paper_data": ",".join(parts)} if parts else {})
+
+
+def load_edition(
+    root: Path, config: Mapping[str, Any], datasets: Mapping[str, DataSet] | None = None
+) -> dict[str, Any]:
     """Read the edition that *config* names, with what it extends beneath it and *config*'s options on top.
 
     An edition that is tried out on made-up data or cut to a few steps becomes the edition that its file names under
-    `trial`: another name, another folder, so none of its records can be taken for, or replace, a real one.
+    `trial`; on other copies of its data sets, or cut to its first epochs, it becomes one of a name of its own
+    (``paper-sst2_tsv``, ``paper-cifar10_jpeg-first3``). Another name, another folder, so none of these records can be
+    taken for, or replace, one of another kind.
 
     Raises:
         CensusError: there is no such edition, its file is malformed, or an option does not apply to it.
@@ -38,22 +59,45 @@ def load_edition(root: Path, config: Mapping[str, Any]) -> dict[str, Any]:
     name = config.get("edition", "demo")
     edition = _read(Path(root), name, ())
     options = {option: config.get(option, default) for option, default in _OPTIONS.items()}
-    tried = [option for option, given in options.items() if given != _OPTIONS[option]]
-    for option in tried:
+    changed = [option for option, given in options.items() if given != _OPTIONS[option]]
+    for option in changed:
         if option not in edition["options"]:
             raise CensusError("config", option, f"applies to the edition paper only, not to {name}")
     trial: Any = edition.get("trial")
     if edition["options"] and not trial:
         problem = "the key is missing: an edition with options says which edition its trials are"
         raise CensusError(f"{FOLDER}/{name}.yaml", "trial", problem)
-    if tried:
+    if options["max_steps"] is not None and options["max_epochs"] is not None:
+        raise CensusError("config", "max_epochs", "cuts stages as max_steps does; give one of the two")
+    copies = []
+    if options["paper_data"] not in ("published", "synthetic"):
+        copies = copies_named(options["paper_data"], load_datasets(root) if datasets is None else datasets)
+    if options["paper_data"] == "synthetic" or options["max_steps"] is not None:
         name, edition = trial, _read(Path(root), trial, ())
     elif name == trial:
         problem = "is for trials: say what is cut, by paper_data=synthetic or max_steps (or both)"
         raise CensusError("config", "edition", f"{name} {problem}")
-    edition = {"name": name, **edition, **options}
+    edition = {"name": name, **edition, **options, "file": f"{FOLDER}/{name}.yaml"}
+    edition["stands_in"] = {one.copy_of: one.name for one in copies}
+    if changed and name != trial:
+        edition |= _renamed(name, edition["title"], copies, options["max_epochs"])
     edition["precision"] = config.get("precision") or edition["precision"]
     return edition
+
+
+def _renamed(name: str, title: str, copies: list[DataSet], max_epochs: int | None) -> dict[str, str]:
+    """Name and title of an edition on other copies of its data sets, or cut to its first epochs."""
+    names = [name, *(one.name for one in copies)]
+    if copies:
+        title += f", on {' and '.join(one.title for one in copies)}"
+    if max_epochs is not None:
+        names.append(f"first{max_epochs}")
+        title += (
+            f"; the first {max_epochs} epochs of each stage"
+            if max_epochs > 1
+            else "; the first epoch of each stage"
+        )
+    return {"name": "-".join(names), "title": title}
 
 
 def _read(root: Path, name: str, chain: tuple[str, ...]) -> dict[str, Any]:
@@ -98,11 +142,12 @@ class _Transform:
 
     def __init__(self, edition: Mapping[str, Any]) -> None:
         self.edition = edition
-        self.file = f"{FOLDER}/{edition['name']}.yaml"
+        self.file = edition["file"]
         self.memo: dict[tuple, tuple[Any, Any]] = {}
         synthetic = edition["paper_data"] == "synthetic"
         self.synthetic = synthetic
         self.cut = edition["max_steps"] is not None
+        self.shortened = self.cut or edition["max_epochs"] is not None
         self.made_up = edition.get("made_up", {}) if synthetic else {}
         self.common = {
             "edition": edition["name"],
@@ -111,6 +156,10 @@ class _Transform:
             "synthetic": synthetic or self.cut,
             "max_steps": edition["max_steps"],
         }
+        # Named only where it cuts: the runs of all other editions are what they were before it could.
+        if edition["max_epochs"] is not None:
+            self.common["max_epochs"] = edition["max_epochs"]
+        self.stands_in: dict[str, str] = edition["stands_in"]
         # What the edition puts in place of published data sets and networks; runs may also ask for that directly.
         tasks = [
             rule.get("task", {})
@@ -141,6 +190,7 @@ class _Transform:
             "precision",
             "synthetic",
             "max_steps",
+            *(["max_epochs"] if "max_epochs" in self.common else []),
         )
         whole = {**run, **self.common, **changed}
         return {key: whole[key] for key in order} | whole
@@ -180,6 +230,7 @@ class _Transform:
             if "hidden_times" in rule:  # keeps width a factor: hidden layers grow with the published option
                 changed["model"] = self._grown(changed["model"], task["model"], rule["hidden_times"])
         changed["synthetic"] = (changed.get("synthetic") or True) if self.synthetic else False
+        changed["dataset"] = self.stands_in.get(changed["dataset"], changed["dataset"])
         try:
             limits.check("task", changed)
         except ValueError as problem:
@@ -214,7 +265,7 @@ class _Transform:
 
     def _stages(self, stages: list[dict[str, Any]], factor: float) -> list[dict[str, Any]]:
         most = self.edition.get("epochs_per_segment")
-        if self.cut:  # a few steps pass no gate, and every stage is to be tried
+        if self.shortened:  # a few steps or epochs pass no gate, and every stage is to be tried
             stages = [
                 {**stage, "gate": stage["gate"] and {**stage["gate"], "on_fail": "warn"}} for stage in stages
             ]

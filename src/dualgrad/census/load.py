@@ -8,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from dualgrad.census import dependencies, editions
+from dualgrad.census.datasets import FOLDER as DATASETS
+from dualgrad.census.datasets import DataSet, load_datasets
 from dualgrad.census.expand import Experiment, Library
 from dualgrad.census.stages import CensusError, closest
 from dualgrad.validation import check_schema, did_you_mean, holds_workflow, read_yaml
@@ -24,12 +26,14 @@ class Census:
         edition: the edition's file, resolved, with its ``name``.
         runs: run id (``EXPERIMENT/RUN``) -> resolved run; plain JSON types; shared parts, so treat as read-only.
         experiments: name -> title, series, counted, count, file, notes, runs (ids), in census order.
+        datasets: data sets by name, as ``config/datasets`` describes them.
     """
 
     root: Path
     edition: dict[str, Any]
     runs: dict[str, dict[str, Any]]
     experiments: dict[str, dict[str, Any]]
+    datasets: dict[str, DataSet] = field(default_factory=dict)
     _known: frozenset[str] = field(default=frozenset(), repr=False)
 
     def run(self, target: str) -> dict[str, Any]:
@@ -76,16 +80,17 @@ def load_census(root: Path, config: Mapping[str, Any] | None = None) -> Census:
 
     Args:
         root: folder that holds ``config/census`` and ``config/editions``.
-        config: as from ``dualgrad.project.load_settings``; ``edition``, ``precision``, ``paper_data`` and
-            ``max_steps`` are read. Default: the edition ``demo``.
+        config: as from ``dualgrad.project.load_settings``; ``edition``, ``precision``, ``paper_data``, ``max_steps``
+            and ``max_epochs`` are read. Default: the edition ``demo``.
 
     Raises:
         CensusError: an unknown or malformed key, a count that does not add up, a name that occurs twice, a run that
             needs an unknown run, a circle of runs, an unknown edition.
     """
     root, config = Path(root), config or {}
+    datasets = load_datasets(root)
     library, totals, entries = _read(root)
-    edition = editions.load_edition(root, config)
+    edition = editions.load_edition(root, config, datasets)
     entries |= _helpers(edition, library)
     built: dict[str, Experiment] = {}
 
@@ -113,12 +118,13 @@ def load_census(root: Path, config: Mapping[str, Any] | None = None) -> Census:
     _check_totals(experiments, totals)
 
     runs = editions.resolve_all(published, edition)
+    _add_data(runs, datasets, {name: place for name, (place, *_) in entries.items()})
     dependencies.link(runs, {name: place for name, (place, *_) in entries.items()})
     kept = editions.select(runs, edition)
     if len(kept) < len(runs):
         for one in experiments.values():
             one["runs"] = [target for target in one["runs"] if target in kept]
-    return Census(root, edition, kept, experiments, frozenset(runs))
+    return Census(root, edition, kept, experiments, datasets, frozenset(runs))
 
 
 # Experiment -> (place, series, what the file says).
@@ -155,7 +161,7 @@ def _read(root: Path) -> tuple[Library, dict[str, int], Entries]:
 def _helpers(edition: Mapping[str, Any], library: Library) -> Entries:
     """Uncounted runs that only this edition needs, such as the pretraining of a small text model."""
     helpers = edition.get("helpers", {})
-    shown = f"{editions.FOLDER}/{edition['name']}.yaml"
+    shown = edition["file"]
     if helpers:
         data = {"series": "helper", "experiments": helpers}
         check_schema(data, "census", shown, CensusError)
@@ -165,6 +171,37 @@ def _helpers(edition: Mapping[str, Any], library: Library) -> Entries:
         library.add(name, place, entry)
         entries[name] = (place, "helper", {**entry, "counted": False})
     return entries
+
+
+def _add_data(
+    runs: Mapping[str, dict[str, Any]], datasets: Mapping[str, DataSet], places: Mapping[str, Any]
+) -> None:
+    """Check that runs fit their data sets, and give each what planning has to know of its data."""
+    checked: set[int] = set()  # tasks are shared by many runs
+    for target, run in runs.items():
+        task = run["task"]
+        if id(task) not in checked:
+            file, key = places[run["experiment"]]
+            one = datasets.get(task["dataset"])
+            if one is None:
+                hint = did_you_mean(task["dataset"], datasets)
+                problem = (
+                    f"'{target}' trains on '{task['dataset']}', which no file in {DATASETS} describes{hint}"
+                )
+                raise CensusError(file, f"{key}.task.dataset", problem)
+            for what, asked, held in (
+                ("kind", task["kind"], one.kind),
+                ("classes", task["classes"], one.number_of_classes),
+            ):
+                if asked != held:
+                    problem = f"'{target}' says {asked}, but the data set {one.name} has {held}"
+                    raise CensusError(file, f"{key}.task.{what}", problem)
+            if (task.get("split") or "train") not in one.splits:
+                hint = did_you_mean(task["split"], one.splits)
+                problem = f"the data set {one.name} has no split '{task['split']}'{hint}"
+                raise CensusError(file, f"{key}.task.split", problem)
+            checked.add(id(task))
+        run["data"] = datasets[task["dataset"]].planned
 
 
 def _check_totals(experiments: Mapping[str, Mapping], totals: Mapping[str, int]) -> None:

@@ -182,9 +182,23 @@ def _step(args: argparse.Namespace) -> dict:
         precision = project.settings["precision"] or "float64"
         runs = [made_up_run(args.model, batch, 4 * batch, 10, precision)]
     else:
-        runs = [project.census.run(name) for name in args.runs or RUNS]
+        runs = _runs(args, project)
     results = [bench_step(run, project.data, device, threads, args.rounds or 15) for run in runs]
     return _reported("step", runs, device, threads, results)
+
+
+def _runs(args: argparse.Namespace, project: Project) -> list[dict]:
+    """Return the runs that are measured, with their data prepared where that takes no download."""
+    from dualgrad.commands.train import prepare_missing
+    from dualgrad.data.errors import DataError
+
+    runs = [project.census.run(name) for name in args.runs or RUNS]
+    for run in runs:
+        try:
+            prepare_missing(project.census, run, project.data)
+        except DataError as error:
+            raise InputError("bench", "", str(error)) from None
+    return runs
 
 
 def _epoch(args: argparse.Namespace) -> dict:
@@ -192,7 +206,7 @@ def _epoch(args: argparse.Namespace) -> dict:
     from dualgrad.bench.epoch import bench_epoch
 
     project, device, threads = _settings(args)
-    runs = [project.census.run(name) for name in args.runs or RUNS]
+    runs = _runs(args, project)
     workers = args.workers or WORKERS
     results = [bench_epoch(run, project.data, device, threads, args.rounds or 15, workers) for run in runs]
     return _reported("epoch", runs, device, threads, results)

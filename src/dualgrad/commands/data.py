@@ -1,17 +1,16 @@
-"""Fetch a data set, check it and write the prepared file that training reads, under DIR/NAME.
+"""Find or fetch a data set, check it and write the prepared files that training reads, under DIR/NAME.
 
-  digits, digit_pairs   scikit-learn's digits; nothing to download
-  reviews               rated movie-review sentences from the source distribution of vaderSentiment 2.5
-                        (2.5 MB, through pip)
-  cifar10, cifar100     the published archives (170 MB each)
-  sst2                  GLUE SST-2 (7 MB), and distilbert below for its tokenizer
-  distilbert            distilbert-base-uncased (268 MB) from the Hugging Face hub
+Data sets are described in config/datasets. Everything is checked: downloads by their checksum, what they hold by the
+set's own description. A set can be given with --from, as an archive or a folder, in its own layout or in another one:
+CIFAR's python batches, Parquet as on the Hugging Face hub, pictures in folders by split and class (also as .tar or
+.zip), an .npz of four arrays, .tsv or .csv with named columns. What counts is what the files hold.
 
-Everything that comes from outside is checked against a checksum. Without network access, give the archive, or
-a folder with the unpacked files, with --from.
+Text is written once for either kind of network; for DistilBERT that needs its tokenizer (dualgrad data distilbert,
+268 MB from the Hugging Face hub).
 
     dualgrad data digits
     dualgrad data cifar10 --from ~/Downloads/cifar-10-python.tar.gz
+    dualgrad data cifar10_jpeg --from ../copies/cifar10_jpeg.tar.gz
 """
 
 from __future__ import annotations
@@ -20,13 +19,18 @@ import argparse
 import json
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-NAMES = ("digits", "digit_pairs", "reviews", "cifar10", "cifar100", "sst2", "distilbert")
+if TYPE_CHECKING:
+    from dualgrad.census.datasets import DataSet
+
+# The network that is fetched like a data set.
+NETWORK = "distilbert"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("name", choices=NAMES, metavar="NAME", help=", ".join(NAMES))
+    parser.add_argument("name", metavar="NAME", nargs="?", help="a data set, or distilbert; none: list them")
     parser.add_argument(
         "--data-dir",
         type=Path,
@@ -38,41 +42,44 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         dest="source",
         type=Path,
         metavar="PATH",
-        help="archive or folder to take instead of the network",
+        help="archive, file or folder to take instead of the set's own sources",
     )
-    parser.add_argument("--offline", action="store_true", help="use only what is in DIR already")
+    parser.add_argument("--offline", action="store_true", help="use only what is here already")
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
-
-
-def prepare(
-    name: str, data_dir: Path, source: Path | None = None, offline: bool = False
-) -> list[tuple[Path, str | None]]:
-    """Prepare one data set; return the files written and the digest of each's content (None: a folder)."""
-    if name in ("digits", "digit_pairs", "cifar10", "cifar100"):
-        from dualgrad.data.images import prepare_images
-
-        return [prepare_images(name, data_dir, source, offline)]
-    if name == "reviews":
-        from dualgrad.data.reviews import prepare_reviews
-
-        return [prepare_reviews(data_dir, source, offline)]
-    from dualgrad.data import sst2
-
-    if name == "sst2":
-        return list(sst2.prepare_sst2(data_dir, source, offline))
-    return [(sst2.prepare_distilbert(data_dir, source, offline), None)]
+    parts = parser.add_mutually_exclusive_group()
+    parts.add_argument("--content", action="store_true", help="write the decoded content alone")
+    parts.add_argument(
+        "--tokens",
+        choices=("textcnn", "distilbert"),
+        help="write a prepared text set for this kind of network alone",
+    )
 
 
 def run(args: argparse.Namespace) -> int:
     """Run the command; 0, or 1 with a message where the data cannot be had."""
+    from dualgrad.census.datasets import load_datasets
     from dualgrad.data.errors import DataError
     from dualgrad.project import load_project
+    from dualgrad.validation import clipped, did_you_mean
 
-    data_dir = args.data_dir or load_project(args.root, args.config).data
+    project, sets = load_project(args.root, args.config), load_datasets(args.root)
+    if args.name is None:
+        print(listed(sets))
+        return 0
+    known = [*sets, NETWORK]
+    if args.name not in known:
+        hint = did_you_mean(args.name, known)
+        print(
+            f"dualgrad data: no file in config/datasets describes '{clipped(args.name)}'{hint} "
+            f"(known: {', '.join(known)})",
+            file=sys.stderr,
+        )
+        return 2
+    data_dir = args.data_dir or project.data
     try:
         if args.source is not None and not args.source.exists():
-            raise DataError(f"{args.source} does not exist: --from names an archive or a folder")
-        made = prepare(args.name, data_dir, args.source, args.offline)
+            raise DataError(f"{args.source} does not exist: --from names an archive, a file or a folder")
+        made = _prepared(args, sets, data_dir, project.settings["data_copies"])
     except DataError as error:
         print(f"dualgrad data {args.name}: {error}", file=sys.stderr)
         return 1
@@ -82,3 +89,51 @@ def run(args: argparse.Namespace) -> int:
         for path, digest in made:
             print(f"{path}" + (f"  content SHA-256 {digest}" if digest else "  all files as expected"))
     return 0
+
+
+def _prepared(
+    args: argparse.Namespace, sets: dict[str, DataSet], data_dir: Path, copies: str | None
+) -> list[tuple[Path, str | None]]:
+    """Return the files written and the digest of each's content (None: a folder)."""
+    from dualgrad.census.datasets import READERS
+    from dualgrad.data import prepare, pretrained
+    from dualgrad.data.errors import DataError
+
+    if args.name == NETWORK:
+        return [(pretrained.prepare_distilbert(data_dir, args.source, args.offline), None)]
+    entry = sets[args.name]
+    if args.tokens and entry.kind != "text":
+        raise DataError(f"--tokens is for text, and {entry.name} is a set of images")
+    made: list[tuple[Path, str | None]] = []
+    places = prepare.copy_places(args.root, copies)
+    if not args.tokens or not prepare.is_content(entry, data_dir):
+        made.append(prepare.prepare(entry, sets, data_dir, args.source, offline=args.offline, places=places))
+    for reader in () if args.content or entry.kind != "text" else READERS:
+        if args.tokens not in (None, reader):
+            continue
+        if args.tokens is None and entry.needs_tokenizer(reader) and not pretrained.is_prepared(data_dir):
+            print(
+                f"not written for DistilBERT, whose tokenizer is not here: run dualgrad data {NETWORK}, then "
+                f"dualgrad data {entry.name} --tokens {reader}",
+                file=sys.stderr,
+            )
+            continue
+        made.append(prepare.prepare_tokens(entry, data_dir, reader, offline=args.offline))
+    return made
+
+
+def listed(sets: dict[str, DataSet]) -> str:
+    """Return the data sets as lines: name, what it is, how large, where from."""
+    width = max(map(len, [*sets, NETWORK]))
+    lines = []
+    for name, one in sets.items():
+        sizes = " + ".join(f"{one.examples(split) or 0:,}" for split in ("train", "test"))
+        origin = one.sources[0].shown if one.sources else "given with --from"
+        copy = f"; another copy of {one.copy_of}" if one.copy_of else ""
+        lines.append(
+            f"{name:{width}}  {one.title}: {sizes} examples, {one.number_of_classes} classes{copy} ({origin})"
+        )
+    lines.append(
+        f"{NETWORK:{width}}  DistilBERT's published weights and tokenizer (268 MB, Hugging Face hub)"
+    )
+    return "\n".join(lines)

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import torch
 
+    from dualgrad.census import Census
     from dualgrad.project import Project
 
 # What a kill asks for: finish the epoch, keep the state to resume from, go.
@@ -151,6 +152,14 @@ def _cached(root: Path, overrides: dict) -> Project:
     return _CACHE[key]
 
 
+def prepare_missing(census: Census, spec: dict[str, Any], data_dir: Path) -> None:
+    """Prepare a run's data set if it comes with an installed package: nothing has to be fetched for it."""
+    from dualgrad.data.prepare import prepare_embedded
+
+    if not spec["task"]["synthetic"]:
+        prepare_embedded(census.datasets[spec["task"]["dataset"]], census.datasets, data_dir)
+
+
 def choose_device(wanted: str, edition: str) -> torch.device:
     """Return the torch device for the setting ``device`` and the edition's own (demo and smoke: always the CPU)."""
     import torch
@@ -192,6 +201,8 @@ def execute(job: dict, *, echo: bool = False) -> int:
             )
         output = Path(job["output"] or project.records / f"{job['run']}.json")
         checkpoint = Path(job["checkpoint"] or project.checkpoints / f"{job['run']}.pt")
+        if job.get("data") is None:
+            prepare_missing(project.census, spec, project.data)
         resume = output.with_name(f".{output.name}.resume")
         signal.signal(signal.SIGTERM, _request_stop)
         context = Context(

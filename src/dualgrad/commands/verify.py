@@ -92,9 +92,11 @@ def run(args: argparse.Namespace) -> int:
         )
         return 2
 
-    from dualgrad.commands.train import choose_device, data_folder, needed_files
+    from dualgrad.commands.train import choose_device, data_folder, needed_files, prepare_missing
     from dualgrad.training.trainer import Context
 
+    for name in chosen if args.data is None else ():
+        prepare_missing(census, census.run(name), project.data)
     show = _Show(chosen, total, edition, args.json)
     context = Context(
         records=project.records,

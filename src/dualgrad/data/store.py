@@ -6,7 +6,6 @@ import hashlib
 import io
 import json
 import time
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -78,28 +77,12 @@ def fetch(url: str, path: Path, sha256: str, *, attempts: int = 3, timeout: floa
     )
 
 
-def member(archive: Path, name: str, limit: int) -> bytes:
-    """The content of one regular file in a .tar.gz or .zip archive, read in memory; nothing is unpacked.
+def tar_member(stream: BinaryIO, shown: str, name: str, limit: int) -> bytes:
+    """The content of one regular file in an open .tar.gz stream, called `shown` in messages; nothing is unpacked.
 
     So no path, link or mode in the archive can touch the disk. Raises DataError where the member is missing,
     is not a regular file, is larger than `limit` bytes, or the archive is damaged.
     """
-    try:
-        if archive.suffix == ".zip":
-            with zipfile.ZipFile(archive) as opened:
-                return _bounded(archive, name, opened.open(name), opened.getinfo(name).file_size, limit)
-        with archive.open("rb") as stream:
-            return tar_member(stream, str(archive), name, limit)
-    except DataError:
-        raise
-    except (
-        Exception
-    ) as error:  # encrypted, of an unknown compression, damaged in any of the ways of zip files
-        raise DataError(f"{archive}: no readable member {name!r} ({error})") from error
-
-
-def tar_member(stream: BinaryIO, shown: str, name: str, limit: int) -> bytes:
-    """As `member`, for an open .tar.gz stream called `shown` in messages."""
     try:
         with open_tar(stream, _LARGEST_ARCHIVE) as opened:
             found = opened.getmember(name)
@@ -123,17 +106,26 @@ def _bounded(shown: object, name: str, stream: Any, size: int, limit: int) -> by
     return content
 
 
-def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], source: Mapping[str, Any]) -> str:
-    """Write arrays to `path` (.npz), then their digest and origin beside it (.json); returns the digest."""
+def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], note: Mapping[str, Any]) -> str:
+    """Write arrays to `path` (.npz), then their digest and a note about them beside it (.json); return the digest."""
     buffer = io.BytesIO()
     np.savez(buffer, **dict[str, Any](arrays))
     with replacing(path) as temporary:
         temporary.write_bytes(buffer.getbuffer())
     digest = content_digest(arrays)
-    note = {"format": 1, "content_sha256": digest, "source": dict(source)}
+    whole = {"format": 1, "content_sha256": digest, **note}
     with replacing(path.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(note, indent=2, sort_keys=True) + "\n")
+        temporary.write_text(json.dumps(whole, indent=2, sort_keys=True) + "\n")
     return digest
+
+
+def read_note(path: Path) -> dict[str, Any]:
+    """Return what is noted beside a prepared file; empty where that cannot be read."""
+    try:
+        note = json.loads(path.with_suffix(".json").read_text())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return note if isinstance(note, dict) else {}
 
 
 def load_arrays(path: Path, *, expected: str | None = None, remedy: str) -> dict[str, np.ndarray]:

@@ -12,22 +12,15 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from dualgrad.census.datasets import reader_of
+from dualgrad.data import made_up
 from dualgrad.data.errors import DataError
-from dualgrad.data.images import SETS as IMAGE_SETS
-from dualgrad.data.images import load_images, synthetic_images
-from dualgrad.data.reviews import UNKNOWN, load_reviews
-from dualgrad.data.sst2 import (
-    BERT_VOCABULARY,
-    checked_model_folder,
-    load_sst2,
-    model_folder,
-    synthetic_text,
-)
+from dualgrad.data.prepare import content_path, tokens_path
+from dualgrad.data.pretrained import checked_model_folder, model_folder
+from dualgrad.data.store import load_arrays, read_note
+from dualgrad.data.tokens import UNKNOWN
 
 Inputs = tuple[Tensor, ...]
-
-# Words of the reviews that a run distinguishes, most frequent first (with the three special tokens).
-DEFAULT_VOCABULARY = 2000
 
 
 @dataclass
@@ -41,6 +34,7 @@ class Task:
     2p, C).
     model_options: what a model has to know about the data (inputs, vocab_size, path), to be merged under its
     specification: build_model({**task.model_options, **spec}, ...).
+    origin: which data these are: the set's name, the digest of its content, what it is a copy of; empty: made up.
     """
 
     name: str
@@ -56,6 +50,7 @@ class Task:
     mean: Tensor | None = None
     std: Tensor | None = None
     model_options: dict[str, Any] = field(default_factory=dict)
+    origin: dict[str, Any] = field(default_factory=dict)
     _grid: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
 
     @property
@@ -149,40 +144,50 @@ _KEYS = (
 )
 
 
-def _synthetic_sizes(task: Mapping[str, Any], train: int | None, test: int | None) -> tuple[Any, Any]:
-    given = task["synthetic"]
-    if not isinstance(given, Mapping):
-        given = {}
-    return given.get("train", train), given.get("test", test)
+def _origin(note: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what a record says of the data, from the note beside the prepared file."""
+    about = note.get("set", {})
+    digest = about.get("content_sha256", note.get("content_sha256"))
+    return {"set": about.get("name"), "content_sha256": digest, "copy_of": about.get("copy_of")}
+
+
+def _stored(path: Path, name: str, kind: str, data_dir: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """Return the arrays of a prepared file and the note beside it."""
+    arrays = load_arrays(path, remedy=f"run: dualgrad data {name} --data-dir {data_dir}")
+    note = read_note(path)
+    found = note.get("set", {}).get("kind", kind)
+    if found != kind:
+        raise DataError(f"task.kind: {kind}, but the data set {name} is of the kind {found}")
+    return arrays, note
 
 
 def _image_task(task: Mapping[str, Any], device: torch.device, dtype: torch.dtype, data_dir: Path) -> Task:
-    name = task["dataset"]
-    if name not in IMAGE_SETS:
-        raise DataError(f"unknown image data set {name!r}; known: {', '.join(IMAGE_SETS)}")
-    image_set = IMAGE_SETS[name]
-    channels = image_set.shape[0]
-    given = task.get("normalize") or {"mean": image_set.mean, "std": image_set.std}
-    if len(given["mean"]) != channels or len(given["std"]) != channels:
+    name, note = task["dataset"], dict[str, Any]()
+    if task.get("synthetic"):
+        arrays = made_up.images(task)
+    else:
+        arrays, note = _stored(content_path(data_dir, name), name, "image", data_dir)
+    shape = arrays["train_images"].shape[1:]
+    given = task.get("normalize") or note.get("set", {}).get("normalize")
+    if given is None:
+        raise DataError(f"task.normalize is missing, and {name} does not say how its images are normalised")
+    if len(given["mean"]) != shape[0] or len(given["std"]) != shape[0]:
         raise DataError(
             f"task.normalize has {len(given['mean'])} means and {len(given['std'])} standard deviations, "
-            f"but {name} has {channels} channel(s)"
+            f"but {name} has {shape[0]} channel(s)"
         )
+    _check_classes(task, note)
     real: Any = np.float64 if dtype == torch.float64 else np.float32
     mean, std = np.asarray(given["mean"], dtype=real), np.asarray(given["std"], dtype=real)
 
-    if task.get("synthetic"):
-        sizes = _synthetic_sizes(task, 50_000, 10_000)
-        arrays = synthetic_images(image_set.shape, image_set.classes, *sizes)
-    else:
-        arrays = load_images(name, data_dir)
     common: dict[str, Any] = {
         "name": name,
         "kind": "image",
         "classes": int(task["classes"]),
         "train_labels": torch.from_numpy(arrays["train_labels"]).to(device),
         "test_labels": torch.from_numpy(arrays["test_labels"]).to(device),
-        "model_options": {"inputs": math.prod(image_set.shape)},
+        "model_options": {"inputs": math.prod(shape)},
+        "origin": _origin(note) if note else {},
     }
     augment = task.get("augment")
     # NumPy, not torch, does the arithmetic: it starts no OpenMP threads, which would not survive a fork.
@@ -209,42 +214,36 @@ def _image_task(task: Mapping[str, Any], device: torch.device, dtype: torch.dtyp
     )
 
 
-def _text_arrays(task: Mapping[str, Any], model: str, data_dir: Path) -> tuple[dict[str, np.ndarray], dict]:
-    """Token numbers and labels of both splits, and what the model has to know about them."""
-    name = task["dataset"]
-    options: dict[str, Any] = {}
-    if name == "reviews":
-        if task.get("synthetic"):
-            arrays = synthetic_text(model, *_synthetic_sizes(task, None, None))
-        else:
-            arrays = load_reviews(data_dir)
-        vocabulary = int(task.get("vocab_size") or DEFAULT_VOCABULARY)
-        for key, ids in arrays.items():
-            if key.endswith("_ids"):
-                # TextCNN was published without a token at the start of the sentence.
-                ids = ids[:, 1:] if model == "textcnn" else ids
-                arrays[key] = np.where(ids < vocabulary, ids, UNKNOWN)
-        options["vocab_size"] = vocabulary
-    elif name == "sst2":
-        if task.get("synthetic"):
-            arrays = synthetic_text(model, *_synthetic_sizes(task, None, None))
-        else:
-            arrays = load_sst2(data_dir, model)
-        if model == "textcnn":
-            options["vocab_size"] = int(arrays["vocabulary"])
-        else:
-            options["vocab_size"] = BERT_VOCABULARY
-        pretrained = model == "distilbert" and task["model"].get("pretrained", True)
-        if pretrained and model_folder(data_dir).is_dir():
-            options["path"] = str(checked_model_folder(data_dir))
+def _check_classes(task: Mapping[str, Any], note: Mapping[str, Any]) -> None:
+    held = note.get("set", {}).get("classes", task["classes"])
+    if held != task["classes"]:
+        raise DataError(f"task.classes: {task['classes']}, but the data set {task['dataset']} has {held}")
+
+
+def _text_arrays(
+    task: Mapping[str, Any], model: str, data_dir: Path
+) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, Any]]:
+    """Token numbers and labels of all splits, what the model has to know about them, and where they come from."""
+    name, reader, note = task["dataset"], reader_of(model), dict[str, Any]()
+    if task.get("synthetic"):
+        arrays = made_up.token_ids(task, reader)
     else:
-        raise DataError(f"unknown text data set {name!r}; known: reviews, sst2")
-    return arrays, options
+        arrays, note = _stored(tokens_path(data_dir, name, reader), name, "text", data_dir)
+    _check_classes(task, note)
+    options: dict[str, Any] = {"vocab_size": int(arrays["vocabulary"])}
+    if "cut" in arrays:  # a vocabulary of the set's own: rarer words are unknown ones
+        options["vocab_size"] = vocabulary = int(task.get("vocab_size") or arrays["cut"])
+        for key in [key for key in arrays if key.endswith("_ids")]:
+            arrays[key] = np.where(arrays[key] < vocabulary, arrays[key], UNKNOWN)
+    pretrained = model == "distilbert" and task["model"].get("pretrained", True)
+    if pretrained and model_folder(data_dir).is_dir():
+        options["path"] = str(checked_model_folder(data_dir))
+    return arrays, options, _origin(note) if note else {}
 
 
 def _text_task(task: Mapping[str, Any], device: torch.device, data_dir: Path) -> Task:
     model = (task.get("model") or {}).get("name", "")
-    arrays, options = _text_arrays(task, model, data_dir)
+    arrays, options, origin = _text_arrays(task, model, data_dir)
     source = task.get("split") or "train"
     if f"{source}_ids" not in arrays:
         raise DataError(f"data set {task['dataset']} has no split {source!r}")
@@ -264,6 +263,7 @@ def _text_task(task: Mapping[str, Any], device: torch.device, data_dir: Path) ->
         train_labels=torch.from_numpy(arrays[f"{source}_labels"]).to(device),
         test_labels=torch.from_numpy(arrays["test_labels"]).to(device),
         model_options=options,
+        origin=origin,
         train=inputs["train"],
         test=inputs["test"],
     )

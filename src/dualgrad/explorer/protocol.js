@@ -10,8 +10,6 @@ function resolved(i) {
   return spec;
 }
 
-const DATASETS = { cifar10: 'CIFAR-10', cifar100: 'CIFAR-100', sst2: 'SST-2', digits: 'handwritten digits (8 × 8)',
-  digit_pairs: 'pairs of handwritten digits', reviews: 'movie-review sentences' };
 const runLink = id => byId.has(id) ? markup`<a href="#run=${encodeURIComponent(id)}">${id}</a>` : markup`<code>${id}</code>`;
 
 function options(one, skip = ['name']) {
@@ -32,7 +30,7 @@ function inWords(spec) {
   const { task, noise, value } = spec;
   const rows = [];
   const add = (label, ...parts) => rows.push([label, joined(parts.filter(Boolean), '; ')]);
-  add('Task', `${DATASETS[task.dataset] ?? task.dataset}, ${plural(task.classes, 'class').replace('classs', 'classes')}`,
+  add('Task', `${spec.data?.title ?? task.dataset}, ${plural(task.classes, 'class').replace('classs', 'classes')}`,
     task.synthetic && 'made-up data of the same shape',
     task.augment ? `random crop (padding ${task.augment.crop_padding})${task.augment.flip ? ' and flip' : ''}` : task.kind === 'image' && 'no augmentation',
     task.subset && `${task.subset.toLocaleString('en')} noisy examples`, task.max_length && `at most ${task.max_length} tokens`);

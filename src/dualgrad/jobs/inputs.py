@@ -9,14 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from dualgrad.census import Census
+from dualgrad.census.datasets import DataSet, reader_of
 from dualgrad.project import Project, load_settings
 
 Run = Mapping[str, Any]
-
-
-def definition(run: Run) -> dict[str, Any]:
-    """Return what a run is. Builtin types only: Snakemake sees no change in others."""
-    return {key: value for key, value in run.items() if key != "seconds_recorded"}
 
 
 def needed_files(run: Run, census: Census) -> list[str]:
@@ -42,14 +38,20 @@ def files_to_verify(name: str, census: Census) -> list[str]:
 def data_files(run: Run) -> list[str]:
     """Return the prepared files of a run's data set, below the folder of data sets; none for made-up examples."""
     task = run["task"]
-    name, model = task["dataset"], task["model"]["name"]
+    name, model = task["dataset"], task["model"]
     if task["synthetic"]:
         return []
-    if name != "sst2":
-        return [f"{name}/{name}.npz"]
-    if model == "textcnn":
-        return ["sst2/words.npz"]
-    return ["sst2/wordpiece.npz", "distilbert-base-uncased/model.safetensors"]
+    file = name if task["kind"] == "image" else reader_of(model["name"])
+    files = [f"{name}/{file}.npz", f"{name}/{file}.json"]
+    if model["name"] == "distilbert" and model.get("pretrained", True):
+        files.append("distilbert-base-uncased/model.safetensors")
+    return files
+
+
+def tokens_need(entry: DataSet, reader: str) -> list[str]:
+    """Return what writing a text set for a kind of network reads, below the folder of data sets."""
+    files = [f"{entry.name}/{entry.name}.npz", f"{entry.name}/{entry.name}.json"]
+    return files + (["distilbert-base-uncased/tokenizer.json"] if entry.needs_tokenizer(reader) else [])
 
 
 def revision(folder: Path, *patterns: str) -> str:

@@ -45,17 +45,23 @@ NETWORKS = {
     "distilbert_mini": Network(54_146, 3_466, 20.0),
     "textcnn, small": Network(33_610, 1_008, 13.8),
 }
-# Data sets of the demo: small, and trained on CPUs.
-SMALL = frozenset({"digits", "digit_pairs", "reviews"})
+# Networks of the demo, trained on CPUs.
+SMALL = frozenset({"mlp", "distilbert_mini", "textcnn, small"})
 
 
 def network_of(task: Mapping[str, Any]) -> str:
     """Return the name under which a task's network is known here, its width included where that is not 1."""
     model = task["model"]
     name, width = model["name"], model.get("width", 1)
-    if name == "textcnn" and task["dataset"] in SMALL:
+    if name == "textcnn" and model.get("dim", 128) < 128:
         return "textcnn, small"
     return name if width == 1 else f"{name} x{width:g}"
+
+
+def is_small(task: Mapping[str, Any]) -> bool:
+    """Return whether a task's network is one in miniature; of an unknown network, whether its epochs are."""
+    name = network_of(task)
+    return name in SMALL if name in NETWORKS else task["steps_per_epoch"] is not None
 
 
 def numbers_of(task: Mapping[str, Any]) -> Network:
@@ -72,7 +78,7 @@ def numbers_of(task: Mapping[str, Any]) -> Network:
         return Network(
             int(base.parameters * width**2), int(base.saved * width), base.seconds * max(1, width) ** 2
         )
-    small = task["dataset"] in SMALL
+    small = is_small(task)
     if task["kind"] == "text":
         return NETWORKS["distilbert_mini" if small else "distilbert"]
     return NETWORKS["mlp" if small else "resnet34_own"]

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from statistics import fmean, median
 from typing import Any
 
-from dualgrad.planning.networks import SMALL, network_of, numbers_of
+from dualgrad.planning.networks import is_small, network_of, numbers_of
 from dualgrad.planning.work import Work, examples_of, work_of
 
 # Seconds of a job beside its training: in a process of its own, which imports torch, and forked by the warm worker.
@@ -67,7 +67,7 @@ def known_seconds(run: Mapping[str, Any], device: str) -> Estimate:
     work = work_of(run)
     if not work.runs:
         return Estimate(0.0, COPY)
-    if task["dataset"] in SMALL:
+    if is_small(task):
         return Estimate(numbers_of(task).seconds * work.units * 1e-6, DEMO)
     factor = ASSUMED_FACTORS[device, run["precision"]]
     if run["seconds_recorded"] is not None and not run["synthetic"]:
@@ -123,7 +123,7 @@ def rates_of_epochs(
     for run in runs:
         work = work_of(run)
         if work.epochs:
-            usual = (work.units - work.evaluated) / work.epochs + examples_of(run["task"])[1]
+            usual = (work.units - work.evaluated) / work.epochs + examples_of(run)[1]
             units.setdefault(network_of(run["task"]), []).append(usual)
     rates = {}
     for name, value in sorted(given.items(), key=lambda one: len(one[0])):  # the longer name knows better

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from dualgrad.planning.networks import numbers_of
-from dualgrad.planning.work import ASSUMED_EXAMPLES, EXAMPLES, work_of
+from dualgrad.planning.work import work_of
 
 GIB = 2**30
 MIB = 2**20
@@ -29,15 +29,7 @@ SLACK = 1.25
 RECORD = {"head": 1750, "stage": 660, "evaluations": 70, "epochs": 240, "steps": 160}
 # Tables hold the same in columns: about a fifth of the records (the demo's).
 TABLES_SHARE = 0.2
-# A data set as prepared with what it was fetched as, and DistilBERT's published weights.
-DATA = {
-    "cifar10": 348 * MIB,
-    "cifar100": 346 * MIB,
-    "sst2": 34 * MIB,
-    "digits": MIB // 8,
-    "digit_pairs": MIB,
-    "reviews": 4 * MIB,
-}
+# DistilBERT's published weights.
 DISTILBERT = 268 * MIB
 
 
@@ -60,7 +52,7 @@ def memory(run: Mapping[str, Any], device: str = "cuda") -> Memory:
     network, size = numbers_of(task), BYTES[run["precision"]]
     weights = (COPIES + MOMENTS[run["optimizer"]["name"]]) * network.parameters * size
     kept = max(task["batch_size"], EVALUATION_SHARE * task["eval_batch_size"]) * network.saved * size
-    data = sum(EXAMPLES.get(task["dataset"], ASSUMED_EXAMPLES)) * RESIDENT[task["kind"]]
+    data = (run["data"]["train"] + run["data"]["test"]) * RESIDENT[task["kind"]]
     training = SLACK * (weights + kept + data)
     if device == "cpu":
         return Memory(int(PROCESS["cpu"] + training + data), 0)
@@ -109,7 +101,7 @@ def disk(runs: Iterable[Mapping[str, Any]]) -> Disk:
         checkpoints += checkpoint_bytes(run)
         task = run["task"]
         if not task["synthetic"]:
-            read[task["dataset"]] = DATA.get(task["dataset"], DATA["cifar10"])
+            read[task["dataset"]] = run["data"]["bytes"]
             if task["model"]["name"] == "distilbert":
                 read["distilbert"] = DISTILBERT
     return Disk(records, checkpoints, int(records * TABLES_SHARE), sum(read.values()))

@@ -8,17 +8,6 @@ from itertools import accumulate
 from math import ceil
 from typing import Any
 
-# Data set -> examples to train on and to test on (A-G.md#1.1, X-Y.md#1.1; the demo's sets: dualgrad.data).
-EXAMPLES = {
-    "cifar10": (50_000, 10_000),
-    "cifar100": (50_000, 10_000),
-    "sst2": (67_349, 872),
-    "digits": (1_347, 450),
-    "digit_pairs": (6_000, 1_500),
-    "reviews": (5_805, 800),
-}
-# Of a data set that is not known here: a plan should not stand in the way of trying one.
-ASSUMED_EXAMPLES = (50_000, 10_000)
 # Networks with dropout: their two gradients cannot share a forward pass (docs/specification/I-P.md#0).
 DROPOUT = frozenset({"distilbert", "distilbert_mini", "textcnn", "vgg11_p2", "simplecnn_p2"})
 
@@ -64,7 +53,7 @@ def work_of(run: Mapping[str, Any]) -> Work:
     if run["copy_of"]:
         return Work()
     task = run["task"]
-    train, test = examples_of(task)
+    train, test = examples_of(run)
     batch = task["batch_size"]
     full, rest = divmod(train, batch)
     per_pass = full if task["drop_last"] or not rest else full + 1
@@ -77,6 +66,8 @@ def work_of(run: Mapping[str, Any]) -> Work:
         lengths = [(1, one["steps"]) if one.get("steps") else (one["epochs"], 0) for one in stage["segments"]]
         if run["max_steps"] is not None and lengths:
             lengths = [(1, run["max_steps"])]
+        if run.get("max_epochs") is not None:
+            lengths = _first_epochs(lengths, run["max_epochs"])
         if stage["start"]["kind"] != "continue":
             sessions.append(0)
         for count, steps in lengths:
@@ -89,9 +80,19 @@ def work_of(run: Mapping[str, Any]) -> Work:
     return Work(1, epochs, steps, passes, round(shared), evaluations, evaluations * test)
 
 
-def examples_of(task: Mapping[str, Any]) -> tuple[int, int]:
+def _first_epochs(lengths: list[tuple[int, int]], most: int) -> list[tuple[int, int]]:
+    """Return the epochs and steps of segments, without what lies beyond so many epochs."""
+    ends = [0, *accumulate(count for count, _ in lengths)]
+    return [
+        (min(count, most - before), steps)
+        for (count, steps), before in zip(lengths, ends[:-1], strict=True)
+        if before < most
+    ]
+
+
+def examples_of(run: Mapping[str, Any]) -> tuple[int, int]:
     """Return how many examples a run's epoch draws from, and how many it is tested on."""
-    train, test = EXAMPLES.get(task["dataset"], ASSUMED_EXAMPLES)
+    task, (train, test) = run["task"], (run["data"]["train"], run["data"]["test"])
     if isinstance(task["synthetic"], Mapping):
         train, test = task["synthetic"].get("train", train), task["synthetic"].get("test", test)
     return task["subset"] or train, test
@@ -119,7 +120,7 @@ def _value_examples(run: Mapping[str, Any], sessions: list[int], mean_batch: flo
     if value["labels"] == "trusted":  # those of the batch that are trusted
         return steps * mean_batch * value["trusted"]["ratio"], 0.0
     if value["labels"] == "trusted_batches":
-        trusted = value["trusted"]["ratio"] * EXAMPLES.get(task["dataset"], ASSUMED_EXAMPLES)[0]
+        trusted = value["trusted"]["ratio"] * run["data"]["train"]
         return steps * trusted / ceil(trusted / task["batch_size"]), 0.0
     if task["model"]["name"] in DROPOUT:
         return steps * mean_batch, 0.0

@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dualgrad.records import RecordError, canonical_json, read_record
+from dualgrad.records import RecordError, canonical_json, definition, read_record
 from dualgrad.tables import parquet, schema
 from dualgrad.tables.errors import TableError
 from dualgrad.tables.schema import FLAG, REAL, TABLES, TEXT, WHOLE, Column, arrow_schema, columns
@@ -406,4 +406,4 @@ def experiment_tables(runs: Iterable[Mapping[str, Any]], records: Path, edition:
 
 
 def _definition(run: Mapping[str, Any]) -> bytes:
-    return canonical_json({name: value for name, value in run.items() if name != "seconds_recorded"})
+    return canonical_json(definition(run))

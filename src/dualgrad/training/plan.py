@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True)
@@ -26,12 +26,16 @@ class PlannedEpoch:
     evaluate: bool
 
 
-def plan_stage(stage: dict, max_steps: int | None = None) -> list[PlannedEpoch]:
+def plan_stage(
+    stage: dict, max_steps: int | None = None, max_epochs: int | None = None
+) -> list[PlannedEpoch]:
     """Return the epochs of a stage in order.
 
     Args:
         stage: a stage of a resolved run; a stage without segments trains nothing (trap selection, Td2).
         max_steps: with a number, the stage is cut to one epoch of so many steps (trial runs on synthetic data).
+        max_epochs: with a number, the stage ends after so many epochs, which are those of the whole stage; only the
+            last one is evaluated in any case.
     """
     epochs: list[tuple[int, dict, int | None, bool]] = []
     for number, segment in enumerate(stage["segments"]):
@@ -49,4 +53,7 @@ def plan_stage(stage: dict, max_steps: int | None = None) -> list[PlannedEpoch]:
         planned.append(
             PlannedEpoch(number, segment["lambda"], segment.get("direction"), steps, segment_end, due)
         )
+    if max_epochs is not None and len(planned) > max_epochs:
+        planned = planned[:max_epochs]
+        planned[-1] = replace(planned[-1], evaluate=True)
     return planned

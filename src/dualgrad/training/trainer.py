@@ -211,6 +211,7 @@ class Trainer:
         task, labels: its data on the device.
         seed: the run's base seed.
         plans: the planned epochs of each stage by name.
+        whole_plans: the same without the cut of ``max_epochs``.
         progress: what is done so far.
         session, order: the session under way and its batches; from ``open_session`` on.
     """
@@ -226,7 +227,11 @@ class Trainer:
         self.seed = self._base_seed()
         self.labels = make_labels(run, self.task.train_labels, self.seed)
         self.autocast = autocast_dtype(run["precision"], run["task"]["kind"], context.device)
-        self.plans = {s["name"]: plan_stage(s, run.get("max_steps")) for s in run["stages"]}
+        # Cut to its first epochs, a stage keeps the calendar and the schedule of the whole one.
+        self.whole_plans = {s["name"]: plan_stage(s, run.get("max_steps")) for s in run["stages"]}
+        self.plans = {
+            s["name"]: plan_stage(s, run.get("max_steps"), run.get("max_epochs")) for s in run["stages"]
+        }
         self.session: Session  # both from the first stage on
         self.order: StructureOrder
         self._saved_at = time.perf_counter()
@@ -310,6 +315,7 @@ class Trainer:
         progress, name = self.progress, stage["name"]
         progress.stage_epoch = 0
         if kind == "continue":
+            self._skip_cut_epochs(stage)
             if stage["evaluate"].get("before"):
                 self._evaluate(stage, self._first(stage))
             return
@@ -329,6 +335,29 @@ class Trainer:
             self._load(self.session.model, weights, source)
         if stage["evaluate"].get("before"):
             self._evaluate(stage, self._first(stage))
+
+    def _skip_cut_epochs(self, stage: dict) -> None:
+        """Put the session's clocks where the whole run would have them when ``stage`` begins."""
+        if self.run.get("max_epochs") is None:
+            return
+        stages = self.run["stages"]
+        position = stages.index(stage)
+        begin = next(i for i in range(position, -1, -1) if stages[i]["start"]["kind"] != "continue")
+        before = self._whole(stages[begin:position])
+        self.session.epoch, self.session.update = len(before), self._updates(before)
+
+    def _whole(self, stages: Sequence[dict]) -> list[PlannedEpoch]:
+        return [epoch for stage in stages for epoch in self.whole_plans[stage["name"]]]
+
+    def _updates(self, planned: Sequence[PlannedEpoch]) -> int:
+        return sum(epoch.steps or self.order.steps_per_epoch for epoch in planned)
+
+    def _planned_updates(self, stage: dict) -> int:
+        stages = self.run["stages"]
+        position = stages.index(stage)
+        later = range(position + 1, len(stages))
+        end = next((i for i in later if stages[i]["start"]["kind"] != "continue"), len(stages))
+        return self._updates(self._whole(stages[position:end]))
 
     def _first(self, stage: dict) -> PlannedEpoch:
         """Where an evaluation before the first step stands; a stage that only selects has no λ."""
@@ -379,17 +408,6 @@ class Trainer:
                 f"the weights of {source} do not fit this run's model {name}: the two were defined differently when "
                 f"{source} was trained; run {source} again"
             ) from None
-
-    def _planned_updates(self, stage: dict) -> int:
-        stages = self.run["stages"]
-        position = next(i for i, s in enumerate(stages) if s["name"] == stage["name"])
-        session = [stage]
-        for later in stages[position + 1 :]:
-            if later["start"]["kind"] != "continue":
-                break
-            session.append(later)
-        planned = [epoch for s in session for epoch in self.plans[s["name"]]]
-        return sum(epoch.steps or self.order.steps_per_epoch for epoch in planned)
 
     def _note_if_dead(self) -> None:
         session = self.session

@@ -81,7 +81,7 @@ def verify(run: str, census: Census, context: Context) -> Verdict:
             by their own hashes.
     """
     from dualgrad.data.errors import DataError
-    from dualgrad.records import RecordError, canonical_json
+    from dualgrad.records import RecordError, canonical_json, definition
     from dualgrad.training.checkpoints import CheckpointError
     from dualgrad.training.trainer import TrainingError
 
@@ -90,8 +90,8 @@ def verify(run: str, census: Census, context: Context) -> Verdict:
     try:
         record = context.record_of(run, spec["edition"])
         recorded = record["digest"]
-        if canonical_json(_definition(record["spec"])) != canonical_json(_definition(spec)):
-            changed = _differences(_definition(record["spec"]), _definition(spec), "spec")
+        if canonical_json(definition(record["spec"])) != canonical_json(definition(spec)):
+            changed = _differences(definition(record["spec"]), definition(spec), "spec")
             note = "trained under another definition of this run; run its target again"
             return Verdict(run, OUTDATED, recorded, differs=changed, note=note)
         again = _trained(spec, census, replace(context, resume=None))
@@ -136,10 +136,6 @@ def _trained(spec: Mapping[str, Any], census: Census, context: Context) -> dict[
     # A copy trains nothing by itself: what it copies is trained again.
     record = _trained(census.run(source), census, context)
     return train(dict(spec), replace(context, given={source: record}))[0]
-
-
-def _definition(spec: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in spec.items() if key != "seconds_recorded"}
 
 
 def _since(clock: float) -> float:

@@ -1,0 +1,103 @@
+"""The decoded content of a data set: plain arrays whose digest says which data they are, whatever file they came in.
+
+Images: ``<split>_images`` uint8 (n, channels, height, width). Text: ``<split>_text``, the sentences' UTF-8 one after
+another as uint8, with ``<split>_ends`` int64 (n,), where each ends. Both: ``<split>_labels`` int64 (n,). A set whose
+splits were drawn from one list also has ``<split>_order`` int64 (n,): places in that list.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from dualgrad.census.datasets import DataSet
+from dualgrad.data.errors import DataError
+from dualgrad.validation import clipped, did_you_mean
+
+Arrays = dict[str, np.ndarray]
+
+
+def text_arrays(split: str, sentences: Sequence[str], labels: np.ndarray) -> Arrays:
+    """Return a split of sentences as arrays."""
+    coded = [sentence.encode() for sentence in sentences]
+    return {
+        f"{split}_text": np.frombuffer(b"".join(coded), dtype=np.uint8),
+        f"{split}_ends": np.cumsum([len(one) for one in coded], dtype=np.int64),
+        f"{split}_labels": labels,
+    }
+
+
+def sentences_of(arrays: Mapping[str, np.ndarray], split: str) -> list[str]:
+    """Return the sentences of a split."""
+    text, ends = arrays[f"{split}_text"].tobytes(), arrays[f"{split}_ends"].tolist()
+    return [text[start:end].decode() for start, end in zip([0, *ends[:-1]], ends, strict=True)]
+
+
+def label_numbers(entry: DataSet, given: Iterable[Any], where: str) -> np.ndarray:
+    """Return labels as class numbers, int64 (n,).
+
+    Args:
+        entry: the data set; labels are numbers, or names of its classes.
+        given: the labels as read, numbers or text.
+        where: what they are labels of, for messages.
+
+    Raises:
+        DataError: a label outside the classes; says which, and of which example.
+    """
+    names = (
+        {name: number for number, name in enumerate(entry.classes)} if isinstance(entry.classes, list) else {}
+    )
+    most, numbers = entry.number_of_classes, []
+    for place, label in enumerate(given):
+        number = names.get(label)
+        if number is None:
+            try:
+                number = int(label) if float(label) == int(label) else -1
+            except (TypeError, ValueError, OverflowError):
+                number = -1
+        if not 0 <= number < most:
+            known = ", ".join(names) if 0 < len(names) <= 10 else ""
+            expected = f"a number below {most}" + (f" or one of {known}" if known else "")
+            hint = did_you_mean(label, names) if isinstance(label, str) and names else ""
+            raise DataError(
+                f"{where}, example {place}: the label {clipped(repr(label))} is no class; expected {expected}{hint}"
+            )
+        numbers.append(number)
+    return np.array(numbers, dtype=np.int64)
+
+
+def check_content(entry: DataSet, arrays: Mapping[str, np.ndarray], where: str) -> None:
+    """Check that decoded content is what its entry says.
+
+    Raises:
+        DataError: a split is missing or of another size, a class has another number of examples.
+    """
+    for split, expected in entry.splits.items():
+        labels = arrays.get(f"{split}_labels")
+        if labels is None or not len(labels):
+            raise DataError(f"{where}: the split '{split}' is missing; {expected_files(entry, split)}")
+        size = entry.examples(split)
+        if size is not None and len(labels) != size:
+            raise DataError(f"{where}: the split '{split}' has {len(labels):,} examples, expected {size:,}")
+        if expected.per_class is not None:
+            counts = np.bincount(labels, minlength=entry.number_of_classes).tolist()
+            given = expected.per_class
+            wanted = list(given) if isinstance(given, list) else [given] * entry.number_of_classes
+            if counts != wanted:
+                c = next(c for c, pair in enumerate(zip(counts, wanted, strict=True)) if pair[0] != pair[1])
+                name = entry.classes[c] if isinstance(entry.classes, list) else c
+                raise DataError(
+                    f"{where}: the split '{split}' has {counts[c]:,} examples of class {name}, expected {wanted[c]:,}"
+                )
+
+
+def expected_files(entry: DataSet, split: str) -> str:
+    """Say by which names a split's files are looked for."""
+    return f"expected files or a folder called {' or '.join(names_of(entry, split)[:6])}"
+
+
+def names_of(entry: DataSet, split: str) -> list[str]:
+    """Return the names of files or folders that may hold a split."""
+    return list(dict.fromkeys([*(entry.splits[split].files or []), split]))

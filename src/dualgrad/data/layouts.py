@@ -1,0 +1,399 @@
+"""How files become a data set's content: one reader for each layout.
+
+A reader takes a place, the set's entry and its layout, and returns the content of ``dualgrad.data.content``. It reads
+nothing but bytes: no pickled code, no path or link of an archive.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import PurePosixPath
+from typing import Any
+
+import numpy as np
+
+from dualgrad.census.datasets import (
+    COMMON,
+    CifarBatches,
+    DataSet,
+    NpzFile,
+    ParquetFiles,
+    Pictures,
+    Table,
+)
+from dualgrad.data.content import Arrays, expected_files, label_numbers, names_of, text_arrays
+from dualgrad.data.errors import DataError
+from dualgrad.data.pickled import load_batch
+from dualgrad.data.places import Place
+from dualgrad.progress import progress
+from dualgrad.validation import clipped, did_you_mean
+
+_PICTURES = (".png", ".jpg", ".jpeg")
+_TABLES = (".tsv", ".csv")
+# Usual names of columns, where the layout names none.
+_COLUMNS = {
+    "image": ("img", "image"),
+    "text": ("sentence", "text"),
+    "label": ("label", "labels", "fine_label"),
+}
+
+
+def read(place: Place, entry: DataSet, layout: Any) -> Arrays:
+    """Return a set's content as decoded from its files.
+
+    Raises:
+        DataError: the files are not of this layout, or hold something else; says which file, and where in it.
+    """
+    return READERS[layout.format](place, entry, layout)
+
+
+def layout_of(place: Place, entry: DataSet) -> Any:
+    """Return the layout of files that somebody gives: the set's own, or another that they are seen to have.
+
+    Raises:
+        DataError: files of no known layout, or of one for another kind of data.
+    """
+    names = place.names()
+    endings = {name.suffix.lower() for name in names}
+    bare = {name.name for name in names}
+    batches = isinstance(entry.layout, CifarBatches) and any(
+        file in bare for split in entry.splits.values() for file in split.files or ()
+    )
+    if batches or {"data_batch_1", "test_batch"} & bare or {"train", "test", "meta"} <= bare:
+        found = "cifar_batches"
+    elif ".parquet" in endings:
+        found = "parquet"
+    elif ".npz" in endings:
+        found = "npz"
+    elif endings & set(_PICTURES):
+        found = "pictures"
+    elif endings & set(_TABLES):
+        found = "table"
+    else:
+        seen = ", ".join(sorted(filter(None, endings))[:5]) or "nothing with an ending"
+        known = ", ".join(sorted(COMMON))
+        raise DataError(f"{place}: no files of a known layout ({known}); it holds {seen}")
+    if found == entry.layout.format:
+        return entry.layout
+    images_only, text_only = ("cifar_batches", "npz", "pictures"), ("table",)
+    if found in (text_only if entry.kind == "image" else images_only):
+        raise DataError(
+            f"{place}: files of the layout {found}, but {entry.name} is a set of the kind {entry.kind}"
+        )
+    more = (
+        {"labels": "fine_labels" if entry.number_of_classes == 100 else "labels"}
+        if found == "cifar_batches"
+        else {}
+    )
+    return COMMON[found].model_validate({"format": found, **more})
+
+
+def _belongs(name: PurePosixPath, to: str) -> bool:
+    """Whether a file is, or lies in the folder, or is a numbered piece of what is called ``to``."""
+    stem, to_stem = name.name.split(".")[0], to.split(".")[0]
+    return (
+        to in (name.name, *name.parts[:-1])
+        or to_stem == stem
+        or bool(re.match(rf"{re.escape(to_stem)}[-_]", stem))
+    )
+
+
+def _split_of(place: Place, entry: DataSet, endings: tuple[str, ...]) -> dict[PurePosixPath, str]:
+    """Return which split each file with one of these endings belongs to.
+
+    Raises:
+        DataError: a split has no file.
+    """
+    files = [name for name in place.names() if name.suffix.lower() in endings]
+    chosen: dict[PurePosixPath, str] = {}
+    for split in entry.splits:
+        for to in names_of(entry, split):
+            own = [name for name in files if _belongs(name, to) and name not in chosen]
+            if own:
+                break
+        else:
+            raise DataError(f"{place}: the split '{split}' is missing; {expected_files(entry, split)}")
+        chosen |= dict.fromkeys(own, split)
+    return chosen
+
+
+# --------------------------------------------------------------------------------------------- CIFAR's batches
+
+
+def _cifar_batches(place: Place, entry: DataSet, layout: CifarBatches) -> Arrays:
+    wanted = {file: split for split, given in entry.splits.items() for file in given.files or [split]}
+    batches: dict[str, tuple[np.ndarray, np.ndarray]] = {}
+    for name, content in place.read(lambda name: name.name in wanted):
+        where = f"{place}: {name.name}"
+        batch = load_batch(content, where)
+        images, labels = np.asarray(batch.get("data")), batch.get(layout.labels)
+        assert entry.shape is not None
+        size = int(np.prod(entry.shape))
+        if images.dtype != np.uint8 or images.ndim != 2 or images.shape[1] != size:
+            raise DataError(
+                f"{where}, data: {images.dtype} of shape {images.shape}, expected uint8 of shape (n, {size})"
+            )
+        if not isinstance(labels, list | np.ndarray) or len(labels) != len(images):
+            raise DataError(
+                f"{where}, {layout.labels}: expected a label for each of the {len(images)} images"
+            )
+        batches[name.name] = images, label_numbers(entry, list(labels), f"{where}, {layout.labels}")
+    arrays: Arrays = {}
+    for split, given in entry.splits.items():
+        files = given.files or [split]
+        for file in files:
+            if file not in batches:
+                raise DataError(f"{place}: the file {file} is missing, which belongs to the split '{split}'")
+        images = np.concatenate([batches[file][0] for file in files])
+        arrays[f"{split}_images"] = images.reshape(len(images), *(entry.shape or ()))
+        arrays[f"{split}_labels"] = np.concatenate([batches[file][1] for file in files])
+    return arrays
+
+
+# --------------------------------------------------------------------------------------------- pictures
+
+
+def decoded(content: bytes, shape: list[int], where: str) -> np.ndarray:
+    """Return a PNG or JPEG as uint8 (channels, height, width).
+
+    Raises:
+        DataError: no readable picture, or of another size.
+    """
+    from PIL import Image
+
+    channels, height, width = shape
+    try:
+        with Image.open(io.BytesIO(content), formats=("PNG", "JPEG")) as picture:
+            if picture.size != (width, height):
+                raise DataError(
+                    f"{where} has {picture.size[0]} × {picture.size[1]} pixels, expected {width} × {height}"
+                )
+            pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
+    except DataError:
+        raise
+    except Exception as error:  # a damaged picture can raise anything
+        reason = " ".join(str(error).split())[:120]
+        raise DataError(f"{where} is no readable PNG or JPEG ({reason})") from None
+    return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
+
+
+def _pictures(place: Place, entry: DataSet, layout: Pictures) -> Arrays:
+    assert entry.shape is not None
+    split_of = _split_of(place, entry, _PICTURES)
+    classes = (
+        {str(name): number for number, name in enumerate(entry.classes)}
+        if isinstance(entry.classes, list)
+        else {str(number): number for number in range(entry.classes)}
+    )
+    keys: dict[PurePosixPath, tuple] = {}
+    for name in split_of:
+        folder = name.parts[-2] if len(name.parts) > 1 else ""
+        if folder not in classes:
+            hint = did_you_mean(folder, classes)
+            raise DataError(
+                f"{place}: {name}: the folder '{clipped(folder)}' is no class of {entry.name}{hint}"
+            )
+        if layout.order == "name":
+            keys[name] = (classes[folder], name.name)
+        elif name.stem.isdecimal():
+            keys[name] = (int(name.stem),)
+        else:
+            raise DataError(
+                f"{place}: {name}: expected a number as the picture's name, by which the examples are ordered; "
+                "with `order: name` in the layout they are ordered class by class, by name"
+            )
+    pixels: dict[PurePosixPath, np.ndarray] = {}
+    files = place.read(lambda name: name in split_of)
+    for name, content in progress(files, len(split_of), "picture", lambda one: str(one[0])):
+        pixels[name] = decoded(content, entry.shape, f"{place}: {name}")
+    arrays: Arrays = {}
+    for split in entry.splits:
+        names = sorted((name for name in split_of if split_of[name] == split), key=lambda name: keys[name])
+        for one, other in zip(names, names[1:], strict=False):
+            if keys[one] == keys[other]:
+                raise DataError(
+                    f"{place}: {one} and {other} have the same number, so they have no order; say `order: name` in "
+                    "the layout if the pictures of each class are numbered by themselves"
+                )
+        arrays[f"{split}_images"] = np.stack([pixels[name] for name in names])
+        arrays[f"{split}_labels"] = np.array([classes[name.parts[-2]] for name in names], dtype=np.int64)
+    return arrays
+
+
+# --------------------------------------------------------------------------------------------- Parquet, npz, tables
+
+
+def _column(what: str, layout: Any, there: list[str], where: str) -> str:
+    named = layout.columns.get(what)
+    candidates = [named] if named else list(_COLUMNS[what])
+    found = next((name for name in candidates if name in there), None)
+    if found is None:
+        hint = did_you_mean(candidates[0], there)
+        raise DataError(
+            f"{where}: no column {' or '.join(candidates)} for the {what}s{hint} "
+            f"(there: {clipped(', '.join(there))}); the layout's `columns` say which it is"
+        )
+    return found
+
+
+def _parquet(place: Place, entry: DataSet, layout: ParquetFiles) -> Arrays:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    split_of = _split_of(place, entry, (".parquet",))
+    what = "image" if entry.kind == "image" else "text"
+    parts: dict[PurePosixPath, tuple[list, np.ndarray]] = {}
+    for name, content in place.read(lambda name: name in split_of):
+        where = f"{place}: {name}"
+        try:
+            table = pq.read_table(pa.BufferReader(content))
+        except (pa.ArrowException, OSError) as error:
+            raise DataError(
+                f"{where} is no readable Parquet file ({clipped(' '.join(str(error).split()))})"
+            ) from None
+        columns = [
+            table[_column(one, layout, table.column_names, where)].to_pylist() for one in (what, "label")
+        ]
+        items = [
+            _item(value, entry, f"{where}, row {row}")
+            for row, value in progress(enumerate(columns[0]), len(columns[0]), "row", lambda one: str(one[0]))
+        ]
+        parts[name] = items, label_numbers(entry, columns[1], where)
+    arrays: Arrays = {}
+    for split in entry.splits:
+        names = sorted(name for name in split_of if split_of[name] == split)
+        items = [item for name in names for item in parts[name][0]]
+        labels = np.concatenate([parts[name][1] for name in names])
+        arrays |= _split_arrays(entry, split, items, labels)
+    return arrays
+
+
+def _item(value: Any, entry: DataSet, where: str) -> Any:
+    """Return one image or sentence of a row."""
+    if entry.kind == "text":
+        if not isinstance(value, str):
+            raise DataError(f"{where}: expected a sentence; got {clipped(repr(value))}")
+        return value
+    content = value.get("bytes") if isinstance(value, dict) else value
+    if not isinstance(content, bytes):
+        raise DataError(f"{where}: expected the bytes of a PNG or JPEG; got {clipped(repr(value))}")
+    assert entry.shape is not None
+    return decoded(content, entry.shape, f"{where}: the picture")
+
+
+def _split_arrays(entry: DataSet, split: str, items: list, labels: np.ndarray) -> Arrays:
+    if entry.kind == "text":
+        return text_arrays(split, items, labels)
+    assert entry.shape is not None
+    images = np.stack(items) if items else np.zeros((0, *entry.shape), dtype=np.uint8)
+    return {f"{split}_images": images, f"{split}_labels": labels}
+
+
+def _npz(place: Place, entry: DataSet, layout: NpzFile) -> Arrays:
+    assert entry.shape is not None
+    files = list(place.read(lambda name: name.suffix.lower() == ".npz"))
+    if len(files) != 1:
+        raise DataError(f"{place}: expected one .npz file; got {len(files)}")
+    where = f"{place}: {files[0][0]}" if len(place.names()) > 1 else str(place)
+    arrays: Arrays = {}
+    try:
+        with np.load(io.BytesIO(files[0][1]), allow_pickle=False) as stored:
+            held = {name: stored[name] for name in stored.files}
+    except Exception as error:  # a damaged archive of arrays can raise anything
+        raise DataError(
+            f"{where} is no readable .npz of plain arrays ({clipped(' '.join(str(error).split()))})"
+        ) from None
+    channels, height, width = entry.shape
+    for split in entry.splits:
+        names = {
+            part: layout.columns.get(f"{split}_{part}", f"{split}_{part}") for part in ("images", "labels")
+        }
+        for name in names.values():
+            if name not in held:
+                hint = did_you_mean(name, held)
+                raise DataError(
+                    f"{where}: the array '{name}' is missing{hint} (there: {clipped(', '.join(held))})"
+                )
+        images, labels = held[names["images"]], held[names["labels"]]
+        if images.shape[1:] == (height, width, channels):
+            images = images.transpose(0, 3, 1, 2)
+        elif channels == 1 and images.shape[1:] == (height, width):
+            images = images[:, None]
+        if images.dtype != np.uint8 or images.shape[1:] != tuple(entry.shape):
+            raise DataError(
+                f"{where}, {names['images']}: {images.dtype} of shape {images.shape}, expected uint8 of shape "
+                f"(n, {channels}, {height}, {width}) or (n, {height}, {width}, {channels})"
+            )
+        if labels.shape != (len(images),) or labels.dtype.kind not in "iu":
+            raise DataError(
+                f"{where}, {names['labels']}: expected a whole number for each of the {len(images)} images"
+            )
+        arrays[f"{split}_images"] = np.ascontiguousarray(images)
+        arrays[f"{split}_labels"] = label_numbers(entry, labels.tolist(), f"{where}, {names['labels']}")
+    return arrays
+
+
+def _table(place: Place, entry: DataSet, layout: Table) -> Arrays:
+    split_of = _split_of(place, entry, _TABLES)
+    rows: dict[str, tuple[list[str], list[str], str]] = {}
+    for name, content in place.read(lambda name: name in split_of):
+        split, where = (
+            split_of[name],
+            f"{place}: {name}" if place.path.is_dir() or place.is_archive else str(place),
+        )
+        if split in rows:
+            raise DataError(f"{where}: a second file for the split '{split}'")
+        try:
+            text = content.decode("utf-8-sig")
+        except UnicodeDecodeError as error:
+            line = content.count(b"\n", 0, error.start) + 1
+            raise DataError(f"{where}, line {line}: expected text in UTF-8 ({error.reason})") from None
+        lines = (_tsv if name.suffix.lower() == ".tsv" else _csv)(text, where)
+        _, header = next(lines, (1, []))
+        text_at, label_at = (header.index(_column(what, layout, header, where)) for what in ("text", "label"))
+        sentences: list[str] = []
+        labels: list[str] = []
+        for line, row in lines:
+            if len(row) != len(header):
+                raise DataError(
+                    f"{where}, line {line}: {len(row)} fields, expected {len(header)} ({', '.join(header)})"
+                )
+            sentences.append(row[text_at])
+            labels.append(row[label_at])
+        rows[split] = sentences, labels, where
+    arrays: Arrays = {}
+    for split in entry.splits:
+        sentences, labels, where = rows[split]
+        arrays |= text_arrays(split, sentences, label_numbers(entry, labels, where))
+    return arrays
+
+
+def _tsv(text: str, where: str) -> Iterator[tuple[int, list[str]]]:
+    """Lines with tabs between fields; quotation marks are part of a sentence, as in GLUE's files."""
+    for number, line in enumerate(text.split("\n"), start=1):
+        if line:
+            yield number, line.removesuffix("\r").split("\t")
+
+
+def _csv(text: str, where: str) -> Iterator[tuple[int, list[str]]]:
+    csv.field_size_limit(min(sys.maxsize, 1 << 30))
+    lines = csv.reader(io.StringIO(text), strict=True)
+    try:
+        for row in lines:
+            if row:
+                yield lines.line_num, row
+    except csv.Error as error:
+        raise DataError(f"{where}, line {lines.line_num}: not readable as CSV ({error})") from None
+
+
+READERS: dict[str, Callable[[Place, DataSet, Any], Arrays]] = {
+    "cifar_batches": _cifar_batches,
+    "pictures": _pictures,
+    "parquet": _parquet,
+    "npz": _npz,
+    "table": _table,
+}

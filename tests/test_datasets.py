@@ -1,0 +1,755 @@
+"""Data sets as data: entries, layouts, what a set is, and what is refused.
+
+One made-up set of pictures and one of sentences, in every layout that is read: the content is the same each time.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import io
+import json
+import os
+import pickle
+import re
+import tarfile
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+pa = pytest.importorskip("pyarrow")
+
+import pyarrow.parquet as pq  # noqa: E402
+from PIL import Image  # noqa: E402
+
+from dualgrad.census import CensusError, load_census  # noqa: E402
+from dualgrad.census.datasets import copies_named, load_datasets  # noqa: E402
+from dualgrad.commands import data as command  # noqa: E402
+from dualgrad.data import prepare  # noqa: E402
+from dualgrad.data.content import sentences_of  # noqa: E402
+from dualgrad.data.errors import DataError  # noqa: E402
+from dualgrad.data.layouts import decoded  # noqa: E402
+from dualgrad.data.places import Place  # noqa: E402
+from dualgrad.data.store import content_digest, load_arrays  # noqa: E402
+from dualgrad.project import load_settings  # noqa: E402
+
+ROOT = Path(__file__).resolve().parents[1]
+CLASSES = ["dot", "bar", "ring"]
+SIZES = {"train": 6, "test": 3}
+STATE = np.random.RandomState(5)
+IMAGES = {split: STATE.randint(0, 256, (n, 3, 4, 5)).astype(np.uint8) for split, n in SIZES.items()}
+LABELS = {split: np.arange(n, dtype=np.int64)[::-1] % 3 for split, n in SIZES.items()}
+SENTENCES = {
+    "train": ['a "quoted" film ', "naïve , but fine", "bad", "it 's good"],
+    "test": ["dull ", "bright"],
+}
+POLARITY = {"train": [1, 1, 0, 1], "test": [0, 1]}
+
+PICTURES = {
+    "title": "shapes",
+    "kind": "image",
+    "classes": CLASSES,
+    "shape": [3, 4, 5],
+    "splits": {"train": {"per_class": 2}, "test": {"per_class": 1}},
+    "layout": {"format": "pictures"},
+}
+TEXT = {
+    "title": "opinions",
+    "kind": "text",
+    "classes": ["negative", "positive"],
+    "splits": {"train": {"examples": 4}, "test": {"per_class": [1, 1], "files": ["dev.tsv", "validation"]}},
+    "layout": {"format": "table"},
+    "tokens": {"length": 12, "vocabulary": 50},
+}
+
+
+def described(folder: Path, content: dict, name: str = "mine") -> Path:
+    """A project with this entry alone added."""
+    path = folder / "config" / "datasets" / f"{name}.yaml"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(yaml.safe_dump(content, sort_keys=False))
+    return folder
+
+
+def run_command(root: Path, *words: object) -> int:
+    parser = argparse.ArgumentParser()
+    command.add_arguments(parser)
+    args = parser.parse_args([str(word) for word in words])
+    args.root, args.config = root, {}
+    return command.run(args)
+
+
+# ------------------------------------------------------------------------------------------ the same in every layout
+
+
+def png(image: np.ndarray) -> bytes:
+    buffer = io.BytesIO()
+    Image.fromarray(image.transpose(1, 2, 0)).save(buffer, "PNG")
+    return buffer.getvalue()
+
+
+def picture_files() -> dict[str, bytes]:
+    files = {}
+    for split in SIZES:
+        for number, (image, label) in enumerate(zip(IMAGES[split], LABELS[split], strict=True)):
+            files[f"shapes/{split}/{CLASSES[label]}/{number:05}.png"] = png(image)
+    return files
+
+
+def write(folder: Path, files: dict[str, bytes]) -> Path:
+    for name, content in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(content)
+    return folder
+
+
+def tar(path: Path, files: dict[str, bytes]) -> Path:
+    with tarfile.open(path, "w" if path.suffix == ".tar" else "w:gz") as archive:
+        for name, content in reversed(files.items()):  # the order of an archive means nothing
+            entry = tarfile.TarInfo(name)
+            entry.size = len(content)
+            archive.addfile(entry, io.BytesIO(content))
+    return path
+
+
+def zipped(path: Path, files: dict[str, bytes]) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in files.items():
+            archive.writestr(name, content)
+        archive.writestr("__MACOSX/shapes/._00001.png", b"resource fork")
+    return path
+
+
+def batches(folder: Path) -> Path:
+    """Python's batches, the training set in two of them."""
+    parts = {"data_batch_1": ("train", 0, 4), "data_batch_2": ("train", 4, 6), "test_batch": ("test", 0, 3)}
+    for name, (split, start, stop) in parts.items():
+        data = IMAGES[split][start:stop].reshape(stop - start, -1)
+        batch = {"data": data, "labels": LABELS[split][start:stop].tolist()}
+        write(folder, {f"batches/{name}": pickle.dumps(batch, protocol=2)})
+    return folder
+
+
+def parquet(folder: Path) -> Path:
+    """As the hub has it: the training set in two pieces, a test set whose name the entry does not use."""
+    for name, split, start, stop in (
+        ("train-00000-of-00002", "train", 0, 3),
+        ("train-00001-of-00002", "train", 3, 6),
+        ("test-00000-of-00001", "test", 0, 3),
+    ):
+        images = [{"bytes": png(image), "path": None} for image in IMAGES[split][start:stop]]
+        table = pa.table({"img": images, "label": LABELS[split][start:stop]})
+        (folder / "data").mkdir(parents=True, exist_ok=True)
+        pq.write_table(table, folder / "data" / f"{name}.parquet")
+    return folder
+
+
+def npz(path: Path, last: bool = False) -> Path:
+    arrays = {}
+    for split in SIZES:
+        images = IMAGES[split].transpose(0, 2, 3, 1) if last else IMAGES[split]
+        arrays |= {f"{split}_images": images, f"{split}_labels": LABELS[split].astype(np.uint8)}
+    np.savez(path, **arrays)
+    return path
+
+
+PICTURE_LAYOUTS: dict[str, Callable[[Path], Path]] = {
+    "folder": lambda folder: write(folder / "f", picture_files()),
+    "tar": lambda folder: tar(folder / "shapes.tar", picture_files()),
+    "tar.gz": lambda folder: tar(folder / "shapes.tar.gz", picture_files()),
+    "zip": lambda folder: zipped(folder / "shapes.zip", picture_files()),
+    "npz": lambda folder: npz(folder / "shapes.npz"),
+    "npz, channels last": lambda folder: npz(folder / "shapes.npz", last=True),
+    "parquet": lambda folder: parquet(folder / "p"),
+    "batches": lambda folder: batches(folder / "b"),
+}
+EXPECTED = content_digest(
+    {f"{split}_images": IMAGES[split] for split in SIZES} | {f"{s}_labels": LABELS[s] for s in SIZES}
+)
+
+
+@pytest.mark.parametrize("layout", PICTURE_LAYOUTS)
+def test_pictures_are_the_same_in_every_layout(tmp_path, layout):
+    entry = PICTURES
+    if layout == "batches":  # which files hold a split is part of this layout
+        splits = {"train": {"files": ["data_batch_1", "data_batch_2"]}, "test": {"files": ["test_batch"]}}
+        entry = {**PICTURES, "splits": splits, "layout": {"format": "cifar_batches", "labels": "labels"}}
+    root, data = described(tmp_path, entry), tmp_path / "data"
+    given = PICTURE_LAYOUTS[layout](tmp_path)
+    (tmp_path / "config" / "config.yaml").write_bytes((ROOT / "config" / "config.yaml").read_bytes())
+    (tmp_path / "config" / "editions").symlink_to(ROOT / "config" / "editions")
+    assert run_command(root, "mine", "--from", given, "--data-dir", data) == 0
+    arrays = load_arrays(data / "mine" / "mine.npz", remedy="")
+    assert content_digest(arrays) == EXPECTED
+    assert np.array_equal(arrays["train_images"], IMAGES["train"])
+    note = json.loads((data / "mine" / "mine.json").read_text())
+    pixels = IMAGES["train"].transpose(1, 0, 2, 3).reshape(3, -1) / 255
+    assert note["set"]["normalize"]["mean"] == pytest.approx(pixels.mean(1), abs=6e-5)
+    assert note["set"]["normalize"]["std"] == pytest.approx(pixels.std(1), abs=6e-5)
+
+
+def tsv_files() -> dict[str, bytes]:
+    files = {}
+    for split, name in (("train", "train.tsv"), ("test", "dev.tsv")):
+        rows = [f"{s}\t{label}" for s, label in zip(SENTENCES[split], POLARITY[split], strict=True)]
+        files[f"opinions/{name}"] = "\n".join(["sentence\tlabel", *rows, ""]).encode()
+    return files
+
+
+def csv_files() -> dict[str, bytes]:
+    files = {}
+    for split, name in (("train", "train.csv"), ("test", "dev.csv")):
+        buffer = io.StringIO()
+        writer = csv.writer(buffer)
+        writer.writerow(["index", "label", "text"])
+        for number, (s, label) in enumerate(zip(SENTENCES[split], POLARITY[split], strict=True)):
+            writer.writerow([number, TEXT["classes"][label], s])  # classes by name
+        files[name] = buffer.getvalue().encode()
+    return files
+
+
+def text_parquet(folder: Path) -> Path:
+    """As the hub has GLUE's: a test split without labels beside the validation split."""
+    folder.mkdir()
+    for name, split in (("train", "train"), ("validation", "test")):
+        table = pa.table({"sentence": SENTENCES[split], "label": POLARITY[split]})
+        pq.write_table(table, folder / f"{name}-00000-of-00001.parquet")
+    pq.write_table(pa.table({"sentence": ["?"], "label": [-1]}), folder / "test-00000-of-00001.parquet")
+    return folder
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        lambda folder: write(folder / "t", tsv_files()),
+        lambda folder: zipped(folder / "SST.zip", tsv_files()),
+        lambda folder: tar(folder / "t.tgz", tsv_files()),
+        lambda folder: write(folder / "c", csv_files()),
+        lambda folder: text_parquet(folder / "p"),
+    ],
+    ids=["tsv", "zip", "tgz", "csv", "parquet"],
+)
+def test_sentences_are_the_same_in_every_layout(project, given):
+    described(project, TEXT)
+    assert run_command(project, "mine", "--from", given(project)) == 0
+    content = load_arrays(project / "data" / "mine" / "mine.npz", remedy="")
+    for split, expected in SENTENCES.items():
+        assert sentences_of(content, split) == expected
+        assert content[f"{split}_labels"].tolist() == POLARITY[split]
+    assert content_digest(content) == "bba860b99e56f868a113e61f08ca4fd9ce6bbffd8ce7447daf07c6e5728e908d"
+    # The set's own vocabulary: words and marks of the training sentences, DistilBERT's with a token in front.
+    small = load_arrays(project / "data" / "mine" / "distilbert.npz", remedy="")
+    words = load_arrays(project / "data" / "mine" / "textcnn.npz", remedy="")
+    assert (small["train_ids"][:, 0] == 2).all()
+    assert np.array_equal(small["train_ids"][:, 1:], words["train_ids"])
+    assert (words["test_ids"][1, :2] == [1, 0]).all(), "a word that no training sentence has"
+
+
+@pytest.fixture
+def project(workspace: Path) -> Path:
+    return workspace
+
+
+# --------------------------------------------------------------------------------------------- what a set is
+
+
+def test_a_set_is_what_it_holds_whatever_file_it_came_in(project, capsys):
+    folder = write(project / "f", picture_files())
+    described(project, {**PICTURES, "content_sha256": EXPECTED})
+    described(project, {**PICTURES, "copy_of": "mine"}, "another")
+    assert run_command(project, "mine", "--from", npz(project / "shapes.npz")) == 0
+    # Under the name of a copy the very same content is refused: it is the set itself.
+    capsys.readouterr()
+    assert run_command(project, "another", "--from", folder) == 1
+    assert (
+        "exactly as published, no other copy: prepare it as such, dualgrad data mine"
+        in capsys.readouterr().err
+    )
+    assert not (project / "data" / "another").exists()
+    # And another copy under the name of the set.
+    files = picture_files()
+    files["shapes/train/dot/00005.png"] = png(255 - IMAGES["train"][5])
+    changed = write(project / "changed", files)
+    label = CLASSES[LABELS["train"][5]]
+    (changed / "shapes" / "train" / label / "00005.png").write_bytes(png(255 - IMAGES["train"][5]))
+    if label != "dot":
+        (changed / "shapes" / "train" / "dot" / "00005.png").unlink()
+    before = (project / "data" / "mine" / "mine.npz").read_bytes()
+    assert run_command(project, "mine", "--from", changed) == 1
+    message = capsys.readouterr().err
+    assert "is not mine: its content has SHA-256" in message and "pinned in its entry" in message
+    assert "`copy_of: mine` in its entry" in message and "another" in message
+    assert (project / "data" / "mine" / "mine.npz").read_bytes() == before
+    assert run_command(project, "another", "--from", changed) == 0
+    note = json.loads((project / "data" / "another" / "another.json").read_text())
+    assert note["set"]["copy_of"] == "mine"
+
+
+def test_a_digest_is_recorded_when_a_set_is_first_prepared(project, capsys):
+    described(project, PICTURES)
+    assert run_command(project, "mine", "--from", npz(project / "shapes.npz")) == 0
+    assert run_command(project, "mine", "--from", write(project / "f", picture_files())) == 0
+    arrays = dict(np.load(project / "shapes.npz"))
+    arrays["test_images"] = arrays["test_images"] ^ 1
+    np.savez(project / "other.npz", **arrays)
+    capsys.readouterr()
+    assert run_command(project, "mine", "--from", project / "other.npz") == 1
+    assert "recorded when it was first prepared" in capsys.readouterr().err
+
+
+def test_a_published_set_in_an_unknown_file_is_not_taken_on_trust(project, capsys):
+    """Nothing says which pixels CIFAR-10 has until its archive has been here."""
+    content = yaml.safe_load((project / "config" / "datasets" / "cifar10.yaml").read_text())
+    small = {**content, "shape": [3, 4, 5], "splits": PICTURES["splits"], "classes": CLASSES}
+    described(project, small, "cifar10")
+    (project / "config" / "datasets" / "cifar10_jpeg.yaml").unlink()
+    assert run_command(project, "cifar10", "--from", npz(project / "shapes.npz")) == 1
+    message = capsys.readouterr().err
+    assert "cannot be told from other copies of cifar10" in message and "cifar-10-python.tar.gz" in message
+    assert not (project / "data" / "cifar10").exists()
+
+
+def test_shipped_entries(root):
+    sets = load_datasets(root)
+    assert {"cifar10", "cifar100", "sst2", "digits", "digit_pairs", "reviews"} <= sets.keys()
+    assert sets["sst2_tsv"].copy_of == "sst2" and sets["cifar10_jpeg"].copy_of == "cifar10"
+    assert [sets["cifar10"].examples(split) for split in ("train", "test")] == [50_000, 10_000]
+    assert [sets["sst2"].examples(split) for split in ("train", "test")] == [67_349, 872]
+    assert sets["digits"].embedded and not sets["cifar10"].embedded
+    for one in sets.values():  # an entry as YAML is the entry
+        again = {key: value for key, value in one.model_dump(mode="json").items() if key != "name"}
+        assert type(one)(name=one.name, **again) == one
+
+
+def data_copies() -> Path | None:
+    """Folder of real copies, where there is one."""
+    named = os.environ.get("DUALGRAD_DATA")
+    places = [Path(named)] if named else []
+    return next((p for p in [*places, ROOT.parent / "shared" / "data"] if (p / "sst2").is_dir()), None)
+
+
+NO_COPIES = "no copies of data sets here: name their folder in $DUALGRAD_DATA (or the setting data_copies)"
+
+
+@pytest.mark.skipif(data_copies() is None, reason=NO_COPIES)
+def test_real_sentences(tmp_path, root):
+    sets = load_datasets(root)
+    path, digest = prepare.prepare(sets["sst2_tsv"], sets, tmp_path, places=[data_copies()])
+    assert digest == sets["sst2_tsv"].content_sha256
+    content = load_arrays(path, remedy="")
+    assert sentences_of(content, "train")[0] == "hide new secretions from the parental units "
+    made, _ = prepare.prepare_tokens(sets["sst2_tsv"], tmp_path, "textcnn")
+    ids = load_arrays(made, remedy="")
+    assert ids["train_ids"].shape == (67_349, 64) and int(ids["vocabulary"]) == ids["train_ids"].max() + 1
+
+
+@pytest.mark.skipif(data_copies() is None, reason=NO_COPIES)
+def test_real_pictures(root):
+    """The copy's numbers are places in CIFAR-10's order: sample, as the whole of it takes half a minute."""
+    entry = load_datasets(root)["cifar10_jpeg"]
+    place = Place(data_copies() / "cifar10_jpeg.tar.gz")
+    names = place.names()
+    assert len(names) == 60_000
+    train = {int(name.stem): name.parts[-2] for name in names if name.parts[-3] == "train"}
+    assert sorted(train) == list(range(50_000))
+    assert [train[number] for number in range(3)] == ["frog", "truck", "truck"]  # as CIFAR-10 begins
+    name, content = next(place.read(lambda name: name.name == "00000.jpg"))
+    assert decoded(content, entry.shape, str(name)).shape == (3, 32, 32)
+
+
+# --------------------------------------------------------------------------------------------- what is refused
+
+
+def without(files: dict[str, bytes], part: str) -> dict[str, bytes]:
+    return {name: content for name, content in files.items() if part not in name}
+
+
+def renamed(files: dict[str, bytes], old: str, new: str) -> dict[str, bytes]:
+    return {name.replace(old, new): content for name, content in files.items()}
+
+
+def broken_npz(**changes: object) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        arrays = dict(np.load(npz(folder / "whole.npz")))
+        (folder / "whole.npz").unlink()
+        for name, value in changes.items():
+            arrays[name] = value(arrays[name])
+        np.savez(folder / "x.npz", **{name: array for name, array in arrays.items() if array is not None})
+        return folder / "x.npz"
+
+    return make
+
+
+def pictures(change: Callable[[dict[str, bytes]], dict[str, bytes]]) -> Callable[[Path], Path]:
+    return lambda folder: write(folder / "f", change(picture_files()))
+
+
+def changed(name: str, content: bytes) -> Callable[[dict[str, bytes]], dict[str, bytes]]:
+    return lambda files: files | {next(one for one in files if name in one): content}
+
+
+def jpeg(size: tuple[int, int]) -> bytes:
+    buffer = io.BytesIO()
+    Image.new("RGB", size).save(buffer, "JPEG")
+    return buffer.getvalue()
+
+
+def tables(**files: bytes) -> Callable[[Path], Path]:
+    return lambda folder: write(
+        folder / "t", tsv_files() | {f"opinions/{n}.tsv": c for n, c in files.items()}
+    )
+
+
+def truncated(path: Path) -> Path:
+    path.write_bytes(path.read_bytes()[:-40])
+    return path
+
+
+def parquet_of(**columns: list) -> Callable[[Path], Path]:
+    def make(folder: Path) -> Path:
+        parquet(folder / "p")
+        pq.write_table(pa.table(columns), folder / "p" / "data" / "test-00000-of-00001.parquet")
+        return folder / "p"
+
+    return make
+
+
+class Evil:
+    def __reduce__(self):
+        return (os.system, ("true",))
+
+
+def batch_of(content: object) -> Callable[[Path], Path]:
+    return lambda folder: write(
+        batches(folder / "b"), {"batches/data_batch_2": pickle.dumps(content, protocol=2)}
+    )
+
+
+BATCHES = {
+    **PICTURES,
+    "splits": {"train": {"files": ["data_batch_1", "data_batch_2"]}, "test": {"files": ["test_batch"]}},
+    "layout": {"format": "cifar_batches", "labels": "labels"},
+}
+PNG = png(IMAGES["train"][0])
+REFUSED: dict[str, tuple[dict, Callable[[Path], Path], str]] = {
+    "no known layout": (PICTURES, pictures(lambda f: {"notes.txt": b"x"}), "no files of a known layout"),
+    "an empty folder": (PICTURES, lambda d: (d / "e").mkdir() or d / "e", "it holds nothing with an ending"),
+    "nothing there": (PICTURES, lambda d: d / "nowhere", "nowhere does not exist"),
+    "no test split": (
+        PICTURES,
+        pictures(lambda f: without(f, "/test/")),
+        "the split 'test' is missing; expected",
+    ),
+    "a class too many": (
+        PICTURES,
+        pictures(lambda f: renamed(f, "/dot/", "/dots/")),
+        "'dots' is no class of mine; did",
+    ),
+    "no class folders": (
+        PICTURES,
+        pictures(lambda f: {f"train/{i}.png": PNG for i in range(3)} | f),
+        "'train' is no class",
+    ),
+    "too few pictures": (PICTURES, pictures(lambda f: without(f, "train/bar")), "has 4 examples, expected 6"),
+    "another size": (
+        PICTURES,
+        pictures(changed("00003", jpeg((5, 5)))),
+        r"00003.png has 5 × 5 pixels, expected 5 × 4",
+    ),
+    "no picture": (PICTURES, pictures(changed("00003", b"<html>")), r"00003.png is no readable PNG or JPEG"),
+    "half a picture": (
+        PICTURES,
+        pictures(changed("00003", PNG[:60])),
+        r"00003.png is no readable PNG or JPEG",
+    ),
+    "no number": (
+        PICTURES,
+        pictures(lambda f: renamed(f, "00003", "three")),
+        "expected a number as the picture's name",
+    ),
+    "one number twice": (
+        PICTURES,
+        pictures(lambda f: f | {"shapes/train/dot/00004.png": PNG, "shapes/train/bar/00004.png": PNG}),
+        "have the same number, so they have no order",
+    ),
+    "half a tar": (
+        PICTURES,
+        lambda d: truncated(tar(d / "s.tar.gz", picture_files())),
+        "the archive is damaged",
+    ),
+    "half a zip": (
+        PICTURES,
+        lambda d: truncated(zipped(d / "s.zip", picture_files())),
+        "the archive is damaged",
+    ),
+    "an array missing": (
+        PICTURES,
+        broken_npz(test_labels=lambda a: None),
+        "the array 'test_labels' is missing",
+    ),
+    "floats": (PICTURES, broken_npz(train_images=lambda a: a / 255), "train_images: float64 of shape"),
+    "another shape": (
+        PICTURES,
+        broken_npz(train_images=lambda a: a[:, :1]),
+        r"expected uint8 of shape \(n, 3, 4, 5\)",
+    ),
+    "labels missing": (
+        PICTURES,
+        broken_npz(train_labels=lambda a: a[:2]),
+        "a whole number for each of the 6 images",
+    ),
+    "a label beyond": (
+        PICTURES,
+        broken_npz(train_labels=lambda a: a + 1),
+        "the label 3 is no class; expected a number",
+    ),
+    "pickled arrays": (
+        PICTURES,
+        broken_npz(train_labels=lambda a: a.astype(object)),
+        "no readable .npz of plain arrays",
+    ),
+    "no image column": (PICTURES, parquet_of(picture=[b"x"], label=[0]), "no column img or image"),
+    "no bytes": (PICTURES, parquet_of(img=["x"], label=[0]), "row 0: expected the bytes of a PNG or JPEG"),
+    "no parquet": (
+        PICTURES,
+        lambda d: write(parquet(d / "p"), {"data/train-1.parquet": b"x"}),
+        "no readable Parquet file",
+    ),
+    "code in a batch": (BATCHES, batch_of(Evil()), "which no CIFAR file needs"),
+    "half a batch": (
+        BATCHES,
+        batch_of({"data": IMAGES["train"], "labels": []}),
+        r"uint8 of shape \(6, 3, 4, 5\)",
+    ),
+    "no labels": (
+        BATCHES,
+        batch_of({"data": IMAGES["train"].reshape(6, -1)}),
+        "labels: expected a label for each",
+    ),
+    "a batch missing": (
+        BATCHES,
+        lambda d: ((batches(d / "b") / "batches" / "test_batch").unlink() or d) / "b",
+        "the file test_batch is missing",
+    ),
+    "text for images": (PICTURES, tables(), "files of the layout table, but mine is a set of the kind image"),
+    "images for text": (
+        TEXT,
+        pictures(lambda f: f),
+        "files of the layout pictures, but mine is a set of the kind text",
+    ),
+    "no dev split": (
+        TEXT,
+        lambda d: write(d / "t", without(tsv_files(), "dev")),
+        "the split 'test' is missing",
+    ),
+    "a field too many": (TEXT, tables(train=b"sentence\tlabel\na\tb\t1\n"), "line 2: 3 fields, expected 2"),
+    "no label column": (TEXT, tables(train=b"sentence\tlabels_\na\t1\n"), "no column label or labels"),
+    "another label": (TEXT, tables(train=b"sentence\tlabel\na\tgood\n"), "the label 'good' is no class"),
+    "half a label": (TEXT, tables(train=b"sentence\tlabel\na\t0.5\n"), r"the label '0.5' is no class"),
+    "no UTF-8": (TEXT, tables(train=b"sentence\tlabel\n\xff\t1\n"), "line 2: expected text in UTF-8"),
+    "an open quote": (
+        TEXT,
+        lambda d: write(d / "c", csv_files() | {"train.csv": b'text,label\n"a,1\n'}),
+        "not readable as CSV",
+    ),
+    "two files of a split": (
+        TEXT,
+        lambda d: write(d / "t", tsv_files() | {"opinions/train-2.tsv": b"sentence\tlabel\na\t1\n"}),
+        "a second file for the split 'train'",
+    ),
+    "too few sentences": (TEXT, tables(train=b"sentence\tlabel\na\t1\n"), "has 1 examples, expected 4"),
+    "classes out of balance": (
+        TEXT,
+        tables(dev=b"sentence\tlabel\na\t1\nb\t1\n"),
+        "0 examples of class negative",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_malformed_data_are_refused(project, capsys, name):
+    entry, given, message = REFUSED[name]
+    described(project, entry)
+    (project / "given").mkdir()
+    assert run_command(project, "mine", "--from", given(project / "given")) == 1
+    said = capsys.readouterr().err
+    assert said.count("\n") == 1, said
+    assert re.search(message, said), said
+    assert not (project / "data").exists(), "nothing half-written"
+
+
+ENTRIES = {
+    "an unknown key": (
+        {**PICTURES, "clases": 3},
+        r"mine.yaml: unknown key 'clases'; did you mean 'classes'\?",
+    ),
+    "no kind": ({k: v for k, v in PICTURES.items() if k != "kind"}, "the key 'kind' is missing"),
+    "another kind": (
+        {**PICTURES, "kind": "images"},
+        "kind: expected one of image, text; got 'images'; did you mean",
+    ),
+    "an unknown layout": (
+        {**PICTURES, "layout": {"format": "parket"}},
+        "layout.format: expected one of .*'parquet'",
+    ),
+    "a layout without format": ({**PICTURES, "layout": {}}, "layout: the key 'format' is missing"),
+    "a key of another layout": (
+        {**PICTURES, "layout": {"format": "pictures", "columns": {}}},
+        r"layout: unknown key 'columns' \(known: format, order\)",
+    ),
+    "no test split": ({**PICTURES, "splits": {"train": {}}}, "the split 'test' is missing"),
+    "no shape": ({k: v for k, v in PICTURES.items() if k != "shape"}, "the key 'shape' is missing"),
+    "two channels": ({**PICTURES, "shape": [2, 4, 5]}, "expected 1 or 3 channels; got 2"),
+    "one class": ({**PICTURES, "classes": 1}, "classes: expected at least 2; got 1"),
+    "a class twice": ({**PICTURES, "classes": ["a", "b", "a"]}, "classes: 'a' occurs twice"),
+    "a mean too few": (
+        {**PICTURES, "normalize": {"mean": [0.5], "std": [0.2, 0.2, 0.2]}},
+        "normalize.mean: expected a number for each of 3 channels; got 1",
+    ),
+    "no deviation": (
+        {**PICTURES, "normalize": {"mean": [0.5] * 3, "std": [0.0] * 3}},
+        "std.0: expected more than 0",
+    ),
+    "a short digest": (
+        {**PICTURES, "content_sha256": "abc"},
+        "content_sha256: expected 64 hexadecimal digits; got 'abc'",
+    ),
+    "a URL without hash": (
+        {**PICTURES, "sources": [{"url": "https://x/y.zip"}]},
+        "the key 'sha256' is missing",
+    ),
+    "a repository without revision": (
+        {**PICTURES, "sources": [{"hub": "a/b"}]},
+        "the key 'revision' is missing",
+    ),
+    "two places at once": (
+        {**PICTURES, "sources": [{"path": "x", "package": "y"}]},
+        r"sources.0: expected one of path, url, hub, sdist, package; got path and package",
+    ),
+    "a copy of nothing": (
+        {**PICTURES, "copy_of": "cifar11"},
+        "copy_of: expected one of .* did you mean 'cifar10'",
+    ),
+    "a copy that does not fit": ({**PICTURES, "copy_of": "cifar10"}, "classes: expected 10, as cifar10 has"),
+    "shape of text": ({**TEXT, "shape": [1, 2, 3]}, "shape: is for images, and this set is text"),
+}
+
+
+@pytest.mark.parametrize("name", ENTRIES)
+def test_malformed_entries_are_refused(project, name):
+    content, message = ENTRIES[name]
+    described(project, content)
+    with pytest.raises(CensusError, match=message) as caught:
+        load_datasets(project)
+    assert "config/datasets/mine.yaml" in str(caught.value)
+
+
+def test_a_word_of_a_setting_is_no_name(project):
+    described(project, PICTURES, "synthetic")
+    with pytest.raises(CensusError, match="'synthetic' cannot be a data set's name"):
+        load_datasets(project)
+
+
+# --------------------------------------------------------------------------------------------- other copies in runs
+
+
+def test_runs_on_another_copy_are_the_published_ones_but_for_its_name(census):
+    named = load_settings(ROOT, {"edition": "paper-cifar10_jpeg-sst2_tsv"})
+    assert named["edition"] == "paper" and named["paper_data"] == "cifar10_jpeg,sst2_tsv"
+    other = load_census(ROOT, {"edition": "paper", "paper_data": "sst2_tsv, cifar10_jpeg"})
+    assert other.edition["name"] == "paper-cifar10_jpeg-sst2_tsv"
+    assert "CIFAR-10 saved as JPEG and SST-2 as TSV" in other.edition["title"]
+    for name in (
+        "K/lam0.3_eta0.4_seed0",
+        "X1c/lam0.3_seed0",
+        "V4/" + census.experiments["V4"]["runs"][0].split("/")[1],
+    ):
+        published, own = census.runs[name], other.runs[name]
+        stands_in = {"cifar10": "cifar10_jpeg", "sst2": "sst2_tsv"}
+        dataset = published["task"]["dataset"]
+        expected = {**published["task"], "dataset": stands_in.get(dataset, dataset)}
+        assert own["task"] == expected and own["synthetic"] is False
+        same = {key: value for key, value in own.items() if key not in ("task", "edition", "data")}
+        assert same == {key: published[key] for key in same} and published.keys() == own.keys()
+
+
+@pytest.mark.parametrize(
+    ("value", "message"),
+    [
+        ("cifar", "the word 'cifar' is now 'published'"),
+        ("sst2_tvs", "'sst2_tvs' is unknown.*did you mean 'sst2_tsv'"),
+        ("digits", "no copy of a published set"),
+        ("published,sst2_tsv", "'published' stands alone"),
+        ("sst2_tsv,sst2_tsv", "both stand in for sst2"),
+    ],
+)
+def test_words_that_name_no_copy_are_refused(root, value, message):
+    with pytest.raises(CensusError, match=message):
+        copies_named(value, load_datasets(root))
+
+
+def test_first_epochs_make_an_edition_of_their_own(root):
+    cut = load_census(root, load_settings(root, {"edition": "paper-first3"}))
+    assert cut.edition["name"] == "paper-first3"
+    run = cut.runs["T1a/seed0"]
+    assert (
+        run["max_epochs"] == 3 and run["synthetic"] is False and run["stages"][0]["gate"]["on_fail"] == "warn"
+    )
+    assert "max_epochs" not in load_census(root, {"edition": "paper"}).runs["T1a/seed0"]
+    with pytest.raises(CensusError, match="max_epochs: cuts stages as max_steps does"):
+        load_census(root, {"edition": "paper", "max_epochs": 3, "max_steps": 2})
+    with pytest.raises(CensusError, match="max_epochs: applies to the edition paper only"):
+        load_census(root, {"edition": "demo", "max_epochs": 3})
+
+
+def test_runs_must_fit_their_data(workspace):
+    path = workspace / "config" / "census" / "mine.yaml"
+    entry = (
+        "series: mine\nexperiments:\n  x:\n    title: t\n    count: 1\n    extends: [base, fixed]\n"
+        "    let: {{lambda: 0.1, noise_rate: 0.4, epochs: 2, milestones: [1]}}\n    factors: {{seed: 0}}\n"
+        "    name: seed{{seed}}\n    task: {{dataset: {}, classes: {}, model: {{name: simplecnn_p}}}}\n"
+    )
+    path.write_text(entry.format("cifar11", 10))
+    with pytest.raises(CensusError, match="x/seed0' trains on 'cifar11'.*did you mean 'cifar10'"):
+        load_census(workspace, {"edition": "paper"})
+    path.write_text(entry.format("cifar10", 12))
+    with pytest.raises(CensusError, match="says 12, but the data set cifar10 has 10"):
+        load_census(workspace, {"edition": "paper"})
+
+
+def test_a_hub_repository_is_a_source(project, monkeypatch):
+    """Its content is kept at a revision, fetched by the hub's own client."""
+    import huggingface_hub
+
+    asked = {}
+
+    def snapshot_download(name, **words):
+        asked.update(words, name=name)
+        return str(parquet(Path(words["local_dir"])))
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+    source = {
+        "hub": "somebody/shapes",
+        "revision": "abc",
+        "files": ["data/*.parquet"],
+        "layout": {"format": "parquet"},
+    }
+    described(project, {**PICTURES, "sources": [{"path": "not here"}, source]})
+    assert run_command(project, "mine") == 0
+    assert asked["repo_type"] == "dataset" and asked["revision"] == "abc"
+    arrays = load_arrays(project / "data" / "mine" / "mine.npz", remedy="")
+    assert content_digest(arrays) == EXPECTED
+
+    def offline(name, **words):
+        raise OSError("no network")
+
+    monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
+    sets = load_datasets(project)
+    with pytest.raises(
+        DataError, match="not here is in none of .*; somebody/shapes at abc could not be fetched"
+    ):
+        prepare.prepare(sets["mine"], sets, project / "elsewhere", places=[project])
