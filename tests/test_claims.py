@@ -29,6 +29,8 @@ from dualgrad.claims.measure import Measurer, Series, parts_of, take
 from dualgrad.cli import main
 from dualgrad.release.contents import Release
 from dualgrad.release.manifest import ENVIRONMENT, remember_archive
+from dualgrad.sentences import load_sentences, read_numbers
+from dualgrad.sentences import measure as measure_sentences
 from dualgrad.tables import edition
 from dualgrad.tables.read import merge_parts, read_tables
 from dualgrad.tables.schema import TABLES
@@ -419,6 +421,7 @@ def test_a_complete_clone_answers_what_is_about_its_files(
     assert "notebooks that set it: 0 of 86 [disagrees]" in texts["contract-float64"]
     assert texts["archive-tb2-v2-empty"] == "1 result file with 0 rows"
     assert "a complete clone" in whole.composition()
+    assert [*whole.counts().values(), 466] == read_numbers(ROOT, "complete")["verdicts"]
 
 
 # ------------------------------------------------------------------------------------------------- the published data
@@ -440,6 +443,14 @@ def test_rows_that_the_ledger_leaves_open_are_measured(measured, known) -> None:
 def test_counts(measured) -> None:
     # The ledger's 379, 9, 39, 32 and 7, less the six claims that need other files than the result files.
     assert list(measured.counts().values()) == [375, 9, 38, 31, 13]
+
+
+def test_numbers_kept_for_the_documents_are_those_of_the_archive(
+    measured, ledger, tables, release, census
+) -> None:
+    sentences = load_sentences(ROOT, ledger, census.experiments)
+    found = measure_sentences(sentences, "released", ledger, tables, release, measured.results)
+    assert found == read_numbers(ROOT, "released"), "run dualgrad numbers released --fix"
 
 
 def test_numbers_and_statements_are_told_apart(measured) -> None:

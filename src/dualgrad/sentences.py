@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from dualgrad.claims.evaluate import Filler, measure_all
+from dualgrad.claims.evaluate import Filler, Result, measure_all
 from dualgrad.claims.functions import FUNCTIONS
 from dualgrad.claims.load import Ledger, check_measure
 from dualgrad.claims.measure import Measurer
@@ -107,8 +107,23 @@ def _check_quoted(quoted: str, form: str, facts: Mapping[str, Mapping[str, Any]]
 # ------------------------------------------------------------------------------------------------- numbers
 
 
-def measure(sentences: Sentences, form: str, ledger: Ledger, tables: Any, release: Release | None) -> Values:
+def measure(
+    sentences: Sentences,
+    form: str,
+    ledger: Ledger,
+    tables: Any,
+    release: Release | None,
+    results: Mapping[str, Result] | None = None,
+) -> Values:
     """Measure what the passages quote of a form, on an edition's tables.
+
+    Args:
+        sentences: facts and passages.
+        form: one of :data:`FORMS`.
+        ledger: the claims, for facts about their verdicts.
+        tables: the edition's tables.
+        release: what is known of the published archive beside its rows.
+        results: what the claims gave there, if they have been measured already.
 
     Raises:
         MissingError: the edition lacks the rows.
@@ -117,7 +132,7 @@ def measure(sentences: Sentences, form: str, ledger: Ledger, tables: Any, releas
     measurer = Measurer(tables, ledger.rows, FUNCTIONS, release)
     wanted = sorted(sentences.quoted()[form])
     if any(facts[name].get("function") in ("verdicts_of", "composition") for name in wanted):
-        measurer.results.update(measure_all(ledger, tables, release).results)
+        measurer.results.update(results or measure_all(ledger, tables, release).results)
     return {name: [rounded(value) for value in measurer.measure(facts[name])] for name in wanted}
 
 
@@ -127,7 +142,7 @@ def rounded(value: Any) -> Any:
 
 
 def plan(sentences: Sentences, root: Path) -> Values:
-    """Jobs, hours of one GPU and days on several, of the plans that the passages quote."""
+    """Runs to train, hours of one GPU and days on several, of the plans that the passages quote."""
     from dualgrad.planning.plan import make_plan
     from dualgrad.planning.recorded import Recorded
     from dualgrad.planning.selection import select
@@ -140,7 +155,7 @@ def plan(sentences: Sentences, root: Path) -> Values:
         device = "cpu" if project.census.edition["device"] == "cpu" else "cuda"
         made = make_plan(project.census, names, device, Recorded())
         answers = {
-            "jobs": len(names),
+            "trained": sum(work.runs > 0 for work in made.work.values()),
             "hours": round(made.total()[1] / 3600),
             "days": round(made.schedule(fact.get("slots", 1)).makespan / 86400),
         }

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from dualgrad.claims.data import TRAPPED, MissingError, Rows
-from dualgrad.claims.measure import STATISTICS, Measurer, Series, crossing, field_of, inherit, parts_of
+from dualgrad.claims.measure import STATISTICS, Measurer, Series, field_of, inherit, parts_of
 from dualgrad.claims.verdicts import REPRODUCED, by_rounding
 from dualgrad.estimators.dip import dip as dip_of
 from dualgrad.estimators.survival import stays
@@ -613,18 +613,14 @@ def printed_spreads(measurer: Measurer, node: Node, of: Sequence[Node], give: Se
     return [{**counts, "all": len(of)}[word] for word in give]
 
 
-@function(
-    "variance over seeds at the λ nearest to where the mean rises through {level}, over that at the optimum"
-)
-def variance_ratio(measurer: Measurer, node: Node, level: float) -> float:
-    """Variance between seeds at the boundary over the variance at the λ of the lowest mean error."""
-    lams, groups = measurer.cells({**node, "over": "lam"})
-    means = Series(lams, [float(group.mean()) for group in groups])
-    at = int(np.abs(np.array(lams) - crossing(means, level)).argmin())
-    lowest = groups[int(means.array().argmin())].var()
+@function("variance over seeds: the largest along λ over that at the λ of the lowest mean")
+def variance_ratio(measurer: Measurer, node: Node) -> float:
+    """Largest variance between seeds over the variance where the mean error is lowest."""
+    groups = measurer.cells({**node, "over": "lambda"})[1]
+    lowest = groups[int(np.argmin([group.mean() for group in groups]))].var()
     if not lowest:
-        raise MissingError(f"no spread at the optimum: {measurer.words_of(node)}")
-    return float(groups[at].var() / lowest)
+        raise MissingError(f"no spread where the mean is lowest: {measurer.words_of(node)}")
+    return float(max(group.var() for group in groups) / lowest)
 
 
 @function("claims by kind ({give})")
