@@ -48,6 +48,7 @@ def test_overrides_win(root):
         ({"editon": "demo"}, r"--config: unknown key 'editon'; did you mean 'edition'"),
         ({"edition": "demmo"}, r"--config: edition: expected one of demo, paper.*did you mean 'demo'"),
         ({"device": "gpu"}, r"--config: device: expected one of auto, cpu, cuda.*got 'gpu'"),
+        ({"precision": "None"}, r"precision: expected one of null, float64.*got 'None'; did you mean null\?"),
         ({"precision": "double"}, r"precision: expected one of .*float64"),
         ({"threads_per_job": 0}, r"threads_per_job: expected at least 1, number of training threads.*got 0"),
         ({"threads_per_job": "two"}, r"threads_per_job: expected integer"),

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import errno
+import hashlib
 import io
 import json
 import os
+import socket
 import subprocess
 import sys
 import tarfile
+import threading
 import zipfile
 from pathlib import Path
 
@@ -19,6 +24,7 @@ torch = pytest.importorskip("torch")
 
 import yaml  # noqa: E402
 
+from dualgrad import downloads  # noqa: E402
 from dualgrad.census.datasets import load_datasets  # noqa: E402
 from dualgrad.commands import data as command  # noqa: E402
 from dualgrad.data import made_up, prepare, pretrained, store, task, tokens  # noqa: E402
@@ -27,6 +33,8 @@ from dualgrad.data.errors import DataError  # noqa: E402
 from dualgrad.data.store import content_digest, file_hash, load_arrays, save_arrays, tar_member  # noqa: E402
 from dualgrad.data.task import load_task, preload  # noqa: E402
 from dualgrad.files import replacing  # noqa: E402
+from dualgrad.release import fetch as release  # noqa: E402
+from dualgrad.release.errors import ArchiveError  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -309,7 +317,7 @@ def test_files_appear_whole_or_not_at_all(tmp_path):
 
 
 def test_fetch(tmp_path, monkeypatch):
-    monkeypatch.setattr(store.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(downloads.time, "sleep", lambda seconds: None)
     source, target = tmp_path / "source", tmp_path / "target" / "file.zip"
     source.write_bytes(b"content")
     wanted = file_hash(source)
@@ -324,6 +332,95 @@ def test_fetch(tmp_path, monkeypatch):
     with pytest.raises(DataError, match=f"expected {wanted}"):
         store.fetch(source.as_uri(), target, wanted)
     assert target.read_bytes() == b"cont"  # not replaced by what failed the check
+
+
+ANSWERS = {
+    "broken off in a chunk": b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\nhalf",
+    "no status line": b"garbage\r\n\r\n",
+    "nothing": b"",
+    "shorter than it says": b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\nhalf",
+    "too long": b"HTTP/1.1 200 OK\r\n\r\n" + bytes(5000),
+    "not found": b"HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\n\r\n",
+}
+
+
+@pytest.fixture
+def served():
+    """Answers to connections on a port of this machine, in order; the rest is closed without a word."""
+    answers: list[bytes] = []
+    taken: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as server:
+
+        def serve() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    connection, _ = server.accept()
+                    with connection:
+                        connection.recv(4096)
+                        answer = answers.pop(0) if answers else b""
+                        taken.append(answer)
+                        connection.sendall(answer)
+
+        threading.Thread(target=serve, daemon=True).start()
+        yield f"http://127.0.0.1:{server.getsockname()[1]}/file.zip", answers, taken
+        server.shutdown(socket.SHUT_RDWR)
+
+
+@pytest.mark.parametrize("answer", ANSWERS)
+def test_an_answer_that_breaks_off_is_asked_for_again(answer, served, tmp_path, monkeypatch):
+    """A traceback before (http.client.HTTPException is no OSError), and no bound on what comes."""
+    monkeypatch.setattr(downloads.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(release, "_LARGEST_DOWNLOAD", 1000)
+    url, answers, taken = served
+    target, wanted = tmp_path / "file.zip", hashlib.sha256(b"content").hexdigest()
+    answers += [ANSWERS[answer]] * 3
+    with pytest.raises(DataError, match=r"could not be fetched \(.*--from file.zip") as caught:
+        store.fetch(url, target, wanted, largest=1000)
+    assert len(taken) == 3
+    assert not list(tmp_path.iterdir()) and str(tmp_path) not in str(caught.value)
+    if answer == "too long":
+        assert "more than the 1000 bytes" in str(caught.value)
+    answers += [ANSWERS[answer], b"HTTP/1.1 200 OK\r\nContent-Length: 7\r\n\r\ncontent"]
+    store.fetch(url, target, wanted, largest=1000)
+    assert target.read_bytes() == b"content"
+    with pytest.raises(ArchiveError, match="not fetched"):
+        answers += [ANSWERS[answer]] * 3
+        release.fetch({}, tmp_path / "release", url)
+
+
+@pytest.mark.parametrize("url", ["http://127.0.0.1:1/x", "nonsense", "http://[::1/x", "ftp://127.0.0.1:1/x"])
+def test_a_url_that_leads_nowhere_is_no_fault_of_the_file(url, tmp_path, monkeypatch):
+    monkeypatch.setattr(downloads.time, "sleep", lambda seconds: None)
+    with pytest.raises(DataError, match="could not be fetched") as caught:
+        store.fetch(url, tmp_path / "file.zip", "0" * 64)
+    assert str(tmp_path) not in str(caught.value)
+
+
+REFUSING = [errno.EPERM, errno.EOPNOTSUPP, errno.EINVAL]
+
+
+@pytest.mark.parametrize("refusal", REFUSING)
+def test_file_systems_that_refuse_chmod_and_fsync_lose_nothing(refusal, tmp_path, monkeypatch):
+    def refuse(*given):
+        raise OSError(refusal, os.strerror(refusal))
+
+    monkeypatch.setattr(os, "fchmod", refuse)
+    if refusal != errno.EPERM:
+        monkeypatch.setattr(os, "fsync", refuse)
+    with replacing(tmp_path / "file") as temporary:
+        temporary.write_text("trained for a week")
+    assert (tmp_path / "file").read_text() == "trained for a week"
+
+
+@pytest.mark.parametrize("failure", [errno.EIO, errno.ENOSPC])
+def test_a_disk_that_fails_is_not_a_courtesy(failure, tmp_path, monkeypatch):
+    def fail(handle):
+        raise OSError(failure, os.strerror(failure))
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(OSError, match="file"), replacing(tmp_path / "file") as temporary:
+        temporary.write_text("lost")
+    assert not list(tmp_path.iterdir())
 
 
 def tar_of(path: Path, entries: dict[str, bytes | tarfile.TarInfo]) -> Path:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import ast
 import importlib.util
 import os
 import re
 import runpy
 import sys
+import tomllib
 from importlib import metadata
 from pathlib import Path
 
@@ -79,6 +81,23 @@ def test_the_pins_are_complete_and_nothing_needs_building() -> None:
             if "requirements.txt" in one and "--requirement" in one
         )
         assert "--no-deps --only-binary :all:" in command, file
+
+
+def test_what_is_imported_is_declared() -> None:
+    """Everything that a module of the package imports, wherever in it, and nothing else but what pins need."""
+    imported = set()
+    for file in (ROOT / "src").rglob("*.py"):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                imported |= {one.name.partition(".")[0] for one in node.names}
+            elif isinstance(node, ast.ImportFrom) and node.level == 0:
+                imported.add(node.module.partition(".")[0])
+    imported -= {*sys.stdlib_module_names, "dualgrad"}
+    of = metadata.packages_distributions()
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    listed = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    declared = {canonicalize_name(Requirement(one).name) for one in listed}
+    assert {canonicalize_name(of[one][0]) for one in imported} == declared
 
 
 def test_conda_has_the_same_pins() -> None:

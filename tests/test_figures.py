@@ -8,6 +8,7 @@ import hashlib
 import importlib
 import json
 import math
+import os
 import random
 import re
 import subprocess
@@ -664,3 +665,19 @@ def test_p_values():
     assert student_p(first, second) == pytest.approx(stats.ttest_ind(first, second).pvalue)
     assert paired_p(second - first) == pytest.approx(stats.ttest_rel(first, second).pvalue)
     assert math.isnan(student_p(first[:0], second)) and math.isnan(paired_p(first[:1]))
+
+
+@pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "tkagg", "no such thing"])
+def test_figures_are_files_whatever_backend_the_environment_names(backend):
+    """Matplotlib refuses what it does not have when it is imported, Seaborn's pyplot what has no display."""
+    code = """
+import os
+from dualgrad.figures.build import module
+module("ED_Fig3")
+import matplotlib, seaborn
+assert matplotlib.get_backend() == "agg", matplotlib.get_backend()
+print(os.environ["MPLBACKEND"])
+"""
+    env = {name: value for name, value in os.environ.items() if name != "DISPLAY"} | {"MPLBACKEND": backend}
+    done = subprocess.run([sys.executable, "-c", code], env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stdout) == (0, f"{backend}\n"), done.stderr

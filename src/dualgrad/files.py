@@ -46,9 +46,12 @@ def replacing(path: Path) -> Iterator[Path]:
         # mkstemp makes files private; results are to be readable like any other output.
         umask = os.umask(0)
         os.umask(umask)
-        os.fchmod(handle, 0o666 & ~umask)
+        with contextlib.suppress(
+            OSError
+        ):  # a courtesy, which shares of other systems and object stores refuse
+            os.fchmod(handle, 0o666 & ~umask)
         yield temporary
-        os.fsync(handle)
+        _flush(handle)
         temporary.replace(path)
     except BaseException as error:
         temporary.unlink(missing_ok=True)
@@ -105,6 +108,15 @@ def sweep(folder: Path) -> list[Path]:
             finally:
                 os.close(handle)
     return removed
+
+
+def _flush(handle: int) -> None:
+    """Have the file on the disk before it gets its name; some file systems cannot say when it is."""
+    try:
+        os.fsync(handle)
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS):
+            raise
 
 
 def _lock(handle: int) -> None:

@@ -7,6 +7,7 @@ Every message says which file, which key and what was expected, and offers the n
 from __future__ import annotations
 
 import difflib
+import json
 import math
 import re
 from collections.abc import Iterable
@@ -213,6 +214,11 @@ def check_schema(
 _TELLING = {"type": 0, "enum": 1, "additionalProperties": 3}
 
 
+def _written(value: Any) -> str:
+    """Return a value as one writes it in YAML: null and true, not Python's words for them."""
+    return json.dumps(value) if value is None or isinstance(value, bool) else str(value)
+
+
 def _explain(found: jsonschema.ValidationError) -> str:
     schema, value, rule = found.schema, found.instance, found.validator
     if rule == "additionalProperties":
@@ -229,8 +235,8 @@ def _explain(found: jsonschema.ValidationError) -> str:
         about = schema.get("description", "") or "another name"
         return f"{clipped(repr(value))} cannot be used as a name here; expected {about}"
     expected = {
-        "enum": lambda: "one of " + ", ".join(map(str, found.validator_value)),
-        "const": lambda: str(found.validator_value),
+        "enum": lambda: "one of " + ", ".join(map(_written, found.validator_value)),
+        "const": lambda: _written(found.validator_value),
         "type": lambda: " or ".join(
             [found.validator_value] if isinstance(found.validator_value, str) else found.validator_value
         ),
@@ -242,5 +248,10 @@ def _explain(found: jsonschema.ValidationError) -> str:
     expected = (
         ", ".join(part for part in (expected, about) if part) or f"something else ({clipped(found.message)})"
     )
-    hint = did_you_mean(value, found.validator_value) if rule == "enum" else ""
+    hint = ""
+    if rule == "enum":
+        nothing = value in ("None", "none", "nil", "NULL") and None in found.validator_value
+        hint = (
+            "; did you mean null?" if nothing else did_you_mean(value, map(_written, found.validator_value))
+        )
     return f"expected {expected}; got {clipped(repr(value))}{hint}"

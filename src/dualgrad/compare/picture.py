@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from dualgrad.drawing import load_matplotlib
 from dualgrad.files import replacing
 
 # Colours that stay apart under red-green colour blindness, and markers that differ as well.
@@ -34,6 +35,7 @@ def draw(rows: pd.DataFrame, names: tuple[str, str], margin: float, paths: Seque
         margin: margin of the equivalence test, drawn as a band about the diagonal.
         paths: files to write, by their ending.
     """
+    load_matplotlib()
     import matplotlib
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

@@ -357,7 +357,8 @@ def _place_of(entry: DataSet, source: Source, folder: Path, offline: bool, place
     if not offline and not path.exists() and source.sdist:
         _from_index(source, folder)
     elif not offline and source.url:
-        fetch(source.url, path, source.sha256 or "")
+        # Sizes in entries are for planning, and may be rounded.
+        fetch(source.url, path, source.sha256 or "", largest=2 * source.bytes if source.bytes else 1 << 30)
     check_file(path, source.sha256 or "", f"{_remedy(entry)} (or give the archive with --from)")
     return Place(path)
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -14,6 +13,7 @@ import numpy as np
 
 from dualgrad.archives import ArchiveDamage, open_tar
 from dualgrad.data.errors import DataError
+from dualgrad.downloads import DownloadError, download, pause
 from dualgrad.files import replacing
 
 
@@ -45,31 +45,26 @@ def check_file(path: Path, sha256: str, remedy: str) -> None:
         )
 
 
-def fetch(url: str, path: Path, sha256: str, *, attempts: int = 3, timeout: float = 60.0) -> None:
+def fetch(
+    url: str, path: Path, sha256: str, *, largest: int = 1 << 30, attempts: int = 3, timeout: float = 60.0
+) -> None:
     """Download `url` to `path`, unless it is there with this SHA-256 already.
 
-    Raises DataError where the network fails `attempts` times or the content is not the expected one; `path`
-    is then neither created nor replaced.
+    Raises DataError where the network fails `attempts` times or the content is not the expected one, or larger
+    than `largest` bytes; `path` is then neither created nor replaced.
     """
-    import urllib.request  # brings the HTTP client along, which no training job needs
-
     if path.is_file() and file_hash(path) == sha256:
         return
     problem = ""
     for attempt in range(attempts):
-        if attempt:
-            time.sleep(2**attempt)
+        pause(attempt)
         try:
             with replacing(path) as temporary, temporary.open("wb") as stream:
-                total = hashlib.sha256()
-                with urllib.request.urlopen(url, timeout=timeout) as source:
-                    while block := source.read(1 << 20):
-                        total.update(block)
-                        stream.write(block)
-                if total.hexdigest() != sha256:
-                    raise DataError(f"the download has SHA-256 {total.hexdigest()}, expected {sha256}")
+                found = download(url, stream, largest, timeout=timeout)
+                if found != sha256:
+                    raise DownloadError(f"the download has SHA-256 {found}, expected {sha256}")
             return
-        except (OSError, DataError) as error:
+        except DownloadError as error:
             problem = str(error)
     raise DataError(
         f"{url} could not be fetched ({problem}): try again, or download it on a machine that can reach it and give "

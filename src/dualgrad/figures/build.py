@@ -9,6 +9,7 @@ from types import ModuleType
 
 import pandas as pd
 
+from dualgrad.drawing import load_matplotlib
 from dualgrad.figures.frames import Tables
 from dualgrad.figures.sources import FIGURE_EXPERIMENTS, VARIANTS
 from dualgrad.figures.trained import Trained
@@ -19,6 +20,7 @@ def module(figure: str) -> ModuleType:
     """The module that knows a figure: figure1 ... figure5, ed1 ... ed8."""
     if figure not in FIGURE_EXPERIMENTS:
         raise ValueError(f"unknown figure '{figure}', expected one of: {', '.join(FIGURE_EXPERIMENTS)}")
+    load_matplotlib()
     return importlib.import_module(f"dualgrad.figures.{figure.lower().replace('ed_fig', 'ed')}")
 
 
@@ -89,6 +91,7 @@ def draw(
     variant: str = "published",
 ) -> None:
     """Draw a figure from its panel frames and write it."""
+    load_matplotlib()
     import matplotlib
 
     from dualgrad.figures import style

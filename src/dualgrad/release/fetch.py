@@ -2,43 +2,42 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import tarfile
-import urllib.error
-import urllib.request
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
 from dualgrad.archives import ArchiveDamage, open_tar
+from dualgrad.downloads import DownloadError, download, pause
 from dualgrad.files import scratch
 from dualgrad.release.errors import ArchiveError
 from dualgrad.release.manifest import COMMIT, HOW, PAPER, REPOSITORY, Entry, verify
 from dualgrad.validation import clipped
 
 URL = f"https://github.com/{REPOSITORY}/archive/{COMMIT}.tar.gz"
-_TIMEOUT_S = 60
 _CHUNK = 1 << 20
 # The release holds 18 MB of results beside notebooks and figures; a stream past this is not it.
 _LARGEST_DOWNLOAD = _LARGEST_CONTENT = 2 << 30
 _LARGEST_LICENCE = 1 << 20
 
 
-def download(url: str, target: Path) -> None:
+def _download(url: str, target: Path, attempts: int = 3) -> None:
     """Download a URL into a file.
 
     Raises:
-        ArchiveError: no connection, an HTTP error, or an implausibly large answer.
+        ArchiveError: no connection, an answer that breaks off, or an implausibly large one.
     """
-    try:
-        with urllib.request.urlopen(url, timeout=_TIMEOUT_S) as answer, target.open("wb") as file:
-            size = 0
-            while chunk := answer.read(_CHUNK):
-                size += len(chunk)
-                if size > _LARGEST_DOWNLOAD:
-                    raise ArchiveError(f"{url}: more than {_LARGEST_DOWNLOAD} bytes; not the release")
-                file.write(chunk)
-    except (urllib.error.URLError, TimeoutError, ConnectionError, OSError) as error:
-        raise ArchiveError(f"{url}: not fetched ({error}); {HOW}") from None
+    problem = ""
+    for attempt in range(attempts):
+        pause(attempt)
+        try:
+            with target.open("wb") as file:
+                download(url, file, _LARGEST_DOWNLOAD)
+            return
+        except DownloadError as error:
+            problem = str(error)
+    raise ArchiveError(f"{url}: not fetched ({problem}); {HOW}")
 
 
 def unpack(tarball: Path, entries: Mapping[str, Entry], target: Path) -> None:
@@ -63,7 +62,8 @@ def unpack(tarball: Path, entries: Mapping[str, Entry], target: Path) -> None:
         verify(staging / PAPER, dict(entries))
         if target.exists():
             shutil.rmtree(target)
-        staging.chmod(0o755)
+        with contextlib.suppress(OSError):  # a courtesy, as in dualgrad.files
+            staging.chmod(0o755)
         staging.rename(target)
 
 
@@ -119,6 +119,6 @@ def fetch(entries: Mapping[str, Entry], target: Path, url: str | None = None) ->
     """
     with scratch(target.parent, "fetch") as folder:
         tarball = folder / "release.tar.gz"
-        download(url or URL, tarball)
+        _download(url or URL, tarball)
         unpack(tarball, entries, target)
     return target / PAPER
