@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import yaml
@@ -23,7 +24,10 @@ from test_workflow import ROOT, command, copy_workflow, environment, planned, sn
 
 from dualgrad.census import load_census
 from dualgrad.census.dependencies import closure, levels
-from dualgrad.jobs.requests import GROUPS
+from dualgrad.jobs import cluster as cluster_module
+from dualgrad.jobs.command_line import words_for_the_rest
+from dualgrad.jobs.requests import GROUPS, Requests
+from dualgrad.project import load_project
 
 EXPERIMENTS = ("A", "B3", "D1", "J", "P", "Ta1-1", "X2", "Y1B")
 TARGETS = [f"results/smoke/tables/parts/{name}/runs.parquet" for name in EXPERIMENTS]
@@ -55,6 +59,46 @@ def test_the_profile_knows_every_group_of_the_census(census) -> None:
     components = profile()["group-components"]
     assert groups | {"verify"} == set(components)
     assert all(components[f"level{one}_{limit}min"] * limit <= 256 for one in range(3) for limit in GROUPS)
+
+
+def test_without_accounting_squeue_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = SimpleNamespace(status_command="sacct")
+    for text, asked in (
+        ("AccountingStorageType   = accounting_storage/slurmdbd\nMinJobAge = 300 sec\n", "sacct"),
+        ("", "sacct"),
+        (
+            "AccountingStorageHost   = localhost\nAccountingStorageType   = accounting_storage/none\n",
+            "squeue",
+        ),
+    ):
+        monkeypatch.setattr(cluster_module, "slurm_configuration", lambda text=text: text)
+        assert cluster_module.ask_squeue_without_accounting(settings) == (asked == "squeue")
+        assert settings.status_command == asked
+    assert not cluster_module.ask_squeue_without_accounting(None), "another executor"
+
+
+def test_a_controller_that_is_down_for_an_hour_loses_no_job() -> None:
+    settings = profile()
+    assert settings["slurm-status-attempts"] / settings["max-status-checks-per-second"] > 3600
+
+
+def test_requests_follow_device_and_length() -> None:
+    project = load_project(ROOT, {"edition": "paper"})
+    run = next(iter(project.census.runs))
+    here, there = Requests(project, False, False), Requests(project, True, False)
+    assert (here.gpus, there.gpus, Requests(project, False, True).gpus) == (0, 1, 1)
+    assert here.group(run) is None and re.fullmatch(r"level0_(4|16|64)min", there.group(run) or "level0_4min")
+    assert there.minutes(run, 2) == 2 * there.minutes(run, 1) < here.minutes(run, 2)
+    assert there.megabytes(run, 3) == 4 * there.megabytes(run, 1) > 1000
+    assert Requests(load_project(ROOT, {"edition": "paper", "device": "cpu"}), True, True).gpus == 0
+
+
+def test_a_submission_that_is_started_again_asks_for_files() -> None:
+    words = ["T", "--force", "--target-jobs", "train:run=A/x", "verify_run:run=B/y", "--cores", "1"]
+    rest = words_for_the_rest(words, "results/paper")
+    assert rest == ["T", "--cores", "1", "--", "results/paper/runs/A/x.json", "results/paper/verify/B/y.json"]
+    assert words_for_the_rest(["T", "--cores", "1"], "r") is None
+    assert words_for_the_rest(["--target-jobs", "other:run=A/x", "--cores", "1"], "r") is None
 
 
 def test_the_profile_names_nobody() -> None:

@@ -26,6 +26,7 @@ try:
     )
     from dualgrad.jobs import inputs
     from dualgrad.jobs.beside import other_code
+    from dualgrad.jobs.cluster import ask_squeue_without_accounting
     from dualgrad.jobs.command_line import check_targets, job_settings, words_for_the_rest
     from dualgrad.jobs.recovery import (
         release_lock,

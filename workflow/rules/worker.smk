@@ -32,6 +32,8 @@ if workflow.remote_exec and workflow.resource_settings.nodes is not None:
 # Hooks run in the main process alone: neither in dry runs nor in the jobs of a cluster.
 onstart:
     signal.signal(signal.SIGTERM, stop_gracefully)
+    if ask_squeue_without_accounting(workflow.executor_settings):
+        logger.info("SLURM keeps no accounting here: squeue is asked for the states of jobs.")
     if workflow.local_exec:
         if not DEPLOYED:
             WORKER.start()
