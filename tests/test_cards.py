@@ -57,14 +57,14 @@ def test_every_experiment_has_a_card_and_a_link_to_it(census) -> None:
 
 
 def test_totals(census) -> None:
-    total = counts([run for run in census.runs.values() if run["counted"]])
+    total = counts(census, [run for run in census.runs.values() if run["counted"]])
     assert (total["runs"], total["trainings"]) == (3916, 3844)  # less 12 of D1 and D2, 40 of X2, 20 of Y1B
     assert "**3,916** | **3,844** | **331,140** | **611.5**" in FILE.read_text(encoding="utf-8")
 
 
 def test_the_recorded_hours_are_those_of_the_specifications(census) -> None:
     def hours(names: str) -> float:
-        return sum(counts(runs_of(census, name))["hours"] for name in names.split())
+        return sum(counts(census, runs_of(census, name))["hours"] for name in names.split())
 
     # docs/specification/A-G.md#0 (distinct trainings), I-P.md#3, Q-R.md#3, S-T header, Td-W.md#4, X-Y.md#0.
     assert hours("A B B2 B3 C D1 D2 D3 G") == pytest.approx(60.12, abs=0.03)
@@ -77,7 +77,7 @@ def test_the_recorded_hours_are_those_of_the_specifications(census) -> None:
     assert hours("Tg1 Tg2 V1 V3 V4 W2") == pytest.approx(6.53, abs=0.02)
     assert hours("X1 X1b X1c X1d X2 X3_fast X3_slow X4 Y1A Y1B Y2k3 Y2k10") == pytest.approx(36.8, abs=0.1)
     published = [name for name, one in census.experiments.items() if one["series"] != "controls"]
-    untimed = {name for name in published if counts(runs_of(census, name))["hours"] is None}
+    untimed = {name for name in published if counts(census, runs_of(census, name))["hours"] is None}
     helpers = {"J-stepsize", "Tb2-search", "Td2-search", "Tb2-v1"}
     assert untimed - helpers == {"Tb2", "Td1", "Td2", "V2", "W1"}  # S-T header, docs/specification/Td-W.md#4
     assert "time not recorded" in card(census, "Td1")
@@ -85,7 +85,7 @@ def test_the_recorded_hours_are_those_of_the_specifications(census) -> None:
 
 def test_the_epochs_are_those_of_the_specifications(census) -> None:
     def epochs(*names: str) -> int:
-        return sum(counts(runs_of(census, name))["epochs"] for name in names)
+        return sum(counts(census, runs_of(census, name))["epochs"] for name in names)
 
     assert epochs("S1") == 40_000 and epochs("S2") == 50_200  # docs/specification/S-T.md#10
     assert epochs("Ta1-1", "Ta1-3", "Ta2-1", "Ta2-3") == 840 and epochs("Tb1") == 1_680

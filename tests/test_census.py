@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import resource
 import subprocess
 import sys
-import time
 import zlib
 from collections import Counter
 from pathlib import Path
@@ -96,15 +96,15 @@ def test_runs_are_plain_json(edition, root):
 
 def test_loading_is_quick(root):
     script = "from dualgrad.census import load_census; load_census(__import__('pathlib').Path('.'), {})"
-    best = min(_timed([sys.executable, "-c", script], root) for _ in range(3))
-    bare = min(_timed([sys.executable, "-c", "pass"], root) for _ in range(3))
-    assert best - bare < 1.5, f"{best - bare:.2f} s; about 0.4 s on an idle machine"
+    best = min(_processor_seconds([sys.executable, "-c", script], root) for _ in range(2))
+    assert best < 2, f"{best:.2f} s; about 1 s, a third of it for pydantic, which Snakemake imports anyway"
 
 
-def _timed(command: list[str], folder: Path) -> float:
-    begin = time.perf_counter()
+def _processor_seconds(command: list[str], folder: Path) -> float:
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     subprocess.run(command, cwd=folder, check=True)
-    return time.perf_counter() - begin
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
 
 def test_loading_imports_nothing_heavy(root):
@@ -618,11 +618,15 @@ def test_unknown_edition(root):
 
 def test_an_edition_must_know_the_network(workspace):
     add(workspace, mine={"title": "t", "count": 1, "extends": ["base", "fixed"], "factors": {"seed": 0},
-        "let": {"noise_rate": 0.4, "lambda": 0.3}, "task": {"model": {"name": "resnet50"}}})  # fmt: skip
+        "let": {"noise_rate": 0.4, "lambda": 0.3}, "task": {"model": {"name": "resnet34_tv"}}})  # fmt: skip
+    file = workspace / "config" / "editions" / "demo.yaml"
+    data = yaml.safe_load(file.read_text())
+    del data["models"]["resnet34_tv"], data["models"]["resnet34_own"]
+    file.write_text(yaml.safe_dump(data))
     assert load_census(workspace, {"edition": "paper"}).runs["mine/seed0"]["task"]["model"] == {
-        "name": "resnet50"
+        "name": "resnet34_tv"
     }
-    with pytest.raises(CensusError, match="demo.yaml: models: does not say what becomes of 'resnet50'"):
+    with pytest.raises(CensusError, match="demo.yaml: models: does not say what becomes of 'resnet34_"):
         load_census(workspace, {"edition": "demo"})
 
 

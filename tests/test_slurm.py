@@ -23,7 +23,7 @@ from slurm_host import SlurmHost, missing, slurm_host
 from test_workflow import ROOT, command, copy_workflow, environment, planned, snakemake
 
 from dualgrad.census import load_census
-from dualgrad.census.dependencies import closure, levels
+from dualgrad.census.dependencies import closure, dependency_depth
 from dualgrad.jobs import cluster as cluster_module
 from dualgrad.jobs.command_line import words_for_the_rest
 from dualgrad.jobs.requests import GROUPS, Requests
@@ -44,10 +44,10 @@ def profile() -> dict:
 
 
 def test_levels_are_above_all_that_a_run_needs(census) -> None:
-    level = levels(census.runs)
+    level = dependency_depth(census.runs)
     for name, run in census.runs.items():
         assert level[name] == max((level[need] + 1 for need in run["needs"]), default=0)
-    assert levels({"a": {"needs": ["b", "c"]}, "c": {"needs": ["b"]}, "b": {"needs": []}}) == {
+    assert dependency_depth({"a": {"needs": ["b", "c"]}, "c": {"needs": ["b"]}, "b": {"needs": []}}) == {
         "b": 0,
         "c": 1,
         "a": 2,
@@ -55,7 +55,7 @@ def test_levels_are_above_all_that_a_run_needs(census) -> None:
 
 
 def test_the_profile_knows_every_group_of_the_census(census) -> None:
-    groups = {f"level{one}_{limit}min" for one in set(levels(census.runs).values()) for limit in GROUPS}
+    groups = {f"level{one}_{limit}min" for one in set(dependency_depth(census.runs).values()) for limit in GROUPS}
     components = profile()["group-components"]
     assert groups | {"verify"} == set(components)
     assert all(components[f"level{one}_{limit}min"] * limit <= 256 for one in range(3) for limit in GROUPS)
@@ -191,7 +191,7 @@ def test_a_census_through_kills_has_the_digests_of_a_local_run(
     census = load_census(ROOT, {"edition": "smoke"})
     wanted = {run for name in EXPERIMENTS for run in census.experiments[name]["runs"]}
     runs = closure(wanted, census.runs)
-    assert {levels(census.runs)[run] for run in runs} == {0, 1, 2}
+    assert {dependency_depth(census.runs)[run] for run in runs} == {0, 1, 2}
 
     local, folder = tmp_path / "local", tmp_path / "cluster"
     for one in (local, folder):

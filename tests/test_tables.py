@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from dualgrad.commands import tables as command
-from dualgrad.records import RecordError, make_record, write_record
+from dualgrad.records import RecordError, make_record, read_record, write_record
 from dualgrad.tables import parquet
 from dualgrad.tables.build import TableSet, effective_values, experiment_tables, held_epochs, run_columns
 from dualgrad.tables.errors import TableError
@@ -137,9 +137,14 @@ def test_records_that_are_not_the_runs_are_refused(some, written, demo):
         assert content is None or f"delete {first}" in str(caught.value)
 
 
-def test_planning_figures_do_not_make_another_run(some, written):
-    runs = [{**run, "seconds_recorded": 1.0} for run in some]
-    assert experiment_tables(runs, written, "demo").arrow("runs").num_rows == 3
+def test_a_record_with_a_planning_figure_is_still_that_run(some, written):
+    """Records of before had the published seconds among what the run is."""
+    for run in some:
+        path = written / f"{run['run']}.json"
+        record = read_record(path)
+        record["spec"]["seconds_recorded"] = 1.0
+        write_record(path, record)
+    assert experiment_tables(some, written, "demo").arrow("runs").num_rows == 3
 
 
 def test_records_that_the_schema_has_no_place_for_are_refused(some, tmp_path):

@@ -832,12 +832,7 @@ def test_digest_is_blind_to_time_and_place_only(lab):
             changed[index] |= changes
         return make_record(*changed)["digest"]
 
-    assert (
-        digest()
-        == digest(4, host="elsewhere", seconds=1.0)
-        == digest(0, seconds_recorded=99)
-        == record["digest"]
-    )
+    assert digest() == digest(4, host="elsewhere", seconds=1.0) == record["digest"]
     assert (
         len({digest(), digest(0, protocol=2), digest(1, steps=6), digest(2, steps={}), digest(3, x="y")}) == 5
     )

@@ -575,7 +575,7 @@ def network(name: str, model: str, *words: str) -> Case:
 NETWORKS = [
     network("of no name", "{name: resnet19_own}", "'resnet19_own'", "resnet18_own"),
     network("as wide as a word", "{name: resnet18_own, width: wide}", "'wide'"),
-    network("without hidden layers", "{name: mlp}", "mlp"),
+    network("without hidden layers", "{name: mlp}", "hidden", "missing"),
     network("with layers of no size", "{name: mlp, hidden: [-3]}", "-3"),
 ]
 

@@ -514,10 +514,10 @@ def shared_groups(census: Census) -> dict[str, list[str]]:
     return {group: list(names) for group, names in groups.items() if len(names) > 1}
 
 
-def counts(runs: Sequence[Run]) -> dict[str, Any]:
+def counts(census: Census, runs: Sequence[Run]) -> dict[str, Any]:
     """Runs, trainings (copies train nothing), planned epochs, and hours recorded when published (None: never)."""
     trained = [run for run in runs if run["copy_of"] is None]
-    seconds = [run["seconds_recorded"] for run in runs if run["seconds_recorded"] is not None]
+    seconds = recorded(census, runs)
     return {
         "runs": len(runs),
         "trainings": len(trained),
@@ -528,12 +528,18 @@ def counts(runs: Sequence[Run]) -> dict[str, Any]:
     }
 
 
+def recorded(census: Census, runs: Sequence[Run]) -> list[float]:
+    """The seconds that the publication recorded of these runs, where it did."""
+    known = (census.seconds_recorded.get(f"{run['experiment']}/{run['run']}") for run in runs)
+    return [seconds for seconds in known if seconds is not None]
+
+
 def _hours(count: Mapping[str, Any]) -> str:
     return "–" if count["hours"] is None else f"{count['hours']:.2f}"
 
 
-def _head(runs: Sequence[Run]) -> str:
-    count = counts(runs)
+def _head(census: Census, runs: Sequence[Run]) -> str:
+    count = counts(census, runs)
     text = f"**{plural(count['runs'], 'run')}**"
     if count["trainings"] != count["runs"]:
         text += (
@@ -547,7 +553,7 @@ def _head(runs: Sequence[Run]) -> str:
         text += f" · {plural(count['epochs'], 'epoch')} ({each} each)"
     if count["hours"] is None:
         return f"{text} · time not recorded"
-    seconds = {run["seconds_recorded"] for run in runs if run["seconds_recorded"] is not None}
+    seconds = set(recorded(census, runs))
     each = (
         f"{number(min(seconds))} s each"
         if len(seconds) == 1
@@ -599,7 +605,7 @@ def card(census: Census, name: str) -> str:
     slots = list(dict.fromkeys(run["factors"]["slot"] for run in runs if "slot" in run["factors"]))
     grids = [f"{grid(block)}" for block in blocks(run["factors"] for run in runs)]
     originals = [run for run in runs if run["copy_of"] is None] or runs
-    lines = [f"### {name}: {experiment['title']}", "", _head(runs), ""]
+    lines = [f"### {name}: {experiment['title']}", "", _head(census, runs), ""]
     lines += [f"- Grid: {grids[0]}"] if len(grids) == 1 else ["- Grid:", *(f"  - {one}" for one in grids)]
     lines += _lines("Data", told_apart(originals, data_words))
     lines += _lines("Network", told_apart(originals, network_words))
@@ -720,7 +726,7 @@ def _overview(census: Census) -> list[str]:
     lines += ["|---|---|---:|---:|---:|---:|"]
     total = {"runs": 0, "trainings": 0, "epochs": 0, "hours": 0.0}
     for name, experiment in census.experiments.items():
-        count = counts([census.runs[target] for target in experiment["runs"]])
+        count = counts(census, [census.runs[target] for target in experiment["runs"]])
         shown = f"{count['runs']:,}" if experiment["counted"] else f"({count['runs']})"
         if experiment["counted"]:
             total = {key: total[key] + (count[key] or 0) for key in total}
@@ -741,7 +747,7 @@ def _overview(census: Census) -> list[str]:
     untimed = [
         name
         for name, one in census.experiments.items()
-        if one["counted"] and counts([census.runs[target] for target in one["runs"]])["timed"] == 0
+        if one["counted"] and counts(census, [census.runs[target] for target in one["runs"]])["timed"] == 0
     ]
     lines += [
         "",

@@ -90,7 +90,7 @@ def _check_circles(runs: Mapping[str, Mapping[str, Any]], places: Mapping[str, t
                 waiting.append((need, iter(runs[need]["needs"])))
 
 
-def levels(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
+def dependency_depth(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
     """How deep each run's needs go: 0 without any, else one more than the deepest of those it needs."""
     found: dict[str, int] = {}
     for target in runs:

@@ -12,9 +12,9 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
-from dualgrad.census import limits
 from dualgrad.census.datasets import DataSet, copies_named, load_datasets
 from dualgrad.census.dependencies import closure
+from dualgrad.census.run import Checker, UnfitRun
 from dualgrad.census.stages import CensusError, merge
 from dualgrad.validation import check_schema, did_you_mean, read_yaml
 
@@ -133,8 +133,15 @@ def resolve(run: Mapping[str, Any], edition: Mapping[str, Any]) -> dict[str, Any
 
 def resolve_all(runs: Mapping[str, Mapping], edition: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
     """``resolve`` for every run, doing equal parts once."""
-    transform = _Transform(edition)
-    return {target: transform.run(run) for target, run in runs.items()}
+    transform, checker = _Transform(edition), Checker()
+    resolved = {target: transform.run(run) for target, run in runs.items()}
+    for target, run in resolved.items():
+        try:
+            checker.check(run)
+        except UnfitRun as unfit:
+            problem = f"'{target}' becomes a run that cannot be trained: {unfit.problem}"
+            raise CensusError(transform.file, unfit.key, problem) from None
+    return resolved
 
 
 class _Transform:
@@ -231,10 +238,6 @@ class _Transform:
                 changed["model"] = self._grown(changed["model"], task["model"], rule["hidden_times"])
         changed["synthetic"] = (changed.get("synthetic") or True) if self.synthetic else False
         changed["dataset"] = self.stands_in.get(changed["dataset"], changed["dataset"])
-        try:
-            limits.check("task", changed)
-        except ValueError as problem:
-            raise CensusError(self.file, "task", str(problem)) from None
         return changed, factor
 
     def _grown(self, model: Mapping, published: Mapping, option: str) -> dict[str, Any]:

@@ -7,8 +7,9 @@ from collections.abc import Callable, Iterator, Mapping
 from itertools import product
 from typing import Any, NamedTuple
 
-from dualgrad.census import limits
 from dualgrad.census import stages as words
+from dualgrad.census.part import MISSING
+from dualgrad.census.run import SHARED, WRITTEN, Checker, UnfitRun, check_part
 from dualgrad.census.stages import CensusError, merge
 from dualgrad.validation import did_you_mean
 
@@ -16,19 +17,8 @@ from dualgrad.validation import did_you_mean
 HEADER = ("title", "count", "notes", "counted", "series")
 # What describes the grid: passed on, but no part of a run.
 GRID = ("factors", "blocks", "name")
-# Keys of a run in the order in which they are written down; the census schema describes them.
-RUN_KEYS = (
-    *("protocol", "factors", "labels", "seed", "streams", "copy_of", "prefix_epochs"),
-    *("task", "noise", "value", "method", "renormalize", "optimizer", "lr_scale", "head_cosine_every"),
-    *("stages", "log", "outcome", "thresholds", "seconds_recorded"),
-)
-
-# What every run needs and no default gives.
-REQUIRED = ("task", "noise", "optimizer", "stages")
-REQUIRED_OF_TASK = (
-    *("kind", "dataset", "classes", "normalize", "augment", "model", "batch_size", "drop_last"),
-    *("steps_per_epoch", "eval_batch_size", "max_length", "subset"),
-)
+# What an entry says of its runs that is no part of them: it changes no training.
+FACTS = ("seconds_recorded",)
 
 Entry = Mapping[str, Any]
 Place = tuple[str, str]  # file and key, for messages
@@ -185,6 +175,7 @@ class Experiment:
             CensusError: two runs of one name, a reference to nothing, a factor or a `let` that changes nothing.
         """
         runs: dict[str, dict[str, Any]] = {}
+        checker = Checker()
         bodies: dict[tuple[int, ...], _Body] = {}
         for cell in self.grid():
             if cell.name in runs:
@@ -192,12 +183,13 @@ class Experiment:
                     "name", f"two runs are called '{cell.name}'; it must name every factor that differs"
                 )
             which = (cell.block, *map(id, cell.overrides))  # overrides live as long as the entry
-            fresh = which not in bodies
-            if fresh:
+            if which not in bodies:
                 bodies[which] = self._body(cell)
-            runs[cell.name] = bodies[which].run(cell)
-            if fresh:
-                self._check_complete(runs[cell.name])
+            run = runs[cell.name] = bodies[which].run(cell)
+            try:
+                checker.check({key: run[key] for key in run if key not in FACTS}, self._whose(cell))
+            except UnfitRun as unfit:
+                raise self.error(unfit.key, self._explained(unfit)) from None
         self._check_used()
         return runs
 
@@ -211,12 +203,13 @@ class Experiment:
                 content = merge(content, self.library.resolve(over, self.place))
         return _Body(self, {key: value for key, value in content.items() if key not in GRID})
 
-    def _check_complete(self, run: Mapping[str, Any]) -> None:
-        missing = [key for key in REQUIRED if not run.get(key)]
-        missing += [f"task.{key}" for key in REQUIRED_OF_TASK if key not in run.get("task", {})]
-        if missing:
-            problem = "the key is missing; extend protocols that have it, such as base and fixed"
-            raise self.error(missing[0], problem)
+    def _whose(self, cell: Cell) -> dict[str, Any]:
+        """What a run has of its experiment before an edition makes it its own."""
+        return {"experiment": self.name, "run": cell.name, "edition": "published"}
+
+    def _explained(self, unfit: UnfitRun) -> str:
+        general = unfit.problem == MISSING and unfit.key.count(".") <= 1
+        return unfit.problem + ("; extend protocols that have it, such as base and fixed" if general else "")
 
     def _check_used(self) -> None:
         used = self.used | {name.removesuffix("_index") for name in self.used}
@@ -241,7 +234,9 @@ class _Body:
         self.owner = owner
         self.let: dict[str, Any] = content.pop("let", {})
         self.parts = [
-            (key, content[key], sorted(words.references(content[key]))) for key in RUN_KEYS if key in content
+            (key, content[key], sorted(words.references(content[key])))
+            for key in (*WRITTEN, *FACTS)
+            if key in content
         ]
         self.memo: dict[tuple, Any] = {}
         self.let_refs = {name: words.references(value) for name, value in self.let.items()}
@@ -273,6 +268,8 @@ class _Body:
                 raise self.owner.error(key, problem) from None
             except CensusError:
                 raise
+            except UnfitRun as unfit:
+                raise self.owner.error(unfit.key, unfit.problem) from None
             except (ValueError, TypeError, ArithmeticError) as problem:
                 raise self.owner.error(key, str(problem)) from None
         return run
@@ -282,7 +279,8 @@ class _Body:
             part = words.stages(part, self.owner.library.stage_defaults, self.owner.runs_of)
         if key == "seed" and part is not None and type(part) is not int:
             raise ValueError(f"expected an integer or null; got {part!r} (a range of seeds is written 0..49)")
-        limits.check(key, part)
+        if key not in (*SHARED, *FACTS):  # what is shared is checked with the whole run, once
+            check_part(key, part)
         return part
 
     def _let(self, name: str, names: dict[str, Any], chain: tuple[str, ...]) -> None:

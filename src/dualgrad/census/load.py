@@ -10,7 +10,7 @@ from typing import Any
 from dualgrad.census import dependencies, editions
 from dualgrad.census.datasets import FOLDER as DATASETS
 from dualgrad.census.datasets import DataSet, load_datasets
-from dualgrad.census.expand import Experiment, Library
+from dualgrad.census.expand import FACTS, Experiment, Library
 from dualgrad.census.stages import CensusError, closest
 from dualgrad.validation import check_schema, did_you_mean, holds_workflow, read_yaml
 
@@ -27,6 +27,7 @@ class Census:
         runs: run id (``EXPERIMENT/RUN``) -> resolved run; plain JSON types; shared parts, so treat as read-only.
         experiments: name -> title, series, counted, count, file, notes, runs (ids), in census order.
         datasets: data sets by name, as ``config/datasets`` describes them.
+        seconds_recorded: run id -> wall seconds that the publication recorded; runs without are not in it.
     """
 
     root: Path
@@ -34,6 +35,7 @@ class Census:
     runs: dict[str, dict[str, Any]]
     experiments: dict[str, dict[str, Any]]
     datasets: dict[str, DataSet] = field(default_factory=dict)
+    seconds_recorded: dict[str, float] = field(default_factory=dict, repr=False)
     _known: frozenset[str] = field(default=frozenset(), repr=False)
 
     def run(self, target: str) -> dict[str, Any]:
@@ -103,6 +105,7 @@ def load_census(root: Path, config: Mapping[str, Any] | None = None) -> Census:
         built[name] = Experiment(name, entry, place, library, runs_of)
 
     published: dict[str, dict[str, Any]] = {}
+    seconds: dict[str, float] = {}
     experiments: dict[str, dict[str, Any]] = {}
     for name, (place, series, entry) in entries.items():
         head = {"series": series, "counted": entry.get("counted", series in totals)}
@@ -111,6 +114,9 @@ def load_census(root: Path, config: Mapping[str, Any] | None = None) -> Census:
             problem = f"expected {entry['count']} runs, but the factors give {len(own)}"
             raise CensusError(place[0], f"{place[1]}.count", problem)
         for run, content in own.items():
+            recorded = {key: content.pop(key, None) for key in FACTS}["seconds_recorded"]
+            if recorded is not None:
+                seconds[f"{name}/{run}"] = recorded
             published[f"{name}/{run}"] = {"experiment": name, "run": run, **head, **content}
         experiments[name] = {"title": entry["title"], **head, "count": len(own), "file": place[0]}
         experiments[name]["notes"] = entry.get("notes", [])
@@ -124,7 +130,7 @@ def load_census(root: Path, config: Mapping[str, Any] | None = None) -> Census:
     if len(kept) < len(runs):
         for one in experiments.values():
             one["runs"] = [target for target in one["runs"] if target in kept]
-    return Census(root, edition, kept, experiments, datasets, frozenset(runs))
+    return Census(root, edition, kept, experiments, datasets, seconds, frozenset(runs))
 
 
 # Experiment -> (place, series, what the file says).

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from dualgrad.census.limits import LONGEST
+from dualgrad.census.part import LONGEST
 from dualgrad.validation import InputError, clipped, did_you_mean
 
 
@@ -23,18 +23,18 @@ class CensusError(InputError):
 
 # One choice with its details ("stop after 5 epochs above 0.40"): an override replaces it whole, because a mix of
 # two choices ("multistep with a warm-up of 0.1") means nothing.
-WHOLE = frozenset(
+ATOMIC_KEYS = frozenset(
     ("start", "schedule", "segments", "evaluate", "gate", "stop")  # of a stage
     + ("model", "normalize", "augment", "noise", "optimizer", "random", "trusted", "synthetic", "lr_scale")
 )
 
 
 def merge(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
-    """Lay *over* on *base*: mappings merge key by key, everything else (and every WHOLE key) is replaced."""
+    """Lay *over* on *base*: mappings merge key by key, everything else (and every key of ATOMIC_KEYS) is replaced."""
     merged = dict(base)
     for key, value in over.items():
         old = merged.get(key)
-        if isinstance(value, dict) and isinstance(old, dict) and key not in WHOLE:
+        if isinstance(value, dict) and isinstance(old, dict) and key not in ATOMIC_KEYS:
             # Names in `let` and levels in `factors` are values in themselves, never merged into one another.
             merged[key] = {**old, **value} if key in ("let", "factors") else merge(old, value)
         else:
@@ -127,9 +127,15 @@ def levels(spec: Any) -> dict[Any, dict | None]:
 
 
 def spell(value: Any, slug: bool = True) -> str:
-    """A factor level as it stands in a run's name: numbers as %g, texts in lower case with dashes."""
-    if isinstance(value, (int, float)):
-        return f"{value:g}"
+    """A factor level as it stands in a run's name: numbers in full, texts in lower case with dashes.
+
+    As published, 0.10 is written 0.1 and 2.0 is written 2.
+    """
+    if isinstance(value, float):
+        short = f"{value:g}"
+        return short if float(short) == value else repr(value)
+    if isinstance(value, int):
+        return str(value)
     return re.sub(r"[^a-z0-9.]+", "-", str(value).lower()).strip("-") if slug else str(value)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from dualgrad import files
 from dualgrad.census import Census
-from dualgrad.census.dependencies import levels
+from dualgrad.census.dependencies import dependency_depth
 
 _TOLERANCE = 1.0  # seconds that the clocks of a file server may differ
 
@@ -121,7 +121,7 @@ def settle_copies(census: Census, results: Path) -> int:
     Returns:
         How many runs there were.
     """
-    depth = levels(census.runs)
+    depth = dependency_depth(census.runs)
     settled = 0
     for name in sorted((name for name, run in census.runs.items() if run["needs"]), key=depth.__getitem__):
         needs = census.runs[name]["needs"]

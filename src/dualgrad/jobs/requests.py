@@ -6,7 +6,7 @@ import math
 from dataclasses import dataclass
 from functools import cached_property
 
-from dualgrad.census.dependencies import levels
+from dualgrad.census.dependencies import dependency_depth
 from dualgrad.planning.rates import seconds
 from dualgrad.planning.storage import memory
 from dualgrad.project import Project
@@ -45,9 +45,13 @@ class Requests:
         """The kind of device that runs are planned for."""
         return "cuda" if self.gpus else "cpu"
 
+    def _seconds(self, run: str) -> float:
+        census = self.project.census
+        return seconds(census.run(run), self.device, recorded=census.seconds_recorded.get(run))
+
     def minutes(self, run: str, attempt: int) -> int:
         """Return the time to ask for, twice as much with each retry."""
-        estimate = seconds(self.project.census.run(run), self.device)
+        estimate = self._seconds(run)
         return math.ceil((_HEADROOM * estimate + _STARTING_SECONDS) / 60) * 2 ** (attempt - 1)
 
     def megabytes(self, run: str, attempt: int) -> int:
@@ -63,10 +67,10 @@ class Requests:
         """
         if not self.cluster:
             return None
-        minutes = seconds(self.project.census.run(run), self.device) / 60
+        minutes = self._seconds(run) / 60
         fitting = [limit for limit in GROUPS if minutes <= limit]
-        return f"level{self._levels[run]}_{fitting[0]}min" if fitting else None
+        return f"level{self._depth[run]}_{fitting[0]}min" if fitting else None
 
     @cached_property
-    def _levels(self) -> dict[str, int]:
-        return levels(self.project.census.runs)
+    def _depth(self) -> dict[str, int]:
+        return dependency_depth(self.project.census.runs)

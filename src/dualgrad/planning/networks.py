@@ -24,7 +24,7 @@ class Network:
 
 
 # Published networks: all recorded seconds of a network's runs over all their passes, with a forward pass for every
-# gradient, as the notebooks did it (config/census, seconds_recorded; an A100 by the publication's word, float32 with
+# gradient, as the notebooks did it (config/census: seconds_recorded; an A100 by the publication's word, float32 with
 # TF32 convolutions, bfloat16 for DistilBERT). Small networks took as long as ResNet-18: they waited for their data.
 # The demo's: medians over its runs, float64, two jobs at once on two cores of an x86-64 machine.
 # tests/test_plan.py counts sizes and recorded seconds again.

@@ -123,7 +123,7 @@ def make_plan(
         if name in own:
             return Estimate(own[name], OWN)
         if not whole:
-            return known_seconds(runs[name], device)
+            return known_seconds(runs[name], device, census.seconds_recorded.get(name))
         rate = whole[network_of(runs[name]["task"])]
         return Estimate(rate.seconds(work[name]), rate.source)
 

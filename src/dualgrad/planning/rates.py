@@ -27,7 +27,12 @@ ASSUMED_FACTORS = {
 }
 
 
-def seconds(run: Mapping[str, Any], device: str = "cuda", beside: float | None = None) -> float:
+def seconds(
+    run: Mapping[str, Any],
+    device: str = "cuda",
+    beside: float | None = None,
+    recorded: float | None = None,
+) -> float:
     """Estimate how many seconds a resolved run takes, without importing torch and without reading a file.
 
     For published networks: the seconds that the publication recorded for this run, or for as many passes through
@@ -39,11 +44,12 @@ def seconds(run: Mapping[str, Any], device: str = "cuda", beside: float | None =
         run: a resolved run of any edition that trains.
         device: ``cuda`` or ``cpu``; the demo's networks always count as on a CPU.
         beside: seconds of the job beside its training (default: of a process of its own, as on a cluster).
+        recorded: seconds that the publication recorded for this run (``Census.seconds_recorded``).
 
     Raises:
         KeyError: an unknown device or precision.
     """
-    estimate = known_seconds(run, device)
+    estimate = known_seconds(run, device, recorded)
     return estimate.seconds + (ALONE[device] if beside is None else beside)
 
 
@@ -61,7 +67,7 @@ PUBLISHED_RUN = "recorded by the publication for the run itself"
 PUBLISHED_NETWORK = "recorded by the publication, per pass through the same network"
 
 
-def known_seconds(run: Mapping[str, Any], device: str) -> Estimate:
+def known_seconds(run: Mapping[str, Any], device: str, recorded: float | None) -> Estimate:
     """Return what is known about a run before anything was measured here; see :func:`seconds`."""
     task = run["task"]
     work = work_of(run)
@@ -70,8 +76,8 @@ def known_seconds(run: Mapping[str, Any], device: str) -> Estimate:
     if is_small(task):
         return Estimate(numbers_of(task).seconds * work.units * 1e-6, DEMO)
     factor = ASSUMED_FACTORS[device, run["precision"]]
-    if run["seconds_recorded"] is not None and not run["synthetic"]:
-        return Estimate(run["seconds_recorded"] * factor, PUBLISHED_RUN)
+    if recorded is not None and not run["synthetic"]:
+        return Estimate(recorded * factor, PUBLISHED_RUN)
     return Estimate(numbers_of(task).seconds * work.units_published * 1e-6 * factor, PUBLISHED_NETWORK)
 
 
