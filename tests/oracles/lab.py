@@ -228,7 +228,6 @@ def run_of(task: Task, model: dict, stages: list[dict], /, *, name: str = "test/
         "thresholds": {},
         "needs": [],
         "saves": True,
-        "seconds_recorded": None,
     }
     if text:
         run |= {
