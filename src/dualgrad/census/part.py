@@ -83,7 +83,8 @@ MISSING = "the key is missing"
 def explain(error: ValidationError, given: Any) -> tuple[str, str]:
     """Return the key and the problem of the first thing that is wrong with *given*."""
     found = _telling(error.errors(include_url=False))
-    path = ".".join([*_path(found["loc"], given), *(found["loc"][-1:] if found["type"] == "missing" else ())])
+    last = [str(found["loc"][-1])] if found["type"] == "missing" else []
+    path = ".".join([*_path(found["loc"], given), *last])
     context = found.get("ctx", {})
     if found["type"] == "unfit":
         return ".".join(part for part in (path, context["key"]) if part), context["problem"]

@@ -521,8 +521,19 @@ class Log(Part):
 
 
 Outcome = Literal[
-    *("fixed", "loop", "survival", "spinodal", "prep", "sweep", "branches", "base"),
-    *("jump", "trap", "escape", "phases", "measure"),
+    "fixed",
+    "loop",
+    "survival",
+    "spinodal",
+    "prep",
+    "sweep",
+    "branches",
+    "base",
+    "jump",
+    "trap",
+    "escape",
+    "phases",
+    "measure",
 ]
 Level = str | bool | int | float
 
