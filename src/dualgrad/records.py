@@ -20,7 +20,7 @@ from dualgrad.files import replacing
 FORMAT = 2
 _IDENTITY = ("edition", "experiment", "run", "series", "counted", "factors")
 _REQUIRED = ("format", *_IDENTITY, "spec", "outcome", "trajectory", "digest", "provenance")
-# Planning figures: knowing them better must not change what a run *is*.
+# Planning figures: knowing them better must not change what a run *is*. (The seconds are in older records alone.)
 PLANNING = ("seconds_recorded", "data")
 
 
