@@ -55,7 +55,9 @@ def test_levels_are_above_all_that_a_run_needs(census) -> None:
 
 
 def test_the_profile_knows_every_group_of_the_census(census) -> None:
-    groups = {f"level{one}_{limit}min" for one in set(dependency_depth(census.runs).values()) for limit in GROUPS}
+    groups = {
+        f"level{one}_{limit}min" for one in set(dependency_depth(census.runs).values()) for limit in GROUPS
+    }
     components = profile()["group-components"]
     assert groups | {"verify"} == set(components)
     assert all(components[f"level{one}_{limit}min"] * limit <= 256 for one in range(3) for limit in GROUPS)
