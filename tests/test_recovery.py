@@ -1,0 +1,181 @@
+"""What a start finds of other starts, other machines and other clones, and what it leaves alone."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from dualgrad import files
+from dualgrad.jobs import recovery
+from dualgrad.jobs.beside import other_code
+from dualgrad.release.errors import ArchiveError
+from dualgrad.release.manifest import Entry, verify
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# ---------------------------------------------------------------------------------------------- copied results
+
+
+def results_of(folder: Path, runs: dict[str, list[str]]) -> SimpleNamespace:
+    """A census of runs and what each needs, with records below the folder."""
+    saved = {need for needs in runs.values() for need in needs}
+    census = {name: {"needs": needs, "saves": name in saved} for name, needs in runs.items()}
+    for name, needs in runs.items():
+        record = folder / "runs" / f"{name}.json"
+        record.parent.mkdir(parents=True, exist_ok=True)
+        provenance = {"needs": {need: f"digest of {need}" for need in needs}}
+        record.write_text(json.dumps({"digest": f"digest of {name}", "provenance": provenance}))
+        if name in saved:
+            (folder / "checkpoints" / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "checkpoints" / f"{name}.pt").touch()
+    return SimpleNamespace(runs=census)
+
+
+def test_copied_results_are_put_into_the_order_of_their_making(tmp_path: Path) -> None:
+    census = results_of(tmp_path, {"E/last": ["E/middle"], "E/middle": ["E/first"], "E/first": []})
+    for age, name in enumerate(("E/last", "E/middle", "E/first")):  # the first one is the youngest
+        for path in (tmp_path / f"runs/{name}.json", tmp_path / f"checkpoints/{name}.pt"):
+            if path.exists():
+                os.utime(path, (1000 + age, 1000 + age))
+    assert recovery.settle_copies(census, tmp_path) == 2
+    times = [(tmp_path / f"runs/E/{name}.json").stat().st_mtime for name in ("first", "middle", "last")]
+    assert times == sorted(times)
+    assert recovery.settle_copies(census, tmp_path) == 0
+
+
+def test_a_record_made_from_another_one_stays_out_of_date(tmp_path: Path) -> None:
+    census = results_of(tmp_path, {"E/first": [], "E/second": ["E/first"]})
+    first, second = (tmp_path / f"runs/E/{name}.json" for name in ("first", "second"))
+    first.write_text(json.dumps({"digest": "another digest"}))
+    os.utime(second, (1000, 1000))
+    assert recovery.settle_copies(census, tmp_path) == 0
+    assert second.stat().st_mtime == 1000
+    second.write_text("{damaged")
+    os.utime(second, (1000, 1000))
+    assert recovery.settle_copies(census, tmp_path) == 0
+
+
+# ---------------------------------------------------------------------------------------------- other machines
+
+
+@pytest.fixture
+def elsewhere(monkeypatch: pytest.MonkeyPatch):
+    """Call something as if on another machine, where locks of this one are not seen."""
+
+    def call(function, *arguments):
+        with monkeypatch.context() as other:
+            other.setattr(files, "host", lambda: "deadbeef")
+            other.setattr("platform.node", lambda: "node7")
+            return function(*arguments)
+
+    return call
+
+
+def test_what_another_machine_is_writing_is_left_alone(tmp_path: Path, elsewhere) -> None:
+    def leave_one(name: str) -> Path:
+        with pytest.raises(KeyboardInterrupt), files.replacing(tmp_path / name) as temporary:
+            kept = temporary.with_name(f"{temporary.name}x")
+            kept.write_text("half")
+            raise KeyboardInterrupt
+        return kept.rename(temporary)
+
+    theirs, ours = elsewhere(leave_one, "theirs"), leave_one("ours")
+    assert files.sweep(tmp_path) == [ours]
+    assert theirs.exists()
+    old = time.time() - 2 * 24 * 3600
+    os.utime(theirs, (old, old))
+    assert files.sweep(tmp_path) == [theirs]
+
+
+def test_the_lock_of_a_workflow_on_another_machine_is_left_alone(tmp_path: Path, elsewhere) -> None:
+    lock = tmp_path / "locks" / "0.input.lock"
+    assert not elsewhere(recovery.remove_stale_lock, tmp_path)
+    lock.parent.mkdir()
+    lock.touch()
+    assert not recovery.remove_stale_lock(tmp_path) and lock.exists()
+    assert list(recovery.workflows_elsewhere(tmp_path).values()) == ["node7"]
+    for path in recovery.workflows_elsewhere(tmp_path):
+        path.unlink()
+    recovery.release_lock(tmp_path)
+    assert recovery.remove_stale_lock(tmp_path) and not lock.exists()
+    recovery.release_lock(tmp_path)
+    assert not list(tmp_path.glob("*.lock")), "a workflow that ends leaves no file"
+
+
+# ---------------------------------------------------------------------------------------------- other clones
+
+
+def test_the_code_of_another_clone_is_named(tmp_path: Path) -> None:
+    ours, theirs = tmp_path / "a" / "src" / "dualgrad", tmp_path / "b" / "src" / "dualgrad"
+    for folder in (ours, theirs):
+        folder.mkdir(parents=True)
+        (folder / "__init__.py").write_text("x = 1\n")
+    assert other_code(theirs, theirs) is None and other_code(theirs, ours) is None, "the same code"
+    assert other_code(theirs, tmp_path / "nothing") is None, "a deployed workflow has no package beside it"
+    (ours / "__init__.py").write_text("x = 2\n")
+    text = other_code(theirs, ours)
+    assert text is not None and str(theirs) in text and str(ours) in text and "make clean setup" in text
+
+
+def test_make_notices_an_environment_of_another_folder(tmp_path: Path) -> None:
+    clone = tmp_path / "it's a $(copy)"
+    (clone / ".venv" / "bin").mkdir(parents=True)
+    shutil.copy(ROOT / "Makefile", clone)
+    for name in ("envs/requirements.txt", "pyproject.toml", "src/dualgrad/jobs/launcher.py"):
+        (clone / name).parent.mkdir(parents=True, exist_ok=True)
+        (clone / name).touch()
+    python = clone / ".venv" / "bin" / "python"
+    ready = clone / ".venv" / "ready"
+    for prints, status in ((str(tmp_path / "another"), 2), (str(clone), 0)):
+        python.write_text(f"#!/bin/sh\ncat <<'END'\n{prints}\nEND\n")
+        python.chmod(0o755)
+        ready.touch()
+        done = subprocess.run(["make", "setup"], cwd=clone, capture_output=True, text=True, check=False)
+        assert done.returncode == status, done.stderr
+        assert ("make clean setup" in done.stderr) == bool(status)
+
+
+# ---------------------------------------------------------------------------------------------- ends of lines
+
+
+def test_ends_of_lines_are_fixed_for_every_clone() -> None:
+    checked = subprocess.run(
+        [
+            "git",
+            "check-attr",
+            "eol",
+            "--",
+            "src/dualgrad/jobs/bin/dualgrad",
+            "Snakefile",
+            "config/config.yaml",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if checked.returncode:
+        pytest.skip("no git, or no clone")
+    assert all(line.endswith(": eol: lf") for line in checked.stdout.splitlines())
+
+
+def test_an_archive_with_other_line_ends_is_called_so(tmp_path: Path) -> None:
+    content = b"a,b\n1,2\n"
+    entry = Entry("results/x.csv", len(content), hashlib.sha256(content).hexdigest())
+    path = tmp_path / entry.path
+    path.parent.mkdir()
+    path.write_bytes(content.replace(b"\n", b"\r\n"))
+    with pytest.raises(ArchiveError, match=r"line ends were changed to CRLF(.|\n)*core.autocrlf=false"):
+        verify(tmp_path, {entry.path: entry})
+    path.write_bytes(content.replace(b"1", b"3").replace(b"\n", b"\r\n"))
+    with pytest.raises(ArchiveError, match="altered") as caught:
+        verify(tmp_path, {entry.path: entry})
+    assert "CRLF" not in str(caught.value)
