@@ -216,8 +216,14 @@ def test_the_statistics_in_a_browser(browser, report) -> None:
         assert page.evaluate("document.querySelector('td a').getAttribute('href')") == "explorer.html#exp=K"
         page.evaluate("$('search').value = ''; $('search').oninput({target: $('search')})")
         page.evaluate("document.querySelector('th:nth-child(2) button').click()")
-        assert page.evaluate("document.querySelector('th[aria-sort]').innerText.trim()").startswith("eta")
+        assert page.evaluate("document.querySelector('th[aria-sort]').innerText.trim()").startswith("noise rate")
         address = page.evaluate("location.hash")
+        heads = page.evaluate("[...document.querySelectorAll('th')].map(one => one.innerText.trim())")
+        assert any(head.startswith("95 % interval") for head in heads)
+        assert page.evaluate("$('about').textContent.includes('`')") is False
+        assert page.evaluate("document.querySelectorAll('#choices label:not([hidden])').length") <= 3
+        page.evaluate("document.querySelector('#choices .button').click()")
+        assert page.evaluate("document.querySelectorAll('#choices label:not([hidden])').length") > 3
         page.check()
     with browser.open(
         (report / "statistics.html").as_uri() + "#table=convergence&quantity=%22nothing%22"
@@ -225,6 +231,10 @@ def test_the_statistics_in_a_browser(browser, report) -> None:
         page.wait("document.querySelector('td.note')?.innerText === 'No row fits.'")
         page.check()
     assert address == "#table=boundaries"
+    with browser.open((report / "statistics.html").as_uri() + "#table=nonsense") as page:
+        page.wait("document.querySelectorAll('tbody tr').length > 3")
+        assert "nonsense" in page.evaluate("$('strange').textContent")
+        page.check()
 
 
 @pytest.mark.parametrize("folder", ["main", "audited"])

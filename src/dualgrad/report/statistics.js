@@ -3,10 +3,16 @@
 const $ = id => document.getElementById(id);
 const ROW = 28;
 const INTERVAL = ['low', 'high', 'level', 'interval'];
-const state = { sheet: null, q: '', chosen: {}, sort: null, down: false };
+const state = { sheet: null, q: '', chosen: {}, sort: null, down: false, all: false };
+// Filters that are always there; the rest comes when it is asked for.
+const FIRST = ['experiment', 'noise_rate', 'quantity'];
 let D, rows = [], columns = [];
 
 const valueAt = (column, row) => column.of[row] < 0 ? null : column.levels[column.of[row]];
+// Definitions are written with `code` in them, and in lines of a source file: a paragraph ends where one is empty.
+function prose(text) {
+  return text.replace(/([^\n])\n(?![\n-])/g, '$1 ').split('`').map((part, k) => k % 2 ? element('code', { textContent: part }) : part);
+}
 const named = name => state.sheet.columns.find(column => column.name === name);
 const shown = value => value === null ? '' : value === true ? 'yes' : value === false ? 'no'
   : typeof value === 'number' ? String(Number(value.toPrecision(5))).replace('-', '−') : String(value);
@@ -22,17 +28,19 @@ function element(tag, properties = {}, ...children) {
 
 function open(name) {
   state.sheet = D.sheets.find(sheet => sheet.name === name) ?? D.sheets[0];
+  $('strange').hidden = !name || state.sheet.name === name;
+  $('strange').textContent = $('strange').hidden ? '' : `The address names what is not in this report: “${name}”.`;
   Object.assign(state, { chosen: {}, sort: null, down: false });
   const sheet = state.sheet;
   for (const button of $('sheets').children) button.setAttribute('aria-current', button.dataset.name === sheet.name);
   const quantities = element('dl');
   for (const [quantity, { unit, meaning }] of Object.entries(sheet.quantities))
-    quantities.append(element('dt', {}, element('code', { textContent: quantity })), element('dd', { textContent: meaning + (unit && unit !== '1' ? ` (${unit})` : '') }));
+    quantities.append(element('dt', {}, element('code', { textContent: quantity })), element('dd', {}, ...prose(meaning + (unit && unit !== '1' ? ` (${unit})` : ''))));
   const less = sheet.rows < sheet.all_rows ? ` Shown are the outcomes of runs; the file has all ${sheet.all_rows.toLocaleString('en')} rows.` : '';
   $('about').replaceChildren(
     element('h2', { textContent: sheet.title }),
     element('p', { className: 'muted' }, element('code', { textContent: `statistics/${sheet.name}.parquet` }), `.${less}`),
-    element('details', {}, element('summary', { textContent: 'Definitions and methods' }), element('div', { className: 'text' }, sheet.about, quantities)));
+    element('details', {}, element('summary', { textContent: 'Definitions and methods' }), element('div', { className: 'text' }, ...prose(sheet.about), quantities)));
   $('choices').replaceChildren();
   for (const column of sheet.columns) {
     if (['value', 'n', 'p_value', 'note', ...INTERVAL].includes(column.name) || column.levels.length < 2 || column.levels.length > 80) continue;
@@ -40,15 +48,29 @@ function open(name) {
     const select = element('select', { className: 'field', title: column.meaning ?? '' }, element('option', { value: '', textContent: 'any' }),
       ...levels.map(level => element('option', { value: JSON.stringify(level), textContent: shown(level) })));
     if (column.of.includes(-1)) select.append(element('option', { value: 'null', textContent: '(none)' }));
+    const more = !FIRST.includes(column.name);
     select.dataset.column = column.name;
     select.onchange = () => { state.chosen[column.name] = select.value; update(); };
-    $('choices').append(element('label', {}, column.name.replaceAll('_', ' '), select));
+    const label = element('label', { hidden: more && !state.all }, column.name.replaceAll('_', ' '), select);
+    label.classList.toggle('more', more);
+    $('choices').append(label);
+  }
+  const rest = $('choices').querySelectorAll('.more');
+  if (rest.length) {
+    const button = element('button', { className: 'button', textContent: state.all ? 'Fewer filters' : `${rest.length} more filters`, 'aria-expanded': state.all });
+    button.onclick = () => {
+      state.all = !state.all;
+      for (const label of rest) label.hidden = !state.all;
+      button.textContent = state.all ? 'Fewer filters' : `${rest.length} more filters`;
+      button.setAttribute('aria-expanded', state.all);
+    };
+    $('choices').append(button);
   }
   update();
 }
 
 const COMPARISON = /^([\w]+|λ|η)(<=|>=|=|<|>)(.+)$/;
-const ALIASES = { 'λ': 'lambda', 'η': 'eta', p: 'p_value' };
+const ALIASES = { 'λ': 'lam', lambda: 'lam', 'η': 'noise_rate', eta: 'noise_rate', p: 'p_value' };
 
 function test(word) {
   const found = COMPARISON.exec(word);
@@ -103,7 +125,7 @@ function chosenColumns() {
   const keys = all.slice(0, all.findIndex(column => column.name === 'quantity')).filter(filled);
   const spelt = keys.some(column => column.name === 'condition'); // it holds the factors already
   const own = keys.filter(column => spelt ? ['experiment', 'condition', 'field'].includes(column.name)
-    : ['experiment', 'eta', 'lambda'].includes(column.name) || filled(column) > 0.6 * rows.length);
+    : ['experiment', 'noise_rate', 'lam'].includes(column.name) || filled(column) > 0.6 * rows.length);
   const rest = spelt ? [] : keys.filter(column => !own.includes(column));
   const one = new Set(rows.map(row => `${named('quantity').of[row]} ${named('unit').of[row]}`)).size === 1;
   const intervals = rows.some(row => named('low').of[row] >= 0 || named('high').of[row] >= 0);
@@ -112,7 +134,7 @@ function chosenColumns() {
     ...(rest.length ? [{ name: 'where', virtual: row => rest.filter(column => column.of[row] >= 0)
       .map(column => `${column.name.replaceAll('_', ' ')} ${shown(valueAt(column, row))}`).join(', ') }] : []),
     ...['quantity', 'value'].map(named),
-    ...(intervals ? [{ name: 'interval', virtual: range }] : []),
+    ...(intervals ? [{ name: intervalHead(), virtual: range, several: intervalHead() === 'interval' || !intervalHead().includes('(') }] : []),
     ...(intervals && one && rows.length ? [{ name: '', virtual: picture, scale: extent() }] : []),
     ...['unit', 'p_value', 'n', 'note'].map(named).filter(filled),
   ];
@@ -127,12 +149,13 @@ function extent() {
   return low < high ? [low, high] : [low - 1, low + 1];
 }
 
-function range(row) {
+function range(row, column) {
+  const digits = significant(row);
   const [low, high, level] = ['low', 'high', 'level'].map(name => valueAt(named(name), row));
   if (low === null && high === null) return '';
   const how = valueAt(named('interval'), row);
   const title = `${level === null ? '' : `${shown(100 * level)} % `}${how ?? ''}`;
-  return markup`<span title="${title}">${low === null ? '…' : shown(low)} – ${high === null ? '…' : shown(high)}</span>`;
+  return markup`<span title="${title}">${low === null ? '…' : digits(low)} – ${high === null ? '…' : digits(high)}${column.several && how ? markup` <small>${how}</small>` : ''}</span>`;
 }
 
 function picture(row, column) {
@@ -140,6 +163,28 @@ function picture(row, column) {
   const [value, low, high] = ['value', 'low', 'high'].map(name => valueAt(named(name), row));
   const line = low === null && high === null ? '' : markup`<line x1="${x(low ?? from).toFixed(1)}" x2="${x(high ?? to).toFixed(1)}" y1="9" y2="9"/>`;
   return markup`<svg width="140" height="18" aria-hidden="true">${line}${value === null ? '' : markup`<circle cx="${x(value).toFixed(1)}" cy="9" r="3.2"/>`}</svg>`;
+}
+
+// Digits as far as the interval says that they carry: two beyond the place of its width, never fewer than two in all.
+function significant(row) {
+  const [value, low, high] = ['value', 'low', 'high'].map(name => valueAt(named(name), row));
+  const ends = [value, low, high].filter(one => typeof one === 'number');
+  const width = Math.max(...ends) - Math.min(...ends);
+  if (ends.length < 2 || !(width > 0)) return shown;
+  const places = Math.min(8, Math.max(0, 1 - Math.floor(Math.log10(width))));
+  return one => typeof one === 'number' ? one.toFixed(places).replace('-', '−') : shown(one);
+}
+
+// What the intervals of the rows are, for the head of their column: one kind for all, or said in each row.
+function intervalHead() {
+  const kinds = new Set(), levels = new Set();
+  for (const row of rows) {
+    if (named('low').of[row] < 0 && named('high').of[row] < 0) continue;
+    kinds.add(valueAt(named('interval'), row));
+    levels.add(valueAt(named('level'), row));
+  }
+  const level = levels.size === 1 && [...levels][0] !== null ? `${shown(100 * [...levels][0])} % ` : '';
+  return `${level}interval${kinds.size === 1 && [...kinds][0] ? ` (${[...kinds][0]})` : ''}`;
 }
 
 const isNumber = column => !column.virtual && typeof column.levels[0] === 'number';
@@ -174,7 +219,7 @@ function cell(column, row) {
   }
   const title = column.name === 'quantity' ? state.sheet.quantities[value]?.meaning : typeof value === 'string' && value.length > 50 ? value : '';
   const kind = [isNumber(column) ? 'number' : '', column.name === 'value' ? 'value' : '', column.name === 'note' ? 'note' : ''].join(' ').trim();
-  return markup`<td class="${kind}"${title && markup` title="${title}"`}>${shown(value)}</td>`;
+  return markup`<td class="${kind}"${title && markup` title="${title}"`}>${column.name === 'value' ? significant(row)(value) : shown(value)}</td>`;
 }
 
 function draw() {
@@ -183,6 +228,12 @@ function draw() {
   const gap = count => count ? markup`<tr class="gap" style="height:${count * ROW}px"><td colspan="${columns.length}"></td></tr>` : '';
   $('table').tBodies[0].innerHTML = String(joined([gap(from), ...rows.slice(from, to).map(row => markup`<tr>${columns.map(column => cell(column, row))}</tr>`), gap(rows.length - to)], ''))
     || `<tr><td class="note">No row fits.</td></tr>`;
+}
+
+// The rows that are shown, in their order, with all columns of the file.
+function saveRows() {
+  const names = state.sheet.columns.map(column => column.name);
+  saveTable(`${D.edition}-${state.sheet.name}.csv`, names, rows.map(row => state.sheet.columns.map(column => valueAt(column, row))));
 }
 
 unpack('data', data => {
@@ -197,6 +248,7 @@ unpack('data', data => {
   $('search').oninput = event => { state.q = event.target.value; update(); };
   $('frame').addEventListener('scroll', draw, { passive: true });
   $('theme').onclick = theme.toggle;
+  $('save').onclick = saveRows;
   window.addEventListener('resize', draw);
   document.addEventListener('keydown', event => {
     if (event.key === '/' && !event.target.matches('input, select')) { event.preventDefault(); $('search').focus(); }
