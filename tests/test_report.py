@@ -216,7 +216,9 @@ def test_the_statistics_in_a_browser(browser, report) -> None:
         assert page.evaluate("document.querySelector('td a').getAttribute('href')") == "explorer.html#exp=K"
         page.evaluate("$('search').value = ''; $('search').oninput({target: $('search')})")
         page.evaluate("document.querySelector('th:nth-child(2) button').click()")
-        assert page.evaluate("document.querySelector('th[aria-sort]').innerText.trim()").startswith("noise rate")
+        assert page.evaluate("document.querySelector('th[aria-sort]').innerText.trim()").startswith(
+            "noise rate"
+        )
         address = page.evaluate("location.hash")
         heads = page.evaluate("[...document.querySelectorAll('th')].map(one => one.innerText.trim())")
         assert any(head.startswith("95 % interval") for head in heads)
