@@ -10,10 +10,13 @@ from types import ModuleType
 import pandas as pd
 
 from dualgrad.drawing import load_matplotlib
-from dualgrad.figures.frames import Tables
+from dualgrad.figures.frames import Tables, panel, rows, words
 from dualgrad.figures.sources import FIGURE_EXPERIMENTS, VARIANTS
 from dualgrad.figures.trained import Trained
 from dualgrad.files import replacing
+
+#: Networks that a figure's footer names; of more, the panels name their own.
+MOST_NETWORKS = 3
 
 
 def module(figure: str) -> ModuleType:
@@ -40,7 +43,17 @@ def read(tables_dir: Path, figure: str, variant: str, trained: Mapping[str, Trai
 
 def compute(figure: str, tables: Tables) -> dict[str, pd.DataFrame]:
     """All panel frames of a figure."""
-    return {letter: function(tables) for letter, function in module(figure).PANELS.items()}
+    panels = {letter: function(tables) for letter, function in module(figure).PANELS.items()}
+    networks = dict.fromkeys(one.network for one in tables.trained.values())
+    if 0 < len(networks) <= MOST_NETWORKS:
+        first = next(iter(panels))
+        panels[first] = panel(panels[first], rows("words", "networks", label=" / ".join(networks)))
+    return panels
+
+
+def networks_of(panels: Mapping[str, pd.DataFrame]) -> str:
+    """The networks behind a figure, in words; nothing where nobody said, or where there are many."""
+    return words(next(iter(panels.values())), "networks") or ""
 
 
 def save_panels(figure: str, panels: Mapping[str, pd.DataFrame], folder: Path) -> list[Path]:
@@ -99,5 +112,5 @@ def draw(
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a user's own matplotlibrc must not change a figure
         matplotlib.rcParams.update(style.STYLE)
-        page = module(figure).draw(panels, style.Look(edition, variant))
+        page = module(figure).draw(panels, style.Look(edition, variant, networks_of(panels)))
         style.save(page, outputs)

@@ -68,8 +68,8 @@ CAPTIONS: dict[str, Caption] = {
         "Two branches in other settings",
         {
             "a": "Asymmetric label noise (V1)",
-            "b": "ResNet-34 (V3)",
-            "c": "CIFAR-100 (V4)",
+            "b": "A deeper network (V3; published: ResNet-34)",
+            "c": "100 classes (V4; published: CIFAR-100)",
             "d": "Noise rate 0.8 (Tb2)",
         },
     ),

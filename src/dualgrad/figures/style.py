@@ -89,10 +89,11 @@ STYLE: Any = {  # (matplotlib types its settings key by key)
 
 @dataclass(frozen=True)
 class Look:
-    """What is being drawn: which edition, in which variant."""
+    """What is being drawn: which edition, in which variant, and the networks that were trained, in words."""
 
     edition: str
     variant: str = "published"
+    networks: str = ""
 
     @property
     def published_scale(self) -> bool:
@@ -126,6 +127,8 @@ class Look:
             "demo": "demo edition: miniature on embedded data; not the published results",
             "smoke": "smoke edition: cut down for tests on embedded data; not the published results",
         }.get(self.edition, f"{self.edition} edition: not the published results")
+        if self.networks and not self.published_scale:
+            says += f"; {self.networks}"
         text = f"{title}   |   {says}"
         return text + (f"   |   audited: {note}" if self.audited else "")
 

@@ -23,16 +23,21 @@ class Trained:
 
 
 def trained(census: Census, experiments: Iterable[str]) -> dict[str, Trained]:
-    """What the first run of each experiment trains; experiments that the census does not know are left out."""
+    """What each experiment trains; experiments that the census does not know are left out.
+
+    Networks are those of all runs; learning rates are those of the first.
+    """
     found = {}
     for name in experiments:
         if name in census.experiments:
-            run = census.runs[census.experiments[name]["runs"][0]]
+            runs = [census.runs[one] for one in census.experiments[name]["runs"]]
+            run = runs[0]
+            networks = dict.fromkeys(network_words(one["task"]["model"]) for one in runs)
             rates = {
                 stage["name"]: stage["lr"] if stage["lr"] is not None else run["optimizer"]["lr"]
                 for stage in run["stages"]
             }
-            found[name] = Trained(network_words(run["task"]["model"]), rates)
+            found[name] = Trained(" / ".join(networks), rates)
     return found
 
 
