@@ -19,6 +19,7 @@ from dualgrad.claims.data import TRAPPED, MissingError, Rows
 from dualgrad.claims.measure import STATISTICS, Measurer, Series, field_of, inherit, parts_of
 from dualgrad.claims.verdicts import REPRODUCED, by_rounding
 from dualgrad.estimators.dip import dip as dip_of
+from dualgrad.estimators.ranks import mann_whitney
 from dualgrad.estimators.survival import stays
 
 Node = Mapping[str, Any]
@@ -97,7 +98,7 @@ def p_value(measurer: Measurer, node: Node, between: Sequence[Node], kind: str) 
     if min(len(a), len(b)) < 2 or max(a.std(), b.std()) < _NO_SPREAD:
         raise MissingError(f"fewer than two different values: {measurer.words_of(node)}")
     if kind == "mann-whitney":
-        return float(stats.mannwhitneyu(a, b).pvalue)
+        return mann_whitney(a, b)[0]
     return float(stats.ttest_ind(a, b, equal_var=kind == "student").pvalue)
 
 

@@ -202,7 +202,7 @@ def _draws(values: np.ndarray, *name: object) -> np.ndarray:
 
 
 def _from(value: float, draws: np.ndarray, n: int, note: str | None = None) -> Evidence:
-    bounds = bootstrap.percentile(draws)
+    bounds = bootstrap.percentile(draws, n=n)
     low, high = bounds[:2] if bounds else (math.nan, math.nan)
     return Evidence(value if math.isfinite(value) else math.nan, low, high, n, note)
 
@@ -232,7 +232,7 @@ def means_apart(
             why = "not made" if missing else "no runs"
             return Evidence(note=f"{' and '.join(sorted(missing or {one[0], two[0]}))}: {why}")
         difference = float(first.mean() - second.mean())
-        bounds = bootstrap.difference_bounds(first, second, "compare", one, two)
+        bounds = bootstrap.difference_bounds(first, second)
         return Evidence(difference, *(bounds[:2] if bounds else (math.nan, math.nan)), n)
 
     return get
@@ -362,7 +362,7 @@ def cosine_rises(edition: Edition) -> Evidence:
         rows.loc[rows["lam"] == lam, "avg_cos"].to_numpy(dtype=float)
         for lam in (rows["lam"].max(), rows["lam"].min())
     ]
-    bounds = bootstrap.difference_bounds(*ends, "cosine")
+    bounds = bootstrap.difference_bounds(*ends)
     value = float(ends[0].mean() - ends[1].mean())
     return Evidence(value, *(bounds[:2] if bounds else (math.nan, math.nan)), min(map(len, ends)))
 

@@ -1,6 +1,6 @@
 """Whether the final errors of one condition fall into two groups.
 
-A cell holds the runs that differ in their seed only, ten or more. Three answers, none of which cuts at a
+A cell holds the runs that differ in their seed only, ten or more. Answers, of which only the last cuts at a
 threshold:
 
 - Hartigan's dip D: the largest distance between the empirical distribution and the nearest one with a single
@@ -9,6 +9,10 @@ threshold:
 - Two Gaussians against one: BIC = k ln n - 2 ln L, difference BIC(1) - BIC(2) (scikit-learn, four starts, fixed
   seed). Positive favours two components, which a skewed single mode does as well: `mixture_modes` counts the
   modes of the fitted mixture's density.
+- BIC of three shapes of the errors: one Gaussian, two, and one log-normal with a free left end, which is skewed but
+  has a single mode; Silverman's test of cells of thirty runs or more.
+- What a test that does not reject is worth: `dip_power`, the share of samples of this size from two equal Gaussian
+  lobes that the dip test would tell from one mode. A cell of ten runs is not testable, and its note says so.
 - The counts below and not below 0.30, as the figures colour the runs (L, H).
 
 `pooled` rows put the noise rates of one λ together, as the published Figure 1c and Extended Data 2d draw them;
@@ -27,11 +31,16 @@ import pandas as pd
 
 from dualgrad.estimators import bootstrap
 from dualgrad.estimators.dip import dip
+from dualgrad.estimators.modes import dip_power, gaussian_bic, shifted_lognormal_bic, silverman
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import FLAG, REAL, TEXT, Column
 
 LEAST = 10
+# Below so many runs no test tells one mode from two.
+LEAST_TESTABLE = 30
+LOBES = (3.0, 3.5, 4.0)
+DEAD = 0.9
 THRESHOLD = 0.30
 CELL = ("noise_rate", "lam", "width_mult", "lr", "model", "replicate")
 
@@ -42,6 +51,7 @@ KEYS = (
     Column("model", TEXT, "architecture as recorded (X)"),
     Column("epoch", REAL, "epoch of the errors; null: the last", "epochs"),
     Column("pooled", FLAG, "both noise rates together"),
+    Column("lobe_distance", REAL, "distance of the two lobes of dip_power, in sd of one lobe"),
 )
 
 QUANTITIES = {
@@ -49,6 +59,14 @@ QUANTITIES = {
     "skewness": Quantity("1", "third standardised moment (population)"),
     "median": Quantity("fraction", "median error"),
     "mixture_bic_gain": Quantity("1", "BIC of one Gaussian minus BIC of two; positive favours two"),
+    "bic_one_gaussian": Quantity("1", "BIC of one Gaussian; smaller is better"),
+    "bic_two_gaussians": Quantity("1", "BIC of two Gaussians"),
+    "bic_shifted_lognormal": Quantity("1", "BIC of one log-normal with a free left end: one skewed mode"),
+    "silverman": Quantity("runs", "runs in Silverman's test; p_value is that against one mode"),
+    "silverman_alive": Quantity("runs", "the same without runs at exactly the error of constant predictors"),
+    "dip_power": Quantity(
+        "1", "how often the dip test rejects one mode where two equal lobes lie lobe_distance apart"
+    ),
     "mixture_modes": Quantity("1", "modes of the fitted density of two Gaussians"),
     "low_share": Quantity("1", "share of runs with an error below 0.30 (L); the rest is H"),
     "low_count": Quantity("runs", "number of runs with an error below 0.30 (L)"),
@@ -95,15 +113,36 @@ def _add(sheet: Sheet, keys: dict, errors: pd.Series) -> None:
             sheet.add(quantity, None, n, note=note, **keys)
     else:
         found, p_value = dip(values)
-        sheet.add("dip", found, n, p_value=p_value, **keys)
+        note = None
+        if n < LEAST_TESTABLE:
+            power = dip_power(n, 4.0)
+            note = f"not testable: at n = {n} the test finds two lobes 4 sd apart in {power:.0%} of samples"
+        sheet.add("dip", found, n, p_value=p_value, note=note, **keys)
+        for distance in LOBES:
+            sheet.add("dip_power", dip_power(n, distance), n, lobe_distance=distance, **keys)
         apart = values - values.mean()
         sheet.add("skewness", (apart**3).mean() / (apart**2).mean() ** 1.5, n, **keys)
         gain, modes = _mixture(values)
         sheet.add("mixture_bic_gain", gain, n, **keys)
+        _shapes(sheet, keys, values, gain)
         sheet.add("mixture_modes", modes, n, **keys)
     sheet.add("median", float(np.median(values)) if n else None, n, **keys)
     sheet.add("low_share", low / n if n else None, n, bounds=bootstrap.exact_bounds(low, n), **keys)
     sheet.add("low_count", low if n else None, n, **keys)
+
+
+def _shapes(sheet: Sheet, keys: dict, values: np.ndarray, gain: float) -> None:
+    """BIC of three shapes, and Silverman's test of the final errors of large cells."""
+    n, one = len(values), gaussian_bic(values)
+    sheet.add("bic_one_gaussian", one, n, **keys)
+    sheet.add("bic_two_gaussians", one - gain, n, **keys)
+    sheet.add("bic_shifted_lognormal", shifted_lognormal_bic(values), n, **keys)
+    if n < LEAST_TESTABLE or keys.get("epoch") is not None:
+        return
+    sheet.add("silverman", n, n, p_value=silverman(values), **keys)
+    alive = values[np.abs(values - DEAD) > 1e-9]
+    if 3 <= len(alive) < n and np.ptp(alive) > 0:
+        sheet.add("silverman_alive", len(alive), len(alive), p_value=silverman(alive), **keys)
 
 
 def _mixture(values: np.ndarray) -> tuple[float, int]:

@@ -117,14 +117,18 @@ class _Boundary:
         self.add(
             "minimum_lambda",
             where,
-            bootstrap.percentile(lam[draws.argmin(axis=1)]),
+            bootstrap.percentile(lam[draws.argmin(axis=1)], n=self.curve.least),
             edge=self.at_edge(where),
             note=self.curve.gaps,
         )
         lowest = draws.min(axis=1)
-        self.add("minimum_error", means.min(), bootstrap.percentile(lowest))
+        self.add("minimum_error", means.min(), bootstrap.percentile(lowest, n=self.curve.least))
         for name, end in (("fall_before_minimum", 0), ("rise_after_minimum", -1)):
-            self.add(name, means[end] - means.min(), bootstrap.percentile(draws[:, end] - lowest))
+            self.add(
+                name,
+                means[end] - means.min(),
+                bootstrap.percentile(draws[:, end] - lowest, n=self.curve.least),
+            )
 
     def crossings(self) -> None:
         """Crossings of fixed and of relative levels."""
@@ -141,7 +145,7 @@ class _Boundary:
         means = self.curve.means[None]
         more.setdefault("error_level", float(level(means)[0]))
         value = float(at(means)[0])
-        bounds = bootstrap.percentile(at(self.curve.mean_draws))
+        bounds = bootstrap.percentile(at(self.curve.mean_draws), n=self.curve.least)
         self.add(quantity, value, bounds, note=self._why(value) or bootstrap.open_note(bounds), **more)
 
     def _why(self, value: float) -> str | None:
@@ -158,7 +162,7 @@ class _Boundary:
         for level in LEVELS:
             share, draws = self.curve.share_draws(level)
             value = float(last_crossing(self.curve.lam, -share[None], -0.5)[0])
-            bounds = bootstrap.percentile(last_crossing(self.curve.lam, -draws, -0.5))
+            bounds = bootstrap.percentile(last_crossing(self.curve.lam, -draws, -0.5), n=self.curve.least)
             note = None
             if not np.isfinite(value):
                 amount = "fewer" if value < 0 else "more"
@@ -186,7 +190,11 @@ class _Boundary:
             note = "the midpoint sits on the end of the grid: the rise is not over there"
         for quantity, values in (("sigmoid_midpoint", fits.midpoint), ("sigmoid_width", fits.width)):
             possible = values[1:][~np.isnan(values[1:])]
-            bounds = bootstrap.percentile(possible) if len(possible) >= 0.9 * len(draws) else None
+            bounds = (
+                bootstrap.percentile(possible, n=self.curve.least)
+                if len(possible) >= 0.9 * len(draws)
+                else None
+            )
             self.add(quantity, values[0], bounds, edge=edge, note=note)
 
     def steepest(self) -> None:
@@ -196,8 +204,8 @@ class _Boundary:
         middles, slopes = steepest(lam, self.curve.mean_draws, self.sign)
         at = int(np.argmin(np.abs((lam[:-1] + lam[1:]) / 2 - middle[0])))
         place = {"lambda_from": lam[at], "lambda_to": lam[at + 1], "edge": at in (0, len(lam) - 2)}
-        self.add("steepest_step", middle[0], bootstrap.percentile(middles), **place)
-        self.add("steepest_slope", slope[0], bootstrap.percentile(slopes), **place)
+        self.add("steepest_step", middle[0], bootstrap.percentile(middles, n=self.curve.least), **place)
+        self.add("steepest_slope", slope[0], bootstrap.percentile(slopes, n=self.curve.least), **place)
 
 
 def _constant(level: float, rows: np.ndarray) -> np.ndarray:

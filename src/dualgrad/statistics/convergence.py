@@ -79,7 +79,7 @@ def _cell(sheet: Sheet, keys: dict, epochs: np.ndarray, first_drop: int | None) 
     sheet.add("converged_share", len(reached) / n, n, bounds=bounds, **keys)
     some = len(reached) > 0
     keys["note"] = note
-    bounds = bootstrap.mean_bounds(reached, "convergence", *map(str, keys.values())) if some else None
+    bounds = bootstrap.mean_bounds(reached) if some else None
     sheet.add("mean_epoch", reached.mean() if some else None, len(reached), bounds=bounds, **keys)
     sheet.add("sd_epoch", bootstrap.spread(reached) if some else None, len(reached), **keys)
     sheet.add("min_epoch", reached.min() if some else None, len(reached), **keys)
@@ -105,13 +105,8 @@ def _slowing(sheet: Sheet, keys: dict, rows: pd.DataFrame) -> None:
         return
     rho = _spearman(lam, last)
     t = rho * np.sqrt((n - 2) / max(1 - rho**2, 1e-300))
-    rng = bootstrap.generator("slowing", *map(str, keys.values()))
-    cells = [np.flatnonzero(lam == level) for level in np.unique(lam)]
-    draws = []
-    for _ in range(bootstrap.RESAMPLES // 4):
-        chosen = np.concatenate([rng.choice(cell, len(cell)) for cell in cells])
-        draws.append(_spearman(lam[chosen], last[chosen]))
-    bounds = bootstrap.percentile(np.array(draws))
+    # Resamples of ties are no guide here: their interval can leave out the estimate itself.
+    bounds = bootstrap.rank_correlation_bounds(rho, n)
     p_value = 2 * stdtr(n - 2, -abs(t))
     sheet.add("rank_correlation", rho, n, bounds=bounds, p_value=p_value, note=note, **keys)
     whole = [level for level in np.unique(lam) if reached[lam == level].all()]
@@ -120,7 +115,7 @@ def _slowing(sheet: Sheet, keys: dict, rows: pd.DataFrame) -> None:
         sheet.add("slowing_ratio", None, n, note=why, **keys)
         return
     low, high = epochs[lam == whole[0]], epochs[lam == whole[-1]]
-    rng = bootstrap.generator("ratio", *map(str, keys.values()))
+    rng = bootstrap.generator("ratio", len(low), len(high))
     ratios = bootstrap.means(high, bootstrap.weights(rng, len(high))) / bootstrap.means(
         low, bootstrap.weights(rng, len(low))
     )
@@ -128,7 +123,7 @@ def _slowing(sheet: Sheet, keys: dict, rows: pd.DataFrame) -> None:
         "slowing_ratio",
         high.mean() / low.mean(),
         len(low) + len(high),
-        bounds=bootstrap.percentile(ratios),
+        bounds=bootstrap.percentile(ratios, n=min(len(low), len(high))),
         note=f"λ = {whole[-1]:g} over λ = {whole[0]:g}",
         **keys,
     )

@@ -80,6 +80,11 @@ class Curve:
         return np.array([len(group) for group in self.groups])
 
     @property
+    def least(self) -> int:
+        """Number of runs at the λ that has fewest."""
+        return int(self.sizes.min())
+
+    @property
     def too_short(self) -> str | None:
         """Why nothing can be read off this curve, if that is so."""
         if len(self.lam) >= 3:
@@ -101,7 +106,7 @@ class Curve:
         return f"{self.experiment}|{sorted((k, str(v)) for k, v in self.keys.items())}"
 
     def _draws(self, statistic: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-        rng = bootstrap.generator("curve", self.name)
+        rng = bootstrap.generator("curve", *self.sizes)
         columns = [statistic(group, bootstrap.weights(rng, len(group))) for group in self.groups]
         return np.stack(columns, axis=1)
 
@@ -117,7 +122,7 @@ class Curve:
 
     def share_draws(self, threshold: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the share of runs below a threshold at each λ, (λ,), and its replicates, (replicates, λ)."""
-        rng = bootstrap.generator("curve", self.name)
+        rng = bootstrap.generator("curve", *self.sizes)
         below = [(group < threshold).astype(float) for group in self.groups]
         draws = [bootstrap.means(group, bootstrap.weights(rng, len(group))) for group in below]
         return np.array([group.mean() for group in below]), np.stack(draws, axis=1)

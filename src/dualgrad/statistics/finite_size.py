@@ -83,7 +83,7 @@ def _variances(sheet: Sheet, keys: dict, whole: list[Curve]) -> None:
             "peak_variance",
             curve.variances.max(),
             int(curve.sizes.sum()),
-            bounds=bootstrap.percentile(peak),
+            bounds=bootstrap.percentile(peak, n=curve.least),
             width_mult=curve.keys["width_mult"],
             edge=edge,
             note="at the end of the grid: no peak" if edge else None,
@@ -110,7 +110,7 @@ def _crossings(sheet: Sheet, keys: dict, whole: list[Curve], level: float | None
         values = crossing_and_slope(curve.lam, curve.means[None], level)
         draws = crossing_and_slope(curve.lam, curve.mean_draws, level)
         for quantity, value, replicates in zip(found, values, draws, strict=True):
-            bounds = bootstrap.percentile(replicates)
+            bounds = bootstrap.percentile(replicates, n=curve.least)
             few = None if bounds else "some resamples do not cross: no interval"
             note = (
                 None if np.isfinite(value[0]) else "the mean error does not cross the level within the grid"
@@ -162,7 +162,11 @@ def _doubling(
     ):  # crossings of a replicate may be infinite: not reached within the grid
         replicates = per_doubling(widths, np.stack(draws, axis=1))
     kept = replicates[~np.isnan(replicates)]
-    bounds = bootstrap.percentile(kept) if len(kept) >= 0.9 * len(replicates) else None
+    bounds = (
+        bootstrap.percentile(kept, n=min(curve.least for curve in whole))
+        if len(kept) >= 0.9 * len(replicates)
+        else None
+    )
     note = (
         bootstrap.open_note(bounds)
         if bounds

@@ -71,7 +71,7 @@ def compute(tables: Tables) -> pd.DataFrame:
 def _mean(sheet: Sheet, quantity: str, values: np.ndarray, keys: dict) -> None:
     """Append the mean over runs of one value per run."""
     values = values[~np.isnan(values)]
-    bounds = bootstrap.mean_bounds(values, quantity, *map(str, keys.values()))
+    bounds = bootstrap.mean_bounds(values)
     sheet.add(quantity, values.mean() if len(values) else None, len(values), bounds=bounds, **keys)
 
 
@@ -99,7 +99,7 @@ def _branches(sheet: Sheet, tables: Tables) -> None:
     for lam in sorted(set(low.columns) & set(high.columns)):
         at = {**keys, "lam": lam}
         first, second = (side[lam].dropna().to_numpy(dtype=float) for side in (high, low))
-        bounds = bootstrap.difference_bounds(first, second, "W1", lam)
+        bounds = bootstrap.difference_bounds(first, second)
         n = min(len(first), len(second))
         value = first.mean() - second.mean() if n else None
         sheet.add("cosine_difference", value, n, bounds=bounds, group="all seeds", **at)
@@ -210,17 +210,21 @@ def _along_lambda(sheet: Sheet, experiment: str, runs: pd.DataFrame) -> None:
         sheet.add("cosine", None, len(rows), experiment=experiment)
         return
     keys = {"experiment": experiment, "noise_rate": rows["noise_rate"].min()}
-    lam, means, draws = [], [], []
+    lam: list[float] = []
+    means: list[float] = []
+    draws: list[np.ndarray] = []
     for level, part in rows.groupby("lam"):
         values = part["avg_cos"].to_numpy(dtype=float)
         _mean(sheet, "cosine", values, {**keys, "lam": level})
         lam.append(float(level))
         means.append(values.mean())
-        rng = bootstrap.generator("zero", experiment, level)
+        rng = bootstrap.generator("zero", len(values), len(draws))
         draws.append(bootstrap.means(values, bootstrap.weights(rng, len(values))))
     grid = np.array(lam)
     value = last_crossing(grid, np.array([means]), 0.0)[0]
-    bounds = bootstrap.percentile(last_crossing(grid, np.stack(draws, axis=1), 0.0))
+    bounds = bootstrap.percentile(
+        last_crossing(grid, np.stack(draws, axis=1), 0.0), n=int(rows.groupby("lam").size().min())
+    )
     note = bootstrap.open_note(bounds)
     if not np.isfinite(value):
         note = f"the mean cosine stays {'negative' if value > 0 else 'positive'} over the grid"

@@ -106,30 +106,40 @@ def _over_lambda(
 ) -> None:
     n = len(gaps)
     mean = gaps.mean(axis=0)
-    rng = bootstrap.generator("hysteresis", keys["experiment"])
+    rng = bootstrap.generator("hysteresis", n)
     draws = bootstrap.means(gaps, bootstrap.weights(rng, n))
 
-    def add(quantity: str, value: float, replicates: np.ndarray, place: dict | None = None) -> None:
-        bounds = bootstrap.percentile(replicates, bootstrap.PAIRED) if n > 1 else None
+    def add(quantity: str, value: float, bounds: bootstrap.Bounds | None, place: dict | None = None) -> None:
         sheet.add(quantity, value, n, bounds=bounds, **keys, **(place or {}))
 
-    add("max_gap", mean.max(), draws.max(axis=1), places[int(mean.argmax())])
-    add("min_gap", mean.min(), draws.min(axis=1), places[int(mean.argmin())])
+    def spread_over(replicates: np.ndarray) -> bootstrap.Bounds | None:
+        return bootstrap.percentile(replicates, bootstrap.PAIRED, n=n) if n > 1 else None
+
+    add("max_gap", mean.max(), bootstrap.extreme_bounds(gaps), places[int(mean.argmax())])
+    add("min_gap", mean.min(), bootstrap.extreme_bounds(gaps, largest=False), places[int(mean.argmin())])
     size = np.abs(mean)
-    add("max_absolute_gap", size.max(), np.abs(draws).max(axis=1), places[int(size.argmax())])
-    add("mean_gap", mean.mean(), draws.mean(axis=1))
+    add("max_absolute_gap", size.max(), _largest_size(gaps), places[int(size.argmax())])
+    add("mean_gap", mean.mean(), bootstrap.t_bounds(gaps.mean(axis=1), "paired t")[0])
     for quantity, absolute in (("area", False), ("area_absolute", True)):
-        add(quantity, area(mean[None], lam, absolute)[0], area(draws, lam, absolute))
+        add(quantity, area(mean[None], lam, absolute)[0], spread_over(area(draws, lam, absolute)))
     names = ("max_gap_same_rate", "min_gap_same_rate", "mean_gap_same_rate")
     if not same.any():
         for quantity in names:
             sheet.add(quantity, None, n, note="the learning rate differs at every common λ", **keys)
         return
     kept = [place for place, equal in zip(places, same, strict=True) if equal]
-    mean, draws = mean[same], draws[:, same]
-    add(names[0], mean.max(), draws.max(axis=1), kept[int(mean.argmax())])
-    add(names[1], mean.min(), draws.min(axis=1), kept[int(mean.argmin())])
-    add(names[2], mean.mean(), draws.mean(axis=1))
+    mean, gaps = mean[same], gaps[:, same]
+    add(names[0], mean.max(), bootstrap.extreme_bounds(gaps), kept[int(mean.argmax())])
+    add(names[1], mean.min(), bootstrap.extreme_bounds(gaps, largest=False), kept[int(mean.argmin())])
+    add(names[2], mean.mean(), bootstrap.t_bounds(gaps.mean(axis=1), "paired t")[0])
+
+
+def _largest_size(gaps: np.ndarray) -> bootstrap.Bounds | None:
+    """Interval of the largest |mean gap|: from the simultaneous intervals of the largest and the smallest gap."""
+    most, least = bootstrap.extreme_bounds(gaps), bootstrap.extreme_bounds(gaps, largest=False)
+    if most is None or least is None:
+        return None
+    return max(most[0], -least[1], 0.0), max(most[1], -least[0]), most[2]
 
 
 def area(gaps: np.ndarray, lam: np.ndarray, absolute: bool) -> np.ndarray:

@@ -6,7 +6,8 @@ printed), `seeds` rows average over λ first and use Student's interval over thr
 
 Q2: two schedules that end at the same λ, compared at equal λ, epoch and learning rate: difference = mean error
 after the quench - mean error of the fixed schedule, runs drawn on each side (bootstrap); the p value is
-Mann-Whitney's, exact. `separated` is 1 if every run of one side is above every run of the other.
+Mann-Whitney's, exact also with ties (all splits counted). `separated` is 1 if every run of one side is above every
+run of the other.
 `collapse_rule` applies T1's rule (error >= 0.40 in five epochs in a row) to the epochs after the jump at epoch
 30.
 
@@ -22,9 +23,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from scipy.special import stdtr
-from scipy.stats import mannwhitneyu
 
 from dualgrad.estimators import bootstrap
+from dualgrad.estimators.ranks import mann_whitney
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import REAL, TEXT, Column
@@ -87,9 +88,7 @@ def _jumps(sheet: Sheet, runs: pd.DataFrame) -> None:
     note = "seeds enter once per λ: not independent"
     values = gaps["final_gap"].to_numpy(dtype=float)
     nine = {**keys, "rows": "nine"}
-    sheet.add(
-        "gap", values.mean(), len(values), bounds=bootstrap.mean_bounds(values, "W2"), note=note, **nine
-    )
+    sheet.add("gap", values.mean(), len(values), bounds=bootstrap.mean_bounds(values), note=note, **nine)
     sheet.add("gap_sd", values.std(), len(values), note=note, **nine)
     sheet.add("gap_max", values.max(), len(values), **nine)
     for lam, rows in gaps.groupby("lam"):
@@ -153,9 +152,10 @@ def _compare(sheet: Sheet, keys: dict, first: np.ndarray, second: np.ndarray) ->
         for quantity in ("difference", "separated"):
             sheet.add(quantity, None, 0, note="a schedule has no evaluation at this epoch", **keys)
         return
-    bounds = bootstrap.difference_bounds(first, second, *map(str, keys.values()))
-    p_value = mannwhitneyu(first, second, method="auto").pvalue
-    sheet.add("difference", first.mean() - second.mean(), n, bounds=bounds, p_value=p_value, **keys)
+    bounds = bootstrap.difference_bounds(first, second)
+    p_value, how = mann_whitney(first, second)
+    value, note = first.mean() - second.mean(), None if how == "exact" else f"Mann-Whitney's p: {how}"
+    sheet.add("difference", value, n, bounds=bounds, p_value=p_value, note=note, **keys)
     apart = first.min() > second.max() or first.max() < second.min()
     sheet.add("separated", float(apart), n, **keys)
 
@@ -163,7 +163,7 @@ def _compare(sheet: Sheet, keys: dict, first: np.ndarray, second: np.ndarray) ->
 def _after_jump(sheet: Sheet, keys: dict, rows: pd.DataFrame, last: float) -> None:
     for quantity, epoch in (("error_before_jump", JUMP), ("error_after_jump", JUMP + 1)):
         values = rows.loc[rows["epoch"] == epoch, "test_error"].dropna().to_numpy(dtype=float)
-        bounds = bootstrap.mean_bounds(values, quantity, *map(str, keys.values()))
+        bounds = bootstrap.mean_bounds(values)
         sheet.add(quantity, values.mean() if len(values) else None, len(values), bounds=bounds, **keys)
     later = rows[rows["epoch"] > JUMP].sort_values(["run", "epoch"])
     fired = [rule_fires(group["test_error"].to_numpy(dtype=float)) for _, group in later.groupby("run")]
@@ -204,7 +204,7 @@ def _cosines(sheet: Sheet, experiment: str, runs: pd.DataFrame) -> None:
             mine.loc[mine["cos_target"] == cosine, "test_error"].to_numpy(dtype=float)
             for cosine in (means.index.min(), means.index.max())
         ]
-        bounds = bootstrap.difference_bounds(*ends, experiment, lam)
+        bounds = bootstrap.difference_bounds(*ends)
         sheet.add("cosine_effect", ends[0].mean() - ends[1].mean(), len(ends[0]), bounds=bounds, **at)
         sheet.add("cosine_range", means.max() - means.min(), len(mine), **at)
         _correlation(sheet, at, mine)

@@ -113,6 +113,9 @@ class Sheet:
             }
         )
 
+    def __len__(self) -> int:
+        return len(self._rows)
+
     def frame(self) -> pd.DataFrame:
         """Return the rows, columns in the order of the layout."""
         return pd.DataFrame(self._rows, columns=[column.name for column in self._columns])

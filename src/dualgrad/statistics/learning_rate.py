@@ -79,7 +79,7 @@ def _rate(sheet: Sheet, keys: dict, curve: Curve, runs: pd.DataFrame) -> None:
     for level in (LEVEL, None):
         value = last_crossing(curve.lam, curve.means[None], _levels(curve.means[None], level))[0]
         draws = last_crossing(curve.lam, curve.mean_draws, _levels(curve.mean_draws, level))
-        bounds = bootstrap.percentile(draws)
+        bounds = bootstrap.percentile(draws, n=curve.least)
         note = bootstrap.open_note(bounds)
         if not np.isfinite(value):
             note = "no crossing: the mean error " + (
@@ -95,7 +95,7 @@ def _rate(sheet: Sheet, keys: dict, curve: Curve, runs: pd.DataFrame) -> None:
     for lam, group, constant in zip(curve.lam, curve.groups, curve.constant, strict=True):
         at = {**keys, "lam": lam}
         size = len(group)
-        bounds = bootstrap.mean_bounds(group, "Q3", *map(str, at.values()))
+        bounds = bootstrap.mean_bounds(group)
         sheet.add("mean_error", group.mean(), size, bounds=bounds, **at)
         bounds = bootstrap.exact_bounds(constant, size)
         sheet.add("constant_share", constant / size, size, bounds=bounds, **at)
@@ -108,7 +108,7 @@ def _effects(sheet: Sheet, keys: dict, whole: list[Curve]) -> None:
     low, high = whole[0], whole[-1]
     for lam in sorted(set(low.lam) & set(high.lam)):
         pair = [curve.groups[int(np.abs(curve.lam - lam).argmin())] for curve in (high, low)]
-        bounds = bootstrap.difference_bounds(*pair, "effect", keys["noise_rate"], lam)
+        bounds = bootstrap.difference_bounds(*pair)
         value = pair[0].mean() - pair[1].mean()
         sheet.add("effect", value, min(map(len, pair)), bounds=bounds, **keys, lam=lam)
     for level in (LEVEL, None):
@@ -123,5 +123,5 @@ def _effects(sheet: Sheet, keys: dict, whole: list[Curve]) -> None:
             if np.isposinf(ends[1]) and np.isfinite(ends[0]):
                 bound = ends[0] - low.lam[-1]
                 note = f"the lowest rate does not cross up to λ = {low.lam[-1]:g}: the shift is below {bound:.3f}"
-        bounds = bootstrap.percentile(replicates)
+        bounds = bootstrap.percentile(replicates, n=min(low.least, high.least))
         sheet.add("crossing_shift", value, n, bounds=bounds, note=note, error_level=level, **keys)

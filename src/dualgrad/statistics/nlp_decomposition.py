@@ -24,9 +24,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import mannwhitneyu, ttest_ind
+from scipy.stats import ttest_ind
 
 from dualgrad.estimators import bootstrap
+from dualgrad.estimators.ranks import mann_whitney
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import REAL, TEXT, WHOLE, Column
@@ -195,7 +196,7 @@ def _last(table: pd.DataFrame) -> tuple[pd.Series, float]:
 def _unpaired(test: str, first: np.ndarray, second: np.ndarray) -> tuple[bootstrap.Bounds | None, float]:
     """Interval and p value of an unpaired comparison; Mann-Whitney has no interval of the mean."""
     if test == "Mann-Whitney":
-        return None, float(mannwhitneyu(first, second).pvalue)
+        return None, mann_whitney(first, second)[0]
     if np.ptp(first) == 0 and np.ptp(second) == 0:
         return None, np.nan
     found = ttest_ind(first, second, equal_var=test == "Student")

@@ -57,6 +57,9 @@ STATISTICS: dict[str, Source] = {
     "survival": Source(_PATHS, ("T1a", "T13", "S1", "X4")),
     "escapes": Source(_PATHS, ("Td2", *PLATEAUS)),
     "interventions": Source(_PATHS, ("I", "L", "Q2", "W2")),
+    "reruns": Source(_RUNS, ("M1",)),
+    "variance_null": Source(_RUNS, (*IMAGE_CURVES, *TEXT_CURVES)),
+    "chosen_lambda": Source(_RUNS, (*IMAGE_CURVES, *TEXT_CURVES)),
     "finite_size": Source(_RUNS, ("Q1",)),
     "learning_rate": Source(_RUNS, ("Q3",)),
     "geometry": Source(

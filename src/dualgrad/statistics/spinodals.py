@@ -111,26 +111,31 @@ def _ladder(sheet: Sheet, keys: dict, runs: pd.DataFrame, tables: Tables) -> Non
     note = f"{n - hits} of {n} runs are censored: no event up to λ = {ladder[-1]:g}" if hits < n else None
     sheet.add("event_share", hits / n, n, bounds=bootstrap.exact_bounds(hits, n), **keys)
     sheet.add("censored", n - hits, n, **keys)
+    early = int((rung[event] <= floor).sum())
     recorded = runs["threshold_lambda"].dropna().to_numpy(dtype=float)
-    name = ("spinodal", experiment, keys["noise_rate"], keys["hold_type"])
     missing = note if len(recorded) < n else None
-    bounds = bootstrap.mean_bounds(recorded, *name)
+    at_floor = len(recorded) > 0 and bool((np.abs(recorded - recorded[0]) < 1e-9).all())
+    bounds = None if at_floor else bootstrap.mean_bounds(recorded)
+    if at_floor and hits and early == hits:
+        below = "beyond the threshold from the start: the threshold lies at or before this rung"
+        note = f"all runs sit on the rule's earliest rung, {below} (interval-censored)"
     value = recorded.mean() if len(recorded) else None
     sheet.add("recorded_mean", value, len(recorded), bounds=bounds, note=missing or note, **keys)
     sd = bootstrap.spread(recorded) if len(recorded) else None
     sheet.add("recorded_sd", sd, len(recorded), note=missing or note, **keys)
     median, bounds, survival = ladder_median(rung, event, ladder)
+    if early == hits == n:
+        bounds = None  # one rung is the rule's resolution, no precision
     sheet.add("median_lambda", median, n, bounds=bounds, note=note, **keys)
     sheet.add("survival_at_end", survival[0], n, bounds=survival[1], **keys)
     first = runs["first_crossing_lambda"].dropna().to_numpy(dtype=float)
     late = f"{n - len(first)} of {n} runs never cross" if len(first) < n else None
     sheet.add("first_crossing", np.median(first) if len(first) else None, len(first), note=late, **keys)
-    early = int((rung[event] <= floor).sum())
     bounds = bootstrap.exact_bounds(early, hits)
     none = None if hits else "no event"
     sheet.add("floor_share", early / hits if hits else None, hits, bounds=bounds, note=none, **keys)
     start = runs["init_error"].dropna().to_numpy(dtype=float)
-    bounds = bootstrap.mean_bounds(start, "start", *name)
+    bounds = bootstrap.mean_bounds(start)
     sheet.add("start_error", start.mean() if len(start) else None, len(start), bounds=bounds, **keys)
 
 
@@ -152,5 +157,5 @@ def _width(sheet: Sheet, name: str, up: pd.DataFrame, down: pd.DataFrame) -> Non
         if (rows["censored"] == True).any()  # noqa: E712
     ]
     note = "a lower bound: " + " and ".join(counts) if counts else None
-    bounds = bootstrap.difference_bounds(first, second, "width", *map(str, keys.values()))
+    bounds = bootstrap.difference_bounds(first, second)
     sheet.add("width", first.mean() - second.mean(), n, bounds=bounds, note=note, **keys)

@@ -5,9 +5,9 @@ Tb2's ranks, Td2's traps, positions of Tg and W1); `condition` spells it out. Fr
 outcome. From `trajectories`, `epochs` and `geometry`: every evaluation, epoch and λ of the runs, at the same
 stage, branch, segment and epoch.
 
-mean: Σ x / n. sd: sqrt(Σ (x - mean)² / n) (population, as in the published figures). Interval of both:
-bootstrap percentiles over the runs, 1000 resamples; with fewer than about five runs it is too narrow. A
-condition none of whose runs has a value has a row with n = 0.
+mean: Σ x / n. sd: sqrt(Σ (x - mean)² / n) (population, as in the published figures). Interval of the
+mean: Student's below eight runs, expanded bootstrap percentiles (1000 resamples) from there on; of the sd: jackknife
+of its logarithm, none for five runs or fewer. A condition none of whose runs has a value has a row with n = 0.
 
 Sources: the check numbers of all protocol parts (A-G.md#5, I-P.md#4, Q-R.md#4, S-T.md#12, Td-W.md#6, X-Y.md#5).
 """
@@ -19,6 +19,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtrit
 
 from dualgrad.estimators import bootstrap
 from dualgrad.statistics.layout import NO_DATA, Quantity, columns_of
@@ -170,9 +171,11 @@ def _field(
         rows[end] = np.stack([results.get(f"{name}_{end}", none) for name in QUANTITIES], axis=1).ravel()
     bounded = ~np.isnan(rows["low"].to_numpy())
     rows["level"] = np.where(bounded, bootstrap.LEVEL, np.nan)
-    rows["interval"] = [bootstrap.BOOTSTRAP if one else None for one in bounded]
-    rows["p_value"] = np.nan
     rows["n"] = np.repeat(results["n"], count)
+    means = np.where(rows["n"] < bootstrap.SMALL, "t", bootstrap.BOOTSTRAP)
+    methods = np.where(rows["quantity"] == "mean", means, bootstrap.JACKKNIFE)
+    rows["interval"] = [str(method) if one else None for method, one in zip(methods, bounded, strict=True)]
+    rows["p_value"] = np.nan
     rows["note"] = [None if n else NO_DATA for n in rows["n"]]
     return rows
 
@@ -208,19 +211,25 @@ def _summarise(groups: list[np.ndarray]) -> dict[str, np.ndarray]:
             result["min"][at], result["max"][at] = data[:, 0], data[:, -1]
             if shares is None:
                 continue
-            first = apart @ shares.T
-            second = np.sqrt(np.maximum((apart**2) @ shares.T - first**2, 0.0))
-            for name, draws in (("mean", first + mean[:, None]), ("sd", second)):
-                low, high = _ends(draws)
-                result[f"{name}_low"][at] = np.where(equal, result[name][at], low)
-                result[f"{name}_high"][at] = np.where(equal, result[name][at], high)
+            if n < bootstrap.SMALL:
+                half = stdtrit(n - 1, (1 + bootstrap.LEVEL) / 2) * data.std(axis=1, ddof=1) / np.sqrt(n)
+                low, high = mean - half, mean + half
+            else:
+                low, high = _ends(apart @ shares.T + mean[:, None], int(n))
+            result["mean_low"][at] = np.where(equal, data[:, 0], low)
+            result["mean_high"][at] = np.where(equal, data[:, 0], high)
+            if n > bootstrap.LEAST_FOR_SPREAD:
+                with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
+                    low, high = bootstrap.sd_ends(data)
+                result["sd_low"][at] = np.where(equal, np.nan, low)
+                result["sd_high"][at] = np.where(equal, np.nan, high)
     result["n"] = sizes
     return result
 
 
-def _ends(draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The 2.5 % and 97.5 % order statistics of each row."""
-    tail = (1 - bootstrap.LEVEL) / 2
+def _ends(draws: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
+    """The outer order statistics of each row, as :func:`bootstrap.percentile` of n runs takes them."""
+    tail = bootstrap.tail_of(n=n)
     count = draws.shape[1]
     low, high = int(np.ceil(tail * count)) - 1, int(np.ceil((1 - tail) * count)) - 1
     ordered = np.partition(draws, (low, high), axis=1)

@@ -107,7 +107,7 @@ def _jump(sheet: Sheet, experiment: str, tables: Tables) -> None:
     }
     for quantity, rows in picks.items():
         values = rows["test_error"].dropna().to_numpy(dtype=float)
-        bounds = bootstrap.mean_bounds(values, quantity, experiment)
+        bounds = bootstrap.mean_bounds(values)
         sheet.add(quantity, values.mean() if len(values) else None, len(values), bounds=bounds, **keys)
     sheet.add("largest_error", after["test_error"].max() if len(after) else None, n, **keys)
     scratch = tables.runs("S1")

@@ -185,24 +185,26 @@ def _gaps(sheet: Sheet, keys: dict, low: pd.DataFrame, high: pd.DataFrame) -> No
     below, above = low[lam].to_numpy(dtype=float), high[lam].to_numpy(dtype=float)
     mean = above.mean(axis=0) - below.mean(axis=0)
     paired = list(low.index) == list(high.index)
-    rng = bootstrap.generator("two_branch", keys["experiment"], keys.get("clean_ratio"), keys["selection"])
-    if paired:
-        draws = bootstrap.means(above - below, bootstrap.weights(rng, n))
-    else:
-        draws = bootstrap.means(above, bootstrap.weights(rng, len(above)))
-        draws = draws - bootstrap.means(below, bootstrap.weights(rng, len(below)))
-    how = bootstrap.PAIRED if paired else bootstrap.BOOTSTRAP
 
-    def add(quantity: str, value: float, replicates: np.ndarray, **more: Any) -> None:
-        bounds = bootstrap.percentile(replicates, how) if n > 1 else None
+    def add(quantity: str, value: float, bounds: bootstrap.Bounds | None, **more: Any) -> None:
         sheet.add(quantity, value, n, bounds=bounds, **keys, **more)
 
+    def apart(first: np.ndarray, second: np.ndarray) -> bootstrap.Bounds | None:
+        if paired:
+            return bootstrap.t_bounds(first - second, "paired t")[0]
+        return bootstrap.welch_bounds(first, second)
+
+    def extreme(largest: bool) -> bootstrap.Bounds | None:
+        if paired:
+            return bootstrap.extreme_bounds(above - below, largest=largest)
+        return bootstrap.extreme_bounds(above, below, largest=largest)
+
     for i, level in enumerate(lam):
-        add("gap", mean[i], draws[:, i], lam=level)
+        add("gap", mean[i], apart(above[:, i], below[:, i]), lam=level)
     if keys["selection"] == "matched" and paired:
         at = int(np.abs(lam - REFERENCE).argmin())
         for seed, gap in zip(low.index, above[:, at] - below[:, at], strict=True):
             sheet.add("seed_gap", gap, 1, **keys, lam=lam[at], seed=seed)
-    add("max_gap", mean.max(), draws.max(axis=1), lam=lam[mean.argmax()])
-    add("min_gap", mean.min(), draws.min(axis=1), lam=lam[mean.argmin()])
-    add("mean_gap", mean.mean(), draws.mean(axis=1))
+    add("max_gap", mean.max(), extreme(True), lam=lam[mean.argmax()])
+    add("min_gap", mean.min(), extreme(False), lam=lam[mean.argmin()])
+    add("mean_gap", mean.mean(), apart(above.mean(axis=1), below.mean(axis=1)))

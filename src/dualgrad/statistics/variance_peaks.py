@@ -62,7 +62,7 @@ def _add(sheet: Sheet, curve: Curve) -> None:
         return
     draws = curve.variance_draws
     for at, lam in enumerate(curve.lam):
-        bounds = bootstrap.percentile(draws[:, at]) if curve.sizes[at] > 1 else None
+        bounds = _bounds(draws[:, at], curve.sizes[at])
         place = {"lam": lam, "constant_runs": curve.constant[at]}
         sheet.add("variance", curve.variances[at], curve.sizes[at], bounds=bounds, **keys, **place)
     n, last = int(curve.sizes.sum()), len(curve.lam) - 1
@@ -78,14 +78,14 @@ def _add(sheet: Sheet, curve: Curve) -> None:
         "peak_lambda",
         curve.lam[at],
         n,
-        bounds=bootstrap.percentile(curve.lam[peaks]),
+        bounds=_bounds(curve.lam[peaks], curve.sizes.min()),
         note="; ".join(note for note in (_note(curve, at, last), curve.gaps) if note) or None,
         **keys,
         lam=curve.lam[at],
     )
     place = keys | {"lam": curve.lam[at]}
     sheet.add(
-        "peak_variance", curve.variances[at], n, bounds=bootstrap.percentile(draws.max(axis=1)), **place
+        "peak_variance", curve.variances[at], n, bounds=_bounds(draws.max(axis=1), curve.sizes.min()), **place
     )
     sheet.add("interior_share", float(np.mean((peaks > 0) & (peaks < last))), n, **place)
     if at == last:
@@ -93,7 +93,12 @@ def _add(sheet: Sheet, curve: Curve) -> None:
     else:
         fall = draws[:, at] - draws[:, at + 1]
         value = curve.variances[at] - curve.variances[at + 1]
-        sheet.add("fall_after_peak", value, n, bounds=bootstrap.percentile(fall), **place)
+        sheet.add("fall_after_peak", value, n, bounds=_bounds(fall, curve.sizes[at : at + 2].min()), **place)
+
+
+def _bounds(draws: np.ndarray, n: int) -> bootstrap.Bounds | None:
+    """Interval of something about a variance over n runs at each λ; none for five or fewer."""
+    return bootstrap.percentile(draws, n=int(n)) if n > bootstrap.LEAST_FOR_SPREAD else None
 
 
 def _note(curve: Curve, at: int, last: int) -> str | None:
