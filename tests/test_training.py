@@ -28,7 +28,6 @@ from oracles.lab import (
 from dualgrad.models import build_model
 from dualgrad.records import RecordError, canonical_json, make_record, read_record, write_record
 from dualgrad.training import checkpoints, session
-from dualgrad.training import trainer as training_run
 from dualgrad.training.batches import StructureOrder, batches_per_pass, trusted_batches
 from dualgrad.training.outcome import first_stop, gate_passes
 from dualgrad.training.plan import plan_stage
@@ -351,29 +350,90 @@ def test_same_run_same_digest(lab, kind):
     assert other["trajectory"] != first["trajectory"]
 
 
+class Asked:
+    """A request to stop that comes when it has been asked for *patience* times, and stays."""
+
+    def __init__(self, patience: int):
+        self.left = patience
+
+    def __call__(self) -> bool:
+        self.left -= 1
+        return self.left < 0
+
+
 @pytest.mark.parametrize("kind", KINDS)
-def test_stopped_after_every_epoch(lab, tmp_path, kind):
-    """SIGTERM after each epoch, the last ones of stages among them: same record as without."""
+@pytest.mark.parametrize("patience", [2, 3])
+def test_stopped_again_and_again(lab, tmp_path, kind, patience):
+    """After steps, after epochs, between batches of evaluations: same record as without, to the last bit."""
     run = long_run(lab, kind)
+    run["task"]["eval_batch_size"] = 25  # two or three batches an evaluation
     whole = lab.train(run)[0]
-    resume = tmp_path / "resume"
-    stops = 0
+    resume, places = tmp_path / "resume", []
     while True:
         try:
-            record, _ = lab.train(run, resume=resume, stop_requested=lambda: True)
+            record, _ = lab.train(run, resume=resume, stop_requested=Asked(patience))
             break
         except Interrupted as stopped:
-            stops += 1
             assert "again" in str(stopped) and resume.exists()
-            assert stops < 20
-        # After the very last epoch there is nothing left to do but to finish.
-    assert stops == whole["outcome"]["epochs"]
+            state = checkpoints.load_sealed(resume)
+            places.append((state["progress"]["stage"], state["progress"]["stage_epoch"], state["epoch"]))
+            assert len(places) < 200
+    # The next one goes on behind the place of the last one, and many are within an epoch.
+    within = [epoch["statistics"]["steps"] for *_, epoch in places]
+    assert len(places) > whole["outcome"]["epochs"] / 2
+    assert kind == "dead" or sum(steps > 0 for steps in within) > len(places) / 3
+    order = [(stage, epoch, steps) for (stage, epoch, _), steps in zip(places, within, strict=True)]
+    assert order == sorted(order)
+    assert record["digest"] == whole["digest"]
+    assert canonical_json(record["trajectory"]) == canonical_json(whole["trajectory"])
+
+
+def test_a_stop_takes_one_step_at_most(lab, tmp_path, monkeypatch):
+    """Asked in the middle of a step: that step is done, and no other."""
+    run, steps, asked = long_run(lab, "pictures"), [], []
+    plain = session.Session.step
+
+    def step(self, *arguments, **more):
+        steps.append(len(asked))
+        if len(steps) == 5:
+            asked.append(True)
+        return plain(self, *arguments, **more)
+
+    monkeypatch.setattr(session.Session, "step", step)
+    with pytest.raises(Interrupted, match="epoch 1 of 3, after step 5;"):
+        lab.train(run, resume=tmp_path / "resume", stop_requested=lambda: bool(asked))
+    assert len(steps) == 5
+
+
+def test_an_evaluation_is_left_between_two_batches(lab, tmp_path, monkeypatch):
+    """On a CPU the test set takes minutes. What was trained before is kept, and not trained again."""
+    run = long_run(lab, "pictures")
+    run["task"]["eval_batch_size"] = 8
+    whole = lab.train(run)[0]
+    task, asked, seen = lab.tasks["pictures"], [], []
+    plain = type(task).test_inputs
+
+    def inputs(self, start, stop):
+        seen.append(start)
+        asked.append(True)
+        return plain(self, start, stop)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(type(task), "test_inputs", inputs)
+        with pytest.raises(Interrupted):
+            lab.train(run, resume=tmp_path / "resume", stop_requested=lambda: bool(asked))
+    assert seen == [0]
+    steps = []
+    record, _ = lab.train(
+        run, resume=tmp_path / "resume", report_step=lambda done, planned: steps.append((done, planned))
+    )
+    assert steps[0] == (1, 8) and len(steps) < whole["outcome"]["steps"]
     assert record["digest"] == whole["digest"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_killed_in_mid_epoch(lab, tmp_path, monkeypatch, kind):
-    """A kill loses the epoch under way, nothing else: same record as without."""
+    """A kill loses what was done since the state was kept, nothing else: same record as without."""
     run = long_run(lab, kind)
     whole = lab.train(run)[0]
     task, resume = lab.tasks[run["task"]["dataset"]], tmp_path / "resume"
@@ -400,42 +460,6 @@ def test_killed_in_mid_epoch(lab, tmp_path, monkeypatch, kind):
             kills += 1
             assert kills < 30
     assert kills > 0
-    assert record["digest"] == whole["digest"]
-
-
-@pytest.mark.parametrize("kind", ["staircase", "pictures", "text"])
-def test_asked_to_stop_in_mid_epoch_and_killed_before_its_end(lab, tmp_path, monkeypatch, kind):
-    """Where epochs take long, the state after the last one is kept as soon as somebody asks; same record."""
-    monkeypatch.setattr(training_run, "_LONG_EPOCH", 0.0)
-    run = long_run(lab, kind)
-    whole = lab.train(run)[0]
-    resume, plain, steps, epochs, asked = tmp_path / "resume", session.Session.step, 0, [0], False
-
-    class Killed(BaseException):
-        pass
-
-    def step(self, *arguments, **more):
-        nonlocal steps, asked
-        steps += 1
-        if asked:
-            raise Killed
-        asked = epochs[-1] == 2 and steps > epochs_of_steps[-1]
-        return plain(self, *arguments, **more)
-
-    epochs_of_steps = []
-
-    def report(done, total, error):
-        epochs.append(done)
-        epochs_of_steps.append(steps)
-
-    monkeypatch.setattr(session.Session, "step", step)
-    with pytest.raises(Killed):
-        lab.train(run, resume=resume, report=report, stop_requested=lambda: asked)
-    assert checkpoints.load_sealed(resume)["progress"]["steps"] == epochs_of_steps[1] < steps
-    monkeypatch.setattr(session.Session, "step", plain)
-    seen = []
-    record, _ = lab.train(run, resume=resume, report=lambda done, total, error: seen.append(done))
-    assert seen[0] == 3
     assert record["digest"] == whole["digest"]
 
 

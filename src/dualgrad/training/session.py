@@ -7,7 +7,7 @@ schedule, step counter and cached value gradient persist across λ changes (Q-R.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -335,8 +335,16 @@ def new_model(run: dict, task: Task, seed: int, dtype: torch.dtype) -> nn.Module
 
 
 @torch.inference_mode()
-def evaluate(model: nn.Module, task: Task, batch_size: int) -> dict:
+def evaluate(
+    model: nn.Module, task: Task, batch_size: int, *, between: Callable[[], None] | None = None
+) -> dict:
     """Evaluate on the whole clean test set in eval mode, full precision, no autocast.
+
+    Args:
+        model: left in train mode.
+        task: whose test set it is.
+        batch_size: examples at a time.
+        between: called between two batches; what it raises ends the evaluation.
 
     Returns:
         ``test_error`` (fraction), ``test_loss`` (unweighted mean of batch-mean cross-entropies, as published for
@@ -347,6 +355,8 @@ def evaluate(model: nn.Module, task: Task, batch_size: int) -> dict:
     losses: list[Tensor] = []
     classes: set[int] = set()
     for start in range(0, task.n_test, batch_size):
+        if start and between is not None:
+            between()
         stop = min(start + batch_size, task.n_test)
         inputs = task.test_inputs(start, stop)
         logits = model(*inputs)

@@ -6,13 +6,12 @@ One loop for every published experiment (contract.md#run). State that must survi
 
 from __future__ import annotations
 
-import copy
 import math
 import os
 import platform
 import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,9 +37,6 @@ from dualgrad.training.session import Session, evaluate, new_model
 from dualgrad.training.streams import Streams
 from dualgrad.training.trajectory import StepStatistics, Trajectory
 
-# Seconds; the worker gives a job five to end (jobs/server.py).
-_LONG_EPOCH = 2.0
-
 
 class Interrupted(RuntimeError):
     """The run was asked to stop; its state is kept, and the same command continues it."""
@@ -58,10 +54,11 @@ class Context:
         threads: intra-op threads.
         resume: file for the state of an interrupted run, or None. It is the caller's to remove once the record is
             safe.
-        resume_seconds: seconds between two writes of that file.
+        resume_seconds: seconds between two writes of that file, within an epoch too: what a kill can lose.
         report: called with (epochs done, epochs planned, last test error or None) after each epoch.
-        stop_requested: asked after each epoch; True saves the state and raises :class:`Interrupted`. Asked after
-            each step where an epoch takes long: True saves the state of the last one.
+        report_step: called with (steps done, steps planned) of the epoch under way, after each step.
+        stop_requested: asked after each step, each epoch and each batch of an evaluation; True saves the state and
+            raises :class:`Interrupted`. Once True it has to stay so.
         given: records of other runs that are in memory, by name.
         read: digests of the records of other runs that were read so far, by name.
         needed: files of other runs, by their paths below the results (``runs/EXPERIMENT/RUN.json``,
@@ -77,6 +74,7 @@ class Context:
     resume: Path | None = None
     resume_seconds: float = 60.0
     report: Callable[[int, int, float | None], None] | None = None
+    report_step: Callable[[int, int], None] | None = None
     stop_requested: Callable[[], bool] | None = None
     given: Mapping[str, dict] = field(default_factory=dict)
     needed: Mapping[str, Path] | None = None
@@ -106,10 +104,16 @@ class Context:
 
 @dataclass
 class Progress:
-    """State of a run that a resumed one continues from (beside the session's own)."""
+    """State of a run that a resumed one continues from (beside the session's own, and that within an epoch).
+
+    Attributes:
+        stage, stage_epoch: stages done, and epochs done of the stage under way.
+        begun: the stage under way is past the evaluation before its first step.
+    """
 
     stage: int = 0
     stage_epoch: int = 0
+    begun: bool = False
     trajectory: Trajectory = field(default_factory=Trajectory)
     weights: dict[str, dict[str, Tensor]] = field(default_factory=dict)
     errors: dict[str, float] = field(default_factory=dict)
@@ -234,8 +238,12 @@ class Trainer:
         }
         self.session: Session  # both from the first stage on
         self.order: StructureOrder
-        self._saved_at = time.perf_counter()
-        self._kept: dict | None = None  # the state after the last epoch, where epochs take long
+        self._clock = self._saved_at = time.perf_counter()
+        # The epoch under way: what its steps logged, and the generators that they draw from; and where a resumed run
+        # enters it.
+        self._statistics = StepStatistics()
+        self._generators: dict[str, torch.Generator] = {}
+        self._entry: dict | None = None
 
     # -------------------------------------------------------------- what the run depends on
 
@@ -292,32 +300,37 @@ class Trainer:
     # -------------------------------------------------------------- stages
 
     def execute(self, clock: float) -> None:
-        """Run every stage, resuming where an earlier attempt stopped."""
-        before = self._restore()
-        stages = self.run["stages"]
-        while self.progress.stage < len(stages):
-            stage = stages[self.progress.stage]
-            if not before:
-                self._begin(stage)
-            before = False
-            plan = self.plans[stage["name"]]
-            while self.progress.stage_epoch < len(plan) and not self._stopped(stage):
-                began = time.perf_counter()
-                self.run_epoch(stage, plan[self.progress.stage_epoch])
-                self._maybe_save(clock, time.perf_counter() - began)
-            self._end(stage)
-            if self.progress.gate_failed:
-                break
-        self.progress.seconds += time.perf_counter() - clock
+        """Run every stage, resuming where an earlier attempt stopped.
 
-    def _begin(self, stage: dict) -> None:
+        Args:
+            clock: when the run began, by ``time.perf_counter``.
+        """
+        self._clock = clock
+        entered, progress, stages = self._restore(), self.progress, self.run["stages"]
+        while progress.stage < len(stages):
+            stage = stages[progress.stage]
+            if not entered:
+                self._enter(stage)
+            entered = False
+            if not progress.begun and stage["evaluate"].get("before"):
+                self._evaluate(stage, self._first(stage))
+            progress.begun = True
+            plan = self.plans[stage["name"]]
+            while progress.stage_epoch < len(plan) and not self._stopped(stage):
+                self.run_epoch(stage, plan[progress.stage_epoch])
+                self._pause()
+            self._end(stage)
+            if progress.gate_failed:
+                break
+        progress.seconds += time.perf_counter() - clock
+
+    def _enter(self, stage: dict) -> None:
+        """Give a stage its session, with the weights that it starts from."""
         start, kind = stage["start"], stage["start"]["kind"]
         progress, name = self.progress, stage["name"]
         progress.stage_epoch = 0
         if kind == "continue":
             self._skip_cut_epochs(stage)
-            if stage["evaluate"].get("before"):
-                self._evaluate(stage, self._first(stage))
             return
         weights, source = None, start.get("stage")
         if kind == "stage":
@@ -333,8 +346,6 @@ class Trainer:
         self.open_session(stage)
         if weights is not None:
             self._load(self.session.model, weights, source)
-        if stage["evaluate"].get("before"):
-            self._evaluate(stage, self._first(stage))
 
     def _skip_cut_epochs(self, stage: dict) -> None:
         """Put the session's clocks where the whole run would have them when ``stage`` begins."""
@@ -431,24 +442,27 @@ class Trainer:
                 for key, value in self.session.model.state_dict().items()
             }
         progress.stage += 1
-        progress.stage_epoch = 0
+        progress.stage_epoch, progress.begun = 0, False
 
     # -------------------------------------------------------------- one epoch
 
     def run_epoch(self, stage: dict, planned: PlannedEpoch) -> None:
         """Train the session's next epoch, log it, and evaluate if that is planned."""
         session, progress, run = self.session, self.progress, self.run
-        epoch, streams = session.epoch, session.streams
-        statistics = StepStatistics()
+        statistics = self._statistics = StepStatistics()
+        self._generators = {}
         if not session.dead:  # nothing that is done to non-finite weights changes what they predict
-            self._seed_dropout(streams.seed_for("dropout", epoch))
+            self._seed_dropout(session.streams.seed_for("dropout", session.epoch))
             self.train_epoch(planned, statistics, stage)
+        result = self._test() if planned.evaluate else None
+        # From here to the next pause the epoch is done, evaluation included: a state is of before or of after.
         session.epoch += 1
         progress.stage_epoch += 1
         progress.steps += statistics.steps
         self._log_epoch(stage, planned, statistics, run)
-        if planned.evaluate:
-            self._evaluate(stage, planned)
+        self._statistics, self._generators = StepStatistics(), {}
+        if result is not None:
+            self._log_evaluation(stage, planned, result)
         if self.context.report is not None:
             done = sum(len(self.plans[s["name"]]) for s in run["stages"][: progress.stage])
             errors = progress.trajectory.blocks.get("evaluations", {}).get("test_error")
@@ -468,17 +482,22 @@ class Trainer:
     def train_epoch(self, planned: PlannedEpoch, statistics: StepStatistics, stage: dict) -> None:
         """Do the steps of an epoch, and nothing else; what they log goes to ``statistics``."""
         session, run, streams, epoch = self.session, self.run, self.session.streams, self.session.epoch
-        augment = streams.generator("augment", epoch) if self.task.augments else None
-        synthetic = run["value"].get("synthetic")
-        direction = streams.generator("direction", epoch, device=self.context.device) if synthetic else None
+        generators = self._generators
+        if self.task.augments:
+            generators["augment"] = streams.generator("augment", epoch)
+        if run["value"].get("synthetic"):
+            generators["direction"] = streams.generator("direction", epoch, device=self.context.device)
         separate = None
         if run["value"]["labels"] == "trusted_batches":
             assert self.labels.trusted is not None
             separate = trusted_batches(self.labels.trusted, run["task"]["batch_size"], epoch, streams)
+        self._reenter(statistics, separate)
+        augment, direction = generators.get("augment"), generators.get("direction")
         assert planned.lam is not None  # only a stage that trains nothing has none
         every = run["log"].get("steps_every")
         minimum = self.min_trusted
-        for index in self.order.epoch(epoch, planned.steps):
+        planned_steps = planned.steps or self.order.steps_per_epoch
+        for index in self.order.epoch(epoch, planned.steps, after=statistics.steps):
             inputs = self.task.inputs(index, augment)
             trusted = None
             if separate is not None:
@@ -491,10 +510,33 @@ class Trainer:
             statistics.add(log)
             if every and step % every == 0:
                 self._log_step(stage, planned, step, log)
-            if self._kept is not None and self._stop_requested():
-                # Whoever asks may not wait until this epoch is done. If they do, its state replaces this one.
-                self._save(self._kept)
-                self._kept = None
+            if self.context.report_step is not None:
+                self.context.report_step(statistics.steps, planned_steps)
+            self._pause()
+
+    def _reenter(self, statistics: StepStatistics, separate: Iterator[Tensor] | None) -> None:
+        """Go to where an interrupted attempt left this epoch, if it did."""
+        entry, self._entry = self._entry, None
+        if entry is None:
+            return
+        statistics.load_state(entry["statistics"])
+        for name, state in entry["generators"].items():
+            self._generators[name].set_state(state.cpu())
+        if entry["dropout"] is not None:
+            self._dropout_state(entry["dropout"].cpu())
+        if separate is not None:
+            for _ in range(statistics.steps):
+                next(separate)
+
+    def _dropout_state(self, state: Tensor | None = None) -> Tensor:
+        """Return the state of the generator that dropout draws from, having set it if one is given."""
+        if self.context.device.type == "cuda":
+            if state is not None:
+                torch.cuda.set_rng_state(state, self.context.device)
+            return torch.cuda.get_rng_state(self.context.device)
+        if state is not None:
+            torch.default_generator.set_state(state)
+        return torch.default_generator.get_state()
 
     @property
     def min_trusted(self) -> int:
@@ -577,7 +619,13 @@ class Trainer:
         }
 
     def _evaluate(self, stage: dict, planned: PlannedEpoch) -> None:
-        result = evaluate(self.session.model, self.task, self.run["task"]["eval_batch_size"])
+        self._log_evaluation(stage, planned, self._test())
+
+    def _test(self) -> dict:
+        size = self.run["task"]["eval_batch_size"]
+        return evaluate(self.session.model, self.task, size, between=self._pause)
+
+    def _log_evaluation(self, stage: dict, planned: PlannedEpoch, result: dict) -> None:
         self.progress.constant_prediction = result.pop("constant_prediction")
         self.progress.trajectory.add("evaluations", **self._place(stage, planned), **result)
 
@@ -623,24 +671,48 @@ class Trainer:
     def _fingerprint(self) -> str:
         return canonical_json(self.run).decode()
 
-    def _stop_requested(self) -> bool:
-        return self.context.stop_requested is not None and self.context.stop_requested()
+    def _pause(self) -> None:
+        """Keep the state if that is due, and leave if somebody asked for it.
 
-    def _maybe_save(self, clock: float, epoch_seconds: float) -> None:
-        now, stopping = time.perf_counter(), self._stop_requested()
-        due = now - self._saved_at >= self.context.resume_seconds
-        long = self.context.stop_requested is not None and epoch_seconds >= _LONG_EPOCH
-        self._kept = None
-        if self.context.resume is not None and (stopping or due or long):
-            progress = {**self.progress.state(), "seconds": self.progress.seconds + now - clock}
-            state = {"run": self._fingerprint(), "progress": progress, "session": self.session.state()}
-            if stopping or due:
-                self._save(state)
-            else:
-                self._kept = copy.deepcopy(state)
+        Raises:
+            Interrupted: somebody did.
+        """
+        context = self.context
+        stopping = context.stop_requested is not None and context.stop_requested()
+        if context.resume is not None and (
+            stopping or time.perf_counter() - self._saved_at >= context.resume_seconds
+        ):
+            self._save(self._state())
         if stopping:
             name = f"{self.run['experiment']}/{self.run['run']}"
-            raise Interrupted(f"{name}: stopped after an epoch; run the same target again to continue it")
+            raise Interrupted(
+                f"{name}: stopped in {self._whereabouts()}; run the same target again to continue it"
+            )
+
+    def _whereabouts(self) -> str:
+        stages, at = self.run["stages"], self.progress
+        done = sum(len(self.plans[s["name"]]) for s in stages[: at.stage]) + at.stage_epoch
+        total = sum(map(len, self.plans.values()))
+        if not self._statistics.steps:
+            return f"the training, after epoch {done} of {total}"
+        return f"epoch {done + 1} of {total}, after step {self._statistics.steps}"
+
+    def _state(self) -> dict:
+        """Everything that a run needs to go on from here, to the last bit."""
+        draws = not self.session.shares_forward
+        return {
+            "run": self._fingerprint(),
+            "progress": {
+                **self.progress.state(),
+                "seconds": self.progress.seconds + time.perf_counter() - self._clock,
+            },
+            "session": self.session.state(),
+            "epoch": {
+                "statistics": self._statistics.state(),
+                "generators": {name: one.get_state() for name, one in self._generators.items()},
+                "dropout": self._dropout_state() if draws else None,
+            },
+        }
 
     def _save(self, state: dict) -> None:
         assert self.context.resume is not None
@@ -667,6 +739,7 @@ class Trainer:
                 stage = self.run["stages"][position]
             self.open_session(stage)
             self.session.load_state(state["session"])
+            entry = state["epoch"] if state["epoch"]["statistics"]["steps"] else None
         except (
             checkpoints.CheckpointError,
             KeyError,
@@ -677,7 +750,7 @@ class Trainer:
             AttributeError,
         ):
             return False  # a damaged state costs the time it would have saved, never the run
-        self.progress = progress
+        self.progress, self._entry = progress, entry
         return True
 
 

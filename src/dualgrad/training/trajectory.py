@@ -120,3 +120,19 @@ class StepStatistics:
         """Return the first ``count`` values of ``name``, or all of them, as Python floats."""
         column = self._column(name)
         return [] if column is None else column[:count].tolist()
+
+    def state(self) -> dict:
+        """Return what :meth:`load_state` takes: plain data and tensors."""
+        values: dict[str, Any] = {
+            name: list(column) if isinstance(column[0], float) else torch.stack(column)  # type: ignore[arg-type]
+            for name, column in self._values.items()
+        }
+        return {"steps": self.steps, "values": values}
+
+    def load_state(self, state: dict) -> None:
+        """Restore what :meth:`state` returned."""
+        self.steps = state["steps"]
+        self._values = {
+            name: list(column.unbind()) if isinstance(column, Tensor) else column
+            for name, column in state["values"].items()
+        }
