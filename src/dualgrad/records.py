@@ -24,6 +24,18 @@ _REQUIRED = ("format", *_IDENTITY, "spec", "outcome", "trajectory", "digest", "p
 PLANNING = ("seconds_recorded", "data")
 
 
+# Of a record's provenance, what may change a result: name, and where it stands.
+CONDITIONS: dict[str, tuple[str, ...]] = {
+    "dualgrad": ("versions", "dualgrad"),
+    "code": ("code",),
+    "torch": ("versions", "torch"),
+    "device": ("device",),
+    "arithmetic": ("arithmetic",),
+    "threads": ("threads",),
+    "cpu_capability": ("cpu", "capability"),
+}
+
+
 class RecordError(ValueError):
     """A record file is missing, truncated, altered, or belongs to another run."""
 
@@ -68,6 +80,37 @@ def make_record(
     }
     record["digest"] = digest(record)
     return record
+
+
+def conditions(provenance: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what may have changed a result, by the names of CONDITIONS; None where the record does not say.
+
+    The arithmetic is told in words, e.g. ``float32, TF32 convolutions``.
+    """
+    found: dict[str, Any] = {}
+    for name, path in CONDITIONS.items():
+        value: Any = provenance
+        for key in path:
+            value = value.get(key) if isinstance(value, Mapping) else None
+        found[name] = value
+    if isinstance(found["arithmetic"], Mapping):
+        one = found["arithmetic"]
+        words = [one.get("dtype"), "TF32 convolutions" if one.get("tf32_convolutions") else None]
+        if one.get("training_autocast"):
+            words.append(f"training in {one['training_autocast']}")
+        found["arithmetic"] = ", ".join(filter(None, words))
+    return found
+
+
+def changed_conditions(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say in which conditions two provenances differ; threads and kind of CPU count where the CPU trains."""
+    old, new = conditions(before), conditions(now)
+    on_cpu = "cpu" in (old["device"], new["device"])
+    return [
+        f"{name.replace('cpu_capability', 'CPU')} {old[name]}, here {new[name]}"
+        for name in CONDITIONS
+        if old[name] != new[name] and (on_cpu or name not in ("threads", "cpu_capability"))
+    ]
 
 
 def _seal(record: dict) -> str:

@@ -40,11 +40,11 @@ def run(args: argparse.Namespace) -> int:
     """Write tables of experiments, or merge them."""
     from dualgrad.progress import progress
     from dualgrad.project import load_project
-    from dualgrad.records import RecordError
+    from dualgrad.records import CONDITIONS, RecordError
     from dualgrad.tables import schema
     from dualgrad.tables.build import experiment_tables
     from dualgrad.tables.errors import TableError
-    from dualgrad.tables.read import merge_parts
+    from dualgrad.tables.read import differing_conditions, merge_parts
 
     if args.schema:
         print(schema.describe())
@@ -71,6 +71,13 @@ def run(args: argparse.Namespace) -> int:
             runs = (census.runs[target] for target in experiment["runs"])
             tables = experiment_tables(runs, args.records or project.records / name, edition)
             tables.write(args.output or parts / name)
+            runs_table = tables.arrow("runs").select(["experiment", *CONDITIONS]).to_pandas()
+            for one, names in differing_conditions(runs_table).items():
+                print(
+                    f"dualgrad tables: the records of {one} differ in {', '.join(names)} "
+                    "(columns of the table runs); to train them alike, delete those that are to be made again",
+                    file=sys.stderr,
+                )
     except (TableError, RecordError) as error:
         print(f"dualgrad tables: {error}", file=sys.stderr)
         return 1

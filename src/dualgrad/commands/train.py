@@ -1,7 +1,8 @@
 """Train one run in this process and write its record.
 
 Runs that it starts from must have been trained before: snakemake results/EDITION/runs/EXPERIMENT/RUN.json trains
-those as well. A run that was interrupted goes on from its last epoch.
+those as well. A run that was interrupted goes on where it was: Ctrl-C or SIGTERM stop it after its step and keep its
+state, a kill loses a minute at most. A second Ctrl-C ends it at once, like a kill.
 
     dualgrad train A/lam0.35_eta0.4_seed0
     dualgrad train Y1B/seed3 --output seed3.json
@@ -10,8 +11,11 @@ those as well. A run that was interrupted goes on from its last epoch.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -23,8 +27,6 @@ if TYPE_CHECKING:
     from dualgrad.census import Census
     from dualgrad.project import Project
 
-# What a kill asks for: finish the epoch, keep the state to resume from, go.
-_STOP = {"requested": False}
 # How torch says so on GPUs and on the CPU.
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
@@ -120,8 +122,9 @@ def preload(root: Path, overrides: dict) -> None:
     from dualgrad.data.errors import DataError
     from dualgrad.models import import_for
     from dualgrad.training import trainer as _  # noqa: F401  (imports torch and the loop)
-    from dualgrad.training.determinism import DTYPES
+    from dualgrad.training.determinism import DTYPES, code_digest
 
+    code_digest()  # read once for all
     project = _cached(root, overrides)
     if choose_device(project.settings["device"], project.edition_file["device"]).type != "cpu":
         return  # a CUDA context does not survive a fork
@@ -182,7 +185,7 @@ def execute(job: dict, *, echo: bool = False) -> int:
 
     Returns:
         0 on success; 1 with a message on standard error where something that the run needs is not as it should
-        be; 143 where SIGTERM stopped it after an epoch whose state is kept.
+        be; 143 where SIGTERM, and 130 where Ctrl-C stopped it after a step, with its state kept.
     """
     from dualgrad.census import CensusError
     from dualgrad.data.errors import DataError
@@ -191,7 +194,7 @@ def execute(job: dict, *, echo: bool = False) -> int:
     from dualgrad.training import checkpoints
     from dualgrad.training.trainer import Context, Interrupted, TrainingError, train
 
-    root = Path(job["root"])
+    root, stop = Path(job["root"]), StopSignals()
     try:
         project = _cached(root, job["config"])
         spec = project.census.run(job["run"])
@@ -204,7 +207,7 @@ def execute(job: dict, *, echo: bool = False) -> int:
         if job.get("data") is None:
             prepare_missing(project.census, spec, project.data)
         resume = output.with_name(f".{output.name}.resume")
-        signal.signal(signal.SIGTERM, _request_stop)
+        shown = _Progress(job["run"], echo)
         context = Context(
             records=project.records,
             checkpoints=project.checkpoints,
@@ -213,10 +216,13 @@ def execute(job: dict, *, echo: bool = False) -> int:
             device=choose_device(project.settings["device"], project.edition_file["device"]),
             threads=project.settings["threads_per_job"],
             resume=resume,
-            report=_Progress(job["run"], echo),
-            stop_requested=lambda: _STOP["requested"],
+            report_begin=shown.begin,
+            report=shown.epoch,
+            report_step=shown.step,
+            stop_requested=stop,
         )
-        record, weights = train(spec, context)
+        with stop:
+            record, weights = train(spec, context)
         if spec["saves"]:
             seed = record["outcome"].get("selected_seed", spec["seed"])
             checkpoints.save(checkpoint, {"run": job["run"], "seed": seed, "stages": weights})
@@ -224,7 +230,7 @@ def execute(job: dict, *, echo: bool = False) -> int:
         resume.unlink(missing_ok=True)
     except Interrupted as interruption:
         print(interruption, file=sys.stderr)
-        return 143
+        return 128 + (stop.signal or signal.SIGTERM)
     except (
         CensusError,
         ConfigError,
@@ -252,27 +258,116 @@ def execute(job: dict, *, echo: bool = False) -> int:
     return 0
 
 
-def _request_stop(signum: int, frame: object) -> None:
-    _STOP["requested"] = True
+class StopSignals:
+    """SIGTERM and a first Ctrl-C as requests to stop, for as long as the block lasts; true once one has come.
+
+    A second Ctrl-C is what it always was. Signals that are ignored (nohup, a shell's background job) stay so, and
+    outside the main thread, where Python has no signals, nothing happens.
+
+    Attributes:
+        signal: the one that came first, or None.
+    """
+
+    def __init__(self) -> None:
+        self.signal: int | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __call__(self) -> bool:
+        """Whether somebody has asked."""
+        return self.signal is not None
+
+    def __enter__(self) -> StopSignals:
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGTERM, signal.SIGINT):
+                if signal.getsignal(number) is not signal.SIG_IGN:
+                    self._before[number] = signal.signal(number, self._ask)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            # None: a handler that Python does not know.
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        self._before.clear()
+
+    def _ask(self, number: int, frame: object) -> None:
+        self.signal = self.signal or number
+        if number == signal.SIGINT:
+            signal.signal(number, signal.default_int_handler)
+            text = (
+                "\nstopping after this step; its state is kept, and the same command continues it. "
+                "Ctrl-C again ends at once and loses what was done since the state was kept last, a minute at most.\n"
+            )
+            with contextlib.suppress(OSError):
+                os.write(2, text.encode())  # print may be what the signal interrupted
 
 
 class _Progress:
-    """Progress of a long run: one line that is rewritten on a terminal, a line every half minute elsewhere."""
+    """Progress of a long run: one line that is rewritten on a terminal, a line every half minute elsewhere.
+
+    Steps are shown where an epoch takes long.
+    """
+
+    _LONG = 2.0  # seconds
 
     def __init__(self, name: str, echo: bool):
-        self._name, self._echo = name, echo
+        self._name = name
         self._terminal = echo and sys.stdout.isatty()
         self._interval = 0.2 if self._terminal else 30.0
-        self._last = time.monotonic()
+        self._last = self._epoch_began = time.monotonic()
+        self._done, self._total, self._error = 0, 0, ""
+        self._start: tuple[float, float] | None = None  # when steps began, and how far it was then
 
-    def __call__(self, done: int, total: int, error: float | None) -> None:
+    def begin(self, done: int, total: int) -> None:
+        """Note how far the run is, in epochs, before anything is done."""
+        self._done, self._total = done, total
+        self._last = self._epoch_began = time.monotonic()
+        self._start = None
+
+    def epoch(self, done: int, total: int, error: float | None) -> None:
+        """An epoch is done."""
         now = time.monotonic()
+        self._done, self._total, self._epoch_began = done, total, now
+        self._error = "" if error is None else f", test error {error:.4f}"
+        left = self._left(done, now)
         if now - self._last < self._interval and not (self._terminal and done == total):
             return
+        self._show(f"epoch {done} of {total}{self._error}{left if done < total else ''}", now, done == total)
+
+    def step(self, done: int, total: int) -> None:
+        """A step of the epoch under way is done."""
+        now = time.monotonic()
+        if self._start is None:
+            self._start = now, self._done + done / total
+        if now - self._last < self._interval or now - self._epoch_began < self._LONG:
+            return
+        left = self._left(self._done + done / total, now)
+        epochs = f"epoch {self._done + 1} of {self._total}, " if self._total else ""
+        self._show(f"{epochs}step {done} of {total}{self._error}{left}", now)
+
+    def _left(self, done: float, now: float) -> str:
+        """How long the rest takes if it goes on like this, once that can be said."""
+        if self._start is None or not self._total:
+            return ""
+        began, before = self._start
+        if done - before <= 0 or now - began < self._LONG:
+            return ""
+        return f", about {_duration((now - began) / (done - before) * (self._total - done))} left"
+
+    def _show(self, text: str, now: float, last: bool = False) -> None:
         self._last = now
-        shown = "" if error is None else f", test error {error:.4f}"
-        text = f"{self._name}: epoch {done} of {total}{shown}"
         if self._terminal:
-            print(f"\r\x1b[K{text}", end="\n" if done == total else "", flush=True)
+            print(f"\r\x1b[K{self._name}: {text}", end="\n" if last else "", flush=True)
         else:
-            print(text, flush=True)
+            print(f"{self._name}: {text}", flush=True)
+
+
+def _duration(seconds: float) -> str:
+    """A time in the two units that say it best."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -14,6 +14,7 @@ from dualgrad.figures.frames import Tables, panel, rows, words
 from dualgrad.figures.sources import FIGURE_EXPERIMENTS, VARIANTS
 from dualgrad.figures.trained import Trained
 from dualgrad.files import replacing
+from dualgrad.records import CONDITIONS
 
 #: Networks that a figure's footer names; of more, the panels name their own.
 MOST_NETWORKS = 3
@@ -92,8 +93,18 @@ def make(
     panels = compute(figure, read(tables_dir, figure, variant, trained))
     if data_dir is not None:
         save_panels(figure, panels, data_dir)
-    draw(figure, panels, edition, outputs, variant)
+    draw(figure, panels, edition, outputs, variant, differing(tables_dir, figure))
     return panels
+
+
+def differing(tables_dir: Path, figure: str) -> tuple[str, ...]:
+    """Experiments of a figure whose records were not made alike."""
+    from dualgrad.tables.read import differing_conditions, read_tables
+
+    names = ["experiment", *CONDITIONS]
+    return tuple(
+        differing_conditions(read_tables(tables_dir.parent, FIGURE_EXPERIMENTS[figure], "runs", names=names))
+    )
 
 
 def draw(
@@ -102,8 +113,9 @@ def draw(
     edition: str,
     outputs: Sequence[Path],
     variant: str = "published",
+    differing: tuple[str, ...] = (),
 ) -> None:
-    """Draw a figure from its panel frames and write it."""
+    """Draw a figure from its panel frames and write it; `differing`: see :class:`style.Look`."""
     load_matplotlib()
     import matplotlib
 
@@ -112,5 +124,6 @@ def draw(
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a user's own matplotlibrc must not change a figure
         matplotlib.rcParams.update(style.STYLE)
-        page = module(figure).draw(panels, style.Look(edition, variant, networks_of(panels)))
+        look = style.Look(edition, variant, networks_of(panels), differing)
+        page = module(figure).draw(panels, look)
         style.save(page, outputs)

@@ -94,6 +94,7 @@ class Look:
     edition: str
     variant: str = "published"
     networks: str = ""
+    differing: tuple[str, ...] = ()  # experiments whose records were not made alike
 
     @property
     def published_scale(self) -> bool:
@@ -130,6 +131,9 @@ class Look:
         if self.networks and not self.published_scale:
             says += f"; {self.networks}"
         text = f"{title}   |   {says}"
+        if self.differing:
+            several = ", ".join(self.differing[:3]) + (" and others" if len(self.differing) > 3 else "")
+            text += f"   |   records of {several} were not made alike: see the table runs"
         return text + (f"   |   audited: {note}" if self.audited else "")
 
 

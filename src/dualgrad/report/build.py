@@ -166,6 +166,8 @@ def _index(
         for folder, (title, members) in groups.items()
         if members
     ]
+    unlike = content.differing(edition_dir, list(counted))
+    differing = "".join(f" Records of {name} differ in {', '.join(in_)}." for name, in_ in unlike.items())
     numbers = {"runs": f"{sum(statuses.values()):,} <small>of {total:,}</small>"}
     numbers |= {status.replace("_", " "): f"{count:,}" for status, count in statuses.items()}
     return assemble(
@@ -173,7 +175,7 @@ def _index(
         {
             "edition": escape(edition["name"]),
             "title": escape(edition["title"]),
-            "kind": escape(KINDS.get(edition["name"], "Not the published results.")),
+            "kind": escape(KINDS.get(edition["name"], "Not the published results.") + differing),
             "numbers": "".join(
                 f"<div><dt>{key}</dt><dd>{value}</dd></div>" for key, value in numbers.items()
             ),

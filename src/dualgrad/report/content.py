@@ -10,9 +10,11 @@ from typing import Any
 from dualgrad.claims.verdicts import VERDICTS
 from dualgrad.figures.captions import CAPTIONS, figure_name
 from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_PANELS, VARIANTS
+from dualgrad.records import CONDITIONS
 from dualgrad.statistics import build as statistics_build
 from dualgrad.statistics.sources import STATISTICS
 from dualgrad.tables import parquet
+from dualgrad.tables.read import differing_conditions, read_tables
 
 # Summaries of every evaluation and epoch would be most of the page; they stay in the file.
 SHOWN_ROWS = {"summaries": ("table", "runs")}
@@ -37,6 +39,15 @@ def figures(edition_dir: Path) -> list[dict[str, Any]]:
                 }
             )
     return found
+
+
+def differing(edition_dir: Path, experiments: Sequence[str]) -> dict[str, list[str]]:
+    """Return the experiments whose records were not made alike, with what they differ in."""
+    parts = edition_dir / "tables" / "parts"
+    there = [name for name in experiments if (parts / name / "runs.parquet").is_file()]
+    if not there:
+        return {}
+    return differing_conditions(read_tables(edition_dir, there, "runs", names=["experiment", *CONDITIONS]))
 
 
 def sheets(edition_dir: Path) -> list[dict[str, Any]]:

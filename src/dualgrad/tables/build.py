@@ -18,7 +18,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from dualgrad.records import RecordError, canonical_json, definition, read_record
+from dualgrad.records import RecordError, canonical_json, conditions, definition, read_record
 from dualgrad.tables import parquet, schema
 from dualgrad.tables.errors import TableError
 from dualgrad.tables.schema import FLAG, REAL, TABLES, TEXT, WHOLE, Column, arrow_schema, columns
@@ -289,6 +289,8 @@ def add_record(tables: TableSet, record: Mapping[str, Any], seeds: dict[str, int
     seeds[name] = row["seed"]
     row["seconds"] = record["provenance"].get("seconds")
     row["digest"] = record["digest"]
+    row |= conditions(record["provenance"])
+    row["cpu_model"] = (record["provenance"].get("cpu") or {}).get("model")
     keys = row_keys(row)
     blocks = {block: _block(record, block, name) for block in _BLOCKS}
     for block, table in _BLOCKS.items():

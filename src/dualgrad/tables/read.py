@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from dualgrad.records import CONDITIONS
 from dualgrad.tables import parquet
 from dualgrad.tables.errors import TableError
 from dualgrad.tables.schema import FLAG, TABLES, TEXT, WHOLE, arrow_schema
@@ -110,3 +111,15 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
 
     mapping = {TEXT: pd.StringDtype("pyarrow"), WHOLE: pd.Int64Dtype(), FLAG: pd.BooleanDtype()}
     return table.to_pandas(types_mapper=mapping.get)
+
+
+def differing_conditions(runs: pd.DataFrame) -> dict[str, list[str]]:
+    """Return experiments whose records were not all made alike, with what they differ in (records.CONDITIONS).
+
+    Args:
+        runs: rows of ``runs`` with columns ``experiment`` and those of CONDITIONS.
+    """
+    counts = runs.groupby("experiment", sort=False)[list(CONDITIONS)].nunique(dropna=False)
+    return {
+        str(name): [c for c in CONDITIONS if row[c] > 1] for name, row in counts.iterrows() if (row > 1).any()
+    }

@@ -191,6 +191,16 @@ _PROVENANCE = _with_role(
     (
         Column("seconds", REAL, "wall time as recorded", "s", 0.0),
         Column("digest", TEXT, "SHA-256 of the run, its outcome and trajectory (trained editions)"),
+        Column("dualgrad", TEXT, "version of this package that trained the run"),
+        Column(
+            "code", TEXT, "name of the code that trained the run: its SHA-256 without comments, cut short"
+        ),
+        Column("torch", TEXT, "version of PyTorch"),
+        Column("device", TEXT, "cpu, or the GPU's name"),
+        Column("arithmetic", TEXT, "what the precision came to on the device"),
+        Column("threads", WHOLE, "threads of the job", "", 1),
+        Column("cpu_capability", TEXT, "vector instructions that torch used on the CPU, e.g. AVX512"),
+        Column("cpu_model", TEXT, "name of the machine's CPU"),
         Column("original_id", TEXT, "experiment_id as published", released_only=True),
         Column("checkpoint_source", TEXT, "file name of the published starting state", released_only=True),
         Column("source_file", TEXT, "published file, below the results folder", released_only=True),

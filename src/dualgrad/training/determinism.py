@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+import ast
+import functools
+import hashlib
 import os
+import platform
+from pathlib import Path
+from typing import Any
 
 import torch
+
+from dualgrad import __version__
 
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "published": torch.float32}
 
@@ -59,3 +67,56 @@ def autocast_dtype(precision: str, task_kind: str, device: torch.device) -> torc
     if precision == "published" and task_kind == "text" and device.type == "cuda":
         return torch.bfloat16
     return None
+
+
+def surroundings(precision: str, task_kind: str, device: torch.device, threads: int) -> dict[str, Any]:
+    """Return what may change a result beside the run itself, as a record's provenance says it.
+
+    Records with equal ones of these are promised to be equal (records.conditions names those that count).
+    """
+    return {
+        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "arithmetic": arithmetic(precision, task_kind, device),
+        "threads": threads,
+        "cpu": {"capability": torch.backends.cpu.get_cpu_capability(), "model": cpu_model()},
+        "code": code_digest(),
+        "versions": {
+            "dualgrad": __version__,
+            "torch": torch.__version__,
+            "python": platform.python_version(),
+        },
+    }
+
+
+@functools.cache
+def cpu_model() -> str:
+    """Return the name of this machine's CPU, as far as the system tells."""
+    try:
+        for line in Path("/proc/cpuinfo").read_text(errors="replace").splitlines():
+            key, _, value = line.partition(":")
+            if key.strip() in ("model name", "Model") and value.strip():
+                return " ".join(value.split())
+    except OSError:
+        pass
+    return platform.processor() or platform.machine()
+
+
+@functools.cache
+def code_digest() -> str:
+    """Return twelve hex digits that name the code that trains: data, models and training, but for its comments.
+
+    A version says too little where the code is a clone that people edit.
+    """
+    package = Path(__file__).parents[1]
+    found = hashlib.sha256()
+    for folder in ("data", "models", "training"):
+        for path in sorted((package / folder).rglob("*.py")):
+            tree = ast.parse(path.read_bytes())
+            for node in ast.walk(tree):
+                body = getattr(node, "body", None)
+                if isinstance(body, list) and body and isinstance(body[0], ast.Expr):
+                    value = body[0].value
+                    if isinstance(value, ast.Constant) and isinstance(value.value, str):
+                        value.value = ""
+            found.update(f"{path.relative_to(package).as_posix()}|{ast.dump(tree)}|".encode())
+    return found.hexdigest()[:12]

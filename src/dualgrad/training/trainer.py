@@ -20,15 +20,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from dualgrad import __version__
 from dualgrad.data import load_task
 from dualgrad.files import explain
 from dualgrad.models import head_parameters
-from dualgrad.records import canonical_json, make_record, read_record
+from dualgrad.records import canonical_json, changed_conditions, make_record, read_record
 from dualgrad.training import checkpoints
 from dualgrad.training.allocator import keep_freed_memory
 from dualgrad.training.batches import StructureOrder, trusted_batches
-from dualgrad.training.determinism import arithmetic, autocast_dtype, configure
+from dualgrad.training.determinism import autocast_dtype, configure, surroundings
 from dualgrad.training.errors import TrainingError
 from dualgrad.training.labels import make_labels
 from dualgrad.training.outcome import first_stop, gate_passes, summarise
@@ -55,6 +54,8 @@ class Context:
         resume: file for the state of an interrupted run, or None. It is the caller's to remove once the record is
             safe.
         resume_seconds: seconds between two writes of that file, within an epoch too: what a kill can lose.
+        report_begin: called with (epochs done, epochs planned) before anything is trained; done are those of an
+            interrupted attempt.
         report: called with (epochs done, epochs planned, last test error or None) after each epoch.
         report_step: called with (steps done, steps planned) of the epoch under way, after each step.
         stop_requested: asked after each step, each epoch and each batch of an evaluation; True saves the state and
@@ -73,6 +74,7 @@ class Context:
     threads: int = 1
     resume: Path | None = None
     resume_seconds: float = 60.0
+    report_begin: Callable[[int, int], None] | None = None
     report: Callable[[int, int, float | None], None] | None = None
     report_step: Callable[[int, int], None] | None = None
     stop_requested: Callable[[], bool] | None = None
@@ -184,17 +186,12 @@ def _finish(
     started: datetime,
     seconds: float,
 ) -> tuple[dict, dict]:
-    versions = {"dualgrad": __version__, "torch": torch.__version__, "python": platform.python_version()}
-    device = context.device
     provenance = {
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(seconds, 4),
         "host": platform.node(),
         "platform": platform.platform(),
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
-        "arithmetic": arithmetic(run["precision"], run["task"]["kind"], device),
-        "threads": context.threads,
-        "versions": versions,
+        **surroundings(run["precision"], run["task"]["kind"], context.device, context.threads),
         "pid": os.getpid(),
     }
     if run["needs"]:  # so that copied results need no times to tell what was made from what
@@ -306,7 +303,10 @@ class Trainer:
             clock: when the run began, by ``time.perf_counter``.
         """
         self._clock = clock
-        entered, progress, stages = self._restore(), self.progress, self.run["stages"]
+        entered = self._restore()
+        progress, stages = self.progress, self.run["stages"]
+        if self.context.report_begin is not None:
+            self.context.report_begin(*self._epochs())
         while progress.stage < len(stages):
             stage = stages[progress.stage]
             if not entered:
@@ -464,10 +464,8 @@ class Trainer:
         if result is not None:
             self._log_evaluation(stage, planned, result)
         if self.context.report is not None:
-            done = sum(len(self.plans[s["name"]]) for s in run["stages"][: progress.stage])
             errors = progress.trajectory.blocks.get("evaluations", {}).get("test_error")
-            total = sum(len(p) for p in self.plans.values())
-            self.context.report(done + progress.stage_epoch, total, errors[-1] if errors else None)
+            self.context.report(*self._epochs(), errors[-1] if errors else None)
 
     def _seed_dropout(self, seed: int) -> None:
         """Seed the global generator that dropout draws from, per epoch, so that an epoch can be entered alone."""
@@ -668,6 +666,15 @@ class Trainer:
             extra["lr_scale"] = self.lr_scale
         return extra | self.selected
 
+    def _surroundings(self) -> dict:
+        run, context = self.run, self.context
+        return surroundings(run["precision"], run["task"]["kind"], context.device, context.threads)
+
+    def _start_over(self, why: str) -> bool:
+        name = f"{self.run['experiment']}/{self.run['run']}"
+        print(f"{name}: starts over: the state of an earlier attempt {why}", file=sys.stderr, flush=True)
+        return False
+
     def _fingerprint(self) -> str:
         return canonical_json(self.run).decode()
 
@@ -689,10 +696,13 @@ class Trainer:
                 f"{name}: stopped in {self._whereabouts()}; run the same target again to continue it"
             )
 
+    def _epochs(self) -> tuple[int, int]:
+        """How many are done, and how many are planned."""
+        before = (len(self.plans[s["name"]]) for s in self.run["stages"][: self.progress.stage])
+        return sum(before) + self.progress.stage_epoch, sum(map(len, self.plans.values()))
+
     def _whereabouts(self) -> str:
-        stages, at = self.run["stages"], self.progress
-        done = sum(len(self.plans[s["name"]]) for s in stages[: at.stage]) + at.stage_epoch
-        total = sum(map(len, self.plans.values()))
+        done, total = self._epochs()
         if not self._statistics.steps:
             return f"the training, after epoch {done} of {total}"
         return f"epoch {done + 1} of {total}, after step {self._statistics.steps}"
@@ -702,6 +712,7 @@ class Trainer:
         draws = not self.session.shares_forward
         return {
             "run": self._fingerprint(),
+            "surroundings": self._surroundings(),
             "progress": {
                 **self.progress.state(),
                 "seconds": self.progress.seconds + time.perf_counter() - self._clock,
@@ -729,8 +740,11 @@ class Trainer:
             return False
         try:
             state = checkpoints.load_sealed(resume, self.context.device)
-            if state["run"] != self._fingerprint():  # another version of this run: start over
-                return False
+            if state["run"] != self._fingerprint():
+                return self._start_over("is of another definition of this run")
+            # A record half of one and half of another would have a digest of neither.
+            if changed := changed_conditions(state["surroundings"], self._surroundings()):
+                return self._start_over(f"was computed otherwise ({'; '.join(changed)})")
             progress = Progress.from_state(state["progress"])
             stage = self.run["stages"][progress.stage]
             position = progress.stage
@@ -749,7 +763,8 @@ class Trainer:
             IndexError,
             AttributeError,
         ):
-            return False  # a damaged state costs the time it would have saved, never the run
+            # A damaged state costs the time it would have saved, never the run.
+            return self._start_over("is damaged")
         self.progress, self._entry = progress, entry
         return True
 

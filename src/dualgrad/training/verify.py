@@ -20,8 +20,6 @@ if TYPE_CHECKING:
 
 SAME, DIFFERENT, OUTDATED, FAILED = "same", "different", "outdated", "failed"
 _SHOWN = 5  # places named where two records differ
-# What makes a platform: digests are promised to agree where these do.
-_PLATFORM = {"device": ("device",), "torch": ("versions", "torch"), "system": ("platform",)}
 
 
 @dataclass(frozen=True)
@@ -166,17 +164,16 @@ def _short(value: Any) -> str:
 
 
 def _other_platform(record: Mapping[str, Any], again: Mapping[str, Any]) -> str | None:
-    """Say how the platforms differ: equal digests are promised on equal ones only."""
+    """Say what differs of what a result may depend on: equal digests are promised where nothing does."""
+    from dualgrad.records import changed_conditions
 
-    def value(one: Mapping[str, Any], path: tuple[str, ...]) -> Any:
-        found: Any = one["provenance"]
-        for key in path:
-            found = found.get(key) if isinstance(found, Mapping) else None
-        return found
-
-    found = [
-        f"{name} {value(record, path)}, here {value(again, path)}"
-        for name, path in _PLATFORM.items()
-        if value(record, path) != value(again, path)
-    ]
-    return f"recorded on another platform: {'; '.join(found)}" if found else None
+    old, new = record["provenance"], again["provenance"]
+    found = changed_conditions(old, new)
+    models = [(one.get("cpu") or {}).get("model") for one in (old, new)]
+    for name, (before, now) in {
+        "CPU model": models,
+        "system": [one.get("platform") for one in (old, new)],
+    }.items():
+        if before != now:
+            found.append(f"{name} {before}, here {now}")
+    return f"recorded under other conditions: {'; '.join(found)}" if found else None
