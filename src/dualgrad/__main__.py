@@ -1,7 +1,5 @@
 """``python -m dualgrad``."""
 
-import sys
+from dualgrad.cli import command
 
-from dualgrad.cli import main
-
-sys.exit(main())
+command()

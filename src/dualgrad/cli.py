@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import os
 import re
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
@@ -51,6 +52,18 @@ EXAMPLES = (
 )
 
 USAGE = "dualgrad COMMAND [--root FOLDER] [--edition NAME] [--config KEY=VALUE] ..."
+
+
+def command() -> NoReturn:
+    """Be the command: run it, and leave with its exit status."""
+    try:
+        status = main()
+    except KeyboardInterrupt:  # within the last few lines of main
+        status = 130
+    # Python takes a while to end with torch in it, and whoever has typed Ctrl-C may do so again.
+    if status == 130:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(status)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -194,4 +207,4 @@ def _help() -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

@@ -38,4 +38,10 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        status = main()
+    except KeyboardInterrupt:
+        status = 130
+    if status == 130:  # more of them, while Python ends, change nothing
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    sys.exit(status)

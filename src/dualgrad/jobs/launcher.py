@@ -8,6 +8,7 @@ NAME=VALUE and hands over; it does nothing else.
 from __future__ import annotations
 
 import shlex
+import signal
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -39,7 +40,11 @@ def main() -> None:
     from snakemake.cli import main as snakemake
 
     sys.argv = ["snakemake", *with_separator(sys.argv[1:])]
-    snakemake()
+    try:
+        snakemake()
+    except KeyboardInterrupt:  # one more Ctrl-C than Snakemake reckons with
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        sys.exit(130)
 
 
 # Read by sh: a #! line of Python's own would not bear a long path, or one with a space. -P: no module of the folder

@@ -1,0 +1,148 @@
+"""Signals: what SIGTERM and Ctrl-C do to a training, in this process and in one of its own."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from dualgrad.cli import main
+from dualgrad.commands.train import StopSignals, _duration, _Progress
+from dualgrad.records import read_record
+
+ROOT = Path(__file__).resolve().parents[1]
+RUN = "B3/renorm_lam0.2_eta0.4_seed0"
+
+
+@pytest.fixture
+def signalled(monkeypatch: pytest.MonkeyPatch):
+    """Send this process a signal in the third step of its next training."""
+    from dualgrad.training.session import Session
+
+    plain, wanted = Session.step, {"number": None, "left": 3}
+
+    def step(self, *arguments, **settings):
+        if wanted["number"] is not None:
+            wanted["left"] -= 1
+            if wanted["left"] == 0:
+                os.kill(os.getpid(), wanted["number"])
+        return plain(self, *arguments, **settings)
+
+    monkeypatch.setattr(Session, "step", step)
+    return wanted
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
+def test_a_stop_is_of_its_training_alone(workspace, signalled, capfd, number, status):
+    """The next training in this process is whole, and signals are handled as before."""
+    before = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)]
+    signalled["number"] = number
+    assert main(["train", RUN, "--root", str(workspace)]) == status
+    errors = capfd.readouterr().err
+    assert "stopped in epoch 1 of" in errors and "after step 3; run the same target again" in errors
+    assert ("Ctrl-C again" in errors) is (number == signal.SIGINT)
+    assert [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)] == before
+    signalled["number"] = None
+    assert main(["train", RUN, "--root", str(workspace)]) == 0
+    record = read_record(workspace / "results" / "demo" / "runs" / f"{RUN}.json")
+    assert record["outcome"]["status"] == "completed"
+    assert not list(workspace.rglob("*.resume"))
+    capfd.readouterr()
+
+
+def test_signals_that_are_ignored_stay_ignored_and_threads_train_too():
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        with StopSignals() as stop:
+            os.kill(os.getpid(), signal.SIGINT)
+            assert not stop() and signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        signal.signal(signal.SIGINT, before)
+    failed = []
+
+    def work() -> None:
+        try:
+            with StopSignals() as stop:
+                assert not stop()
+        except BaseException as error:
+            failed.append(error)
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    thread.join()
+    assert failed == []
+
+
+def test_the_second_ctrl_c_is_python_s_own(capfd):
+    with pytest.raises(KeyboardInterrupt), StopSignals() as stop:
+        os.kill(os.getpid(), signal.SIGINT)
+        assert stop() and stop.signal == signal.SIGINT
+        os.kill(os.getpid(), signal.SIGINT)
+        time.sleep(1)  # never slept through
+    capfd.readouterr()
+
+
+@pytest.mark.parametrize("presses", [1, 2, 3, 5])
+def test_any_number_of_ctrl_c_ends_without_a_traceback(workspace, presses):
+    """In a process of its own, one after the other, wherever it is by then."""
+    code = (
+        "import sys, time\n"
+        "from dualgrad.training.session import Session\n"
+        "plain = Session.step\n"
+        "def step(self, *a, **k):\n"
+        "    print('step', flush=True); time.sleep(0.2); return plain(self, *a, **k)\n"
+        "Session.step = step\n"
+        "from dualgrad.cli import command\n"
+        f"sys.argv = ['dualgrad', 'train', {RUN!r}, '--root', {str(workspace)!r}]\n"
+        "command()\n"
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "step\n"
+    for _ in range(presses):
+        if process.poll() is None:
+            process.send_signal(signal.SIGINT)
+        time.sleep(0.05)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors and "Exception ignored" not in errors
+    assert len(errors.strip().splitlines()) <= 2
+
+
+def test_where_epochs_are_long_steps_and_time_left_are_shown(monkeypatch, capsys):
+    now = 100.0
+    monkeypatch.setattr(time, "monotonic", lambda: now)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    shown = _Progress("A/run", echo=True)
+    shown.begin(0, 100)
+    for step in range(1, 11):
+        now += 10.0
+        shown.step(step, 196)
+    text = capsys.readouterr().out.split("\r\x1b[K")
+    assert text[1] == "A/run: epoch 1 of 100, step 1 of 196"
+    left = 90.0 / (9 / 196) * (100 - 10 / 196)
+    assert text[-1] == f"A/run: epoch 1 of 100, step 10 of 196, about {_duration(left)} left"
+    shown.epoch(1, 100, 0.25)
+    quick = _Progress("A/quick", echo=True)
+    quick.begin(0, 3)
+    capsys.readouterr()
+    for step in range(1, 11):
+        now += 0.1
+        quick.step(step, 20)
+    assert "step" not in capsys.readouterr().out, "short epochs show epochs"
+
+
+@pytest.mark.parametrize(
+    ("seconds", "words"),
+    [(4.4, "4 s"), (75, "1 min 15 s"), (7_260, "2 h 1 min"), (3 * 86_400 + 7_200, "3 d 2 h")],
+)
+def test_durations(seconds, words):
+    assert _duration(seconds) == words
