@@ -9,14 +9,19 @@ from pathlib import Path
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import torch
 
+from dualgrad.cli import main
 from dualgrad.commands import tables as command
+from dualgrad.figures.style import Look
 from dualgrad.records import RecordError, make_record, read_record, write_record
+from dualgrad.report import content as report_content
 from dualgrad.tables import parquet
 from dualgrad.tables.build import TableSet, effective_values, experiment_tables, held_epochs, run_columns
 from dualgrad.tables.errors import TableError
-from dualgrad.tables.read import merge_parts, read_tables
+from dualgrad.tables.read import differing_conditions, merge_parts, read_tables
 from dualgrad.tables.schema import SCHEMA, TABLES, arrow_schema, describe
+from dualgrad.training.determinism import surroundings
 
 PLACE = ("stage", "branch", "segment", "direction", "lambda", "epoch", "stage_epoch")
 
@@ -27,7 +32,7 @@ def evaluations(*rows):
     return {**block, "test_error": [row[7] for row in rows], "test_loss": [0.5] * len(rows)}
 
 
-def record_of(run, outcome=None, trajectory=None, seconds=1.25):
+def record_of(run, outcome=None, trajectory=None, seconds=1.25, **provenance):
     rows = [("main", None, 0, None, 0.1, epoch, epoch, 0.5 - epoch / 1000) for epoch in range(10, 101, 10)]
     outcome = outcome or {
         "status": "completed",
@@ -37,7 +42,11 @@ def record_of(run, outcome=None, trajectory=None, seconds=1.25):
         "avg_cos": -0.1,
     }
     return make_record(
-        run, outcome, trajectory or {"evaluations": evaluations(*rows)}, None, {"seconds": seconds}
+        run,
+        outcome,
+        trajectory or {"evaluations": evaluations(*rows)},
+        None,
+        {"seconds": seconds, **provenance},
     )
 
 
@@ -325,7 +334,7 @@ def test_parts_that_are_missing_or_of_another_version_are_named(some, written, t
 
 
 def test_the_command(demo, root: Path, tmp_path, capsys):
-    from dualgrad.cli import COMMANDS, main
+    from dualgrad.cli import COMMANDS
 
     COMMANDS.setdefault("tables", (command.__name__, "turn records into tables"))
     settings = ["--root", str(root), "--config", f"results_dir={tmp_path}", "--edition", "demo"]
@@ -343,3 +352,28 @@ def test_the_command(demo, root: Path, tmp_path, capsys):
     assert "use dualgrad ingest" in capsys.readouterr().err
     assert main(["tables", "--schema", *settings]) == 0
     assert "| `test_error` | double | fraction |" in capsys.readouterr().out
+
+
+def test_records_that_were_not_made_alike_are_told(demo, root: Path, tmp_path, capsys):
+    """Two versions of torch in one experiment: in the table, said by the command, in figures and report."""
+    runs = [demo.runs[target] for target in demo.experiments["Ta1-1"]["runs"]]
+    made = surroundings("float64", "image", torch.device("cpu"), 1)
+    versions = ["2.13.0", "2.13.0", "2.14.0", "2.14.0", "2.14.0"]
+    for run, version in zip(runs, versions, strict=True):
+        provenance = {**made, "versions": {**made["versions"], "torch": version}}
+        write_record(
+            tmp_path / "demo" / "runs" / "Ta1-1" / f"{run['run']}.json", record_of(run, **provenance)
+        )
+    settings = ["--root", str(root), "--config", f"results_dir={tmp_path}", "--edition", "demo"]
+    assert main(["tables", "Ta1-1", *settings]) == 0
+    assert "the records of Ta1-1 differ in torch" in capsys.readouterr().err
+    frame = read_tables(tmp_path / "demo", "Ta1-1", "runs")
+    assert frame["torch"].tolist() == versions
+    assert set(frame["code"]) == {made["code"]} and set(frame["threads"]) == {1}
+    assert set(frame["cpu_capability"]) == {made["cpu"]["capability"]}
+    assert set(frame["cpu_model"]) == {made["cpu"]["model"]} and set(frame["arithmetic"]) == {"float64"}
+    assert differing_conditions(frame) == {"Ta1-1": ["torch"]}
+    assert report_content.differing(tmp_path / "demo", ["Ta1-1", "B"]) == {"Ta1-1": ["torch"]}
+    assert differing_conditions(frame[2:]) == {}
+    assert "records of Ta1-1 were not made alike" in Look("demo", differing=("Ta1-1",)).footer("Figure1", "")
+    assert "not made alike" not in Look("demo").footer("Figure1", "")

@@ -490,6 +490,42 @@ def test_resume_file_of_another_run_or_damaged_is_ignored(lab, tmp_path):
         assert lab.train(run, resume=resume)[0]["digest"] == whole["digest"]
 
 
+@pytest.mark.parametrize(
+    ("where", "value", "said"),
+    [
+        (("versions", "torch"), "1.0", "torch 1.0, here "),
+        (("code",), "0123456789ab", "code 0123456789ab, here "),
+        (("threads",), 7, "threads 7, here 1"),
+        (("cpu", "capability"), "AVX1024", "CPU AVX1024, here "),
+        (("arithmetic", "dtype"), "float16", "arithmetic float16, here float64"),
+    ],
+)
+def test_a_state_of_other_code_or_another_machine_is_not_continued(lab, tmp_path, capsys, where, value, said):
+    """It would give a record that is neither's."""
+    run, resume = long_run(lab, "staircase"), tmp_path / "resume"
+    with pytest.raises(Interrupted):
+        lab.train(run, resume=resume, stop_requested=Asked(7))
+    state = checkpoints.load_sealed(resume)
+    place = state["surroundings"]
+    for key in where[:-1]:
+        place = place[key]
+    place[where[-1]] = value
+    checkpoints.save_sealed(resume, state)
+    begun = []
+    lab.train(run, resume=resume, report_begin=lambda done, total: begun.append((done, total)))
+    assert begun == [(0, 10)]
+    errors = capsys.readouterr().err
+    assert "starts over: the state of an earlier attempt was computed otherwise" in errors and said in errors
+
+
+def test_a_state_of_the_same_code_is_continued_without_a_word(lab, tmp_path, capsys):
+    run, resume, begun = long_run(lab, "staircase"), tmp_path / "resume", []
+    with pytest.raises(Interrupted):
+        lab.train(run, resume=resume, stop_requested=Asked(12))
+    lab.train(run, resume=resume, report_begin=lambda done, total: begun.append(done))
+    assert begun[0] > 0 and capsys.readouterr().err == ""
+
+
 # What may not change a result ----------------------------------------
 
 

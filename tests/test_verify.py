@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
 
 from dualgrad.cli import main
 from dualgrad.records import make_record, read_record, write_record
@@ -82,7 +83,11 @@ def test_a_different_outcome_is_found_and_named(bench: Path, capsys) -> None:
     record = read_record(place(bench, SWEEP))
     trajectory = record["trajectory"]
     trajectory["evaluations"]["test_error"][3] += 1 / 450
-    elsewhere = {**record["provenance"], "device": "NVIDIA A100"}
+    mine = record["provenance"]
+    assert mine["threads"] == 1 and mine["cpu"]["capability"] == torch.backends.cpu.get_cpu_capability()
+    assert mine["cpu"]["model"]
+    other_cpu = {"capability": "AVX1024", "model": "Abacus 3"}
+    elsewhere = {**mine, "threads": 7, "cpu": other_cpu}
     rewrite(bench, SWEEP, trajectory=trajectory, provenance=elsewhere)
     status, report = verify(capsys, bench, "Ta1-1", "D1", "--sample", "all")
     assert status == 1 and report["same"] is False
@@ -91,7 +96,10 @@ def test_a_different_outcome_is_found_and_named(bench: Path, capsys) -> None:
     found = results[SWEEP]
     assert found["result"] == "different" and found["recorded"] != found["again"] == record["digest"]
     assert found["differs"][0].startswith("trajectory.evaluations.test_error[3]: ")
-    assert found["note"] == "recorded on another platform: device NVIDIA A100, here cpu"
+    assert found["note"] == (
+        "recorded under other conditions: threads 7, here 1; "
+        f"CPU AVX1024, here {mine['cpu']['capability']}; CPU model Abacus 3, here {mine['cpu']['model']}"
+    )
     assert main(["verify", SWEEP, "--root", str(bench)]) == 1
     text = capsys.readouterr().out
     assert "different" in text and "trajectory.evaluations.test_error[3]" in text

@@ -82,7 +82,7 @@ def surroundings(precision: str, task_kind: str, device: torch.device, threads: 
         "code": code_digest(),
         "versions": {
             "dualgrad": __version__,
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
             "python": platform.python_version(),
         },
     }
