@@ -37,11 +37,11 @@ class SGD:
 
     def state(self) -> dict:
         """Return what a resumed optimizer needs beside its settings."""
-        return {"momentum": self._buffers[0]}
+        return {"momentum": self._buffers[0], "lr": self.lr}
 
     def load_state(self, state: dict) -> None:
         """Restore what :meth:`state` returned."""
-        self._buffers = [state["momentum"]]
+        self._buffers, self.lr = [state["momentum"]], state["lr"]
 
 
 class Adam:
@@ -78,11 +78,11 @@ class Adam:
 
     def state(self) -> dict:
         """Return what a resumed optimizer needs beside its settings."""
-        return {"averages": self._averages, "steps": self._steps}
+        return {"averages": self._averages, "steps": self._steps, "lr": self.lr}
 
     def load_state(self, state: dict) -> None:
         """Restore what :meth:`state` returned."""
-        self._averages, self._steps = state["averages"], state["steps"]
+        self._averages, self._steps, self.lr = state["averages"], state["steps"], state["lr"]
 
 
 def make_optimizer(spec: dict, weights: Tensor, lr: float) -> SGD | Adam:
