@@ -44,7 +44,7 @@ figures: setup
 	$(BIN)/snakemake figures/main --cores all
 
 test: setup
-	$(BIN)/python -m pytest
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --durations 20
 
 lint: setup
 	$(BIN)/ruff check .

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import os
 import shutil
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +16,32 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # A shell that starts the tests in the background has them ignore Ctrl-C, and with them all that they start and stop.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+# What a test file is about, where its folder does not say so: `pytest -m unit`, `pytest -m "not faults"`.
+WORKFLOW = (
+    "environments",
+    "launcher",
+    "new_experiment",
+    "paper",
+    "plan",
+    "repeat",
+    "storage",
+    "worker",
+    "workflow",
+)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Mark each test with the kind that it is of; kinds are described in pyproject.toml."""
+    for item in items:
+        place = item.path.relative_to(ROOT / "tests")
+        name = place.stem.removeprefix("test_")
+        if len(place.parts) > 1 and place.parts[0] in ("hostile", "faults", "surroundings"):
+            kind = place.parts[0]
+        else:
+            kind = "slurm" if name == "slurm" else "workflow" if name in WORKFLOW else "unit"
+        item.add_marker(kind)
 
 
 @pytest.fixture(scope="session")
@@ -57,6 +84,52 @@ def released_archive() -> Path:
         return find_archive(None, ROOT)
     except ArchiveError as error:
         pytest.skip(str(error))
+
+
+@pytest.fixture(scope="session")
+def released_results(released_archive, shared) -> Path:
+    """``results/released`` with the tables of the archive, parts and whole. Shared between workers too: read-only."""
+
+    def ingest(folder: Path) -> None:
+        from dualgrad.census import load_census
+        from dualgrad.ingest.mapping import load_mapping
+        from dualgrad.ingest.rows import build_all
+        from dualgrad.tables.read import merge_parts
+
+        census = load_census(ROOT, {"edition": "released"})
+        mapping = load_mapping(ROOT / "config" / "released")
+        parts = folder / "released" / "tables" / "parts"
+
+        def runs_of(name: str) -> list[dict]:
+            return [census.runs[target] for target in census.experiments[name]["runs"]]
+
+        names = [name for name in census.experiments if name in mapping]
+        for name, tables in build_all(mapping, runs_of, released_archive, names):
+            tables.write(parts / name)
+        counted = [name for name in names if census.experiments[name]["counted"]]
+        merge_parts(parts, counted, parts.parent)
+
+    return shared("released", ingest) / "released"
+
+
+@pytest.fixture(scope="session")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[[Path], None]], Path]:
+    """Make a folder once for all workers of a test run (pytest-xdist): the first one makes it, the others wait."""
+    base = tmp_path_factory.getbasetemp()
+    place = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+
+    def get(name: str, make: Callable[[Path], None]) -> Path:
+        folder = place / f"shared-{name}"
+        with (place / f"shared-{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not (folder / "done").exists():
+                shutil.rmtree(folder, ignore_errors=True)
+                folder.mkdir()
+                make(folder)
+                (folder / "done").touch()
+        return folder
+
+    return get
 
 
 @pytest.fixture(scope="session")

@@ -16,7 +16,8 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from test_workflow import ROOT, copy_workflow, planned, snakemake
+from test_workflow import ROOT, planned, snakemake
+from workflows import copy_workflow
 
 from dualgrad.jobs.warm_worker import PYTHON, prepare_jobs
 

@@ -40,21 +40,9 @@ EXPERIMENTS = sorted({name for names in FIGURE_EXPERIMENTS.values() for name in 
 
 
 @pytest.fixture(scope="session")
-def released(released_archive, tmp_path_factory) -> Path:
-    """The archive's tables of all experiments that figures draw, ingested once."""
-    from dualgrad.census import load_census
-    from dualgrad.ingest.mapping import load_mapping
-    from dualgrad.ingest.rows import build_all
-
-    census = load_census(ROOT, {"edition": "released"})
-    runs = defaultdict(list)
-    for run in census.runs.values():
-        runs[run["experiment"]].append(run)
-    tables = tmp_path_factory.mktemp("results") / "released" / "tables"
-    mapping = load_mapping(ROOT / "config" / "released")
-    for name, one in build_all(mapping, runs.__getitem__, released_archive, EXPERIMENTS):
-        one.write(tables / "parts" / name)
-    return tables
+def released(released_results) -> Path:
+    """The archive's tables of all experiments."""
+    return released_results / "tables"
 
 
 @pytest.fixture(scope="session")

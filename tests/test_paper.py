@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from workflows import copy_workflow
 
 from dualgrad.census import CensusError, load_census
 from dualgrad.cli import main
@@ -162,15 +163,6 @@ def test_a_trial_in_the_edition_s_own_precision(bench: Path) -> None:
 
 
 # --------------------------------------------------------------------------------------------------- in the workflow
-
-
-def copy_workflow(target: Path) -> Path:
-    """A copy of all that the workflow consists of, apart from the package."""
-    for name in ("Snakefile", "config", "workflow"):
-        source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, target / name)
-    (target / "profiles").symlink_to("workflow/profiles")
-    return target
 
 
 def snakemake(folder: Path, *words: str) -> subprocess.CompletedProcess:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from oracles.lab import MLP, Lab, run_of, stage, vectors
+from workflows import copy_workflow
 
 from dualgrad.records import read_record
 from dualgrad.training import checkpoints
@@ -63,15 +63,6 @@ def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
     """This process's environment, without what a workflow around it may have put there."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("DUALGRAD_")}
     return kept | (more or {})
-
-
-def copy_workflow(target: Path) -> Path:
-    """A copy of all that the workflow consists of, apart from the package."""
-    for name in ("Snakefile", "config", "workflow"):
-        source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, target / name)
-    (target / "profiles").symlink_to("workflow/profiles")
-    return target
 
 
 def train(folder: Path, name: str, more: Mapping[str, str] | None = None) -> dict:

@@ -20,7 +20,8 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from slurm_host import SlurmHost, missing, slurm_host
-from test_workflow import ROOT, command, copy_workflow, environment, planned, snakemake
+from test_workflow import ROOT, command, environment, planned, snakemake
+from workflows import copy_workflow
 
 from dualgrad.census import load_census
 from dualgrad.census.dependencies import closure, dependency_depth

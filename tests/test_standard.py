@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_workflow import ROOT, copy_workflow, dry_run, environment, runs_in, snakemake
+from test_workflow import ROOT, dry_run, environment, runs_in, snakemake
+from workflows import copy_workflow
 
 from dualgrad import __version__
 from dualgrad.census import find_root, load_census

@@ -18,6 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
+from workflows import copy_workflow
 
 from dualgrad.census import load_census
 from dualgrad.census.dependencies import closure
@@ -25,15 +26,6 @@ from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_PANELS, MAIN_FIG
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = "results/demo/runs/A/lam0.35_eta0.4_seed0.json"
-
-
-def copy_workflow(target: Path) -> Path:
-    """A copy of all that the workflow consists of, apart from the package."""
-    for name in ("Snakefile", "config", "workflow"):
-        source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, target / name)
-    (target / "profiles").symlink_to("workflow/profiles")
-    return target
 
 
 @pytest.fixture
@@ -95,13 +87,10 @@ def runs_in(jobs: Mapping[str, int]) -> int:
 def test_the_census_is_one_job_per_run(checkout: Path) -> None:
     census = load_census(ROOT, {"edition": "demo"})
     counted = {name for name, run in census.runs.items() if run["counted"]}
-    started = time.monotonic()
     jobs = dry_run(checkout, "census")
-    elapsed = time.monotonic() - started
     assert len(counted) == 3916
     assert runs_in(jobs) == len(closure(counted, census.runs))
     assert jobs["train_and_save"] == sum(run["saves"] for run in census.runs.values())
-    assert elapsed < 30, "measured: 6 s on an idle machine"
 
 
 def test_the_main_figures_need_their_own_experiments_only(checkout: Path) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
@@ -12,6 +11,8 @@ import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+
+import workflows
 
 from dualgrad.census import load_census
 from dualgrad.records import read_record
@@ -73,12 +74,8 @@ class Failure(AssertionError):
 
 
 def copy_workflow(target: Path) -> Path:
-    """A copy of all that the workflow consists of, apart from the package, with the edition of these tests."""
-    target.mkdir(parents=True, exist_ok=True)
-    for name in ("Snakefile", "config", "workflow"):
-        source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, target / name)
-    (target / "profiles").symlink_to("workflow/profiles")
+    """A copy of the workflow, with the edition of these tests."""
+    workflows.copy_workflow(target)
     (target / "config" / "editions" / f"{EDITION}.yaml").write_text(_EDITION)
     return target
 
