@@ -145,8 +145,8 @@ def _settings(args: argparse.Namespace) -> tuple[Project, torch.device, int]:
     """Return (project, device, threads) with the command line laid on the settings."""
     import torch
 
-    from dualgrad.commands.train import choose_device
     from dualgrad.project import load_project
+    from dualgrad.training.devices import choose_device
 
     given = {"precision": args.precision, "threads_per_job": args.threads, "device": args.device}
     overrides = {key: one for key, one in given.items() if one is not None}

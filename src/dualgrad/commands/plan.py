@@ -115,10 +115,10 @@ def _calibrated(
     """Rates, memory by network, and the device on which they were measured."""
     import torch
 
-    from dualgrad.commands.train import choose_device
     from dualgrad.planning.calibrate import calibrate, device_name
     from dualgrad.planning.networks import network_of
     from dualgrad.progress import progress
+    from dualgrad.training.devices import choose_device
 
     device = choose_device(config["device"], census.edition["device"])
     if device.type == "cuda" and not torch.cuda.is_available():

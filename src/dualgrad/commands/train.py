@@ -22,8 +22,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import torch
-
     from dualgrad.census import Census
     from dualgrad.project import Project
 
@@ -118,6 +116,8 @@ def run(args: argparse.Namespace) -> int:
 
 def preload(root: Path, overrides: dict) -> None:
     """Import and read, before a worker forks, what every run of this configuration needs."""
+    import torch
+
     from dualgrad.data import preload as preload_tasks
     from dualgrad.data.errors import DataError
     from dualgrad.models import import_for
@@ -126,7 +126,8 @@ def preload(root: Path, overrides: dict) -> None:
 
     code_digest()  # read once for all
     project = _cached(root, overrides)
-    if choose_device(project.settings["device"], project.edition_file["device"]).type != "cpu":
+    wanted = project.settings["device"], project.edition_file["device"]
+    if "cpu" not in wanted and ("cuda" in wanted or torch.cuda.is_available()):
         return  # a CUDA context does not survive a fork
     tasks: dict[tuple, dict[str, Any]] = {}
     for spec in project.census.runs.values():
@@ -163,17 +164,6 @@ def prepare_missing(census: Census, spec: dict[str, Any], data_dir: Path) -> Non
         prepare_embedded(census.datasets[spec["task"]["dataset"]], census.datasets, data_dir)
 
 
-def choose_device(wanted: str, edition: str) -> torch.device:
-    """Return the torch device for the setting ``device`` and the edition's own (demo and smoke: always the CPU)."""
-    import torch
-
-    if "cpu" in (wanted, edition):
-        return torch.device("cpu")
-    if wanted == "cuda" or torch.cuda.is_available():
-        return torch.device("cuda")
-    return torch.device("cpu")
-
-
 def execute(job: dict, *, echo: bool = False) -> int:
     """Train one run and write its record, and its checkpoint if others start from it.
 
@@ -192,6 +182,7 @@ def execute(job: dict, *, echo: bool = False) -> int:
     from dualgrad.project import ConfigError
     from dualgrad.records import RecordError, write_record
     from dualgrad.training import checkpoints
+    from dualgrad.training.devices import choose_device
     from dualgrad.training.trainer import Context, Interrupted, TrainingError, train
 
     root, stop = Path(job["root"]), StopSignals()

@@ -92,7 +92,8 @@ def run(args: argparse.Namespace) -> int:
         )
         return 2
 
-    from dualgrad.commands.train import choose_device, data_folder, needed_files, prepare_missing
+    from dualgrad.commands.train import data_folder, needed_files, prepare_missing
+    from dualgrad.training.devices import choose_device
     from dualgrad.training.trainer import Context
 
     for name in chosen if args.data is None else ():

@@ -17,7 +17,9 @@ A job is killed by killing its client: the server sees the connection close and 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import re
 import socket
 import stat
 import subprocess
@@ -123,7 +125,9 @@ def local_gpus() -> list[str]:
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
         return [str(number) for number, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
-    return [name for name in visible.split(",") if name.strip() not in ("", "-1")]
+    # As CUDA reads it: numbers or identifiers, up to the first that is neither (SLURM's NoDevFiles, -1).
+    names = [name.strip() for name in visible.split(",")]
+    return list(itertools.takewhile(re.compile(r"\d+|(GPU|MIG)-.+").fullmatch, names))
 
 
 def _let_go(server: subprocess.Popen[bytes]) -> None:

@@ -1,0 +1,78 @@
+"""A GPU that cannot be used: asked for, granted, announced, or not there at all. Torch's words are made up here."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from dualgrad.cli import main
+from dualgrad.jobs.warm_worker import local_gpus
+from dualgrad.training import devices
+
+OLD = "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver"
+
+
+@pytest.fixture(autouse=True)
+def broken(monkeypatch: pytest.MonkeyPatch):
+    """CUDA does not start, and no variable speaks of a GPU."""
+
+    def init() -> None:
+        raise RuntimeError(f"{OLD}\nand more")
+
+    monkeypatch.setattr(torch.cuda, "init", init)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    for name in (*devices.GRANTED, "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"):
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_gpu_that_is_asked_for_is_needed(tmp_path, workspace, capsys):
+    with pytest.raises(
+        devices.DeviceError, match=r"CUDA does not start: The NVIDIA driver on your system is too old"
+    ):
+        devices.choose_device("cuda", "auto")
+    where = ["--root", str(workspace), "--edition", "paper", "--config", "device=cuda"]
+    for command in (["train", "A/lam0.35_eta0.4_seed0"], ["bench", "epoch"]):
+        assert main([*command, *where]) in (1, 2)
+        errors = capsys.readouterr().err
+        assert "driver on your system is too old" in errors and len(errors.strip().splitlines()) == 1, errors
+
+
+@pytest.mark.parametrize("name", devices.GRANTED)
+def test_a_gpu_that_was_granted_is_needed(monkeypatch, name):
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(devices.DeviceError, match=rf"granted to this job \({name}=1\).*too old.*device=cpu"):
+        devices.choose_device("auto", "auto")
+    assert devices.choose_device("cpu", "auto").type == "cpu"
+    assert devices.choose_device("auto", "cpu").type == "cpu"
+
+
+@pytest.mark.parametrize("value", ["NoDevFiles", "0"])
+def test_a_gpu_that_is_announced_is_missed(monkeypatch, capsys, value):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", value)
+    assert devices.choose_device("auto", "auto").type == "cpu"
+    said = capsys.readouterr().err
+    assert f"announced (CUDA_VISIBLE_DEVICES={value})" in said and "too old" in said and said.count("\n") == 1
+
+
+def test_without_a_gpu_nothing_is_said(monkeypatch, capsys):
+    assert devices.choose_device("auto", "auto").type == "cpu"
+    for name, value in {"CUDA_VISIBLE_DEVICES": "-1", "SLURM_GPUS_ON_NODE": "0"}.items():
+        monkeypatch.setenv(name, value)
+    assert devices.choose_device("auto", "auto").type == "cpu"
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("visible", "names"),
+    [
+        ("0,1", ["0", "1"]),
+        ("GPU-8932f937,MIG-1/0", ["GPU-8932f937", "MIG-1/0"]),
+        ("1,-1,2", ["1"]),
+        ("NoDevFiles", []),
+        ("", []),
+    ],
+)
+def test_gpus_are_counted_as_cuda_counts_them(monkeypatch, visible, names):
+    """No run is planned for a GPU, or sent to one, that CUDA does not see."""
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+    assert local_gpus() == names
