@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 
@@ -14,9 +15,16 @@ def loads(data: bytes) -> Any:
             says what, in a line.
     """
     try:
-        return json.loads(data, parse_constant=_constant, object_pairs_hook=_object)
+        return json.loads(data, parse_constant=_constant, parse_float=_finite, object_pairs_hook=_object)
     except RecursionError:
         raise ValueError("nested too deep") from None
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):  # 1e400
+        raise ValueError(f"{text} where a finite number is expected")
+    return number
 
 
 def _constant(text: str) -> Any:

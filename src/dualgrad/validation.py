@@ -244,6 +244,9 @@ def _explain(found: jsonschema.ValidationError) -> str:
         "maximum": lambda: f"at most {found.validator_value}",
         "exclusiveMinimum": lambda: f"more than {found.validator_value}",
     }.get(rule, lambda: "")()
+    if rule == "pattern" and isinstance(schema.get("type"), list):  # a value, or a reference in its place
+        kinds = [kind for kind in schema["type"] if kind != "string"]
+        expected = " or ".join([*kinds, "a reference such as $name"]) if kinds else ""
     about = schema.get("description", "")
     expected = (
         ", ".join(part for part in (expected, about) if part) or f"something else ({clipped(found.message)})"

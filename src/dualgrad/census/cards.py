@@ -138,7 +138,7 @@ def path(lambdas: Sequence[float]) -> str:
 
 # --- factors -------------------------------------------------------------------------------------------------
 
-Block = dict[str, tuple]  # factor -> its levels, in order
+Block = dict[str, tuple[Any, ...]]  # factor -> its levels, in order
 
 
 def blocks(cells: Iterable[Mapping[str, Any]]) -> list[Block]:
@@ -146,7 +146,7 @@ def blocks(cells: Iterable[Mapping[str, Any]]) -> list[Block]:
     found: list[Block] = [{name: (level,) for name, level in cell.items()} for cell in cells]
     factors = list(dict.fromkeys(name for block in found for name in block))
     for factor in reversed(factors):
-        joined: dict[tuple, Block] = {}
+        joined: dict[tuple[Any, ...], Block] = {}
         for block in found:
             if factor not in block:
                 joined[False, *block.items()] = block
@@ -183,14 +183,14 @@ def told_apart(runs: Sequence[Run], words: Callable[[Run], str]) -> list[tuple[s
     factors = list(dict.fromkeys(name for run in runs for name in run["factors"]))
     for size in range(1, len(factors) + 1):
         for chosen in combinations(factors, size):
-            seen: dict[tuple, str] = {}
+            seen: dict[tuple[Any, ...], str] = {}
             keys = [(tuple(run["factors"].get(name) for name in chosen), text) for run, text in said]
             if all(seen.setdefault(key, text) == text for key, text in keys):
                 return [(_condition(chosen, seen, case), case) for case in cases]
     raise ValueError(f"runs of {runs[0]['experiment']} differ in something that no factor says")
 
 
-def _condition(chosen: tuple[str, ...], seen: Mapping[tuple, str], case: str) -> str:
+def _condition(chosen: tuple[str, ...], seen: Mapping[tuple[Any, ...], str], case: str) -> str:
     cells = [
         {name: level for name, level in zip(chosen, key, strict=True) if level is not None}
         for key, text in seen.items()
@@ -207,8 +207,9 @@ def _condition(chosen: tuple[str, ...], seen: Mapping[tuple, str], case: str) ->
 def steps_per_epoch(run: Run) -> int:
     """Optimizer steps of one epoch."""
     task = run["task"]
-    examples = task["subset"] or run["data"]["train"]
-    full, rest = divmod(examples, task["batch_size"])
+    examples: int = task["subset"] or run["data"]["train"]
+    size: int = task["batch_size"]
+    full, rest = divmod(examples, size)
     return full if task["drop_last"] or not rest else full + 1
 
 

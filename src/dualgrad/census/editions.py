@@ -131,7 +131,9 @@ def resolve(run: Mapping[str, Any], edition: Mapping[str, Any]) -> dict[str, Any
     return _Transform(edition).run(run)
 
 
-def resolve_all(runs: Mapping[str, Mapping], edition: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+def resolve_all(
+    runs: Mapping[str, Mapping[str, Any]], edition: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
     """``resolve`` for every run, doing equal parts once."""
     transform, checker = _Transform(edition), Checker()
     resolved = {target: transform.run(run) for target, run in runs.items()}
@@ -150,7 +152,7 @@ class _Transform:
     def __init__(self, edition: Mapping[str, Any]) -> None:
         self.edition = edition
         self.file = edition["file"]
-        self.memo: dict[tuple, tuple[Any, Any]] = {}
+        self.memo: dict[tuple[Any, ...], tuple[Any, Any]] = {}
         synthetic = edition["paper_data"] == "synthetic"
         self.synthetic = synthetic
         self.cut = edition["max_steps"] is not None
@@ -240,7 +242,7 @@ class _Transform:
         changed["dataset"] = self.stands_in.get(changed["dataset"], changed["dataset"])
         return changed, factor
 
-    def _grown(self, model: Mapping, published: Mapping, option: str) -> dict[str, Any]:
+    def _grown(self, model: Mapping[str, Any], published: Mapping[str, Any], option: str) -> dict[str, Any]:
         """*model* with hidden layers as many times as large as an option of the published network says."""
         times, key = published.get(option), f"models.{published['name']}"
         if isinstance(times, bool) or not isinstance(times, (int, float)):
@@ -313,7 +315,7 @@ def select(runs: dict[str, dict[str, Any]], edition: Mapping[str, Any]) -> dict[
     if rule is None:
         return runs
     if rule == "one_per_shape":
-        first: dict[tuple, str] = {}
+        first: dict[tuple[Any, ...], str] = {}
         for target, run in runs.items():
             if run["counted"]:
                 first.setdefault(_shape(run), target)
@@ -324,6 +326,6 @@ def select(runs: dict[str, dict[str, Any]], edition: Mapping[str, Any]) -> dict[
     return {target: run for target, run in runs.items() if target in wanted}
 
 
-def _shape(run: Mapping[str, Any]) -> tuple:
+def _shape(run: Mapping[str, Any]) -> tuple[Any, ...]:
     named = tuple(level for level in run["factors"].values() if isinstance(level, str))
     return run["experiment"], named, tuple(run["factors"]), run["method"], run["copy_of"] is not None

@@ -71,7 +71,7 @@ class Cell(NamedTuple):
     factors: dict[str, Any]
     places: dict[str, int]  # <factor>_index: place of the level among the factor's levels, from 0
     block: int
-    overrides: list[dict]  # of the chosen levels
+    overrides: list[dict[str, Any]]  # of the chosen levels
 
 
 class Experiment:
@@ -142,7 +142,7 @@ class Experiment:
                     overrides=[over for _, (_, over) in chosen if over],
                 )
 
-    def _levels(self, factor: str, own: Any, number: int) -> dict[Any, dict | None]:
+    def _levels(self, factor: str, own: Any, number: int) -> dict[Any, dict[str, Any] | None]:
         """Levels of a factor in one block, which may list some of those that the entry's `factors` describe."""
         try:
             return self._level_mapping(factor, own, number)
@@ -151,7 +151,7 @@ class Experiment:
         except ValueError as problem:
             raise self.error(f"factors.{factor}", str(problem)) from None
 
-    def _level_mapping(self, factor: str, own: Any, number: int) -> dict[Any, dict | None]:
+    def _level_mapping(self, factor: str, own: Any, number: int) -> dict[Any, dict[str, Any] | None]:
         general = self.general.get(factor)
         if own is None or not isinstance(general, dict) or isinstance(own, dict):
             return words.levels(general if own is None else own)
@@ -238,7 +238,7 @@ class _Body:
             for key in (*WRITTEN, *FACTS)
             if key in content
         ]
-        self.memo: dict[tuple, Any] = {}
+        self.memo: dict[tuple[Any, ...], Any] = {}
         self.let_refs = {name: words.references(value) for name, value in self.let.items()}
         used = set().union(*(refs for _, _, refs in self.parts))
         while more := set().union(*(self.let_refs.get(name, ()) for name in used)) - used:

@@ -210,7 +210,7 @@ def _add_data(
         run["data"] = datasets[task["dataset"]].planned
 
 
-def _check_totals(experiments: Mapping[str, Mapping], totals: Mapping[str, int]) -> None:
+def _check_totals(experiments: Mapping[str, Mapping[str, Any]], totals: Mapping[str, int]) -> None:
     for series, expected in totals.items():
         mine = [one for one in experiments.values() if one["counted"] and series in (one["series"], "all")]
         got = sum(one["count"] for one in mine)

@@ -135,7 +135,7 @@ _BOUNDS: dict[str, Callable[[Mapping[str, Any]], str]] = {
 def _problem(found: ErrorDetails, context: Mapping[str, Any]) -> str:
     kind = found["type"]
     if kind == "unknown_key":
-        return context["problem"]
+        return str(context["problem"])
     if kind == "missing":
         return MISSING
     if kind == "union_tag_not_found":

@@ -103,7 +103,7 @@ MOST_LEVELS = 100_000
 _RUN = re.compile(r"[A-Za-z0-9_+-][A-Za-z0-9._+-]{0,199}")
 
 
-def levels(spec: Any) -> dict[Any, dict | None]:
+def levels(spec: Any) -> dict[Any, dict[str, Any] | None]:
     """Levels of a factor, in order, each with what it overrides (None: nothing).
 
     Accepts a list, one value, an integer range ``0..49`` (both ends included) or a mapping level -> overrides.
@@ -283,7 +283,9 @@ def schedule(spec: Any) -> dict[str, Any]:
     return {"kind": "warmup_linear", "warmup": spec["warmup"]}
 
 
-def stages(spec: Mapping[str, Mapping], defaults: Mapping[str, Any], runs_of: RunsOf) -> list[dict[str, Any]]:
+def stages(
+    spec: Mapping[str, Mapping[str, Any]], defaults: Mapping[str, Any], runs_of: RunsOf
+) -> list[dict[str, Any]]:
     """Stages in their order, each complete. A stage that continues another belongs to its session.
 
     Raises:
