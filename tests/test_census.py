@@ -18,6 +18,7 @@ from dualgrad.census import CensusError, find_root, load_census
 from dualgrad.census import stages as words
 from dualgrad.census.editions import load_edition, resolve
 from dualgrad.cli import main
+from dualgrad.records import definition
 
 # SHA-256 over the sorted lines "EXPERIMENT/RUN SERIES FACTORS" of the 3,916 published runs: the reference itself
 # is not part of the repository.
@@ -550,7 +551,7 @@ def test_resolve_is_pure(census, demo, root):
     before = json.dumps(run)
     resolved = resolve(run, load_edition(root, {"edition": "demo"}))
     assert json.dumps(run) == before
-    assert resolved == demo.runs["Q1/width0.5_lam0.42_eta0.4_seed0"]
+    assert definition(resolved) == definition(demo.runs["Q1/width0.5_lam0.42_eta0.4_seed0"])
 
 
 def test_lr_factor_reaches_optimizer_and_stages(workspace):

@@ -482,7 +482,7 @@ CENSUSES = [
         "census",
         "no batch",
         LIST,
-        (CENSUS, "A.task", "batch_size", "at least 1"),
+        ("protocols.image.task.batch_size", "at least 1"),
         edit(_PROTOCOLS, "batch_size: 256", "batch_size: 0"),
     ),
     Case(
