@@ -729,6 +729,51 @@ def test_one_trusted_vector_is_no_batch(lab):
     assert any(used)
 
 
+def test_a_batch_of_one_is_refused_before_training_where_batchnorm_cannot_take_it(lab):
+    task = lab.add(vectors(n_train=151))
+    steps = []
+    for batch, drop_last, left in ((50, False, True), (50, True, False), (1, True, True)):
+        run = run_of(
+            task, MLP, [stage(segments=[(0.4, 1)])], task={"batch_size": batch, "drop_last": drop_last}
+        )
+        if left:
+            words = rf"test/run: batch size {batch} leaves a batch of one of 151 examples.*BatchNorm in mlp"
+            with pytest.raises(TrainingError, match=words):
+                lab.train(run, report_step=lambda *step: steps.append(step))
+            assert steps == []
+        else:
+            assert lab.train(run)[0]["outcome"]["status"] == "completed"
+    maps = lab.add(pictures(n_train=65))
+    run = run_of(maps, CONVOLUTIONS, [stage(segments=[(0.4, 1)])], task={"batch_size": 8, "drop_last": False})
+    assert lab.train(run)[0]["outcome"]["status"] == "completed", "maps of one example can be normalised"
+
+
+def test_batches_larger_than_the_data_are_named_with_their_run(lab):
+    task = lab.add(vectors())
+    run = run_of(task, MLP, [stage(segments=[(0.4, 1)])], task={"batch_size": 512, "drop_last": True})
+    with pytest.raises(
+        TrainingError, match="test/run: batch size 512 with drop_last leaves no batch of 150 examples"
+    ):
+        lab.train(run)
+
+
+def test_what_only_the_job_can_find_is_one_line(lab):
+    """A gate without evaluations, a selection beyond its candidates, noise without its map: no traceback."""
+    task = lab.add(vectors())
+    gated = stage("init", [], evaluate={"every": None}, gate={"max": 0.3, "on_fail": "stop"})
+    with pytest.raises(TrainingError, match="test/run: stage init has a gate"):
+        lab.train(run_of(task, MLP, [gated]))
+    fabricate(lab, "search/seed0", 0, 0.3)
+    start = {"kind": "select", "runs": ["search/seed0"], "stage": "main", "by": "test_error", "min": None}
+    start |= {"max": None, "order": "position", "index": 3}
+    select = stage("select", [], start=start, evaluate={"every": None, "before": True})
+    with pytest.raises(TrainingError, match="Td2/trap1: cannot be trained as it is defined"):
+        lab.train(run_of(task, MLP, [select], name="Td2/trap1", seed=None))
+    noise = {"kind": "asymmetric_exact", "rate": 0.4, "seed_offset": 0}
+    with pytest.raises(TrainingError, match="test/run: cannot be trained as it is defined"):
+        lab.train(run_of(task, MLP, [stage(segments=[(0.4, 1)])], noise=noise))
+
+
 # Gates across branches, plans of whole runs ----------------------------------------
 
 

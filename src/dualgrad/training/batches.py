@@ -33,6 +33,10 @@ class StructureOrder:
             raise ValueError(
                 f"batch size {batch_size} with drop_last leaves no batch of {len(indices)} examples"
             )
+        rest = len(indices) % batch_size
+        # Examples of the smallest batch, and of all.
+        self.smallest = rest if rest and not drop_last else batch_size
+        self.examples = len(indices)
         self._streams = streams
         self._pass = -1
         self._order = indices

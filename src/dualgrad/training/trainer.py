@@ -6,6 +6,7 @@ One loop for every published experiment (contract.md#run). State that must survi
 
 from __future__ import annotations
 
+import copy
 import math
 import os
 import platform
@@ -21,9 +22,10 @@ import torch
 from torch import Tensor
 
 from dualgrad.data import load_task
+from dualgrad.data.errors import DataError
 from dualgrad.files import explain
 from dualgrad.models import head_parameters
-from dualgrad.records import canonical_json, changed_conditions, make_record, read_record
+from dualgrad.records import RecordError, canonical_json, changed_conditions, make_record, read_record
 from dualgrad.training import checkpoints
 from dualgrad.training.allocator import keep_freed_memory
 from dualgrad.training.batches import StructureOrder, trusted_batches
@@ -151,7 +153,18 @@ def train(run: dict, context: Context) -> tuple[dict, dict[str, dict[str, Tensor
     if run.get("copy_of"):
         record = _copied(run, context)
         return _finish(run, context, *record, started, time.perf_counter() - clock)
-    trainer = Trainer(run, context)
+    try:
+        trainer = Trainer(run, context)
+    except (DataError, RecordError):
+        raise
+    except (
+        ValueError,
+        KeyError,
+        IndexError,
+        TypeError,
+    ) as error:  # the census refuses what it can know of this
+        what = f"nothing named {error}" if isinstance(error, KeyError) else str(error)
+        raise TrainingError(f"{_name(run)}: cannot be trained as it is defined: {what}") from error
     trainer.execute(clock)
     progress = trainer.progress
     outcome = summarise(run, progress.trajectory, trainer.extra())
@@ -235,6 +248,7 @@ class Trainer:
         }
         self.session: Session  # both from the first stage on
         self.order: StructureOrder
+        self._takes_one: bool | None = None  # whether the session's model trains on a batch of one
         self._clock = self._saved_at = time.perf_counter()
         # The epoch under way: what its steps logged, and the generators that they draw from; and where a resumed run
         # enters it.
@@ -383,9 +397,12 @@ class Trainer:
         if stage["start"]["kind"] == "fresh" and run["task"]["model"].get("body_from"):
             self._load_body(model, run["task"]["model"]["body_from"])
         task = run["task"]
-        self.order = StructureOrder(
-            self.labels.structure, task["batch_size"], task["drop_last"], task["steps_per_epoch"], streams
-        )
+        try:
+            self.order = StructureOrder(
+                self.labels.structure, task["batch_size"], task["drop_last"], task["steps_per_epoch"], streams
+            )
+        except ValueError as error:
+            raise TrainingError(f"{_name(run)}: {error}") from None
         own_lr = stage.get("lr")
         base_lr = run["optimizer"]["lr"] if own_lr is None else own_lr
         self.session = Session(
@@ -399,6 +416,13 @@ class Trainer:
             autocast=self.autocast,
         )
         model.train()
+        self._takes_one = None
+        if self.order.smallest == 1 and not self.takes_one_example:
+            raise TrainingError(
+                f"{_name(run)}: batch size {task['batch_size']} leaves a batch of one of {self.order.examples} "
+                f"examples, which BatchNorm in {task['model']['name']} cannot normalise; change batch_size or "
+                "drop_last"
+            )
 
     def _load_body(self, model: torch.nn.Module, source: str) -> None:
         """Give a fresh model another run's weights but for the head: fine-tuning, as DistilBERT is fine-tuned."""
@@ -433,6 +457,10 @@ class Trainer:
         error: Any = rows[-1]["test_error"] if rows else progress.start_errors.get(name)
         progress.errors[name] = error
         gate = stage.get("gate")
+        if gate and error is None:
+            raise TrainingError(
+                f"{_name(self.run)}: stage {name} has a gate, but nothing is ever evaluated in it"
+            )
         if gate and gate.get("on_fail") == "stop" and not gate_passes(gate, error):
             progress.gate_failed = True
         later = {s["start"].get("stage") for s in self.run["stages"] if s["start"]["kind"] == "stage"}
@@ -540,7 +568,23 @@ class Trainer:
     def min_trusted(self) -> int:
         """Fewest trusted examples of a batch that give a value gradient."""
         # BatchNorm over single vectors needs two of them; the published networks end on 4×4 maps and take one.
-        return 2 if run_uses_vector_batchnorm(self.session) else 1
+        return 1 if self.run["value"]["labels"] != "trusted" or self.takes_one_example else 2
+
+    @property
+    def takes_one_example(self) -> bool:
+        """Whether the session's model trains on a batch of one, which BatchNorm may refuse: found by trying."""
+        if self._takes_one is None:
+            self._takes_one = True
+            if self.session.batchnorms:
+                index = self.labels.structure[:1]
+                inputs = self.task.inputs(index, torch.Generator())
+                trial = copy.deepcopy(self.session.model)
+                try:
+                    with torch.random.fork_rng(devices=[]), torch.no_grad():
+                        trial(*inputs)
+                except ValueError:
+                    self._takes_one = False
+        return self._takes_one
 
     def _log_step(self, stage: dict, planned: PlannedEpoch, step: int, log: dict) -> None:
         # Plain cross-entropy has no cosines, a stale value gradient no loss.
@@ -769,17 +813,16 @@ class Trainer:
         return True
 
 
+def _name(run: dict) -> str:
+    return f"{run['experiment']}/{run['run']}"
+
+
 def _average(values: Sequence[float | None]) -> float | None:
     """Return the mean, or None where there is nothing to average or a value is not finite (a dead run)."""
     known = [value for value in values if value is not None and math.isfinite(value)]
     if not values or len(known) < len(values):
         return None
     return math.fsum(known) / len(known)
-
-
-def run_uses_vector_batchnorm(session: Session) -> bool:
-    """Return whether the session's model normalises batches of plain vectors (BatchNorm1d)."""
-    return any(isinstance(module, torch.nn.BatchNorm1d) for module in session.batchnorms)
 
 
 def _stage_error(record: dict, stage: str) -> float:
