@@ -16,8 +16,8 @@ from dualgrad.figures.trained import Trained
 from dualgrad.files import replacing
 from dualgrad.records import CONDITIONS
 
-#: Networks that a figure's footer names; of more, the panels name their own.
-MOST_NETWORKS = 3
+#: Letters that a figure's footer has for networks; where there are more, the panels name their own.
+NETWORKS_LENGTH = 45
 
 
 def module(figure: str) -> ModuleType:
@@ -46,7 +46,7 @@ def compute(figure: str, tables: Tables) -> dict[str, pd.DataFrame]:
     """All panel frames of a figure."""
     panels = {letter: function(tables) for letter, function in module(figure).PANELS.items()}
     networks = dict.fromkeys(one.network for one in tables.trained.values())
-    if 0 < len(networks) <= MOST_NETWORKS:
+    if networks and len(" / ".join(networks)) <= NETWORKS_LENGTH:
         first = next(iter(panels))
         panels[first] = panel(panels[first], rows("words", "networks", label=" / ".join(networks)))
     return panels

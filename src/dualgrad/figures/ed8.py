@@ -136,5 +136,6 @@ def draw_b(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     # Dotted curves double the entries: two columns, below the curves.
     crowded = page.look.audited and not page.look.published_scale
     if crowded:
+        ax.set_yticks(range(0, 101, 20))
         ax.set_ylim(bottom=-48)
     page.legend(ax, corner="lower right" if crowded else "center right", ncols=2 if crowded else 1)
