@@ -16,6 +16,7 @@ from test_workflow import ROOT, copy_workflow, snakemake
 
 from dualgrad import cli
 from dualgrad.cli import parser_of
+from dualgrad.data import pretrained
 from dualgrad.jobs import inputs
 from dualgrad.project import load_project
 
@@ -81,6 +82,12 @@ def test_a_run_that_is_not_handed_what_it_starts_from_does_not_look_for_it(tmp_p
     assert needs == {source: json.loads(elsewhere.read_text())["digest"]}
     assert cli.main(["train", run, *shared, "--needs", str(tmp_path / "copy.json"), *output]) != 0
     assert "expected .../runs/EXPERIMENT/RUN.json" in capsys.readouterr().err
+
+
+def test_the_published_network_is_handed_over_whole(census) -> None:
+    assert [f"{pretrained.FOLDER}/{name}" for name in pretrained.FILES] == inputs.PRETRAINED
+    run = next(run for run in census.runs.values() if run["task"]["model"]["name"] == "distilbert")
+    assert set(inputs.PRETRAINED) <= set(inputs.data_files(run))
 
 
 def test_verifying_a_copy_is_handed_what_its_source_starts_from(census) -> None:

@@ -56,8 +56,7 @@ rule data_tokens:
 rule data_distilbert:
     """Fetch the published DistilBERT."""
     output:
-        weights="<data>/distilbert-base-uncased/model.safetensors",
-        tokenizer="<data>/distilbert-base-uncased/tokenizer.json",
+        below("<data>", inputs.PRETRAINED),
     log:
         "logs/data/distilbert.log",
     retries: 2
@@ -65,6 +64,6 @@ rule data_distilbert:
     conda:
         "../envs/dualgrad.yaml"
     params:
-        folder=subpath(output.weights, ancestor=2),
+        folder=subpath(output[0], ancestor=2),
     shell:
         "dualgrad data distilbert --data-dir {params.folder:q} > {log:q} 2>&1"

@@ -13,6 +13,11 @@ from dualgrad.census.datasets import DataSet, reader_of
 from dualgrad.project import Project, load_settings
 
 Run = Mapping[str, Any]
+# The published DistilBERT, all of it: whoever opens its folder checks every file.
+PRETRAINED = [
+    f"distilbert-base-uncased/{name}"
+    for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
+]
 
 
 def needed_files(run: Run, census: Census) -> list[str]:
@@ -44,14 +49,14 @@ def data_files(run: Run) -> list[str]:
     file = name if task["kind"] == "image" else reader_of(model["name"])
     files = [f"{name}/{file}.npz", f"{name}/{file}.json"]
     if model["name"] == "distilbert" and model.get("pretrained", True):
-        files.append("distilbert-base-uncased/model.safetensors")
+        files += PRETRAINED
     return files
 
 
 def tokens_need(entry: DataSet, reader: str) -> list[str]:
     """Return what writing a text set for a kind of network reads, below the folder of data sets."""
     files = [f"{entry.name}/{entry.name}.npz", f"{entry.name}/{entry.name}.json"]
-    return files + (["distilbert-base-uncased/tokenizer.json"] if entry.needs_tokenizer(reader) else [])
+    return files + (PRETRAINED if entry.needs_tokenizer(reader) else [])
 
 
 def revision(folder: Path, *patterns: str) -> str:
