@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -23,6 +24,7 @@ from dualgrad.tables.read import differing_conditions, merge_parts, read_tables
 from dualgrad.tables.schema import SCHEMA, TABLES, arrow_schema, describe
 from dualgrad.training.determinism import surroundings
 
+ROOT = Path(__file__).resolve().parents[1]
 PLACE = ("stage", "branch", "segment", "direction", "lambda", "epoch", "stage_epoch")
 
 
@@ -377,3 +379,36 @@ def test_records_that_were_not_made_alike_are_told(demo, root: Path, tmp_path, c
     assert differing_conditions(frame[2:]) == {}
     assert "records of Ta1-1 were not made alike" in Look("demo", differing=("Ta1-1",)).footer("Figure1", "")
     assert "not made alike" not in Look("demo").footer("Figure1", "")
+
+
+# ------------------------------------------------------------------------------------------- asked from outside
+
+
+def test_the_documents_question_is_answered_alike(demo, tmp_path, monkeypatch):
+    """docs/tables.md: pandas, Polars and DuckDB give one answer."""
+    targets = demo.experiments["A"]["runs"]
+    for target in targets:
+        run = demo.runs[target]
+        lam, rate = run["factors"]["lambda"], run["noise"]["rate"]
+        error = round((lam - 0.35) ** 2 + rate / 2 + 0.001 * run["seed"], 6)
+        outcome = {"status": "completed", "test_error": error, "best_error": error, "steps": 200}
+        write_record(tmp_path / "runs" / f"{run['run']}.json", record_of(run, outcome))
+    parts = tmp_path / "results" / "demo" / "tables" / "parts"
+    runs = [demo.runs[target] for target in targets]
+    experiment_tables(runs, tmp_path / "runs", "demo").write(parts / "A")
+    merge_parts(parts, ["A"], parts.parent)
+    monkeypatch.chdir(tmp_path)
+    blocks = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs/tables.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    answers = []
+    for block in blocks:
+        names: dict = {}
+        exec(block, names)
+        found = names["best"]
+        found = found.to_pandas() if hasattr(found, "to_pandas") else found
+        answers.append(found.sort_values("noise_rate")[["noise_rate", "lam", "test_error"]].to_numpy(float))
+    assert len(answers) == 3 and answers[0].shape == (2, 3)
+    assert (answers[0][:, 1] == 0.35).all()
+    for other in answers[1:]:
+        assert other == pytest.approx(answers[0])

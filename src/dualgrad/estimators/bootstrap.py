@@ -49,13 +49,15 @@ def _shares(n: int, sample: int = 0) -> np.ndarray:
 def means(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """Return each replicate's mean, (replicates,) or (replicates, columns); ``values`` is (n,) or (n, columns)."""
     centre = values.mean(axis=0)
-    return shares @ (values - centre) + centre
+    result: np.ndarray = shares @ (values - centre) + centre
+    return result
 
 
 def variances(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """Return each replicate's population variance; shapes as for :func:`means`."""
     apart = values - values.mean(axis=0)
-    return np.maximum(shares @ apart**2 - (shares @ apart) ** 2, 0.0)
+    result: np.ndarray = np.maximum(shares @ apart**2 - (shares @ apart) ** 2, 0.0)
+    return result
 
 
 def spread(values: np.ndarray) -> float:

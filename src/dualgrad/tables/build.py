@@ -92,7 +92,7 @@ class TableSet:
     """Rows of all five tables of one experiment, collected column by column."""
 
     def __init__(self) -> None:
-        self._data: dict[str, dict[str, list]] = {
+        self._data: dict[str, dict[str, list[Any]]] = {
             table: {name: [] for name in columns(table)} for table in TABLES
         }
 
@@ -182,7 +182,7 @@ def held_epochs(run: Mapping[str, Any]) -> int | None:
         swept = [s for s in stage.get("segments", ()) if s.get("direction") is not None]
         held = {segment.get("epochs") for segment in swept}
         if len(swept) > 1 and len(held) == 1:
-            return held.pop()
+            return int(held.pop())
     return None
 
 
@@ -319,7 +319,7 @@ def _published_fill(
         row["threshold_lambda"] = evaluations[-1]["lam"]
 
 
-def _block(record: Mapping[str, Any], block: str, name: str) -> tuple[int, dict[str, list]]:
+def _block(record: Mapping[str, Any], block: str, name: str) -> tuple[int, dict[str, list[Any]]]:
     """Return (rows, columns) of one trajectory block; an absent block has no rows."""
     series = record["trajectory"].get(block) or {}
     if not isinstance(series, dict) or not all(isinstance(values, list) for values in series.values()):
@@ -332,7 +332,7 @@ def _block(record: Mapping[str, Any], block: str, name: str) -> tuple[int, dict[
     }
 
 
-def _rows_of(count: int, series: Mapping[str, list], table: str) -> list[dict[str, Any]]:
+def _rows_of(count: int, series: Mapping[str, list[Any]], table: str) -> list[dict[str, Any]]:
     """Return a block's rows with every column of its table, absent ones None."""
     missing = [None] * count
     names = list(columns(table))
@@ -344,9 +344,9 @@ def _rows_of(count: int, series: Mapping[str, list], table: str) -> list[dict[st
 
 def _geometry(
     steps: Sequence[Mapping[str, Any]], evaluations: Sequence[Mapping[str, Any]]
-) -> tuple[int, dict[str, list]]:
+) -> tuple[int, dict[str, list[Any]]]:
     """Average the logged steps of every λ of a sweep (standard deviations over steps, population)."""
-    segments: dict[tuple, list[Mapping[str, Any]]] = {}
+    segments: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for step in steps:
         segments.setdefault((step["stage"], step["segment"]), []).append(step)
     if len(segments) < 2:  # a step log at one λ (Td1) is no geometry along a sweep

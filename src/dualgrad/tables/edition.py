@@ -159,7 +159,7 @@ def plain(frame: pd.DataFrame, table: str, *, whole: bool = False) -> pd.DataFra
 
 def native(frame: pd.DataFrame, table: str, name: str) -> list[Any]:
     """Return a column of a :func:`plain` frame as JSON has it: whole numbers whole, None where empty."""
-    values = frame[name].tolist()
+    values: list[Any] = frame[name].tolist()
     kind = columns(table)[name].type
     if kind in (TEXT, FLAG):
         return values

@@ -1,0 +1,85 @@
+"""The package's rooms: no module is imported, directly or by way of others, by one that it imports itself."""
+
+from __future__ import annotations
+
+import ast
+from pathlib import Path
+
+SOURCE = Path(__file__).resolve().parents[1] / "src"
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(SOURCE).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def imports(tree: ast.AST, known: set[str]) -> set[str]:
+    """Modules of the package that a module imports when it is imported: not in functions, not for types alone."""
+    found: set[str] = set()
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            continue
+        if isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test):
+            continue
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names} & known
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= names & known or {node.module} & known
+        else:
+            found |= imports(node, known)
+    return found
+
+
+def circle(graph: dict[str, set[str]]) -> list[str]:
+    """Return the modules of one circle, or nothing."""
+    done: set[str] = set()
+    way: list[str] = []
+
+    def visit(name: str) -> list[str]:
+        if name in way:
+            return way[way.index(name) :]
+        if name in done:
+            return []
+        way.append(name)
+        for other in sorted(graph.get(name, ())):
+            if found := visit(other):
+                return found
+        way.pop()
+        done.add(name)
+        return []
+
+    return next((found for name in sorted(graph) if (found := visit(name))), [])
+
+
+def package() -> dict[str, set[str]]:
+    paths = {module_of(path): path for path in (SOURCE / "dualgrad").rglob("*.py")}
+    known = set(paths)
+    return {
+        name: imports(ast.parse(path.read_text(encoding="utf-8")), known) - {name}
+        for name, path in paths.items()
+    }
+
+
+def test_no_import_goes_in_a_circle():
+    graph = package()
+    assert len(graph) > 100 and graph["dualgrad.tables.edition"] >= {"dualgrad.tables.read"}
+    assert circle(graph) == []
+    assert circle({"a": {"b"}, "b": {"c"}, "c": {"a"}}) == ["a", "b", "c"]
+
+
+def test_tables_and_estimators_stand_below_what_uses_them():
+    above = (
+        "figures",
+        "statistics",
+        "claims",
+        "compare",
+        "explorer",
+        "report",
+        "commands",
+        "training",
+        "jobs",
+    )
+    for name, used in package().items():
+        if name.startswith(("dualgrad.tables", "dualgrad.estimators")):
+            assert not [one for one in used if one.split(".")[1] in above], name
