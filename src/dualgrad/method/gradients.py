@@ -60,6 +60,7 @@ def square_root(value: Number) -> Number:
 # million 4e-3 (https://github.com/pytorch/pytorch/issues/68326). In stretches of this length it is right to 1e-6.
 _NORM_STRETCH = 4096
 _DOT_STRETCH = 16384
+_HALF = (torch.float16, torch.bfloat16)  # too few digits, or too small a range, for a sum of squares
 
 
 def _adds_up_plainly(vector: Tensor) -> bool:
@@ -69,6 +70,8 @@ def _adds_up_plainly(vector: Tensor) -> bool:
 
 def norm(vector: Tensor) -> Number:
     """Return the L2 norm of a vector (n,), right to 1e-6 in float32 for 100 million numbers."""
+    if vector.dtype in _HALF:
+        vector = vector.float()
     if not _adds_up_plainly(vector):
         return number(torch.linalg.vector_norm(vector))
     whole = len(vector) // _NORM_STRETCH * _NORM_STRETCH
@@ -80,6 +83,8 @@ def norm(vector: Tensor) -> Number:
 
 def dot(a: Tensor, b: Tensor) -> Number:
     """Return the inner product of two vectors (n,), right to 1e-6 of ‖a‖·‖b‖ in float32."""
+    if a.dtype in _HALF:
+        a, b = a.float(), b.float()
     if not _adds_up_plainly(a) or len(a) <= _DOT_STRETCH:
         return number(torch.dot(a, b))
     dots = list(map(torch.dot, a.split(_DOT_STRETCH), b.split(_DOT_STRETCH)))
@@ -115,20 +120,20 @@ class Mix:
     cosine_to_value: Number
 
 
-def combined(a: Tensor, alpha: Number, b: Tensor, beta: Number) -> Tensor:
-    """Return alpha·a + beta·b, a new vector; the factors are numbers or 0-dim tensors."""
-    result = torch.mul(a, alpha)
+def combined(a: Tensor, alpha: Number, b: Tensor, beta: Number, out: Tensor | None = None) -> Tensor:
+    """Return alpha·a + beta·b, in ``out`` or as a new vector; the factors are numbers or 0-dim tensors."""
+    result = torch.mul(a, alpha, out=out)
     return result.add_(b, alpha=beta) if isinstance(beta, float) else result.addcmul_(b, beta)
 
 
-def mix_units(struct: Unit, value: Unit, lam: float, sign: float = 1.0) -> Mix:
+def mix_units(struct: Unit, value: Unit, lam: float, sign: float = 1.0, out: Tensor | None = None) -> Mix:
     """Mix two unit gradients: (1-λ)·ĝ_struct + λ·sign·ĝ_value (docs/specification/A-G.md#1.9).
 
     The norm and the cosines follow from the two lengths and one inner product, so no further pass over the
     parameters is needed to log them.
     """
     cosine = sign * dot(struct.vector, value.vector) * struct.scale * value.scale
-    vector = combined(struct.vector, (1.0 - lam) * struct.scale, value.vector, sign * lam * value.scale)
+    vector = combined(struct.vector, (1.0 - lam) * struct.scale, value.vector, sign * lam * value.scale, out)
     length, along = (1.0 - lam) * struct.length, value.length
     along = lam * (along * along)
     squared = length * length + lam * along + 2.0 * lam * (1.0 - lam) * cosine
@@ -136,9 +141,9 @@ def mix_units(struct: Unit, value: Unit, lam: float, sign: float = 1.0) -> Mix:
     return Mix(vector, cosine, size, ((1.0 - lam) * cosine + along) / (size + 1e-12))
 
 
-def renormalised(vector: Tensor, eps: float) -> Tensor:
-    """Return vector / (‖vector‖ + eps)."""
-    return torch.mul(vector, 1.0 / (norm(vector) + eps))
+def renormalised(vector: Tensor, eps: float, out: Tensor | None = None) -> Tensor:
+    """Return vector / (‖vector‖ + eps), in ``out`` or as a new vector."""
+    return torch.mul(vector, 1.0 / (norm(vector) + eps), out=out)
 
 
 def direction_at_cosine(reference: Unit, cosine: float, random: Tensor, eps: float) -> Unit:

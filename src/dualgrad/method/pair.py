@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from torch import Tensor
 
 from dualgrad.method.flat import Flat, Layout, Parts
 from dualgrad.method.gradients import Number, Unit, unit
+
+
+def _as_it_is(vector: Tensor) -> Tensor:
+    return vector
 
 
 class Pair:
@@ -14,31 +20,34 @@ class Pair:
     Attributes:
         eps: added to a norm before dividing by it.
         cache: the value gradient that is kept, or None.
+        flat: the structure gradient of this step.
     """
 
     def __init__(self, layout: Layout, eps: float) -> None:
         self.eps = eps
         self.cache: Unit | None = None
+        self.flat = layout.new()
         self._layout = layout
-        self._struct = layout.new()
-        self._free: Flat | None = None  # where the next value gradient goes; the cache lies in the other one
-        self._kept: Flat | None = None
+        self._values: dict[bool, Flat] = {}
 
     def plain(self, parts: Parts) -> Tensor:
         """Return a gradient as one vector, which holds until the next structure gradient comes."""
-        return self._struct.fill(parts)
+        return self.flat.fill(parts)
 
-    def struct(self, parts: Parts) -> Unit:
-        """Normalise a structure gradient, one tensor per parameter; it holds until the next one comes."""
-        return unit(self.plain(parts), self.eps)
+    def struct(self, parts: Parts, then: Callable[[Tensor], Tensor] = _as_it_is) -> Unit:
+        """Normalise a structure gradient, one tensor per parameter; it holds until the next one comes.
 
-    def value(self, parts: Parts, *, keep: bool) -> Unit:
-        """Normalise a value gradient, and ``keep`` it in the cache or else until the next one comes."""
-        if self._free is None:
-            self._free = self._layout.new()
-        found = unit(self._free.fill(parts), self.eps)
+        With ``then`` something is done to its vector before.
+        """
+        return unit(then(self.plain(parts)), self.eps)
+
+    def value(self, parts: Parts, *, keep: bool, then: Callable[[Tensor], Tensor] = _as_it_is) -> Unit:
+        """The same of a value gradient: ``keep`` it in the cache, or else until the next one comes."""
+        if keep not in self._values:
+            self._values[keep] = self._layout.new()
+        found = unit(then(self._values[keep].fill(parts)), self.eps)
         if keep:
-            self._free, self._kept, self.cache = self._kept, self._free, found
+            self.cache = found
         return found
 
     def keep_struct(self, struct: Unit) -> None:

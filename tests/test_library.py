@@ -1,0 +1,415 @@
+"""The library against plain autograd, the trainer and TorchJD, and what it refuses."""
+
+from __future__ import annotations
+
+import copy
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from dualgrad import DualGradient, mix
+
+EXACT = {"rtol": 1e-12, "atol": 1e-14}
+
+
+def network(*, norm: bool = True, dropout: float = 0.0, extra: bool = False) -> nn.Module:
+    """A small network; ``extra``: with a layer that no loss uses."""
+    torch.manual_seed(0)
+    layers: list[nn.Module] = [nn.Linear(6, 8), nn.Tanh(), nn.Linear(8, 3)]
+    if norm:
+        layers.insert(1, nn.BatchNorm1d(8))
+    if dropout:
+        layers.insert(-1, nn.Dropout(dropout))
+    net = nn.Sequential(*layers).double()
+    if extra:
+        net.register_module("unused", nn.Linear(2, 2).double())
+        net.forward = lambda x: nn.Sequential(*list(net.children())[:-1])(x)  # type: ignore[method-assign]
+    return net
+
+
+def batches(count: int, size: int = 12) -> list[tuple[Tensor, Tensor, Tensor]]:
+    draw = torch.Generator().manual_seed(1)
+    return [
+        (
+            torch.randn(size, 6, generator=draw, dtype=torch.float64),
+            torch.randint(0, 3, (size,), generator=draw),
+            torch.randint(0, 3, (size,), generator=draw),
+        )
+        for _ in range(count)
+    ]
+
+
+def sgd(parameters) -> torch.optim.Optimizer:
+    return torch.optim.SGD(parameters, lr=0.1, momentum=0.9, weight_decay=1e-3)
+
+
+def adamw(parameters) -> torch.optim.Optimizer:
+    # A bias before a BatchNorm has a gradient of nothing but rounding, which Adam with its usual eps would blow up.
+    return torch.optim.AdamW(parameters, lr=0.01, eps=1e-3)
+
+
+def by_hand(
+    model: nn.Module, optimizer, lam: Callable[[int], float], period: int, data, renormalize=False
+) -> None:
+    """The method as a user would write it: autograd, lists, norms over everything; None where nothing is known."""
+    held = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+    cache = None
+
+    def scaled(parts):
+        size = torch.sqrt(sum((p**2).sum() for p in parts if p is not None)) + 1e-12
+        return [None if p is None else p / size for p in parts]
+
+    for t, (x, noisy, clean) in enumerate(data):
+        logits = model(x)
+        struct = scaled(
+            torch.autograd.grad(F.cross_entropy(logits, noisy), held, retain_graph=True, allow_unused=True)
+        )
+        if t % period == 0:
+            cache = scaled(torch.autograd.grad(F.cross_entropy(logits, clean), held, allow_unused=True))
+        mixed = []
+        for s, v in zip(struct, cache, strict=True):
+            zero = 0.0
+            both = (1 - lam(t)) * (zero if s is None else s) + lam(t) * (zero if v is None else v)
+            mixed.append(None if s is None and v is None else both)
+        if renormalize:
+            mixed = scaled(mixed)
+        for parameter, gradient in zip(held, mixed, strict=True):
+            parameter.grad = gradient
+        optimizer.step()
+
+
+def assert_same(one: nn.Module, other: nn.Module) -> None:
+    for (name, a), (_, b) in zip(one.state_dict().items(), other.state_dict().items(), strict=True):
+        torch.testing.assert_close(a, b, **EXACT, msg=lambda m, name=name: f"{name}: {m}")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"norm": False}, {"norm": True}, {"dropout": 0.5}, {"extra": True}],
+    ids=lambda o: next(iter(o)),
+)
+@pytest.mark.parametrize(("period", "renormalize"), [(1, False), (4, False), (3, True)])
+@pytest.mark.parametrize("make", [sgd, adamw], ids=["sgd", "adamw"])
+def test_steps_are_those_of_plain_autograd(options, period, renormalize, make) -> None:
+    one, other = network(**options), network(**options)
+    schedule = lambda t: 0.1 + 0.05 * t  # noqa: E731
+    torch.manual_seed(5)
+    by_hand(one, make(one.parameters()), schedule, period, batches(9), renormalize)
+    torch.manual_seed(5)
+    dual = DualGradient(other, make(other.parameters()), schedule, period=period, renormalize=renormalize)
+    for x, noisy, clean in batches(9):
+        logits = other(x)
+        log = dual.step(F.cross_entropy(logits, noisy), F.cross_entropy(logits, clean))
+    assert_same(one, other)
+    assert dual.steps == 9 and log["lam"] == pytest.approx(0.5) and -1 <= log["cos"] <= 1
+    if options.get("extra"):
+        assert all(p.grad is None for p in other.unused.parameters())
+
+
+def test_frozen_parameters_and_groups() -> None:
+    one, other = network(), network()
+    for net in (one, other):
+        net[0].weight.requires_grad_(False)
+
+    def groups(net):
+        return torch.optim.SGD(
+            [{"params": net[0].parameters(), "lr": 0.05}, {"params": list(net[1:].parameters())}], lr=0.2
+        )
+
+    before = other[0].weight.clone()
+    by_hand(one, groups(one), lambda t: 0.3, 2, batches(6))
+    dual = DualGradient(other, groups(other), 0.3, period=2)
+    for x, noisy, clean in batches(6):
+        # Called only where it is needed.
+        logits = other(x)
+        dual.step(F.cross_entropy(logits, noisy), F.cross_entropy(logits, clean) if dual.due else None)
+    assert_same(one, other)
+    assert torch.equal(before, other[0].weight)
+    other[0].weight.requires_grad_(True)  # from now on with it, and a cache of the old length is of no use
+    assert dual.steps % 2 == 0
+    x, noisy, clean = batches(1)[0]
+    dual.step(F.cross_entropy(other(x), noisy), lambda: F.cross_entropy(other(x), clean))
+    assert not torch.equal(before, other[0].weight)
+
+
+def test_one_module_and_two_optimizers() -> None:
+    one, other = network(), network()
+    by_hand(one, sgd(one.parameters()), lambda t: 0.4, 1, batches(5))
+    dual = DualGradient(other, [sgd(other[:2].parameters()), sgd(other[2:].parameters())], 0.4)
+    for x, noisy, clean in batches(5):
+        logits = other(x)
+        dual.step(F.cross_entropy(logits, noisy), F.cross_entropy(logits, clean))
+    assert_same(one, other)
+
+
+def test_gradients_of_a_batch_in_parts_are_summed_first() -> None:
+    one, other = network(norm=False), network(norm=False)
+    data = batches(4)
+    by_hand(one, sgd(one.parameters()), lambda t: 0.4, 1, data)
+    dual = DualGradient(other, sgd(other.parameters()), 0.4)
+    for x, noisy, clean in data:
+        for part in range(3):
+            cut = slice(4 * part, 4 * part + 4)
+            logits = other(x[cut])
+            losses = F.cross_entropy(logits, noisy[cut]) / 3, F.cross_entropy(logits, clean[cut]) / 3
+            (dual.accumulate if part < 2 else dual.step)(*losses)
+    assert_same(one, other)
+
+
+def test_a_grad_scaler_changes_nothing_and_leaves_out_what_overflows() -> None:
+    one, other = network().float(), network().float()
+    plain = DualGradient(one, sgd(one.parameters()), 0.4, period=2)
+    scaler = torch.amp.GradScaler("cpu", init_scale=65536.0)
+    scaled = DualGradient(other, sgd(other.parameters()), 0.4, period=2, scaler=scaler)
+    for step, (x, noisy, clean) in enumerate(batches(6)):
+        for net, dual in ((one, plain), (other, scaled)):
+            logits = net(x.float())
+            log = dual.step(F.cross_entropy(logits, noisy), F.cross_entropy(logits, clean))
+        assert 0.01 < float(log["norm_struct"]) < 10, step
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
+
+    before, scale = copy.deepcopy(other.state_dict()), scaler.get_scale()
+    x, noisy, clean = batches(1)[0]
+    logits = other(x.float())
+    scaled.step(F.cross_entropy(logits, noisy), F.cross_entropy(logits, clean) * float("inf"))
+    weights = {name for name, _ in other.named_parameters()}
+    assert all(
+        torch.equal(value, before[name]) for name, value in other.state_dict().items() if name in weights
+    )
+    assert scaler.get_scale() == scale / 2
+    assert (
+        scaled.due
+    )  # the value gradient that overflowed was not kept, though it would be due at step 8 only
+    logits = other(x.float())
+    log = scaled.step(F.cross_entropy(logits, noisy), F.cross_entropy(logits, clean))
+    assert torch.isfinite(log["norm_mix"])
+    assert not torch.equal(other.state_dict()["0.weight"], before["0.weight"])
+
+
+RANKS = """
+import sys, torch, torch.distributed as dist, torch.nn.functional as F
+from dualgrad import DualGradient
+sys.path.insert(0, sys.argv[3])
+from test_library import batches, network, sgd
+rank = int(sys.argv[1])
+dist.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
+net = torch.nn.parallel.DistributedDataParallel(network(norm=False))
+dual = DualGradient(net, sgd(net.parameters()), 0.4, period=2)
+for x, noisy, clean in batches(5):
+    half = slice(6 * rank, 6 * rank + 6)
+    logits = net(x[half])
+    dual.step(F.cross_entropy(logits, noisy[half]), F.cross_entropy(logits, clean[half]))
+torch.save(net.module.state_dict(), sys.argv[2] + f".{rank}.pt")
+dist.destroy_process_group()
+"""
+
+
+def test_two_ranks_train_as_one_process_over_both_halves(tmp_path: Path) -> None:
+    store = tmp_path / "store"
+    words = [sys.executable, "-c", RANKS]
+    ranks = [subprocess.Popen([*words, str(r), str(store), str(Path(__file__).parent)]) for r in (0, 1)]
+    assert [rank.wait(240) for rank in ranks] == [0, 0]
+    one = network(norm=False)
+    by_hand(one, sgd(one.parameters()), lambda t: 0.4, 2, batches(5))
+    for rank in (0, 1):
+        found = network(norm=False)
+        found.load_state_dict(torch.load(f"{store}.{rank}.pt", weights_only=True))
+        assert_same(one, found)
+
+
+def test_state_is_saved_and_restored(tmp_path: Path) -> None:
+    data = batches(7)
+    nets, duals = [], []
+    for _ in range(2):
+        net = network()
+        optimizer = sgd(net.parameters())
+        nets.append((net, optimizer))
+        duals.append(DualGradient(net, optimizer, 0.4, period=4))
+
+    def go(which: int, part) -> None:
+        for x, noisy, clean in part:
+            logits = nets[which][0](x)
+            duals[which].step(F.cross_entropy(logits, noisy), F.cross_entropy(logits, clean))
+
+    go(0, data[:2])
+    state = {"model": nets[0][0], "optimizer": nets[0][1], "dual": duals[0]}
+    torch.save({name: each.state_dict() for name, each in state.items()}, tmp_path / "state.pt")
+    go(0, data[2:])
+    loaded = torch.load(tmp_path / "state.pt", weights_only=True)
+    nets[1][0].load_state_dict(loaded["model"])
+    nets[1][1].load_state_dict(loaded["optimizer"])
+    duals[1].load_state_dict(loaded["dual"])
+    go(1, data[2:])
+    for a, b in zip(nets[0][0].state_dict().values(), nets[1][0].state_dict().values(), strict=True):
+        assert torch.equal(a, b)
+    wider = nn.Linear(6, 3).double()
+    with pytest.raises(ValueError, match="has 99 numbers, this model trains 21"):
+        DualGradient(wider, sgd(wider.parameters()), 0.4).load_state_dict(loaded["dual"])
+
+
+def test_channels_last_weights_keep_their_strides() -> None:
+    torch.manual_seed(0)
+    one = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 36, 3)).double()
+    other = copy.deepcopy(one).to(memory_format=torch.channels_last)
+    x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
+    noisy, clean = torch.tensor([0, 1, 2, 0]), torch.tensor([0, 1, 1, 2])
+    for net in (one, other):
+        dual = DualGradient(net, torch.optim.SGD(net.parameters(), lr=0.1, fused=True), 0.4)
+        for _ in range(3):
+            logits = net(x)
+            dual.step(F.cross_entropy(logits, noisy), F.cross_entropy(logits, clean))
+    assert other[0].weight.grad.stride() == other[0].weight.stride() != one[0].weight.stride()
+    assert_same(one, other)
+
+
+def test_the_mix_by_itself() -> None:
+    draw = torch.Generator().manual_seed(2)
+    a, b = (torch.randn(5, 3, generator=draw, dtype=torch.float64) for _ in range(2))
+    expected = 0.7 * a / a.norm() + 0.3 * b / b.norm()
+    torch.testing.assert_close(mix(a, b, 0.3), expected, **EXACT)
+    parts = mix([a[:2], a[2:]], [b[:2], b[2:]], 0.3)
+    torch.testing.assert_close(torch.cat(parts), expected, **EXACT)
+    zero = torch.zeros(4)
+    assert torch.equal(mix(zero, torch.ones(4), 0.0, eps=0.0), zero)
+
+
+def linear() -> nn.Module:
+    return nn.Linear(2, 2)
+
+
+class Sparse(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = nn.Embedding(4, 2, sparse=True)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.table(x)
+
+
+def one_step(net: nn.Module, x: Tensor, value: Callable[[Tensor], object] = lambda loss: loss) -> None:
+    loss = net(x).sum()
+    DualGradient(net, torch.optim.SGD(net.parameters(), lr=0.1), 0.3).step(loss, value(loss))
+
+
+def with_gradients() -> None:
+    net = linear()
+    net(torch.ones(1, 2)).sum().backward()
+    one_step(net, torch.ones(1, 2))
+
+
+def two_kinds() -> None:
+    net = nn.Sequential(nn.Linear(2, 2), nn.Linear(2, 2).double())
+    DualGradient(net, sgd(net.parameters()), 0.3)
+
+
+REFUSED = {
+    "lam: a number from 0 to 1 is expected, found 1.5": lambda: DualGradient(
+        linear(), sgd(linear().parameters()), 1.5
+    ),
+    "lam: a number from 0 to 1 is expected, found True": lambda: mix(torch.ones(2), torch.ones(2), True),
+    "found nan": lambda: mix(torch.ones(2), torch.ones(2), float("nan")),
+    "period: a number of steps": lambda: DualGradient(linear(), [], 0.3, period=0),
+    "a torch optimizer is expected, found str": lambda: DualGradient(linear(), ["sgd"], 0.3),
+    "holds 2 parameter.s. that are none": lambda: DualGradient(linear(), sgd(linear().parameters()), 0.3),
+    "found nothing to train": lambda: DualGradient(linear(), [], 0.3),
+    "of one dtype on one device": two_kinds,
+    "LBFGS evaluates its losses itself": lambda: (
+        lambda net: DualGradient(net, torch.optim.LBFGS(net.parameters()), 0.3)
+    )(linear()),
+    r"two gradients of the same shapes are expected, found \[\(2,\)\] and \[\(3,\)\]": lambda: mix(
+        torch.ones(2), torch.ones(3), 0.3
+    ),
+    "sparse gradients are not supported": lambda: one_step(Sparse(), torch.tensor([1, 2])),
+    "a scalar loss is expected, found a tensor of shape .2,": lambda: one_step(
+        linear(), torch.ones(1, 2), lambda loss: loss.expand(2)
+    ),
+    "a value loss is expected": lambda: one_step(linear(), torch.ones(1, 2), lambda loss: None),
+    "leave out backward": with_gradients,
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_what_cannot_be_trained_so_is_refused_in_a_sentence(message: str) -> None:
+    with pytest.raises((TypeError, ValueError, RuntimeError), match=message) as found:
+        REFUSED[message]()
+    assert "\n" not in str(found.value)
+
+
+def test_a_compiled_network_is_told_about_its_buffers() -> None:
+    """torch.compile gives away the buffers of a graph's backward pass, which two losses need twice."""
+    import torch._functorch.config as settings
+
+    net = network()
+    with settings.patch(donated_buffer=True):
+        compiled = torch.compile(net, backend="aot_eager")
+        dual = DualGradient(net, sgd(net.parameters()), 0.3)
+        x, noisy, clean = batches(1)[0]
+        logits = compiled(x)
+        with pytest.raises(
+            RuntimeError, match="give the value loss as a function with a forward pass of its own"
+        ):
+            dual.step(F.cross_entropy(logits, noisy), F.cross_entropy(logits, clean))
+        dual = DualGradient(net, sgd(net.parameters()), 0.3)
+        log = dual.step(F.cross_entropy(compiled(x), noisy), lambda: F.cross_entropy(compiled(x), clean))
+    assert log["norm_value"] > 0
+
+
+def test_the_trainer_takes_the_same_steps(lab) -> None:
+    """Bit for bit: a session of the census's trainer, and a plain loop with the library."""
+    from oracles.lab import MLP, run_of, stage, vectors
+
+    task = lab.add(vectors())
+    run = run_of(task, MLP, [stage(segments=[(0.3, 2)])])
+    run["value"]["period"] = 3
+    bench = lab.session(run)
+    from dualgrad.training.session import Session, new_model
+
+    model, mine = (new_model(run, task, run["seed"], torch.float64) for _ in range(2))
+    labels = lab.labels(run)
+    session = Session(run, model, labels, bench.streams, 0.1, {"kind": "constant"}, 8)
+    optimizer = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[run["optimizer"]["name"]]
+    settings = {k: v for k, v in run["optimizer"].items() if k not in ("name", "lr")}
+    dual = DualGradient(mine, optimizer(mine.parameters(), lr=0.1, fused=True, **settings), 0.3, period=3)
+    for index in bench.order.epoch(0, 8):
+        log = session.step(index, task.inputs(index), 0.3)
+        logits = mine(*task.inputs(index))
+        own = dual.step(
+            F.cross_entropy(logits, labels.noisy[index]), F.cross_entropy(logits, labels.value[index])
+        )
+        assert (log["cos"], log["norm_mix"]) == (own["cos"], own["norm_mix"])
+    for a, b in zip(model.parameters(), mine.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_torchjd_gives_the_same_gradient() -> None:
+    pytest.importorskip("torchjd")
+    from torchjd.aggregation import GramianWeightedAggregator
+    from torchjd.autojac import backward, jac_to_grad
+
+    from dualgrad.torchjd import NormalizedMix
+
+    net = network()
+    x, noisy, clean = batches(1)[0]
+    logits = net(x)
+    losses = [F.cross_entropy(logits, noisy), F.cross_entropy(logits, clean)]
+    params = list(net.parameters())
+    grads = [torch.autograd.grad(loss, params, retain_graph=True) for loss in losses]
+    backward(losses)
+    jac_to_grad(params, GramianWeightedAggregator(NormalizedMix(0.35)))
+    for parameter, expected in zip(params, mix(*grads, 0.35), strict=True):
+        torch.testing.assert_close(parameter.grad, expected, rtol=1e-11, atol=1e-14)
+    with pytest.raises(ValueError, match="two losses are expected"):
+        NormalizedMix(0.3)(torch.eye(3))
+
+
+def test_importing_the_package_imports_no_torch() -> None:
+    code = "import sys, dualgrad; print('torch' in sys.modules); dualgrad.mix; print('torch' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True"]
