@@ -11,6 +11,7 @@ import pytest
 import yaml
 
 from dualgrad import strict_json
+from dualgrad.bench.made_up import made_up_run
 from dualgrad.census import CensusError, load_census, reference
 from dualgrad.census import stages as words
 from dualgrad.census.networks import Model
@@ -232,6 +233,41 @@ def test_numbers_without_end_are_refused_in_json_as_in_yaml():
     for text in (b'{"a": 1e400}', b"[-1e999]", b"NaN"):
         with pytest.raises(ValueError, match="number is expected"):
             strict_json.loads(text)
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        ({"extends": ["base", "fixed", "trusted"], "let": {"clean_ratio": 1.0e-6, "trusted_offset": 0}},
+         r"mine.value.trusted.ratio: 'mine/seed0': expected at least one of 50,000 examples"),
+        ({"task": {"batch_size": 60_000}}, r"mine.task.batch_size: .*no batch of 60,000 is left of 50,000"),
+        ({"task": {"classes": 20}}, r"mine.task.classes: .*says 20, but the data set cifar10 has 10"),
+        ({"lr_scale": {"run": "A/lam0.1_eta0.4_seed0", "field": "avg_gmix_nrm"}},
+         r"mine.lr_scale.field: .*does not measure 'avg_gmix_nrm'.*did you mean 'avg_gmix_norm'"),
+        ({"extends": "text-fixed", "let": {"epochs": 1}, "task": {"subset": 67_000}},
+         r"mine.task.subset: .*expected at most the pool of"),
+    ],
+)  # fmt: skip
+def test_a_run_asks_for_no_more_than_there_is(workspace, change, expected):
+    entry = {
+        "title": "t",
+        "count": 1,
+        "extends": ["base", "fixed"],
+        "factors": {"seed": 0},
+        "name": "seed{seed}",
+    }
+    entry |= change
+    entry["let"] = {"noise_rate": 0.4, "lambda": 0.3, **change.get("let", {})}
+    (workspace / "config" / "census" / "mine.yaml").write_text(
+        yaml.safe_dump({"series": "mine", "experiments": {"mine": entry}})
+    )
+    with pytest.raises(CensusError, match=expected):
+        load_census(workspace, {"edition": "paper"})
+
+
+def test_a_run_of_a_benchmark_is_a_run():
+    run = made_up_run("resnet18", 8, 16, 4, "float32")
+    assert read(run).task.model.plain() == {"name": "resnet18_own"}
 
 
 # --- names ---------------------------------------------------------------------------------------------------

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from dualgrad.census.run import measured
 from dualgrad.census.stages import CensusError, closest
 from dualgrad.validation import did_you_mean
 
@@ -39,6 +40,8 @@ def link(runs: dict[str, dict[str, Any]], places: Mapping[str, tuple[str, str]])
                 raise CensusError(
                     file, key, f"'{target}' needs '{need}', which does not exist{closest(need, runs)}"
                 )
+        if isinstance(run["lr_scale"], dict):
+            _check_measured(target, run, runs, places)
         for source, stage in sources:
             wanted.setdefault(source, set()).add(stage)
             names = [one["name"] for one in runs[source]["stages"]]
@@ -53,6 +56,21 @@ def link(runs: dict[str, dict[str, Any]], places: Mapping[str, tuple[str, str]])
         run["saves"] = True
         run["stages"] = [{**stage, "save": stage["name"] in stages} for stage in run["stages"]]
     _check_circles(runs, places)
+
+
+def _check_measured(
+    target: str,
+    run: Mapping[str, Any],
+    runs: Mapping[str, Mapping[str, Any]],
+    places: Mapping[str, tuple[str, str]],
+) -> None:
+    """Whether the run that a learning rate's factor comes from measures it."""
+    source, field = run["lr_scale"]["run"], run["lr_scale"]["field"]
+    fields = measured(runs[source])
+    if field not in fields:
+        file, key = places[run["experiment"]]
+        problem = f"'{source}' does not measure '{field}' for '{target}'{did_you_mean(field, fields)}"
+        raise CensusError(file, f"{key}.lr_scale.field", f"{problem} (it does: {', '.join(sorted(fields))})")
 
 
 def _sources(stages: list[dict[str, Any]]) -> list[tuple[str, str]]:

@@ -184,6 +184,7 @@ def _add_data(
 ) -> None:
     """Check that runs fit their data sets, and give each what planning has to know of its data."""
     checked: set[int] = set()  # tasks are shared by many runs
+    enough: set[tuple[int, int, str]] = set()
     for target, run in runs.items():
         task = run["task"]
         if id(task) not in checked:
@@ -207,7 +208,37 @@ def _add_data(
                 problem = f"the data set {one.name} has no split '{task['split']}'{hint}"
                 raise CensusError(file, f"{key}.task.split", problem)
             checked.add(id(task))
+        sizes = (id(task), id(run["value"]), run["noise"]["kind"])
+        if sizes not in enough:
+            if unfit := _too_few(run, datasets[task["dataset"]]):
+                file, key = places[run["experiment"]]
+                raise CensusError(file, f"{key}.{unfit[0]}", f"'{target}': {unfit[1]}")
+            enough.add(sizes)
         run["data"] = datasets[task["dataset"]].planned
+
+
+def _too_few(run: Mapping[str, Any], dataset: DataSet) -> tuple[str, str] | None:
+    """Which key of a run asks for more examples than there are, and what is wrong with it; None: none does."""
+    task, trusted = run["task"], run["value"]["trusted"]
+    made_up = task["synthetic"] if isinstance(task["synthetic"], Mapping) else {}
+    examples = made_up.get("train") or dataset.examples(task.get("split") or "train")
+    if examples is None or (task["synthetic"] is True):
+        return None
+    pool = run["noise"]["kind"] == "text_pool"
+    ratio = trusted["ratio"] if trusted else 0.0
+    if trusted and not pool and int(ratio * examples) < 1:  # of each class a pool sets aside one at least
+        return (
+            "value.trusted.ratio",
+            f"expected at least one of {examples:,} examples; {ratio:g} of them is none",
+        )
+    left = examples - int(ratio * examples) + task["classes"] if pool else examples
+    if pool and task["subset"] and task["subset"] > left:
+        return "task.subset", f"expected at most the pool of {left:,} examples; got {task['subset']:,}"
+    structure = task["subset"] if pool and task["subset"] else examples
+    if task["drop_last"] and task["batch_size"] > structure:
+        problem = f"with drop_last no batch of {task['batch_size']:,} is left of {structure:,} examples"
+        return "task.batch_size", problem
+    return None
 
 
 def _check_totals(experiments: Mapping[str, Mapping[str, Any]], totals: Mapping[str, int]) -> None:

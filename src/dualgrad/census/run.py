@@ -704,17 +704,16 @@ class Run(Part):
             wrong("outcome", f"'{self.outcome}' needs {expected}")
 
 
-def measured(run: Run) -> set[str]:
+def measured(run: Mapping[str, Any]) -> set[str]:
     """Numbers that the outcome of a run has and that another run may take its learning rate's factor from."""
     fields = {"test_error", "test_loss", "best_error", "steps", "epochs"}
-    if run.method == "dual":
+    if run["method"] == "dual":
         fields |= {"avg_cos", "avg_gmix_norm"}
-        if run.log.first_steps:
+        if run["log"]["first_steps"]:
             fields |= {"first_cos", "first_gmix_norm"}
-        if run.value.synthetic:
-            fields |= {"cos_actual"} | (
-                {"cos_struct_clean"} if run.value.synthetic.about == "clean" else set()
-            )
+        if run["value"]["synthetic"]:
+            fields |= {"cos_actual"}
+            fields |= {"cos_struct_clean"} if run["value"]["synthetic"]["about"] == "clean" else set()
     return fields
 
 
