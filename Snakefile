@@ -42,6 +42,7 @@ else:
 
     include: "workflow/rules/runs.smk"
     include: "workflow/rules/verify.smk"
+    include: "workflow/rules/controls.smk"
 
 
 include: "workflow/rules/cards.smk"
@@ -90,10 +91,12 @@ rule census:
     localrule: True
 
 
-rule controls:
-    input:
-        parts_of(CONTROLS, ["runs"]) if not INGESTED else [],
-    localrule: True
+if not INGESTED:
+
+    rule controls:
+        input:
+            "<results>/controls.md",
+        localrule: True
 
 
 rule tables:

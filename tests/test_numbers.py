@@ -175,7 +175,7 @@ ALLOWED = {
     },
 }
 # Written by programs from data, or about machines and benchmarks.
-GENERATED = {"protocols.md", "performance.md"}
+GENERATED = {"protocols.md", "performance.md", "controls.md"}
 
 
 def settings() -> set[float]:

@@ -31,6 +31,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "data": ("dualgrad.commands.data", "fetch and prepare a data set"),
     "ingest": ("dualgrad.commands.ingest", "turn the published archive into tables"),
     "tables": ("dualgrad.commands.tables", "turn records into tables"),
+    "controls": ("dualgrad.commands.controls", "answer what the census cannot tell apart"),
     "results": ("dualgrad.commands.results", "print what came of an experiment, by its factors"),
     "statistics": ("dualgrad.commands.statistics", "compute statistics of an edition's tables"),
     "claims": ("dualgrad.commands.claims", "measure the published claims"),
