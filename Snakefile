@@ -51,6 +51,7 @@ include: "workflow/rules/figures.smk"
 include: "workflow/rules/explorer.smk"
 include: "workflow/rules/statistics.smk"
 include: "workflow/rules/compare.smk"
+include: "workflow/rules/replicate.smk"
 include: "workflow/rules/claims.smk"
 include: "workflow/rules/report.smk"
 
@@ -114,6 +115,12 @@ rule statistics:
 rule compare:
     input:
         rules.compare_editions.output,
+    localrule: True
+
+
+rule replicate:
+    input:
+        "<results>/replication/replication.html",
     localrule: True
 
 

@@ -719,6 +719,12 @@ def test_runs_must_fit_their_data(workspace):
     path.write_text(entry.format("cifar10", 12))
     with pytest.raises(CensusError, match="says 12, but the data set cifar10 has 10"):
         load_census(workspace, {"edition": "paper"})
+    described(workspace, PICTURES)
+    path.write_text(entry.format("mine", 3))
+    with pytest.raises(
+        CensusError, match="batches of 256 and leaves out smaller ones, but mine has 6 examples"
+    ):
+        load_census(workspace, {"edition": "paper"})
 
 
 def test_a_hub_repository_is_a_source(project, monkeypatch):

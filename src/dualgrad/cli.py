@@ -37,6 +37,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "claims": ("dualgrad.commands.claims", "measure the published claims"),
     "compare": ("dualgrad.commands.compare", "compare two editions"),
     "numbers": ("dualgrad.commands.numbers", "keep the measured numbers of README and docs true"),
+    "replicate": ("dualgrad.commands.replicate", "put re-trained runs beside the published ones"),
     "figure": ("dualgrad.commands.figure", "draw a figure from tables"),
     "explorer": ("dualgrad.commands.explorer", "write all runs as one page to look through"),
     "report": ("dualgrad.commands.report", "write a folder of pages: figures, statistics, explorer, claims"),

@@ -204,6 +204,13 @@ def sample_to_verify(wildcards):
     return below("<results>/verify", [f"{run}.json" for run in runs])
 
 
+def recorded_files(wildcards):
+    """Return the records that are there."""
+    if INGESTED:
+        raise WorkflowError(f"replicate: the edition '{EDITION}' is what was published; name a trained one")
+    return below("<results>/runs", [f"{run}.json" for run in recorded_runs(CENSUS, RECORDED / "runs")])
+
+
 if INGESTED:
     CENSUS_FILES = parts_of(COUNTED)
 else:

@@ -4,8 +4,8 @@ COMPARE_REVISION = [STATISTICS_REVISION, revision("compare/*.*", "pages/*.*")]
 PAIR = [name.strip() for name in (SETTINGS["compare"] or "none").split(",")]
 COMPARED = "_".join(PAIR)
 
-if not INGESTED:
-    for name in PAIR:
+if not INGESTED:  # a replication is compared with what was published, too
+    for name in dict.fromkeys([*PAIR, "released"]):
         if name != EDITION and is_ingested(ROOT, name):
 
             rule ingest_compared:

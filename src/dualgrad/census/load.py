@@ -207,6 +207,13 @@ def _add_data(
                 hint = did_you_mean(task["split"], one.splits)
                 problem = f"the data set {one.name} has no split '{task['split']}'{hint}"
                 raise CensusError(file, f"{key}.task.split", problem)
+            examples = task["subset"] or one.examples(task.get("split") or "train")
+            if task["drop_last"] and examples and task["batch_size"] > examples and not task["synthetic"]:
+                problem = (
+                    f"'{target}' has batches of {task['batch_size']} and leaves out smaller ones, but {one.name} has "
+                    f"{examples} examples"
+                )
+                raise CensusError(file, f"{key}.task.batch_size", problem)
             checked.add(id(task))
         sizes = (id(task), id(run["value"]), run["noise"]["kind"])
         if sizes not in enough:

@@ -30,6 +30,8 @@ SERIES = {
     "X": "Text: fixed λ and loops",
     "Y": "Text: damage and recovery",
 }
+# Series of runs that only others need, that were superseded, or that have a page of their own.
+_UNSHOWN = ("helper", "archived", "controls")
 # Shown by other means, or the same as another column.
 _LEFT_OUT = {"status", "test_error", "test_acc", "best_acc"}
 _OUTCOMES = [
@@ -70,13 +72,16 @@ def gather(census: Census, edition_dir: Path) -> dict[str, Any]:
     """Return the page's data: plain JSON types.
 
     Args:
-        census: the edition's census; its counted runs are shown, those without a row in the tables as not made.
+        census: the edition's census; its counted runs are shown, those without a row in the tables as not made, and
+            those of experiments of one's own whose tables have been made.
         edition_dir: ``results/<edition>``; its tables' parts are read, as far as they are there.
 
     Raises:
         TableError: a part is of another version, or a table of it is missing.
     """
-    shown = {name: one for name, one in census.experiments.items() if one["counted"]}
+    own = [name for name, one in census.experiments.items() if one["series"] not in (*SERIES, *_UNSHOWN)]
+    own = made(edition_dir, own)
+    shown = {name: one for name, one in census.experiments.items() if one["counted"] or name in own}
     targets = [target for one in shown.values() for target in one["runs"]]
     specs = [census.runs[target] for target in targets]
     tables = Tables(edition_dir, made(edition_dir, shown), TABLES)

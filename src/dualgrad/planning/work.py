@@ -56,7 +56,7 @@ def work_of(run: Mapping[str, Any]) -> Work:
     train, test = examples_of(run)
     batch = task["batch_size"]
     full, rest = divmod(train, batch)
-    per_pass = full if task["drop_last"] or not rest else full + 1
+    per_pass = max(1, full if task["drop_last"] or not rest else full + 1)
     per_epoch = task["steps_per_epoch"] or per_pass
     mean_batch = min(batch, train / per_pass)
 

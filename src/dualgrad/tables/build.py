@@ -287,6 +287,8 @@ def add_record(tables: TableSet, record: Mapping[str, Any], seeds: dict[str, int
             row["selected_seed"] = seeds.get(record["spec"]["stages"][0]["start"].get("run", ""))
         row["seed"] = row["selected_seed"]
     seeds[name] = row["seed"]
+    if row.get("dataset") is None:
+        row["dataset"] = record["spec"]["task"]["dataset"]
     row["seconds"] = record["provenance"].get("seconds")
     row["digest"] = record["digest"]
     row |= conditions(record["provenance"])

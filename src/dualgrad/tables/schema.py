@@ -123,7 +123,7 @@ _CONSTANTS = _with_role(
         Column("aligned", FLAG, "C: value labels are the clean ones (no meaning for CE and Loss-mix)"),
         Column("noise_type", TEXT, "symmetric or asymmetric, where recorded"),
         Column("noise_map", TEXT, "V1: flipped classes as JSON, from → to"),
-        Column("dataset", TEXT, "data set, where recorded"),
+        Column("dataset", TEXT, "data set that the run was trained on; of published runs, where recorded"),
         Column("damage_epochs", WHOLE, "Y2: epochs at the damaging λ", "epochs", 1),
         Column("architecture", TEXT, "V3: architecture as recorded"),
         Column("trusted_ratio", REAL, "X, Y: trusted share of the training set", "fraction", 0.0, 1.0),

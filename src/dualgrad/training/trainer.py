@@ -170,7 +170,8 @@ def train(run: dict, context: Context) -> tuple[dict, dict[str, dict[str, Tensor
     outcome = summarise(run, progress.trajectory, trainer.extra())
     kept = [s["name"] for s in run["stages"] if s.get("save") and s["name"] in progress.weights]
     saved = {name: progress.weights[name] for name in kept}
-    return _finish(run, context, outcome, progress.trajectory, saved, started, progress.seconds)
+    origin = trainer.task.origin
+    return _finish(run, context, outcome, progress.trajectory, saved, started, progress.seconds, origin)
 
 
 def _copied(run: dict, context: Context) -> tuple[dict, Trajectory, dict]:
@@ -198,6 +199,7 @@ def _finish(
     weights: dict,
     started: datetime,
     seconds: float,
+    data: dict | None = None,
 ) -> tuple[dict, dict]:
     provenance = {
         "started": started.isoformat(timespec="seconds"),
@@ -205,6 +207,8 @@ def _finish(
         "host": platform.node(),
         "platform": platform.platform(),
         **surroundings(run["precision"], run["task"]["kind"], context.device, context.threads),
+        # Which data these were: the set's name, the digest of its content, the published set that it is a copy of.
+        "data": data or None,
         "pid": os.getpid(),
     }
     if run["needs"]:  # so that copied results need no times to tell what was made from what

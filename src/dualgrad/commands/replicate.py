@@ -1,0 +1,95 @@
+"""Put re-trained runs beside the published rows of the same conditions: final errors, and epoch by epoch.
+
+For whatever records of a trained edition there are; for runs whose records are gone, from the rows that are kept in
+docs/replication. The published rows are those of the edition released (snakemake tables --config edition=released).
+Without names: the configured edition. Writes results/EDITION/replication.
+
+    dualgrad replicate paper-sst2_tsv
+    dualgrad replicate --edition paper --config paper_data=cifar10_jpeg --config max_epochs=3
+    dualgrad replicate --keep paper-sst2_tsv      keep a row of each finished run in docs/replication
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Declare the command's arguments."""
+    parser.add_argument(
+        "editions", metavar="EDITION", nargs="*", help="trained editions, e.g. paper-sst2_tsv"
+    )
+    parser.add_argument(
+        "--results", type=Path, help="folder of all results (default: the setting results_dir)"
+    )
+    parser.add_argument(
+        "--released", type=Path, help="the published edition's results (default: .../released)"
+    )
+    parser.add_argument("--output", type=Path, help="folder to write (default: results/EDITION/replication)")
+    parser.add_argument(
+        "--keep", action="store_true", help="write a row of each finished run into docs/replication"
+    )
+    parser.add_argument(
+        "--document", action="store_true", help="write docs/replication.md, of all editions with kept rows"
+    )
+
+
+def run(args: argparse.Namespace) -> int:
+    """Compare, write, and say in short what came out."""
+    from dualgrad.project import load_project
+    from dualgrad.records import RecordError
+    from dualgrad.replicate import build
+    from dualgrad.tables.errors import TableError
+
+    project = load_project(args.root, args.config)
+    editions = args.editions or ([] if args.document else [project.edition])
+    if args.document:
+        editions = list(dict.fromkeys([*editions, *build.kept_editions(args.root)]))
+    results = args.results or project.all_results
+    released = args.released or project.all_results / "released"
+    output = args.output or results / "_".join(editions) / "replication"
+    try:
+        made = build.gather(project, editions, released, results)
+        if args.keep:
+            _keep(args.root, made.editions, made.rows)
+        build.make(made, output)
+        if args.document:
+            _document(args.root, made, output)
+    except (RecordError, TableError) as error:
+        print(f"dualgrad replicate: {error}", file=sys.stderr)
+        return 1
+    from dualgrad.replicate.words import sentences
+
+    if made.rows and not len(made.final) + len(made.epochs):
+        print(
+            f"{released}: no published rows of these experiments; make them: "
+            "snakemake tables --config edition=released"
+        )
+    print(*sentences(made), f"{output}: {', '.join(build.FILES)}", sep="\n")
+    return 0
+
+
+def _keep(root: Path, editions: list[str], rows: list) -> None:
+    from dualgrad.replicate.build import KEPT
+    from dualgrad.replicate.rows import write_rows
+
+    for edition in editions:
+        own = sorted((row for row in rows if row.edition == edition), key=lambda row: row.name)
+        if own:
+            write_rows(root / KEPT / f"{edition}.csv", own)
+
+
+def _document(root: Path, made: object, output: Path) -> None:
+    import shutil
+    from typing import Any, cast
+
+    from dualgrad.records import write_atomically
+    from dualgrad.replicate import build
+
+    image = root / "docs" / "images" / "replication.png"
+    image.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copyfile(output / "replication.png", image)
+    text = build.markdown(cast(Any, made), "images/replication.png", build.PREFACE)
+    write_atomically(root / "docs" / "replication.md", text.encode())

@@ -1,0 +1,160 @@
+"""Make a replication's files: replication.parquet, epochs.parquet, replication.{png,md,html}."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pandas as pd
+import pyarrow as pa
+
+from dualgrad.census.load import load_census
+from dualgrad.pages import assemble, data_uri, escape, write_page
+from dualgrad.project import Project, load_project
+from dualgrad.records import write_atomically
+from dualgrad.replicate import compare, picture, words
+from dualgrad.replicate.rows import Row, of_records, read_rows
+from dualgrad.tables import parquet
+from dualgrad.validation import InputError
+
+TEMPLATE = Path(__file__).parent / "replicate.html"
+FILES = ("replication.parquet", "epochs.parquet", "replication.png", "replication.md", "replication.html")
+KEPT = "docs/replication"  # rows of finished runs, by edition, and values of other code
+REFERENCE = "reference.csv"
+DOCUMENT_EPOCHS = 6
+
+
+def gather(project: Project, editions: Sequence[str], released: Path, results: Path) -> words.Replication:
+    """Read what was re-trained and what was published, and compare.
+
+    Args:
+        project: the project; of its edition are the settings.
+        editions: names of trained editions, e.g. ``paper-sst2_tsv``.
+        released: ``results/released``, with the tables of the published archive.
+        results: folder with a folder for each edition.
+
+    Raises:
+        InputError: an edition that is not trained, or kept rows that are none.
+        RecordError, TableError: a damaged record or table.
+    """
+    published = load_census(project.root, {"edition": "paper"})
+    rows: list[Row] = []
+    outdated: list[str] = []
+    for name in editions:
+        settings = {"edition": name, "precision": project.settings["precision"]}
+        own = load_project(project.root, settings)
+        if own.ingested:
+            raise InputError(
+                "replicate", name, "is read from the published archive; expected a trained edition"
+            )
+        if own.census.edition["name"] != name:
+            raise InputError(
+                "replicate", name, f"expected the edition's own name, {own.census.edition['name']}"
+            )
+        trained, old = of_records(results / name / "runs", name, own.census)
+        outdated += old
+        rows += trained + kept_rows(project.root, name, {row.name for row in trained})
+    rows = [row for row in rows if row.name in published.runs]
+    experiments = list(dict.fromkeys(row.experiment for row in rows))
+    theirs = compare.published_rows(released, experiments)
+    return words.Replication(
+        list(editions),
+        rows,
+        compare.final(rows, theirs, published),
+        compare.by_epoch(rows, theirs, published, references(project.root)),
+        outdated,
+        published,
+        published.datasets,
+    )
+
+
+def kept_rows(root: Path, edition: str, but: set[str]) -> list[Row]:
+    """Return the kept rows of an edition, but for runs whose record is there."""
+    path = root / KEPT / f"{edition}.csv"
+    rows = read_rows(path) if path.is_file() else []
+    return [row for row in rows if row.name not in but]
+
+
+def kept_editions(root: Path) -> list[str]:
+    """Return the editions of which rows are kept."""
+    return sorted(path.stem for path in (root / KEPT).glob("*.csv") if path.name != REFERENCE)
+
+
+def references(root: Path) -> dict[tuple[str, str, str, int], float]:
+    """Return values of the release's own code on the same data, where they are kept."""
+    path = root / KEPT / REFERENCE
+    if not path.is_file():
+        return {}
+    with path.open(newline="", encoding="utf-8") as file:
+        return {
+            (one["dataset"], f"{one['experiment']}/{one['run']}", one["measure"], int(one["epoch"])): float(
+                one["value"]
+            )
+            for one in csv.DictReader(file)
+        }
+
+
+def make(made: words.Replication, output: Path) -> None:
+    """Write all files of a replication into a folder."""
+    output.mkdir(parents=True, exist_ok=True)
+    _write(made.final, compare.FINAL, output / "replication.parquet")
+    _write(made.epochs, compare.EPOCHS, output / "epochs.parquet")
+    title = f"Replication: {' and '.join(made.editions)}"
+    drawn = output / "replication.png"
+    picture.draw(made.epochs, title, [drawn])
+    write_atomically(output / "replication.md", markdown(made, drawn.name).encode())
+    page = assemble(
+        TEMPLATE,
+        {
+            "title": escape(title),
+            "sentences": "".join(f"<p>{escape(one)}</p>" for one in words.sentences(made)),
+            "picture": data_uri(drawn, "image/png"),
+            "tables": "".join(_html(table) for table in words.tables_of(made)),
+            "editions": escape(f"Re-trained: {', '.join(made.editions)}."),
+        },
+    )
+    write_page(output / "replication.html", page)
+
+
+PREFACE = """What of the published training has been trained again by this project, beside the published rows of the
+same conditions. `dualgrad replicate --document` makes this page from the rows of finished runs in
+[docs/replication](replication/) and the released archive; of long runs it writes out some of the epochs. What your
+own records say: `snakemake replicate --config edition=paper`, with the settings that they were trained under.
+"""
+
+
+def markdown(made: words.Replication, image: str, preface: str = "") -> str:
+    """Return the replication as Markdown, with some of the epochs written out."""
+    parts = [
+        "# Replication",
+        "",
+        *([preface] if preface else []),
+        *(f"- {one}" for one in words.sentences(made)),
+        "",
+        f"![Measures over the epochs]({image})",
+        "",
+    ]
+    parts += ["\n".join([words.as_markdown(table), ""]) for table in words.tables_of(made, DOCUMENT_EPOCHS)]
+    return "\n".join(parts).rstrip() + "\n"
+
+
+def _html(table: words.Table) -> str:
+    head = "".join(f"<th>{escape(one)}</th>" for one in table.head)
+    body = "".join(
+        f"<tr{' class=outside' if any(cell.endswith('*') for cell in row) or row[-1] == 'no' else ''}>"
+        + "".join(f"<td>{escape(cell)}</td>" for cell in row)
+        + "</tr>"
+        for row in table.rows
+    )
+    return (
+        f"<section><h2>{escape(table.title)}</h2><p class=muted>{escape(table.note)}</p>"
+        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></section>'
+    )
+
+
+def _write(frame: pd.DataFrame, meanings: Mapping[str, str], path: Path) -> None:
+    """Write a table as Parquet, complete or not at all; meanings travel along as field metadata."""
+    table = pa.Table.from_pandas(frame[list(meanings)].convert_dtypes(), preserve_index=False)
+    fields = [field.with_metadata({"meaning": meanings[field.name]}) for field in table.schema]
+    parquet.write(path, table.replace_schema_metadata(None).cast(pa.schema(fields)))

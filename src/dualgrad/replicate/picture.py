@@ -1,0 +1,74 @@
+"""The picture of a replication: each condition's measures over the epochs, ours on the published runs' band."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from dualgrad.compare.picture import DPI, STYLE
+from dualgrad.files import replacing
+from dualgrad.replicate.words import MEASURES, condition
+
+OURS, REFERENCE, BAND = "#D55E00", "#0072B2", "#BBBBBB"
+MOST = 12  # conditions drawn
+
+
+def draw(epochs: pd.DataFrame, title: str, paths: Sequence[Path]) -> None:
+    """Draw the comparison by epoch and write the picture.
+
+    Args:
+        epochs: as ``compare.by_epoch`` returns it.
+        title: what was re-trained.
+        paths: files to write, by their ending.
+    """
+    import matplotlib
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    keys = ["edition", "experiment", "condition", "dataset", "precision"]
+    groups: list[tuple[Any, pd.DataFrame]] = list(epochs.groupby(keys, sort=False))
+    shown = groups[:MOST]
+    with matplotlib.rc_context():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(STYLE)
+        rows = max(1, len(shown))
+        figure = Figure(figsize=(10, 0.5 + 1.75 * rows), layout="constrained")
+        FigureCanvasAgg(figure)
+        axes = figure.subplots(rows, len(MEASURES), squeeze=False)
+        for line, (key, group) in zip(axes, shown, strict=False):
+            for ax, (measure, word) in zip(line, MEASURES.items(), strict=True):
+                part = group[group["measure"] == measure]
+                if part.empty:
+                    ax.set_axis_off()
+                    continue
+                ax.fill_between(
+                    part["epoch"], part["low_published"], part["high_published"], color=BAND, lw=0
+                )
+                ax.plot(part["epoch"], part["mean_published"], color="#555555", lw=0.9)
+                ax.plot(part["epoch"], part["mean"], color=OURS, lw=1.2, marker="o", ms=3)
+                several = part[part["n"] > 1]
+                ax.vlines(several["epoch"], several["low"], several["high"], color=OURS, lw=0.8)
+                ax.plot(part["epoch"], part["reference"], color=REFERENCE, marker="x", ms=5, lw=0)
+                ax.set_title(f"{key[1]}, {condition(key[2])}: {word}" if measure == "error" else word)
+                ax.xaxis.get_major_locator().set_params(integer=True)
+                if ax is line[0]:
+                    ax.set_ylabel(f"{key[3]}", fontsize=7)
+        if not shown:
+            for ax in axes.flat:
+                ax.set_axis_off()
+            axes[0, 0].text(0, 0.5, "nothing to draw: no epochs on both sides")
+        for ax in axes[-1]:
+            ax.set_xlabel("epochs")
+        left = f" ({len(groups) - MOST} more conditions in the tables)" if len(groups) > MOST else ""
+        figure.suptitle(
+            f"{title}{left}\ngrey: published seeds, lowest to highest, and their mean; orange: re-trained "
+            "(bar: lowest to highest); blue cross: the release's code on the same data",
+            fontsize=8,
+        )
+        for path in paths:
+            kind = path.suffix.lstrip(".").lower()
+            with replacing(path) as temporary:
+                figure.savefig(temporary, format=kind, dpi=DPI, metadata={"Software": None})

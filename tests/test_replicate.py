@@ -1,0 +1,191 @@
+"""The replication page: re-trained runs beside the published ones, from records or from kept rows."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy import stats
+
+from dualgrad.census import load_census
+from dualgrad.cli import main
+from dualgrad.project import load_project, load_settings
+from dualgrad.records import make_record, write_record
+from dualgrad.replicate import build, compare, words
+from dualgrad.replicate.rows import Row, of_record, read_rows, write_rows
+from dualgrad.validation import InputError
+
+EDITION = "paper-sst2_tsv"
+WORDS = ("--config", "precision=published")
+
+
+def record_of(run: dict, errors: list[float], seconds: float = 60.0) -> dict:
+    """A record of a run whose test error takes these values at its epochs."""
+    epochs = list(range(1, len(errors) + 1))
+    stage = ["main"] * len(errors)
+    trajectory = {
+        "evaluations": {"stage": stage, "epoch": epochs, "test_error": errors},
+        "epochs": {
+            "stage": stage,
+            "epoch": epochs,
+            "loss_struct": [round(0.7 - 0.01 * e, 2) for e in epochs],
+        },
+    }
+    outcome = {"status": "completed", "test_error": errors[-1]}
+    provenance = {"seconds": seconds, "threads": 1, "device": "cpu", "cpu": "A CPU"}
+    return make_record(run, outcome, trajectory, None, provenance)
+
+
+@pytest.fixture(scope="module")
+def copy_census(root):
+    return load_census(root, load_settings(root, {"edition": EDITION, "precision": "published"}))
+
+
+PUBLISHED = {
+    f"X1c/lam0.3_seed{seed}": {"error_final": 0.30 + 0.01 * seed, "loss": {}, "cosine": {}, "norm": {}}
+    | {"error": {1: 0.5 + 0.01 * seed, 2: 0.3 + 0.01 * seed}}
+    for seed in range(5)
+}
+
+
+@pytest.fixture
+def trained(workspace: Path, copy_census, monkeypatch) -> Path:
+    """Three whole runs of a condition, and the first epoch of a run of another edition."""
+    for seed, last in ((0, 0.31), (1, 0.33), (3, 0.36)):
+        run = copy_census.runs[f"X1c/lam0.3_seed{seed}"]
+        path = workspace / "results" / EDITION / "runs" / "X1c" / f"{run['run']}.json"
+        write_record(path, record_of(run, [0.52, last]))
+    monkeypatch.setattr(compare, "published_rows", lambda folder, names: PUBLISHED)
+    return workspace
+
+
+def test_final_errors_beside_the_published_ones(trained, capsys):
+    assert main(["replicate", EDITION, "--root", str(trained), *WORDS]) == 0
+    folder = trained / "results" / EDITION / "replication"
+    assert sorted(path.name for path in folder.iterdir()) == sorted(build.FILES)
+    (row,) = pd.read_parquet(folder / "replication.parquet").itertuples()
+    ours, theirs = [0.31, 0.33, 0.36], [0.30, 0.31, 0.32, 0.33, 0.34]
+    assert (row.n, row.n_published, row.dataset, row.precision) == (3, 5, "sst2_tsv", "published")
+    assert json.loads(row.condition) == {"lambda": 0.3}
+    assert row.mean == pytest.approx(np.mean(ours)) and row.sd == pytest.approx(np.std(ours, ddof=1))
+    # Welch's interval, worked out by hand.
+    variances = [np.var(ours, ddof=1) / 3, np.var(theirs, ddof=1) / 5]
+    freedom = sum(variances) ** 2 / (variances[0] ** 2 / 2 + variances[1] ** 2 / 4)
+    half = stats.t.ppf(0.975, freedom) * math.sqrt(sum(variances))
+    difference = np.mean(ours) - np.mean(theirs)
+    assert (row.difference_low, row.difference_high) == pytest.approx((difference - half, difference + half))
+    # Seeds 0, 1 and 3 with themselves.
+    assert row.n_pairs == 3 and row.paired == pytest.approx(np.mean([0.01, 0.02, 0.03]))
+    assert bool(row.inside)
+    text = (folder / "replication.html").read_text()
+    for part in ("X1c", "λ = 0.3", "sst2_tsv", "another copy of SST-2", "3,913 of the 3,916", "A CPU"):
+        assert part in text, part
+    assert "<script src" not in text
+    assert "3 runs were trained, 3 whole" in capsys.readouterr().out
+
+
+def test_epoch_by_epoch_on_the_band(trained):
+    assert main(["replicate", EDITION, "--root", str(trained), *WORDS]) == 0
+    epochs = pd.read_parquet(trained / "results" / EDITION / "replication" / "epochs.parquet")
+    assert set(epochs["measure"]) == {"error"}, "what only one side has is not compared"
+    one, two = epochs.sort_values("epoch").itertuples()
+    assert (one.low_published, one.high_published) == pytest.approx((0.5, 0.54)) and one.inside == 3
+    assert two.inside == 2 and two.high == pytest.approx(0.36), "0.36 lies above the published 0.34"
+
+
+def test_kept_rows_stand_in_for_records(trained, copy_census):
+    """With a machine gone, the page is made from the rows that were kept, to the printed digits."""
+    words_ = ["replicate", EDITION, "--root", str(trained), *WORDS]
+    assert main([*words_, "--keep"]) == 0
+    kept = trained / "docs" / "replication" / f"{EDITION}.csv"
+    before = (trained / "results" / EDITION / "replication" / "replication.md").read_text()
+    assert len(read_rows(kept)) == 3
+    for path in (trained / "results" / EDITION / "runs" / "X1c").iterdir():
+        path.unlink()
+    assert main(words_) == 0
+    assert (trained / "results" / EDITION / "replication" / "replication.md").read_text() == before
+    # A record that is there wins over its row.
+    run = copy_census.runs["X1c/lam0.3_seed0"]
+    path = trained / "results" / EDITION / "runs" / "X1c" / f"{run['run']}.json"
+    write_record(path, record_of(run, [0.6, 0.9]))
+    assert main(words_) == 0
+    assert "0.9000" in (trained / "results" / EDITION / "replication" / "replication.md").read_text()
+    kept.write_text(kept.read_text().replace("completed,0.31", "completed,high"))
+    with pytest.raises(InputError, match=r"paper-sst2_tsv.csv: line 2: no row of a run"):
+        read_rows(kept)
+
+
+def test_nothing_trained_is_said(workspace, monkeypatch, capsys):
+    monkeypatch.setattr(compare, "published_rows", lambda folder, names: {})
+    assert main(["replicate", EDITION, "--root", str(workspace), *WORDS]) == 0
+    assert f"Nothing of {EDITION} has been trained yet." in capsys.readouterr().out
+    assert main(["replicate", "released", "--root", str(workspace)]) == 2
+
+
+def test_rows_go_to_a_file_and_back(tmp_path, copy_census):
+    row = of_record(record_of(copy_census.runs["X1c/lam0.3_seed0"], [0.5, 0.25]))
+    assert row.error == {1: 0.5, 2: 0.25} and row.machine == "A CPU" and row.dataset == "sst2_tsv"
+    write_rows(tmp_path / "rows.csv", [row])
+    assert read_rows(tmp_path / "rows.csv") == [row]
+
+
+def test_first_epochs_are_no_final_errors(census):
+    row = Row(
+        *("paper-first1", "K", "lam0.3_eta0.4_seed0", "cifar10", "published", 1, "d", "completed", 0.7),
+        *(1.0, 1, "A CPU", {1: 0.7}, {1: 2.3}, {1: -0.2}, {1: 0.7}),
+    )
+    assert compare.final([row], {}, census).empty
+    published = {
+        row.name: {"error_final": 0.2, "error": {1: 0.68}, "loss": {}, "cosine": {1: -0.1}, "norm": {}}
+    }
+    known = {("cifar10", row.name, "error", 1): 0.69}
+    found = compare.by_epoch([row], published, census, known).set_index("measure")
+    assert set(found.index) == {"error", "cosine"} and found.loc["error", "reference"] == 0.69
+    made = words.Replication(
+        ["paper-first1"], [row], pd.DataFrame(), found.reset_index(), [], census, census.datasets
+    )
+    (table,) = words.epoch_tables(made)
+    assert table.head == [
+        "epoch",
+        "test error: published",
+        "test error: reference",
+        "test error: ours",
+        "mean cosine: published",
+        "mean cosine: ours",
+    ]
+    assert table.rows == [["1", "0.680 to 0.680 (1)", "0.690", "0.700*", "−0.100 to −0.100 (1)", "−0.200*"]]
+    assert compare.not_trained([row], census)["K"] == (0, 60)
+
+
+def test_the_published_rows(released_archive, tmp_path, root):
+    """K as published, by epoch, read from the released archive's tables."""
+    folder = tmp_path / "released" / "tables" / "parts"
+    words_ = ["ingest", "K", "--output", str(folder), "--root", str(root)]
+    assert main([*words_, "--config", f"released_archive={released_archive}"]) == 0
+    rows = compare.published_rows(tmp_path / "released", ["K"])
+    five = [rows[f"K/lam0.3_eta0.4_seed{seed}"] for seed in range(5)]
+    for measure, epoch, low, high in (
+        ("error", 1, 0.682, 0.726),
+        ("loss", 1, 2.31, 2.40),
+        ("cosine", 1, -0.207, -0.132),
+        ("norm", 1, 0.697, 0.721),
+    ):
+        values = [one[measure][epoch] for one in five]
+        assert min(values) == pytest.approx(low, abs=6e-3) and max(values) == pytest.approx(high, abs=6e-3)
+    kept = build.references(root)
+    assert kept["cifar10_jpeg", "K/lam0.3_eta0.4_seed0", "error", 1] == 0.700
+
+
+def test_the_document_is_what_its_rows_say(root, monkeypatch):
+    """docs/replication.md is generated: every kept run's digest stands in it."""
+    text = (root / "docs" / "replication.md").read_text(encoding="utf-8")
+    editions = build.kept_editions(root)
+    assert editions
+    for edition in editions:
+        load_project(root, {"edition": edition})
+        for row in read_rows(root / build.KEPT / f"{edition}.csv"):
+            assert f"| {row.name} | {row.dataset} |" in text and row.digest[:12] in text
