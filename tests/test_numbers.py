@@ -176,7 +176,7 @@ ALLOWED = {
     },
 }
 # Written by programs from data, or about machines and benchmarks.
-GENERATED = {"protocols.md", "performance.md", "controls.md"}
+GENERATED = {"protocols.md", "performance.md", "controls.md", "replication.md"}
 
 
 def settings() -> set[float]:
