@@ -686,7 +686,7 @@ def test_an_edition_can_have_helpers(workspace):
         "Body": {
             "title": "t", "count": 1, "extends": ["text-fixed", "ce"], "factors": {"seed": 0},
             "let": {"noise_rate": 0.0, "lambda": 0.0, "epochs": 2},
-            "task": {"dataset": "reviews", "split": "pretrain", "model": {"name": "distilbert_mini"}},
+            "task": {"dataset": "reviews", "split": "pretrain", "subset": 100, "model": {"name": "distilbert_mini"}},
         }
     }  # fmt: skip
     data["models"]["distilbert"]["task"]["model"]["body_from"] = "Body/seed0"

@@ -95,10 +95,12 @@ def conditions(provenance: Mapping[str, Any]) -> dict[str, Any]:
         found[name] = value
     if isinstance(found["arithmetic"], Mapping):
         one = found["arithmetic"]
-        words = [one.get("dtype"), "TF32 convolutions" if one.get("tf32_convolutions") else None]
+        words = [str(one["dtype"])] if one.get("dtype") else []
+        if one.get("tf32_convolutions"):
+            words.append("TF32 convolutions")
         if one.get("training_autocast"):
             words.append(f"training in {one['training_autocast']}")
-        found["arithmetic"] = ", ".join(filter(None, words))
+        found["arithmetic"] = ", ".join(words)
     return found
 
 

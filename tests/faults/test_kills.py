@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from dualgrad import files, recovery
+from dualgrad import files
+from dualgrad.jobs import recovery
 
 from .kills import storm
 from .pipeline import FIGURE, Pipeline

@@ -697,7 +697,7 @@ COMMANDS = [
     typed("an archive without results", ["ingest", "--archive", "{root}/config"], "config", "results"),
     typed("ingesting an experiment that is none", "ingest Aa", "Aa", "no such experiment"),
     typed("ingesting an experiment that was not published", "ingest Prep", "Prep", "mapping"),
-    typed("a shell of no kind", "completion fish", "fish", "bash"),
+    typed("a shell of no kind", "completion csh", "csh", "bash"),
     typed("cards of nothing", "cards Z9", "Z9", "no such experiment"),
     typed("an explorer into a folder", ["explorer", "--output", "{root}/config"], "config"),
 ]

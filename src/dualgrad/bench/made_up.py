@@ -28,7 +28,7 @@ def made_up_run(
             "kind": "image",
             "dataset": "cifar10",
             "classes": 10,
-            "normalize": None,
+            "normalize": {"mean": [0.5, 0.5, 0.5], "std": [0.25, 0.25, 0.25]},
             "augment": {"crop_padding": 4, "flip": True},
             "model": {"name": MODELS[model][0]},
             "batch_size": batch,

@@ -36,7 +36,12 @@ EDITION = {
 STUB = """\
 #!/bin/sh
 if [ "$1" = data ]; then
-    mkdir -p "$4/$2"; : > "$4/$2/$2.npz"; : > "$4/$2/$2.json"; exit
+    name=$2 file=$2
+    while [ $# -gt 0 ]; do
+        case "$1" in --tokens) file=$2 ;; --data-dir) folder=$2 ;; esac
+        shift
+    done
+    mkdir -p "$folder/$name"; : > "$folder/$name/$file.npz"; : > "$folder/$name/$file.json"; exit
 fi
 while [ $# -gt 0 ]; do
     case "$1" in --output | --checkpoint) : > "$2"; shift ;; esac

@@ -294,11 +294,13 @@ class DataSet(_Entry):
 
     @cached_property
     def planned(self) -> dict[str, Any]:
-        """What planning and protocol cards need of it: its title, examples to train and to test on, bytes on disk."""
+        """What planning and protocol cards need of it: its title, sizes, shape of an image, bytes on disk."""
         sizes = {split: self.examples(split) or ASSUMED_EXAMPLES[split] for split in ("train", "test")}
         example = math.prod(self.shape) + 8 if self.shape else _BYTES_OF_A_SENTENCE
         download = max((source.bytes or 0 for source in self.sources), default=0)
-        return {"title": self.title, **sizes, "bytes": sum(sizes.values()) * example + download}
+        shape = list(self.shape) if self.shape else None
+        total = sum(sizes.values()) * example + download
+        return {"title": self.title, **sizes, "shape": shape, "bytes": total}
 
 
 # Kinds of networks that read text, each its own numbers: TextCNN, and DistilBERT with its miniature.

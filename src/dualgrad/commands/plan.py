@@ -113,16 +113,17 @@ def _calibrated(
     census: Census, names: list[str], config: dict[str, Any]
 ) -> tuple[dict[str, Rate], dict[str, int], str, str]:
     """Rates, memory by network, and the device on which they were measured."""
-    import torch
 
     from dualgrad.planning.calibrate import calibrate, device_name
     from dualgrad.planning.networks import network_of
     from dualgrad.progress import progress
-    from dualgrad.training.devices import choose_device
+    from dualgrad.training.devices import DeviceError, choose_device
 
-    device = choose_device(config["device"], census.edition["device"])
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise InputError(HERE, "--calibrate", "torch sees no GPU here; add --config device=cpu")
+    try:
+        device = choose_device(config["device"], census.edition["device"])
+    except DeviceError as error:
+        problem = f"torch sees no GPU here ({error.problem}); add --config device=cpu"
+        raise InputError(HERE, "--calibrate", problem) from None
     # Of each network a run whose step is the usual one, else any that trains.
     chosen: dict[str, dict[str, Any]] = {}
     usual = ("clean", "trusted_batches")

@@ -155,6 +155,10 @@ def _stored(path: Path, name: str, kind: str, data_dir: Path) -> tuple[dict[str,
     """Return the arrays of a prepared file and the note beside it."""
     arrays = load_arrays(path, remedy=f"run: dualgrad data {name} --data-dir {data_dir}")
     note = read_note(path)
+    held = note.get("set", {}).get("name", name)
+    if held != name:
+        remedy = f"delete it and run: dualgrad data {name} --data-dir {data_dir}"
+        raise DataError(f"{path} is altered: it holds the data set {held}, not {name}; {remedy}")
     found = note.get("set", {}).get("kind", kind)
     if found != kind:
         raise DataError(f"task.kind: {kind}, but the data set {name} is of the kind {found}")

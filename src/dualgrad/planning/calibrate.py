@@ -79,6 +79,10 @@ class _Bench:
         tested = min(task["eval_batch_size"], 4 * batch)
         # A text run takes its trusted examples out of the pool that it draws its subset from.
         task |= {"synthetic": {"train": 4 * batch if not text else 2000, "test": tested}, "batch_size": batch}
+        if run["data"]["shape"]:
+            task["synthetic"]["shape"] = run["data"]["shape"]
+            channels = run["data"]["shape"][0]
+            task["normalize"] = task["normalize"] or {"mean": [0.5] * channels, "std": [0.25] * channels}
         task |= {"subset": 1000 if text else None, "steps_per_epoch": None, "eval_batch_size": tested}
         stage = {**run["stages"][0], "start": {"kind": "fresh"}, "session": "main", "save": False}
         stage["segments"] = [{"lambda": 0.3, "epochs": 1, "direction": None}]
