@@ -240,8 +240,8 @@ def test_bench_gpu_does_what_time_allows(capsys) -> None:
 
 def test_a_packed_process_that_fails_ends_the_others_wait() -> None:
     run = made_up_run("simplecnn", 8, 16, 4, "float32")
-    run["task"]["dataset"] = "nowhere"
-    with pytest.raises(RuntimeError, match=r"1 at once: DataError: "):
+    run["task"]["kind"] = "sound"
+    with pytest.raises(RuntimeError, match=r"1 at once: DataError: unknown task kind 'sound'"):
         _together(run, CPU, 1, 1, 1.0, 60.0)
 
 

@@ -60,6 +60,7 @@ def test_what_is_not_finite_stays_so() -> None:
 def pictures(dtype: torch.dtype, number: int, size: int = 32) -> tuple[Tensor, Tensor]:
     """Augmented training pictures (number, 3, size, size) as a run gets them, and their labels."""
     data = {"kind": "image", "dataset": "cifar10", "classes": 10, "model": {"name": "simplecnn_p"}}
+    data["normalize"] = {"mean": [0.5] * 3, "std": [0.25] * 3}
     data |= {"augment": {"crop_padding": 4, "flip": True}, "synthetic": {"train": 300, "test": 10}}
     task: Task = load_task(data, "cpu", dtype)
     index = torch.arange(number)
