@@ -36,7 +36,7 @@ def record_of(run: dict, errors: list[float], seconds: float = 60.0) -> dict:
         },
     }
     outcome = {"status": "completed", "test_error": errors[-1]}
-    provenance = {"seconds": seconds, "threads": 1, "device": "cpu", "cpu": "A CPU"}
+    provenance = {"seconds": seconds, "threads": 1, "device": "cpu", "cpu": {"model": "A CPU"}}
     return make_record(run, outcome, trajectory, None, provenance)
 
 

@@ -65,6 +65,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         there = posixpath.normpath(posixpath.join(posixpath.dirname(source), path))
         if there in OUTSIDE:
             there = OUTSIDE[there]
+        elif (ROOT / there).is_dir():  # of files that are no pages
+            return text
         elif there.startswith("docs/"):
             there = there.removeprefix("docs/")
         else:  # a file of the repository that is no page

@@ -99,8 +99,9 @@ def _machine(provenance: Mapping[str, Any]) -> str:
     device = provenance.get("device", "cpu")
     if device != "cpu":
         return device
-    if provenance.get("cpu"):
-        return provenance["cpu"]
+    cpu = provenance.get("cpu")
+    if isinstance(cpu, Mapping) and cpu.get("model"):
+        return str(cpu["model"])
     return cpu_model() if provenance.get("host") == platform.node() else "CPU"
 
 
