@@ -124,6 +124,16 @@ def data_of_run(wildcards):
     return ancient(below("<data>", inputs.data_files(CENSUS.run(wildcards.run))))
 
 
+def data_set_entry(wildcards):
+    """Return what a data set is. A changed entry prepares it again."""
+    return CENSUS.datasets[wildcards.name].model_dump(mode="json")
+
+
+def needed_for_tokens(wildcards):
+    """Return the content of a text set, and DistilBERT's tokenizer where its numbers are asked for."""
+    return below("<data>", inputs.tokens_need(CENSUS.datasets[wildcards.name], wildcards.reader))
+
+
 def minutes_of_run(wildcards, attempt):
     return REQUESTS.minutes(wildcards.run, attempt)
 

@@ -1,16 +1,6 @@
 """Data sets (config/datasets): found or fetched once, decoded, checked, and text written as networks read it."""
 
 
-def data_set(wildcards):
-    """Return what a data set is. A changed entry prepares it again."""
-    return CENSUS.datasets[wildcards.name].model_dump(mode="json")
-
-
-def needed_for_tokens(wildcards):
-    """Return the content of a text set, and DistilBERT's tokenizer where its numbers are asked for."""
-    return below("<data>", inputs.tokens_need(CENSUS.datasets[wildcards.name], wildcards.reader))
-
-
 rule data_set:
     """Find or fetch a data set, decode and check it."""
     output:
@@ -25,7 +15,7 @@ rule data_set:
     conda:
         "../envs/dualgrad.yaml"
     params:
-        entry=data_set,
+        entry=data_set_entry,
         folder=subpath(output.content, ancestor=2),
     shell:
         "dualgrad data {wildcards.name:q} --content --data-dir {params.folder:q} > {log:q} 2>&1"
@@ -47,7 +37,7 @@ rule data_tokens:
     conda:
         "../envs/dualgrad.yaml"
     params:
-        entry=data_set,
+        entry=data_set_entry,
         folder=subpath(output.tokens, ancestor=2),
     shell:
         "dualgrad data {wildcards.name:q} --tokens {wildcards.reader:q} --data-dir {params.folder:q} > {log:q} 2>&1"
