@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dualgrad import strict_json
-from dualgrad.files import replacing
+from dualgrad.files import read_regular, replacing
 
 FORMAT = 2
 _IDENTITY = ("edition", "experiment", "run", "series", "counted", "factors")
@@ -144,7 +144,7 @@ def read_record(path: Path, *, edition: str | None = None, name: str | None = No
     """
     remedy = f"delete {path} and run the same target again"
     try:
-        record = strict_json.loads(path.read_bytes())
+        record = strict_json.loads(read_regular(path))
     except FileNotFoundError:
         raise RecordError(f"{path}: no such record; run the workflow for it first") from None
     except OSError as error:

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
+from dualgrad.files import read_regular
+
 if TYPE_CHECKING:  # imported where it is used: it takes longer to import than many commands to run
     import jsonschema
 
@@ -153,7 +155,7 @@ def read_yaml(path: Path, shown: str | None = None, error: type[InputError] = In
     """Read one YAML file. *shown* is the file's name in messages; raises *error* if it is missing or malformed."""
     shown = shown or str(path)
     try:
-        text = path.read_bytes().decode("utf-8")
+        text = read_regular(path).decode("utf-8")
     except FileNotFoundError:
         raise error(shown, "", "the file does not exist") from None
     except OSError as problem:
@@ -193,7 +195,15 @@ def _validator(name: str) -> jsonschema.protocols.Validator:
             "number": lambda _, value: type(value) in (int, float) and abs(value) < _LARGEST,
         }
     )
-    strict = jsonschema.validators.extend(jsonschema.Draft202012Validator, type_checker=types)
+
+    def whole(_: Any, pattern: str, value: Any, __: Any) -> Iterable[jsonschema.ValidationError]:
+        # Python's $ lets a line end pass, which the pattern does not mean.
+        if isinstance(value, str) and not re.search(re.sub(r"(?<!\\)\$$", r"\\Z", pattern), value):
+            yield jsonschema.ValidationError(f"{value!r} does not match {pattern!r}")
+
+    strict = jsonschema.validators.extend(
+        jsonschema.Draft202012Validator, {"pattern": whole}, type_checker=types
+    )
     return strict(read_yaml(SCHEMAS / f"{name}.schema.yaml"), registry=Registry(retrieve=beside))  # type: ignore[call-arg]  # (mypy misses attrs alias)
 
 

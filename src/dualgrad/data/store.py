@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -123,6 +125,18 @@ def read_note(path: Path) -> dict[str, Any]:
     return note if isinstance(note, dict) else {}
 
 
+def _check_size(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> None:
+    """Raise ValueError unless a member of an .npz file holds what its header says, before memory is asked for."""
+    if member.compress_type != zipfile.ZIP_STORED:
+        raise ValueError(f"{member.filename} is compressed")
+    with archive.open(member) as stream:
+        version = np.lib.format.read_magic(stream)
+        read = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+        shape, _, dtype = read[version](stream)
+        if math.prod(shape) * dtype.itemsize > member.file_size:
+            raise ValueError(f"{member.filename} says that it is larger than it is")
+
+
 def load_arrays(path: Path, *, expected: str | None = None, remedy: str) -> dict[str, np.ndarray]:
     """Arrays of a prepared file, checked against its .json note and, where given, against a pinned digest.
 
@@ -135,6 +149,9 @@ def load_arrays(path: Path, *, expected: str | None = None, remedy: str) -> dict
             raise DataError(f"{needed} is missing: {remedy}")
     try:
         recorded = json.loads(note_path.read_text())["content_sha256"]
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.infolist():
+                _check_size(archive, member)
         with np.load(path, allow_pickle=False) as stored:
             arrays = {name: stored[name] for name in stored.files}
     except (

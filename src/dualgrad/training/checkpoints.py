@@ -14,6 +14,7 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from dualgrad.files import read_regular
 from dualgrad.records import write_atomically
 
 
@@ -53,7 +54,7 @@ def load_sealed(path: Path, device: torch.device | str = "cpu") -> dict:
         CheckpointError: missing, damaged, or holding anything but plain data and tensors.
     """
     try:
-        content = path.read_bytes()
+        content = read_regular(path)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error})") from None
     seal, data = content[:32], content[32:]
@@ -69,6 +70,8 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict:
         CheckpointError: missing, truncated, damaged, or holding anything but plain data and tensors.
     """
     try:
+        if path.is_fifo():
+            raise CheckpointError(f"{path}: not a regular file; delete it and run the same target again")
         return _load(path, path, device)
     except FileNotFoundError:
         raise CheckpointError(
@@ -103,6 +106,8 @@ def _is_state(weights: object) -> bool:
         and tensor.layout is torch.strided
         and not tensor.is_meta
         and not tensor.is_quantized
+        # Strides of 0 make a few bytes any number of them, which hashing would write out.
+        and tensor.numel() * tensor.element_size() <= tensor.untyped_storage().nbytes()
         for name, tensor in weights.items()
     )
 
