@@ -55,8 +55,9 @@ def test_a_scratch_folder_is_swept_with_what_is_in_it(tmp_path: Path) -> None:
         (folder / "part").write_text("half")
         assert files.sweep(tmp_path) == []
         os.rename(folder, tmp_path / "moved")  # noqa: PTH104
-        (tmp_path / "moved").rename(tmp_path / ".fetch.dead.tmp")
-    assert files.sweep(tmp_path) == [tmp_path / ".fetch.dead.tmp"]
+        left = tmp_path / f".fetch.dead.{files.host()}.tmp"
+        (tmp_path / "moved").rename(left)
+    assert files.sweep(tmp_path) == [left]
     assert list(tmp_path.iterdir()) == []
 
 

@@ -231,8 +231,6 @@ def test_short_memory_is_said_in_a_line(folder: Path) -> None:
     code = f"""
         import resource, sys, torch
         from dualgrad.cli import main
-        from dualgrad.commands.train import load
-        from dualgrad.models import import_for
         from dualgrad.training import trainer as run
         size = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
         def epoch(*given):

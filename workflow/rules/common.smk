@@ -6,6 +6,7 @@ What is worked out here is in `dualgrad.jobs`: a job's inputs, what it asks for,
 import os
 import re
 import sys
+from functools import cache
 from pathlib import Path
 
 from snakemake.exceptions import WorkflowError
@@ -99,9 +100,14 @@ prepare_jobs(
 )
 
 
-# Whether jobs are a cluster's. A dry run is always local: then `jobs`, which the cluster's profile has, tells.
-ON_CLUSTER = not workflow.local_exec or (workflow.dryrun and workflow.resource_settings.nodes is not None)
-REQUESTS = Requests(PROJECT, ON_CLUSTER, bool(local_gpus()))
+@cache
+def requests():
+    """Return what runs ask for. Not before the first job: until then Snakemake does not know who executes them.
+
+    Whether jobs are a cluster's: a dry run is always local, then `jobs`, which the cluster's profile has, tells.
+    """
+    dry_on_cluster = workflow.dryrun and workflow.resource_settings.nodes is not None
+    return Requests(PROJECT, not workflow.local_exec or dry_on_cluster, bool(local_gpus()))
 
 
 # What a run is, reads and asks for, by its one wildcard.
@@ -134,16 +140,20 @@ def needed_for_tokens(wildcards):
     return below("<data>", inputs.tokens_need(CENSUS.datasets[wildcards.name], wildcards.reader))
 
 
+def gpus_of_run(wildcards):
+    return requests().gpus
+
+
 def minutes_of_run(wildcards, attempt):
-    return REQUESTS.minutes(wildcards.run, attempt)
+    return requests().minutes(wildcards.run, attempt)
 
 
 def megabytes_of_run(wildcards, attempt):
-    return REQUESTS.megabytes(wildcards.run, attempt)
+    return requests().megabytes(wildcards.run, attempt)
 
 
 def group_of_run(wildcards):
-    return REQUESTS.group(wildcards.run)
+    return requests().group(wildcards.run)
 
 
 def below(folder, files):

@@ -23,7 +23,7 @@ rule train:
         "../envs/dualgrad.yaml"
     threads: SETTINGS["threads_per_job"]
     resources:
-        gpu=REQUESTS.gpus,
+        gpu=gpus_of_run,
         slot=1,
         runtime=minutes_of_run,
         mem_mb=megabytes_of_run,
@@ -52,7 +52,7 @@ rule train_and_save:
         "../envs/dualgrad.yaml"
     threads: SETTINGS["threads_per_job"]
     resources:
-        gpu=REQUESTS.gpus,
+        gpu=gpus_of_run,
         slot=1,
         runtime=minutes_of_run,
         mem_mb=megabytes_of_run,

@@ -24,7 +24,7 @@ rule verify_run:
         "../envs/dualgrad.yaml"
     threads: SETTINGS["threads_per_job"]
     resources:
-        gpu=REQUESTS.gpus,
+        gpu=gpus_of_run,
         slot=1,
         runtime=minutes_of_run,
         mem_mb=megabytes_of_run,

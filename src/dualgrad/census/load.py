@@ -207,13 +207,6 @@ def _add_data(
                 hint = did_you_mean(task["split"], one.splits)
                 problem = f"the data set {one.name} has no split '{task['split']}'{hint}"
                 raise CensusError(file, f"{key}.task.split", problem)
-            examples = task["subset"] or one.examples(task.get("split") or "train")
-            if task["drop_last"] and examples and task["batch_size"] > examples and not task["synthetic"]:
-                problem = (
-                    f"'{target}' has batches of {task['batch_size']} and leaves out smaller ones, but {one.name} has "
-                    f"{examples} examples"
-                )
-                raise CensusError(file, f"{key}.task.batch_size", problem)
             checked.add(id(task))
         sizes = (id(task), id(run["value"]), run["noise"]["kind"])
         if sizes not in enough:
@@ -241,7 +234,7 @@ def _too_few(run: Mapping[str, Any], dataset: DataSet) -> tuple[str, str] | None
     left = examples - int(ratio * examples) + task["classes"] if pool else examples
     if pool and task["subset"] and task["subset"] > left:
         return "task.subset", f"expected at most the pool of {left:,} examples; got {task['subset']:,}"
-    structure = task["subset"] if pool and task["subset"] else examples
+    structure = task["subset"] or examples
     if task["drop_last"] and task["batch_size"] > structure:
         problem = f"with drop_last no batch of {task['batch_size']:,} is left of {structure:,} examples"
         return "task.batch_size", problem
