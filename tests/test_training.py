@@ -350,6 +350,23 @@ def test_same_run_same_digest(lab, kind):
     assert other["trajectory"] != first["trajectory"]
 
 
+@pytest.mark.parametrize(("kind", "epochs"), [("pictures", 2), ("text", 1), ("staircase", 2)])
+def test_first_epochs_are_those_of_the_whole_run(lab, kind, epochs):
+    """The calendar stays: rates, orders, augmentation and dropout know of the epochs that are left out."""
+    run = long_run(lab, kind)
+    run["stages"] = run["stages"][:1]
+    whole = lab.train(run)[0]
+    first = lab.train({**run, "max_epochs": epochs})[0]
+    assert first["outcome"]["epochs"] == epochs < whole["outcome"]["epochs"]
+    assert whole["trajectory"]
+    for block in whole["trajectory"]:
+        last = epochs - (block == "steps")  # steps count the epochs behind them
+        expected = [row for row in rows_of(whole, block) if row["epoch"] <= last]
+        found = rows_of(first, block)
+        assert expected and [row for row in found if row in expected] == expected, block
+        assert len(found) <= len(expected) + 1  # the last one is evaluated in any case
+
+
 class Asked:
     """A request to stop that comes when it has been asked for *patience* times, and stays."""
 
