@@ -76,6 +76,8 @@ def trainable(run: dict) -> dict:
         problem = "starts from another run; name one that starts fresh"
     elif run["value"]["synthetic"] or run["value"]["fresh_every_step"]:
         problem = "has value gradients (random directions, probes) that the published loop here does not know"
+    elif not isinstance(run["method"], str):
+        problem = "combines its gradients by an aggregator, which the published loop does not know"
     elif not stage["segments"] or run["seed"] is None:
         problem = "trains nothing in its first stage"
     if problem:

@@ -285,6 +285,10 @@ def value_words(run: Run) -> str:
     value, method = run["value"], run["method"]
     if method == "ce":
         return "none: plain cross-entropy on the noisy labels, raw gradient"
+    if isinstance(method, Mapping):
+        options = ", ".join(f"{key} {one}" for key, one in method.items() if key != "aggregator")
+        how = method["aggregator"] + (f" ({options})" if options else "")
+        return f"{value_words({**run, 'method': 'dual'})}; combined by TorchJD's {how}"
     if method == "lossmix":
         return "loss (1 − λ) · noisy + λ · clean, one raw gradient, fresh at every step"
     sign = "−" if value["sign"] < 0 else ""

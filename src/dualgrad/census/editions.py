@@ -328,4 +328,4 @@ def select(runs: dict[str, dict[str, Any]], edition: Mapping[str, Any]) -> dict[
 
 def _shape(run: Mapping[str, Any]) -> tuple[Any, ...]:
     named = tuple(level for level in run["factors"].values() if isinstance(level, str))
-    return run["experiment"], named, tuple(run["factors"]), run["method"], run["copy_of"] is not None
+    return run["experiment"], named, tuple(run["factors"]), repr(run["method"]), run["copy_of"] is not None

@@ -178,6 +178,9 @@ def _merged(options: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
             continue
         types += [kind for kind in one["type"] if kind not in types]
         whole |= {key: value for key, value in one.items() if key not in ("type", "description")}
+    if "object" in types and "enum" in whole:  # a word, or a mapping in its place
+        words = {"enum": whole.pop("enum")}
+        return {"if": {"type": "string"}, "then": words, "else": {"type": types, **whole}}
     if "enum" in whole:  # null is the only other word
         return whole | ({"enum": [*whole["enum"], None]} if "null" in types else {})
     return {"type": types} | whole

@@ -295,6 +295,77 @@ class MeasuredScale(Part):
     field: str = Field(description="the field of its outcome that holds it")
 
 
+# --- method --------------------------------------------------------------------------------------------------
+
+# TorchJD's aggregators that combine two gradients without a memory of earlier steps, with the options that each has.
+AGGREGATORS: dict[str, tuple[str, ...]] = {
+    "AlignedMTL": ("scale_mode",),
+    "CAGrad": ("c",),
+    "ConFIG": (),
+    "Constant": (),
+    "DualProj": (),
+    "FairGrad": ("alpha",),
+    "IMTLG": (),
+    "MGDA": ("epsilon", "max_iters"),
+    "Mean": (),
+    "PCGrad": (),
+    "Sum": (),
+    "UPGrad": (),
+}
+
+
+class Aggregated(Part):
+    """An aggregator of TorchJD in the place of the mix.
+
+    It gets the two gradients as they are; the value gradient is cached as for the mix. Constant, AlignedMTL, ConFIG,
+    DualProj and UPGrad weigh the losses by 1-λ and λ; λ changes nothing in the others.
+    """
+
+    aggregator: Literal[
+        "AlignedMTL",
+        "CAGrad",
+        "ConFIG",
+        "Constant",
+        "DualProj",
+        "FairGrad",
+        "IMTLG",
+        "MGDA",
+        "Mean",
+        "PCGrad",
+        "Sum",
+        "UPGrad",
+    ] = Field(
+        description="its name; Constant, AlignedMTL, ConFIG, DualProj and UPGrad weigh the losses by 1-λ and λ"
+    )
+    c: Amount | None = optional("CAGrad: how far from the mean gradient to search")
+    alpha: Amount | None = optional("FairGrad: which fairness")
+    epsilon: Amount | None = optional("MGDA: when to stop")
+    max_iters: Positive | None = optional("MGDA: most iterations")
+    scale_mode: Literal["min", "median", "rmse"] | None = optional("AlignedMTL: which length")
+
+    @model_validator(mode="after")
+    def _options_fit(self) -> Aggregated:
+        own = AGGREGATORS[self.aggregator]
+        for key in ("c", "alpha", "epsilon", "max_iters", "scale_mode"):
+            given = getattr(self, key) is not None
+            if given and key not in own:
+                wrong(key, f"is no option of {self.aggregator}")
+            if key in own and key in ("c", "alpha") and not given:
+                wrong(key, f"the key is needed: aggregator is {self.aggregator}")
+        return self
+
+
+Method = Annotated[
+    Annotated[Literal["dual", "ce", "lossmix"], Tag("word")] | Annotated[Aggregated, Tag("aggregated")],
+    Discriminator(lambda given: "aggregated" if isinstance(given, (Mapping, Aggregated)) else "word"),
+]
+
+
+def has_two_gradients(run: Mapping[str, Any]) -> bool:
+    """Whether a run's method combines a structure and a value gradient: the mix, or an aggregator."""
+    return run["method"] == "dual" or isinstance(run["method"], Mapping)
+
+
 # --- stages --------------------------------------------------------------------------------------------------
 
 
@@ -579,9 +650,10 @@ class Run(Part):
         description="label noise of the structure labels; drawn with base seed + seed_offset, or with the fixed seed"
     )
     value: ValueSignal = Field(default=ValueSignal(), description="the value gradient")
-    method: Literal["dual", "ce", "lossmix"] = Field(
+    method: Method = Field(
         default="dual",
-        description="dual gradient, plain cross-entropy on the noisy labels, or mixed losses",
+        description="dual gradient, plain cross-entropy on the noisy labels, or mixed losses; or a mapping: an "
+        "aggregator of TorchJD in the place of the mix",
     )
     renormalize: bool = Field(
         default=False, description="whether the mixed gradient is brought back to length 1"
@@ -650,6 +722,11 @@ class Run(Part):
         value, method = self.value, self.method
         if method == "dual":
             return
+        if isinstance(method, Aggregated):
+            if value.synthetic or value.sign != 1:
+                key = "value.synthetic" if value.synthetic else "value.sign"
+                wrong(key, f"has no meaning with the aggregator {method.aggregator}")
+            return
         for key, used in (
             ("renormalize", self.renormalize),
             ("value.synthetic", value.synthetic),
@@ -707,7 +784,7 @@ class Run(Part):
 def measured(run: Mapping[str, Any]) -> set[str]:
     """Numbers that the outcome of a run has and that another run may take its learning rate's factor from."""
     fields = {"test_error", "test_loss", "best_error", "steps", "epochs"}
-    if run["method"] == "dual":
+    if has_two_gradients(run):
         fields |= {"avg_cos", "avg_gmix_norm"}
         if run["log"]["first_steps"]:
             fields |= {"first_cos", "first_gmix_norm"}
@@ -750,7 +827,9 @@ class UnfitRun(ValueError):
 def _adapter(key: str) -> TypeAdapter[Any]:
     field = Run.model_fields[key]
     annotation: Any = field.annotation
-    return TypeAdapter(Annotated[annotation, *field.metadata, field])
+    # A discriminator that is a function stands in both, and twice is once too often.
+    metadata = [one for one in field.metadata if not isinstance(one, Discriminator)]
+    return TypeAdapter(Annotated[annotation, *metadata, field])
 
 
 def check_part(key: str, part: Any) -> Any:

@@ -25,7 +25,18 @@ class CensusError(InputError):
 # two choices ("multistep with a warm-up of 0.1") means nothing.
 ATOMIC_KEYS = frozenset(
     ("start", "schedule", "segments", "evaluate", "gate", "stop")  # of a stage
-    + ("model", "normalize", "augment", "noise", "optimizer", "random", "trusted", "synthetic", "lr_scale")
+    + (
+        "model",
+        "normalize",
+        "augment",
+        "noise",
+        "method",
+        "optimizer",
+        "random",
+        "trusted",
+        "synthetic",
+        "lr_scale",
+    )
 )
 
 

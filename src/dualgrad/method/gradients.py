@@ -141,6 +141,14 @@ def mix_units(struct: Unit, value: Unit, lam: float, sign: float = 1.0, out: Ten
     return Mix(vector, cosine, size, ((1.0 - lam) * cosine + along) / (size + 1e-12))
 
 
+def as_mix(struct: Unit, value: Unit, vector: Tensor) -> Mix:
+    """Return two gradients combined in some other way, with what is logged about it."""
+    size = norm(vector)
+    along = dot(vector, value.vector) * value.scale
+    cosine = dot(struct.vector, value.vector) * struct.scale * value.scale
+    return Mix(vector, cosine, size, along / (size + 1e-12))
+
+
 def renormalised(vector: Tensor, eps: float, out: Tensor | None = None) -> Tensor:
     """Return vector / (‖vector‖ + eps), in ``out`` or as a new vector."""
     return torch.mul(vector, 1.0 / (norm(vector) + eps), out=out)

@@ -8,6 +8,8 @@ from itertools import accumulate
 from math import ceil
 from typing import Any
 
+from dualgrad.census.run import has_two_gradients
+
 # Networks with dropout: their two gradients cannot share a forward pass (docs/specification/I-P.md#0).
 DROPOUT = frozenset({"distilbert", "distilbert_mini", "textcnn", "vgg11_p2", "simplecnn_p2"})
 
@@ -113,7 +115,7 @@ def _value_examples(run: Mapping[str, Any], sessions: list[int], mean_batch: flo
     """Examples passed for value gradients: with a forward pass of their own, and sharing the structure gradient's."""
     value, task = run["value"], run["task"]
     synthetic = value["synthetic"]
-    if run["method"] != "dual" or (synthetic and synthetic["about"] == "struct"):
+    if not has_two_gradients(run) or (synthetic and synthetic["about"] == "struct"):
         return 0.0, 0.0
     every = 1 if value["fresh_every_step"] else value["period"]
     steps = sum(ceil(updates / every) for updates in sessions)

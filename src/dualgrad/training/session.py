@@ -7,7 +7,7 @@ schedule, step counter and cached value gradient persist across λ changes (Q-R.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from dualgrad.method.flat import Layout, Parts
 from dualgrad.method.gradients import (
     Number,
     Unit,
+    as_mix,
     at_least,
     direction_at_cosine,
     dot,
@@ -30,6 +31,7 @@ from dualgrad.method.gradients import (
 )
 from dualgrad.method.pair import Pair
 from dualgrad.models import batchnorm_modules, build_model, has_dropout, head_parameters
+from dualgrad.training.aggregators import make_aggregator
 from dualgrad.training.errors import TrainingError
 from dualgrad.training.labels import Labels
 from dualgrad.training.optimizers import make_optimizer
@@ -88,6 +90,8 @@ class Session:
         self.shares_forward = not has_dropout(self.model)
         # The text experiments normalise without eps (X-Y.md#1.5), the vision ones add 1e-12 (A-G.md#1.9).
         self.pair = Pair(layout, 0.0 if self.run["task"]["kind"] == "text" else 1e-12)
+        method = self.run["method"]
+        self.aggregate = make_aggregator(method, weights) if isinstance(method, Mapping) else None
         named = {name: position for position, (name, _) in enumerate(self.model.named_parameters())}
         self.head = [named[name] for name in head_parameters(self.model)] if self._head_every else []
         self._layout = layout
@@ -165,7 +169,7 @@ class Session:
         log: dict[str, Number]
         # Where autograd is not needed, it need not follow each operation.
         with torch.inference_mode(self._training_pass is not None):
-            if method == "dual":
+            if method == "dual" or self.aggregate is not None:
                 gradient, log = self._dual(index, inputs, lam, trusted, direction, min_trusted)
             else:
                 noisy = self.labels.noisy[index]
@@ -228,7 +232,10 @@ class Session:
                     dot(struct.vector, reference.vector) * struct.scale * reference.scale
                 )
         assert target is not None  # likewise
-        mixed = mix_units(struct, target, lam, sign)
+        if self.aggregate is None:
+            mixed = mix_units(struct, target, lam, sign)
+        else:
+            mixed = as_mix(struct, target, self.aggregate(torch.stack((struct.vector, target.vector)), lam))
         log |= {
             "cos": mixed.cosine,
             "norm_struct": struct.norm,

@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -206,7 +207,7 @@ def _finish(
         "seconds": round(seconds, 4),
         "host": platform.node(),
         "platform": platform.platform(),
-        **surroundings(run["precision"], run["task"]["kind"], context.device, context.threads),
+        **_surroundings(run, context),
         # Which data these were: the set's name, the digest of its content, the published set that it is a copy of.
         "data": data or None,
         "pid": os.getpid(),
@@ -715,8 +716,7 @@ class Trainer:
         return extra | self.selected
 
     def _surroundings(self) -> dict:
-        run, context = self.run, self.context
-        return surroundings(run["precision"], run["task"]["kind"], context.device, context.threads)
+        return _surroundings(self.run, self.context)
 
     def _start_over(self, why: str) -> bool:
         name = f"{self.run['experiment']}/{self.run['run']}"
@@ -819,6 +819,14 @@ class Trainer:
 
 def _name(run: dict) -> str:
     return f"{run['experiment']}/{run['run']}"
+
+
+def _surroundings(run: dict, context: Context) -> dict:
+    """What may change a result beside the run itself; TorchJD's version where it combines the gradients."""
+    found = surroundings(run["precision"], run["task"]["kind"], context.device, context.threads)
+    if isinstance(run["method"], Mapping):
+        found["versions"] |= {"torchjd": metadata.version("torchjd")}
+    return found
 
 
 def _average(values: Sequence[float | None]) -> float | None:
