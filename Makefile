@@ -17,13 +17,21 @@ BIN := $(VENV)/bin
 READY := $(VENV)/ready
 
 # With uv, where it is installed, in a fraction of the time; with pip otherwise. Both show how far they are. Bytecode is
-# written when a module is first imported: compiling all of it up front takes as long as some downloads.
+# written when a module is first imported: compiling all of it up front takes as long as some downloads. But where the
+# environment forbids writing it, as some images do, each start of Snakemake would compile for four seconds.
+ifdef PYTHONDONTWRITEBYTECODE
+UV_COMPILES := --compile-bytecode
+PIP_COMPILES := --compile
+else
+PIP_COMPILES := --no-compile
+endif
+unexport PYTHONDONTWRITEBYTECODE
 ifneq ($(shell command -v uv),)
 MAKE_VENV = uv venv --quiet --seed --allow-existing --python "$$(command -v $(PYTHON))" $(VENV)
-INSTALL = uv pip install --python $(BIN)/python
+INSTALL = uv pip install $(UV_COMPILES) --python $(BIN)/python
 else
 MAKE_VENV = $(PYTHON) -m venv $(VENV)
-INSTALL = $(BIN)/python -m pip install --no-compile --disable-pip-version-check
+INSTALL = $(BIN)/python -m pip install $(PIP_COMPILES) --disable-pip-version-check
 endif
 
 # TORCH=cpu: the same versions of torch without CUDA, from PyTorch's own index, which has other wheels with other hashes.
