@@ -14,7 +14,7 @@ import pandas as pd
 from dualgrad.tables import edition
 from dualgrad.tables.errors import MissingError, TableError
 from dualgrad.tables.read import made
-from dualgrad.tables.schema import FLAG, TABLES, columns, word_of
+from dualgrad.tables.schema import BOOL, TABLES, columns, word_of
 
 #: Error of a network that predicts one class of ten: trapped, or dead (not finite), which is recorded the same way.
 TRAPPED = 0.9
@@ -44,7 +44,7 @@ class Table:
         data: dict[str, np.ndarray] = {}
         for name in frame.columns:
             values = frame[name].to_numpy()
-            if kinds[name].type == FLAG:
+            if kinds[name].type == BOOL:
                 values = np.array([np.nan if flag is None else float(flag) for flag in values], dtype=float)
             data[word_of(name)] = values
         names = (f"{a}/{b}" for a, b in zip(data["experiment"], data["run"], strict=True))

@@ -270,7 +270,7 @@ def _check_format(text: str, names: Collection[str] | None, where: str) -> None:
 
 def _check_condition(name: str, condition: Any, table: str, where: str) -> None:
     """Check that a condition can be asked of a column: words of words, numbers of numbers."""
-    words = schema.words(table)[name].type == schema.TEXT
+    words = schema.words(table)[name].type == schema.STRING
     bounds = condition if isinstance(condition, Mapping) else {"": condition}
     for bound, value in bounds.items():
         if bound == "known":
@@ -330,7 +330,7 @@ def check_measure(
     for name in [*_as_list(measure.get("over")), *_as_list(measure.get("field"))]:
         need(name, schema.words(table), f"column in table {table}:")
     read = schema.words(table).get(measure.get("field", ""))
-    words = read is not None and read.type == schema.TEXT and "function" not in measure
+    words = read is not None and read.type == schema.STRING and "function" not in measure
     if read is not None and words and measure.get("statistic", "mean") not in COUNTS:
         raise ClaimsError(FILE, where, f"field: expected a column of numbers; {read.name} holds words")
     if "statistic" in measure:

@@ -14,7 +14,7 @@ from dualgrad.ingest.mapping import KEYS, Block, Event, Rule, Source
 from dualgrad.release.errors import ArchiveError, MappingError
 from dualgrad.tables.build import TableSet, check_values, complete, row_keys, run_columns
 from dualgrad.tables.errors import TableError
-from dualgrad.tables.schema import REAL, TABLES, Column, column_of, columns
+from dualgrad.tables.schema import FLOAT64, TABLES, Column, column_of, columns
 
 EDITION = "released"
 _RUNS = columns("runs")
@@ -109,7 +109,7 @@ class _Reader:
                 check_values(column, [value], lambda _: f"{self.where}, field {name}")
             except TableError as error:
                 raise ArchiveError(str(error)) from None
-            if column.type == REAL and value is not None:
+            if column.type == FLOAT64 and value is not None:
                 value = float(value)
         if rule.plus and value is not None:
             value += rule.plus
@@ -421,7 +421,7 @@ def _items(block: Block, reader: _Reader, row: Mapping[str, Any]) -> tuple[int, 
                 raise ArchiveError(f"{place(values.index(None))}: nothing there, expected a value")
             if rule.plus:
                 values = [None if value is None else value + rule.plus for value in values]
-            result[target] = list(map(float, values)) if column.type == REAL else list(values)
+            result[target] = list(map(float, values)) if column.type == FLOAT64 else list(values)
     return count, result
 
 

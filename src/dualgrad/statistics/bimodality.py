@@ -34,7 +34,7 @@ from dualgrad.estimators.dip import dip
 from dualgrad.estimators.modes import dip_power, gaussian_bic, shifted_lognormal_bic, silverman
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
-from dualgrad.tables.schema import FLAG, REAL, TEXT, Column
+from dualgrad.tables.schema import BOOL, FLOAT64, STRING, Column
 
 LEAST = 10
 # Below so many runs no test tells one mode from two.
@@ -45,13 +45,13 @@ THRESHOLD = 0.30
 CELL = ("noise_rate", "lam", "width_mult", "lr", "model", "replicate")
 
 KEYS = (
-    Column("noise_rate", REAL, "label-noise rate η; null where noise rates are pooled", "fraction"),
-    Column("lam", REAL, "λ of the cell"),
-    Column("width_mult", REAL, "width multiplier (Q1)"),
-    Column("model", TEXT, "architecture as recorded (X)"),
-    Column("epoch", REAL, "epoch of the errors; null: the last", "epochs"),
-    Column("pooled", FLAG, "both noise rates together"),
-    Column("lobe_distance", REAL, "distance of the two lobes of dip_power, in sd of one lobe"),
+    Column("noise_rate", FLOAT64, "label-noise rate η; null where noise rates are pooled", "fraction"),
+    Column("lam", FLOAT64, "λ of the cell"),
+    Column("width_mult", FLOAT64, "width multiplier (Q1)"),
+    Column("model", STRING, "architecture as recorded (X)"),
+    Column("epoch", FLOAT64, "epoch of the errors; null: the last", "epochs"),
+    Column("pooled", BOOL, "both noise rates together"),
+    Column("lobe_distance", FLOAT64, "distance of the two lobes of dip_power, in sd of one lobe"),
 )
 
 QUANTITIES = {

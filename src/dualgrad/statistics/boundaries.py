@@ -31,24 +31,24 @@ from dualgrad.statistics.curves import CURVE_KEYS, Curve, curves, joined_curves,
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.statistics.sources import TEXT_CURVES
 from dualgrad.tables.edition import Tables
-from dualgrad.tables.schema import FLAG, REAL, TEXT, Column
+from dualgrad.tables.schema import BOOL, FLOAT64, STRING, Column
 
 LEVELS = (0.20, 0.30, 0.40)
 TEXT_LEVELS = (0.50,)
 SIGMOID_RESAMPLES = 400
 
 KEYS = (
-    Column("noise_rate", REAL, "label-noise rate η", "fraction"),
-    Column("width_mult", REAL, "width multiplier (Q1)"),
-    Column("lr", REAL, "initial learning rate (Q3; P2: as recorded)"),
-    Column("model", TEXT, "architecture (P, P2, X)"),
-    Column("method", TEXT, "method, where recorded"),
-    Column("clean_ratio", REAL, "trusted share of the training set (D1, D2)", "fraction"),
-    Column("replicate", REAL, "which execution of the same grid (M1)"),
-    Column("error_level", REAL, "error level of a crossing", "fraction"),
-    Column("lambda_from", REAL, "first λ of the grid; steepest step: λ where it starts"),
-    Column("lambda_to", REAL, "last λ of the grid; steepest step: λ where it ends"),
-    Column("edge", FLAG, "the estimate sits on the first or last λ of the grid: a bound"),
+    Column("noise_rate", FLOAT64, "label-noise rate η", "fraction"),
+    Column("width_mult", FLOAT64, "width multiplier (Q1)"),
+    Column("lr", FLOAT64, "initial learning rate (Q3; P2: as recorded)"),
+    Column("model", STRING, "architecture (P, P2, X)"),
+    Column("method", STRING, "method, where recorded"),
+    Column("clean_ratio", FLOAT64, "trusted share of the training set (D1, D2)", "fraction"),
+    Column("replicate", FLOAT64, "which execution of the same grid (M1)"),
+    Column("error_level", FLOAT64, "error level of a crossing", "fraction"),
+    Column("lambda_from", FLOAT64, "first λ of the grid; steepest step: λ where it starts"),
+    Column("lambda_to", FLOAT64, "last λ of the grid; steepest step: λ where it ends"),
+    Column("edge", BOOL, "the estimate sits on the first or last λ of the grid: a bound"),
 )
 
 QUANTITIES = {

@@ -22,14 +22,14 @@ from scipy.stats import rankdata
 from dualgrad.estimators import bootstrap
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
-from dualgrad.tables.schema import REAL, Column
+from dualgrad.tables.schema import FLOAT64, Column
 
 LEVELS = (0.20, 0.30, 0.40)
 
 KEYS = (
-    Column("noise_rate", REAL, "label-noise rate η", "fraction"),
-    Column("lam", REAL, "λ; null for what is said of all λ together"),
-    Column("error_level", REAL, "error level", "fraction"),
+    Column("noise_rate", FLOAT64, "label-noise rate η", "fraction"),
+    Column("lam", FLOAT64, "λ; null for what is said of all λ together"),
+    Column("error_level", FLOAT64, "error level", "fraction"),
 )
 
 QUANTITIES = {

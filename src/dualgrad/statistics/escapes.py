@@ -23,17 +23,17 @@ from dualgrad.statistics.facts import trap_level
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.statistics.sources import PLATEAUS
 from dualgrad.tables.edition import Tables
-from dualgrad.tables.schema import REAL, TEXT, WHOLE, Column
+from dualgrad.tables.schema import FLOAT64, INT64, STRING, Column
 
 LEAST = (3, 5, 10)
 ALL_PLATEAUS = "plateaus"
 
 KEYS = (
-    Column("noise_rate", REAL, "label-noise rate η; null: both", "fraction"),
-    Column("intervention", TEXT, "escape attempt of Td2; all: the six together"),
-    Column("hold_type", TEXT, "short or long hold per λ (R3)"),
-    Column("lam", REAL, "λ of the attempt"),
-    Column("least", WHOLE, "evaluations that make a plateau"),
+    Column("noise_rate", FLOAT64, "label-noise rate η; null: both", "fraction"),
+    Column("intervention", STRING, "escape attempt of Td2; all: the six together"),
+    Column("hold_type", STRING, "short or long hold per λ (R3)"),
+    Column("lam", FLOAT64, "λ of the attempt"),
+    Column("least", INT64, "evaluations that make a plateau"),
 )
 
 QUANTITIES = {

@@ -21,15 +21,15 @@ from dualgrad.estimators.interaction import interaction, per_doubling
 from dualgrad.statistics.curves import Curve, curves
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
-from dualgrad.tables.schema import FLAG, REAL, Column
+from dualgrad.tables.schema import BOOL, FLOAT64, Column
 
 LEVELS = {0.4: 0.20, 0.8: 0.35}
 
 KEYS = (
-    Column("noise_rate", REAL, "label-noise rate η", "fraction"),
-    Column("width_mult", REAL, "width multiplier; null: over all widths"),
-    Column("error_level", REAL, "error level of a crossing; null: twice the minimum", "fraction"),
-    Column("edge", FLAG, "the largest variance is at the first or last λ of the grid"),
+    Column("noise_rate", FLOAT64, "label-noise rate η", "fraction"),
+    Column("width_mult", FLOAT64, "width multiplier; null: over all widths"),
+    Column("error_level", FLOAT64, "error level of a crossing; null: twice the minimum", "fraction"),
+    Column("edge", BOOL, "the largest variance is at the first or last λ of the grid"),
 )
 
 QUANTITIES = {

@@ -27,18 +27,18 @@ from dualgrad.estimators.curves import last_crossing
 from dualgrad.statistics.facts import trap_level
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
-from dualgrad.tables.schema import REAL, TEXT, Column
+from dualgrad.tables.schema import FLOAT64, STRING, Column
 
 PERIOD = 16  # steps between refreshes of the cached value gradient (Td1)
 
 KEYS = (
-    Column("noise_rate", REAL, "label-noise rate η; null: both", "fraction"),
-    Column("lam", REAL, "λ"),
-    Column("branch", TEXT, "ordered or collapse (W1)"),
-    Column("group", TEXT, "phase label (Q4), trapped or untrapped (Td1), seeds compared (W1)"),
-    Column("epoch_from", REAL, "first epoch (1-based) of the mean", "epochs"),
-    Column("epoch_to", REAL, "last epoch of the mean", "epochs"),
-    Column("cache_age", REAL, "age of the cached value gradient", "steps"),
+    Column("noise_rate", FLOAT64, "label-noise rate η; null: both", "fraction"),
+    Column("lam", FLOAT64, "λ"),
+    Column("branch", STRING, "ordered or collapse (W1)"),
+    Column("group", STRING, "phase label (Q4), trapped or untrapped (Td1), seeds compared (W1)"),
+    Column("epoch_from", FLOAT64, "first epoch (1-based) of the mean", "epochs"),
+    Column("epoch_to", FLOAT64, "last epoch of the mean", "epochs"),
+    Column("cache_age", FLOAT64, "age of the cached value gradient", "steps"),
 )
 
 QUANTITIES = {

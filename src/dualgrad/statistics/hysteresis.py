@@ -27,15 +27,15 @@ from dualgrad.estimators import bootstrap
 from dualgrad.statistics.facts import lr_factor
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
-from dualgrad.tables.schema import FLAG, REAL, Column
+from dualgrad.tables.schema import BOOL, FLOAT64, Column
 
 KEYS = (
-    Column("noise_rate", REAL, "label-noise rate η", "fraction"),
-    Column("hold_epochs", REAL, "epochs per λ", "epochs"),
-    Column("lam", REAL, "λ of a gap; of the largest or smallest gap"),
-    Column("epoch_up", REAL, "epochs done on the way up at that λ", "epochs"),
-    Column("epoch_down", REAL, "epochs done on the way down at that λ", "epochs"),
-    Column("same_rate", FLAG, "the learning rate was the same on both ways"),
+    Column("noise_rate", FLOAT64, "label-noise rate η", "fraction"),
+    Column("hold_epochs", FLOAT64, "epochs per λ", "epochs"),
+    Column("lam", FLOAT64, "λ of a gap; of the largest or smallest gap"),
+    Column("epoch_up", FLOAT64, "epochs done on the way up at that λ", "epochs"),
+    Column("epoch_down", FLOAT64, "epochs done on the way down at that λ", "epochs"),
+    Column("same_rate", BOOL, "the learning rate was the same on both ways"),
 )
 
 QUANTITIES = {

@@ -28,7 +28,7 @@ from dualgrad.estimators import bootstrap
 from dualgrad.estimators.ranks import mann_whitney
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
-from dualgrad.tables.schema import REAL, TEXT, Column
+from dualgrad.tables.schema import FLOAT64, STRING, Column
 
 PAIRS = (
     ("quench_to_collapse", "fixed_collapse"),
@@ -38,12 +38,12 @@ JUMP = 30  # epochs before Q2's quench
 RULE = (0.40, 5)
 
 KEYS = (
-    Column("noise_rate", REAL, "label-noise rate η", "fraction"),
-    Column("lam", REAL, "target λ (W2), mixing weight (I, L); null: all together"),
-    Column("schedule", TEXT, "schedule of Q2"),
-    Column("against", TEXT, "schedule it is compared with"),
-    Column("epoch", REAL, "epoch of the errors (Q2)", "epochs"),
-    Column("rows", TEXT, "W2: nine (seed and λ) or seeds (averaged over λ)"),
+    Column("noise_rate", FLOAT64, "label-noise rate η", "fraction"),
+    Column("lam", FLOAT64, "target λ (W2), mixing weight (I, L); null: all together"),
+    Column("schedule", STRING, "schedule of Q2"),
+    Column("against", STRING, "schedule it is compared with"),
+    Column("epoch", FLOAT64, "epoch of the errors (Q2)", "epochs"),
+    Column("rows", STRING, "W2: nine (seed and λ) or seeds (averaged over λ)"),
 )
 
 QUANTITIES = {

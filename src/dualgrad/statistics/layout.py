@@ -16,25 +16,25 @@ import pandas as pd
 import pyarrow as pa
 
 from dualgrad.tables import parquet
-from dualgrad.tables.schema import FLAG, REAL, TEXT, WHOLE, Column
+from dualgrad.tables.schema import BOOL, FLOAT64, INT64, STRING, Column
 
 NO_DATA = "no data"
 
 FIRST = (
-    Column("edition", TEXT, "edition that the rows belong to", nullable=False),
-    Column("experiment", TEXT, "experiment, or several joined by + where their rows are taken together"),
+    Column("edition", STRING, "edition that the rows belong to", nullable=False),
+    Column("experiment", STRING, "experiment, or several joined by + where their rows are taken together"),
 )
 LAST = (
-    Column("quantity", TEXT, "what is estimated; listed below", nullable=False),
-    Column("value", REAL, "the estimate; null where it cannot be had, and then the note says why"),
-    Column("unit", TEXT, "unit of value, low and high; 1 for pure numbers", nullable=False),
-    Column("low", REAL, "lower end of the interval; null: none, or open"),
-    Column("high", REAL, "upper end of the interval; null: none, or open"),
-    Column("level", REAL, "confidence level of the interval"),
-    Column("interval", TEXT, "how the interval was made (see Intervals)"),
-    Column("p_value", REAL, "two-sided p value, uncorrected, of the test that the quantity names"),
-    Column("n", WHOLE, "runs behind the value", nullable=False),
-    Column("note", TEXT, "why there is no value, or what to know before using it"),
+    Column("quantity", STRING, "what is estimated; listed below", nullable=False),
+    Column("value", FLOAT64, "the estimate; null where it cannot be had, and then the note says why"),
+    Column("unit", STRING, "unit of value, low and high; 1 for pure numbers", nullable=False),
+    Column("low", FLOAT64, "lower end of the interval; null: none, or open"),
+    Column("high", FLOAT64, "upper end of the interval; null: none, or open"),
+    Column("level", FLOAT64, "confidence level of the interval"),
+    Column("interval", STRING, "how the interval was made (see Intervals)"),
+    Column("p_value", FLOAT64, "two-sided p value, uncorrected, of the test that the quantity names"),
+    Column("n", INT64, "runs behind the value", nullable=False),
+    Column("note", STRING, "why there is no value, or what to know before using it"),
 )
 
 
@@ -148,12 +148,12 @@ def to_arrow(frame: pd.DataFrame, keys: Sequence[Column]) -> pa.Table:
 
 def _array(values: pd.Series, kind: pa.DataType) -> pa.Array:
     """Return a column as Arrow; NaN and None are null."""
-    if kind == REAL:
+    if kind == FLOAT64:
         return pa.array(
             pd.to_numeric(values).to_numpy(dtype=float, na_value=math.nan), type=kind, from_pandas=True
         )
     known = values.notna().to_numpy()
-    convert = {TEXT: str, WHOLE: int, FLAG: bool}[kind]
+    convert = {STRING: str, INT64: int, BOOL: bool}[kind]
     plain = values.to_numpy(dtype=object)
     return pa.array([convert(v) if k else None for v, k in zip(plain, known, strict=True)], type=kind)
 

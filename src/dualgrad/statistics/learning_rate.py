@@ -20,15 +20,15 @@ from dualgrad.estimators.interaction import interaction
 from dualgrad.statistics.curves import Curve, curves
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
-from dualgrad.tables.schema import REAL, Column
+from dualgrad.tables.schema import FLOAT64, Column
 
 LEVEL = 0.20
 
 KEYS = (
-    Column("noise_rate", REAL, "label-noise rate η", "fraction"),
-    Column("lr", REAL, "initial learning rate; null: over all rates"),
-    Column("lam", REAL, "λ of a share or an effect"),
-    Column("error_level", REAL, "error level of a crossing; null: twice the minimum", "fraction"),
+    Column("noise_rate", FLOAT64, "label-noise rate η", "fraction"),
+    Column("lr", FLOAT64, "initial learning rate; null: over all rates"),
+    Column("lam", FLOAT64, "λ of a share or an effect"),
+    Column("error_level", FLOAT64, "error level of a crossing; null: twice the minimum", "fraction"),
 )
 
 QUANTITIES = {

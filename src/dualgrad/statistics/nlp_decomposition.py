@@ -30,20 +30,20 @@ from dualgrad.estimators import bootstrap
 from dualgrad.estimators.ranks import mann_whitney
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
-from dualgrad.tables.schema import REAL, TEXT, WHOLE, Column
+from dualgrad.tables.schema import FLOAT64, INT64, STRING, Column
 
 LAMBDA = 0.60
 RECOVERIES = ("Y2k3", "Y2k10")
 
 KEYS = (
-    Column("noise_rate", REAL, "label-noise rate η", "fraction"),
-    Column("lam", REAL, "λ of both sides"),
-    Column("epoch", REAL, "epoch of the first side", "epochs"),
-    Column("reference_epoch", REAL, "epoch of the second side", "epochs"),
-    Column("matched", TEXT, "raw, total epochs, epochs at 0.60, or same run"),
-    Column("direction", TEXT, "way of the loop (X3)"),
-    Column("test", TEXT, "test behind p_value, where several are given"),
-    Column("positive", WHOLE, "seeds whose own difference is positive", "runs"),
+    Column("noise_rate", FLOAT64, "label-noise rate η", "fraction"),
+    Column("lam", FLOAT64, "λ of both sides"),
+    Column("epoch", FLOAT64, "epoch of the first side", "epochs"),
+    Column("reference_epoch", FLOAT64, "epoch of the second side", "epochs"),
+    Column("matched", STRING, "raw, total epochs, epochs at 0.60, or same run"),
+    Column("direction", STRING, "way of the loop (X3)"),
+    Column("test", STRING, "test behind p_value, where several are given"),
+    Column("positive", INT64, "seeds whose own difference is positive", "runs"),
 )
 
 QUANTITIES = {

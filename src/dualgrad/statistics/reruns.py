@@ -26,12 +26,12 @@ from scipy.stats import f as fisher
 from dualgrad.estimators import bootstrap
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
-from dualgrad.tables.schema import REAL, Column
+from dualgrad.tables.schema import FLOAT64, Column
 
 KEYS = (
-    Column("noise_rate", REAL, "label-noise rate η; null: both, each about its own means", "fraction"),
-    Column("lam", REAL, "λ; null: several together"),
-    Column("lam_from", REAL, "smallest λ that is taken together; null: one λ"),
+    Column("noise_rate", FLOAT64, "label-noise rate η; null: both, each about its own means", "fraction"),
+    Column("lam", FLOAT64, "λ; null: several together"),
+    Column("lam_from", FLOAT64, "smallest λ that is taken together; null: one λ"),
 )
 
 QUANTITIES = {

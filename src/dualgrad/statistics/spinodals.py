@@ -27,7 +27,7 @@ from dualgrad.estimators import bootstrap
 from dualgrad.estimators.survival import ladder_median
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
-from dualgrad.tables.schema import REAL, TEXT, Column
+from dualgrad.tables.schema import FLOAT64, STRING, Column
 
 # Experiment -> direction, and the first rung at which its rule can fire (R3 evaluates once per rung, the others ten
 # times, and three evaluations in a row are needed).
@@ -35,12 +35,12 @@ LADDERS = {"R3a": ("up", 3), "R3b": ("down", 3), "T1-spinodal": ("up", 1), "T2-s
 WIDTHS = (("R3a", "R3b"), ("T1-spinodal", "T2-spinodal"))
 
 KEYS = (
-    Column("noise_rate", REAL, "label-noise rate η", "fraction"),
-    Column("hold_type", TEXT, "short or long hold per λ (R3)"),
-    Column("hold_epochs", REAL, "epochs per λ", "epochs"),
-    Column("direction", TEXT, "up or down; null for a width"),
-    Column("ladder_start", REAL, "first λ of the ladder"),
-    Column("ladder_end", REAL, "last λ of the ladder"),
+    Column("noise_rate", FLOAT64, "label-noise rate η", "fraction"),
+    Column("hold_type", STRING, "short or long hold per λ (R3)"),
+    Column("hold_epochs", FLOAT64, "epochs per λ", "epochs"),
+    Column("direction", STRING, "up or down; null for a width"),
+    Column("ladder_start", FLOAT64, "first λ of the ladder"),
+    Column("ladder_end", FLOAT64, "last λ of the ladder"),
 )
 
 QUANTITIES = {

@@ -24,7 +24,7 @@ from scipy.special import stdtrit
 from dualgrad.estimators import bootstrap
 from dualgrad.statistics.layout import NO_DATA, Quantity, columns_of
 from dualgrad.tables.edition import Tables
-from dualgrad.tables.schema import REAL, TEXT, Column, columns
+from dualgrad.tables.schema import FLOAT64, STRING, Column, columns
 
 RESAMPLES = 1000
 CHUNK = 4096
@@ -67,23 +67,25 @@ FACTORS = (
     *("hold_type", "intervention"),
 )
 KEYS = (
-    Column("condition", TEXT, "the condition's factor levels, as name=level"),
-    Column("noise_rate", REAL, "label-noise rate η", "fraction"),
-    Column("lam", REAL, "λ of the run, or in force at that place; null where λ changes"),
+    Column("condition", STRING, "the condition's factor levels, as name=level"),
+    Column("noise_rate", FLOAT64, "label-noise rate η", "fraction"),
+    Column("lam", FLOAT64, "λ of the run, or in force at that place; null where λ changes"),
     *(
         Column(
-            name, columns("runs")[name].type if name != "replicate" else REAL, columns("runs")[name].meaning
+            name,
+            columns("runs")[name].type if name != "replicate" else FLOAT64,
+            columns("runs")[name].meaning,
         )
         for name in FACTORS
     ),
-    Column("table", TEXT, "table that the field comes from"),
-    Column("stage", TEXT, "stage (not of runs)"),
-    Column("branch", TEXT, "ordered or collapse, of the run or of the stage"),
-    Column("direction", TEXT, "up or down, where λ is swept"),
-    Column("segment", REAL, "0-based stretch of one λ within the stage"),
-    Column("epoch", REAL, "epochs done in the session", "epochs"),
-    Column("stage_epoch", REAL, "epochs done in the stage", "epochs"),
-    Column("field", TEXT, "column that is summarised"),
+    Column("table", STRING, "table that the field comes from"),
+    Column("stage", STRING, "stage (not of runs)"),
+    Column("branch", STRING, "ordered or collapse, of the run or of the stage"),
+    Column("direction", STRING, "up or down, where λ is swept"),
+    Column("segment", FLOAT64, "0-based stretch of one λ within the stage"),
+    Column("epoch", FLOAT64, "epochs done in the session", "epochs"),
+    Column("stage_epoch", FLOAT64, "epochs done in the stage", "epochs"),
+    Column("field", STRING, "column that is summarised"),
 )
 
 QUANTITIES = {

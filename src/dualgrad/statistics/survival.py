@@ -26,14 +26,14 @@ from dualgrad.estimators import bootstrap
 from dualgrad.estimators.survival import kaplan_meier
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
-from dualgrad.tables.schema import REAL, Column
+from dualgrad.tables.schema import FLOAT64, Column
 
 CHANCE = 0.50
 
 KEYS = (
-    Column("noise_rate", REAL, "label-noise rate η", "fraction"),
-    Column("lam", REAL, "λ of the observation"),
-    Column("epoch", REAL, "epoch of a share; horizon of a survival", "epochs"),
+    Column("noise_rate", FLOAT64, "label-noise rate η", "fraction"),
+    Column("lam", FLOAT64, "λ of the observation"),
+    Column("epoch", FLOAT64, "epoch of a share; horizon of a survival", "epochs"),
 )
 
 QUANTITIES = {

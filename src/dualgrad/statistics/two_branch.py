@@ -28,18 +28,18 @@ from dualgrad.statistics.facts import trap_level
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.statistics.sources import TWO_BRANCH
 from dualgrad.tables.edition import Tables, level_of
-from dualgrad.tables.schema import REAL, TEXT, WHOLE, Column
+from dualgrad.tables.schema import FLOAT64, INT64, STRING, Column
 
 REFERENCE = 0.50  # λ at which the published gaps are quoted
 
 KEYS = (
-    Column("noise_rate", REAL, "label-noise rate η", "fraction"),
-    Column("clean_ratio", REAL, "trusted share of the training set (V2)", "fraction"),
-    Column("hold_epochs", REAL, "epochs per λ", "epochs"),
-    Column("selection", TEXT, "all, matched or untrapped seeds"),
-    Column("seeds", TEXT, "seeds of the L and of the H branch, / between them where they differ"),
-    Column("lam", REAL, "λ of a gap; of the largest or smallest gap"),
-    Column("seed", WHOLE, "seed of a seed_gap"),
+    Column("noise_rate", FLOAT64, "label-noise rate η", "fraction"),
+    Column("clean_ratio", FLOAT64, "trusted share of the training set (V2)", "fraction"),
+    Column("hold_epochs", FLOAT64, "epochs per λ", "epochs"),
+    Column("selection", STRING, "all, matched or untrapped seeds"),
+    Column("seeds", STRING, "seeds of the L and of the H branch, / between them where they differ"),
+    Column("lam", FLOAT64, "λ of a gap; of the largest or smallest gap"),
+    Column("seed", INT64, "seed of a seed_gap"),
 )
 
 QUANTITIES = {

@@ -21,17 +21,17 @@ import pyarrow as pa
 from dualgrad.records import RecordError, canonical_json, conditions, definition, read_record
 from dualgrad.tables import parquet, schema
 from dualgrad.tables.errors import TableError
-from dualgrad.tables.schema import FLAG, REAL, TABLES, TEXT, WHOLE, Column, arrow_schema, columns
+from dualgrad.tables.schema import BOOL, FLOAT64, INT64, STRING, TABLES, Column, arrow_schema, columns
 
 _PYTHON_TYPES: dict[pa.DataType, tuple[frozenset[type], str]] = {
-    TEXT: (frozenset({str}), "text"),
-    WHOLE: (frozenset({int}), "a whole number"),
-    REAL: (frozenset({float, int}), "a number"),
-    FLAG: (frozenset({bool}), "true or false"),
+    STRING: (frozenset({str}), "text"),
+    INT64: (frozenset({int}), "a whole number"),
+    FLOAT64: (frozenset({float, int}), "a number"),
+    BOOL: (frozenset({bool}), "true or false"),
 }
 # What a column can hold, before its own range; NaN lies in neither.
-_LOWEST = {REAL: -sys.float_info.max, WHOLE: -(2**63)}
-_HIGHEST = {REAL: sys.float_info.max, WHOLE: 2**63 - 1}
+_LOWEST = {FLOAT64: -sys.float_info.max, INT64: -(2**63)}
+_HIGHEST = {FLOAT64: sys.float_info.max, INT64: 2**63 - 1}
 _BLOCKS = {"evaluations": "trajectories", "epochs": "epochs", "steps": "steps"}
 
 
@@ -48,13 +48,13 @@ def check_values(column: Column, values: Sequence[Any], where: Callable[[int], s
     """
     allowed, expected = _PYTHON_TYPES[column.type]
     found = set(map(type, values))
-    numeric = column.type in (REAL, WHOLE)
+    numeric = column.type in (FLOAT64, INT64)
     present = values if type(None) not in found else [value for value in values if value is not None]
     good = found - {type(None)} <= allowed and (column.nullable or len(present) == len(values))
     if good and numeric and present:
         # One pass for all values; a NaN makes the sum NaN, an infinity makes it infinite or NaN.
         try:
-            total = math.fsum(present) if column.type == REAL else 0.0
+            total = math.fsum(present) if column.type == FLOAT64 else 0.0
         except (OverflowError, ValueError):  # a whole number beyond floats; infinities of both signs
             total = math.inf
         low = _LOWEST[column.type] if column.low is None else column.low
@@ -71,7 +71,7 @@ def check_values(column: Column, values: Sequence[Any], where: Callable[[int], s
             raise TableError(f"{where(position)}: {_short(value)}, expected {expected}")
         if numeric:
             if not _LOWEST[column.type] <= value <= _HIGHEST[column.type]:
-                kind = "a finite number" if column.type == REAL else "a whole number of 64 bits"
+                kind = "a finite number" if column.type == FLOAT64 else "a whole number of 64 bits"
                 raise TableError(f"{where(position)}: {_short(value)}, expected {kind}")
             if (column.low is not None and value < column.low) or (
                 column.high is not None and value > column.high
@@ -209,7 +209,7 @@ def _plain(name: str, value: Any) -> Any:
     kind = columns("runs")[name].type
     if isinstance(value, dict | list):
         return json.dumps(value, sort_keys=True)
-    if kind == REAL and type(value) is int:
+    if kind == FLOAT64 and type(value) is int:
         return float(value)
     return value
 

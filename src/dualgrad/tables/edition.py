@@ -16,7 +16,7 @@ import pandas as pd
 
 from dualgrad.tables.errors import TableError
 from dualgrad.tables.read import made, read_tables
-from dualgrad.tables.schema import FLAG, TABLES, TEXT, WHOLE, columns
+from dualgrad.tables.schema import BOOL, INT64, STRING, TABLES, columns
 
 #: How branches are named by the experiments that recorded them.
 BRANCHES = {"ordered_up": "ordered", "low_error": "ordered", "collapse_down": "collapse"}
@@ -138,7 +138,7 @@ def plain(frame: pd.DataFrame, table: str, *, whole: bool = False) -> pd.DataFra
     known = columns(table)
     data: dict[str, np.ndarray] = {}
     for name in known if whole else frame.columns:
-        text = known[name].type in (TEXT, FLAG)
+        text = known[name].type in (STRING, BOOL)
         if name not in frame:
             data[name] = np.full(len(frame), None if text else np.nan, dtype=object if text else float)
             continue
@@ -161,9 +161,9 @@ def native(frame: pd.DataFrame, table: str, name: str) -> list[Any]:
     """Return a column of a :func:`plain` frame as JSON has it: whole numbers whole, None where empty."""
     values: list[Any] = frame[name].tolist()
     kind = columns(table)[name].type
-    if kind in (TEXT, FLAG):
+    if kind in (STRING, BOOL):
         return values
-    return [None if value != value else int(value) if kind == WHOLE else value for value in values]
+    return [None if value != value else int(value) if kind == INT64 else value for value in values]
 
 
 def level_of(runs: pd.DataFrame, factor: str) -> pd.Series:

@@ -11,7 +11,7 @@ import pyarrow as pa
 from dualgrad.records import CONDITIONS
 from dualgrad.tables import parquet
 from dualgrad.tables.errors import TableError
-from dualgrad.tables.schema import FLAG, TABLES, TEXT, WHOLE, arrow_schema
+from dualgrad.tables.schema import BOOL, INT64, STRING, TABLES, arrow_schema
 
 if TYPE_CHECKING:  # imported where it is used: merging tables needs none of it
     import pandas as pd
@@ -109,7 +109,7 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
     """Convert an Arrow table to pandas with the dtypes that :func:`read_tables` documents."""
     import pandas as pd
 
-    mapping = {TEXT: pd.StringDtype("pyarrow"), WHOLE: pd.Int64Dtype(), FLAG: pd.BooleanDtype()}
+    mapping = {STRING: pd.StringDtype("pyarrow"), INT64: pd.Int64Dtype(), BOOL: pd.BooleanDtype()}
     return table.to_pandas(types_mapper=mapping.get)
 
 
