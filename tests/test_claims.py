@@ -510,6 +510,12 @@ def test_conclusions_have_their_numbers(measured) -> None:
     assert "+2.7 [1.6, 3.7]" in shrinks and "+4.0 [2.5, 5.5]" in shrinks
 
 
+def test_words_of_measures_are_filled_in(measured) -> None:
+    for name, result in measured.results.items():
+        for words in (result.words, *(one.words for one in result.readings)):
+            assert not re.search(r"\{\w*\}", words), f"{name}: {words}"
+
+
 def test_notes_are_filled_in(measured) -> None:
     for name, result in measured.results.items():
         assert "n/a" not in result.note, name

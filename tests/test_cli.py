@@ -223,3 +223,40 @@ def test_progress_is_one_line_on_a_terminal_and_rare_lines_elsewhere(monkeypatch
     assert terminal.getvalue().count("\r") == 3 and terminal.getvalue().endswith("letter 3 of 3: c\n")
     assert list(progress(range(70), 70, "number", stream=log)) == list(range(70))
     assert log.getvalue().splitlines() == ["number 30 of 70: 29", "number 60 of 70: 59"]
+
+
+# ---------------------------------------------------------------------------------------------------- several runs
+
+
+def test_several_runs_are_trained_and_what_is_equal_is_left_alone(
+    tmp_path: Path, capsys, monkeypatch
+) -> None:
+    """In an order in which each finds what it starts from; a second time no record gets another date."""
+    monkeypatch.chdir(ROOT)
+    runs = ["Ta-prep-O/seed0", "Ta1-1/seed0"]
+    words = [
+        "train",
+        "--edition",
+        "smoke",
+        "--config",
+        f"results_dir={tmp_path}/r",
+        "--config",
+        f"data_dir={tmp_path}/d",
+    ]
+    folder = tmp_path / "r" / "smoke"
+    assert main([*words, *reversed(runs)]) == 0
+    files = {
+        path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder.rglob("*") if path.is_file()
+    }
+    assert folder / "checkpoints" / f"{runs[0]}.pt" in files
+    capsys.readouterr()
+    assert main([*words, *runs]) == 0
+    assert capsys.readouterr().out.count("(as it was)") == 2
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in files} == files
+    record = folder / "runs" / f"{runs[1]}.json"
+    record.write_bytes(record.read_bytes()[:-20])  # a damaged one is not equal
+    assert main([*words, runs[1]]) == 0
+    assert "(as it was)" not in capsys.readouterr().out
+    assert json.loads(record.read_bytes())["digest"] == json.loads(files[record][1])["digest"]
+    assert main([*words, *runs, "--output", "x.json"]) == 2
+    assert "--output: is for one run; 2 are named" in capsys.readouterr().err

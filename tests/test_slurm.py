@@ -138,6 +138,21 @@ def test_a_dry_run_shows_what_is_asked_for(tmp_path: Path) -> None:
         assert 3000 < memory < 30_000
 
 
+def test_a_dry_run_of_many_runs_shows_each_in_a_line(tmp_path: Path) -> None:
+    folder = copy_workflow(tmp_path)
+    targets = [f"results/paper/tables/parts/{name}/runs.parquet" for name in ("A", "Ta1-1")]
+    done = snakemake(folder, *targets, *PROFILE, "--config", "edition=paper", "--dry-run")
+    assert done.returncode == 0, done.stdout
+    line = re.compile(
+        r"^([\w-]+/[\w.-]+): 1 GPU, (\d+) min, ([\d.]+) GB, (?:level\d_\d+min|alone)$", re.MULTILINE
+    )
+    shown = {name: (int(minutes), float(memory)) for name, minutes, memory in line.findall(done.stdout)}
+    jobs = planned(done.stdout)
+    assert len(shown) == jobs["train"] + jobs["train_and_save"] > 50
+    assert all(minutes >= 1 and memory > 1 for minutes, memory in shown.values())
+    assert "No GPU" not in done.stdout
+
+
 # --------------------------------------------------------------------------------------------------- with SLURM
 
 

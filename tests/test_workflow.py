@@ -163,6 +163,10 @@ def test_a_change_of_settings_for_execution_changes_no_job(checkout: Path) -> No
         (["results/paper/runs/A/lam0.35_eta0.4_seed0.json"], "add --config edition=paper"),
         (["results/demo/checkpoints/A/lam0.35_eta0.4_seed0.pt"], "no other run starts from A/lam0.35"),
         (["figures/main/Figure6.pdf"], "No rule to produce figures/main/Figure6.pdf"),
+        (
+            ["claims", "--dry-run", "--config", "edition=released", "released_archive=nowhere"],
+            "released_archive=nowhere: no folder notebooks/Paper-A/results there",
+        ),
     ],
 )
 def test_mistakes_on_the_command_line(checkout: Path, words: list[str], message: str) -> None:
@@ -223,9 +227,10 @@ def test_the_main_figures_are_there(drawn: Path) -> None:
 
 def test_progress_is_shown_and_single_jobs_are_not(drawn: Path) -> None:
     messages = (drawn / "messages.txt").read_text()
-    assert re.search(r"^\d+ of \d+ steps \(\d+%\) done$", messages, re.MULTILINE)
+    assert re.search(r"^\d+ of \d+ steps \(\d+%\) done, about .* s left$", messages, re.MULTILINE)
     assert "steps (100%) done" in messages
     assert "rule train" not in messages
+    assert "figures/main: edition smoke, whose own copies stay in results/smoke/figures/published" in messages
     assert len(messages.splitlines()) < 200
 
 
@@ -243,6 +248,7 @@ def test_there_is_nothing_more_to_do(drawn: Path, words: tuple[str, ...]) -> Non
     done = snakemake(drawn, *words)
     assert done.returncode == 0
     assert "Nothing to be done" in done.stdout
+    assert "figures/main: edition smoke" in done.stdout, "where it lies is worth saying all the same"
 
 
 def test_another_edition_replaces_the_figures(drawn: Path, tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "census": ("dualgrad.commands.census", "list, filter and count the runs"),
     "show": ("dualgrad.commands.show", "print one run as it will be executed"),
     "cards": ("dualgrad.commands.cards", "say in words what the experiments train: docs/protocols.md"),
-    "train": ("dualgrad.commands.train", "train one run and write its record"),
+    "train": ("dualgrad.commands.train", "train runs and write their records"),
     "plan": ("dualgrad.commands.plan", "say what training a selection takes: hours, memory, disk, GPUs"),
     "verify": ("dualgrad.commands.verify", "train recorded runs again and compare"),
     "data": ("dualgrad.commands.data", "fetch and prepare a data set"),

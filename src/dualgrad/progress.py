@@ -39,3 +39,15 @@ def progress(
             end = "\n" if number == total or not terminal else ""
             print(f"\r\x1b[K{text}" if terminal else text, end=end, file=stream, flush=True)
         yield item
+
+
+def duration(seconds: float) -> str:
+    """Return a time in the two units that say it best."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    days, hours = divmod(hours, 24)
+    if days:
+        return f"{days} d {hours} h"
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -27,6 +27,7 @@ try:
     )
     from dualgrad.jobs import inputs
     from dualgrad.jobs.beside import other_code
+    from dualgrad.jobs.closing import OTHER_SECONDS, TimeLeft, closing
     from dualgrad.jobs.cluster import ask_squeue_without_accounting
     from dualgrad.jobs.command_line import check_targets, job_settings, words_for_the_rest
     from dualgrad.jobs.recovery import (
@@ -41,6 +42,8 @@ try:
     from dualgrad.jobs.warm_worker import WarmWorker, local_gpus, prepare_jobs
     from dualgrad.project import load_project
     from dualgrad.records import definition
+    from dualgrad.release.errors import ArchiveError
+    from dualgrad.release.manifest import check_named
     from dualgrad.training.verify import recorded_runs, sample_of
     from dualgrad.validation import InputError
 except ImportError as error:
@@ -73,7 +76,8 @@ try:
     SETTINGS, CENSUS = PROJECT.settings, PROJECT.census
     if workflow.is_main_process:
         check_targets(sys.argv[1:], PROJECT)
-except InputError as error:
+        check_named(PROJECT.archive)
+except (InputError, ArchiveError) as error:
     raise WorkflowError(str(error))
 
 # A trial of an edition is an edition of its own.

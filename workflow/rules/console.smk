@@ -9,6 +9,7 @@ import logging
 import sys
 import time
 
+from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake_interface_logger_plugins.common import LogEvent
 
 LONG = 50  # jobs
@@ -32,12 +33,16 @@ class Brevity(logging.Filter):
 
     def filter(self, record):
         event = getattr(record, "event", None)
+        if event == LogEvent.JOB_FINISHED:
+            TIME_LEFT.finish(record.job_id)
         if event == LogEvent.RUN_INFO:
             self._long = record.stats.get("total", 0) > LONG
         if not self._long or record.levelno > logging.INFO:
             return True
         if event == LogEvent.PROGRESS:
             return self._has_moved(record.done, record.total)
+        if DRY_ON_CLUSTER and event == LogEvent.JOB_INFO:
+            return record.rule_name in TRAINING
         return event not in self._per_job and record.msg != "Select jobs to execute..."
 
     def _has_moved(self, done, total):
@@ -49,7 +54,70 @@ class Brevity(logging.Filter):
         return True
 
 
+class Telling(logging.Formatter):
+    """Snakemake's own formatter, but for three messages: progress comes with an estimate of what is left; a dry run's job table
+    with a warning where the CPU would train for days; and a dry run for a cluster shows each run in a line, with all
+    that it asks for."""
+
+    def __init__(self, inner):
+        super().__init__()
+        self._inner = inner
+
+    def format(self, record):
+        event = getattr(record, "event", None)
+        if event == LogEvent.JOB_INFO and DRY_ON_CLUSTER and record.rule_name in TRAINING:
+            return self._asked(record.wildcards["run"])
+        text = self._inner.format(record)
+        if event == LogEvent.PROGRESS and (left := TIME_LEFT.words()):
+            return f"{text}, {left}"
+        if (
+            event == LogEvent.RUN_INFO
+            and workflow.dryrun
+            and (warning := REQUESTS.unasked_cpu(planned_runs()))
+        ):
+            return f"{text.rstrip()}\n\n{warning}\n"
+        return text
+
+    def _asked(self, run):
+        gigabytes = REQUESTS.megabytes(run, 1) / 1000
+        group = REQUESTS.group(run) or "alone"
+        return f"{run}: {REQUESTS.gpus} GPU, {REQUESTS.minutes(run, 1)} min, {gigabytes:.1f} GB, {group}"
+
+
+class Places(logging.Filter):
+    """Adds to the message that there is nothing to do where that lies which was asked for. (No hook is called.)"""
+
+    def filter(self, record):
+        if record.msg == NOTHING_TO_BE_DONE_MSG:
+            record.msg = "\n".join([record.msg.rstrip("\n"), *places_of_targets()])
+        return True
+
+
+def places_of_targets():
+    return closing(workflow.dag_settings.targets, PROJECT, Path.cwd())
+
+
+def planned_runs():
+    """Return the runs that the workflow trains."""
+    jobs = workflow.dag.needrun_jobs(exclude_finished=False)
+    return [job.wildcards.run for job in jobs if job.rule.name in TRAINING]
+
+
+def planned_seconds():
+    """Return what each job of the workflow is planned to take, by its number."""
+    return {
+        job.jobid: REQUESTS.seconds(job.wildcards.run) if job.rule.name in TRAINING else OTHER_SECONDS
+        for job in workflow.dag.needrun_jobs()
+    }
+
+
+TRAINING = ("train", "train_and_save")
+TIME_LEFT = TimeLeft()
+DRY_ON_CLUSTER = workflow.dryrun and ON_CLUSTER
+
 if workflow.is_main_process and "--verbose" not in sys.argv:
     for handler in logger.handlers:
         if type(handler).__name__ == "ColorizingTextHandler":
             handler.addFilter(Brevity())
+            handler.addFilter(Places())
+            handler.setFormatter(Telling(handler.formatter))

@@ -31,6 +31,9 @@ if workflow.remote_exec and workflow.resource_settings.nodes is not None:
 
 # Hooks run in the main process alone: neither in dry runs nor in the jobs of a cluster.
 onstart:
+    if refusal := REQUESTS.unasked_cpu(planned_runs()):
+        raise WorkflowError(refusal)
+    TIME_LEFT.begin(planned_seconds())
     signal.signal(signal.SIGTERM, stop_gracefully)
     if ask_squeue_without_accounting(workflow.executor_settings):
         logger.info("SLURM keeps no accounting here: squeue is asked for the states of jobs.")
@@ -46,6 +49,8 @@ onsuccess:
     WORKER.stop()
     sweep(*PLACES)
     release_lock(Path(".snakemake"))
+    for place in places_of_targets():
+        logger.info(place)
 
 
 onerror:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from inspect import signature
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def condition_in_words(name: str, condition: Any) -> str:
 
 
 def _value(value: Any) -> str:
-    if isinstance(value, list):
+    if isinstance(value, list | tuple):
         return ", ".join(map(_value, value))
     if isinstance(value, float):
         return f"{value:g}"
@@ -166,7 +167,7 @@ def rows_in_words(node: Mapping[str, Any]) -> str:
 
 def in_words(node: Mapping[str, Any], measurer: Measurer) -> str:
     """Say how something is measured."""
-    from dualgrad.claims.functions import WORDS
+    from dualgrad.claims.functions import FUNCTIONS, WORDS
     from dualgrad.claims.measure import field_of, inherit, parts_of
 
     def inner(one: Mapping[str, Any], *dropped: str) -> str:
@@ -178,7 +179,13 @@ def in_words(node: Mapping[str, Any], measurer: Measurer) -> str:
         joined = "; ".join(dict.fromkeys(texts))
         return f"{_take(node['then'])} of: {joined}" if "then" in node else joined
     if "function" in node:
-        given = {key: _argument(key, value) for key, value in node.get("with", {}).items()}
+        usual = {
+            name: one.default
+            for name, one in signature(FUNCTIONS[node["function"]]).parameters.items()
+            if one.default not in (one.empty, None)
+        }
+        arguments = {**usual, **node.get("with", {})}
+        given = {key: _argument(key, value) for key, value in arguments.items()}
         if "over" in node:
             over = node["over"] if isinstance(node["over"], list) else [node["over"]]
             given["over"] = ", ".join(map(name_of, over))

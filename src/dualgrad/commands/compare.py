@@ -10,6 +10,7 @@ of the setting compare. Writes results/compare/FIRST_SECOND.
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 from pathlib import Path
 
@@ -26,6 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--results", type=Path, help="folder of both editions' results (default: the setting results_dir)"
     )
     parser.add_argument("--output", type=Path, help="folder to write (default: results/compare/FIRST_SECOND)")
+    parser.add_argument("--json", action="store_true", help="print what came out, and the files, as JSON")
 
 
 def preload(root: Path, overrides: dict) -> None:
@@ -56,5 +58,12 @@ def run(args: argparse.Namespace) -> int:
     except TableError as error:
         print(f"dualgrad compare: {error}", file=sys.stderr)
         return 1
-    print(*page.overview(made), f"{output}: {', '.join(build.FILES)}", sep="\n")
+    if args.json:
+        files = {name: str(output / name) for name in build.FILES}
+        counts = made.phenomena["result"].value_counts().to_dict()
+        print(
+            json.dumps({"editions": names, "margin": margin, "phenomena": counts, "files": files}, indent=2)
+        )
+    else:
+        print(*page.overview(made), f"{output}: {', '.join(build.FILES)}", sep="\n")
     return 0

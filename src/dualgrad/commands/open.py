@@ -24,7 +24,7 @@ PAGES = {
     "explorer": (("report/explorer.html", "explorer.html"), "snakemake report"),
     "statistics": (("report/statistics.html",), "snakemake report"),
     "claims": (("report/claims.html", "claims.html"), "snakemake claims"),
-    "replication": (("report/replication.html", "replication.html"), "snakemake replicate"),
+    "replication": (("replication/replication.html",), "snakemake replicate"),
 }
 WHAT = (*PAGES, "comparison", "figure")
 

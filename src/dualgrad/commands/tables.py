@@ -10,7 +10,9 @@ experiments' folders into one file per table. With --schema: print what the colu
 from __future__ import annotations
 
 import argparse
+import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -34,6 +36,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--merge", action="store_true", help="join the parts of the counted experiments")
     parser.add_argument("--schema", action="store_true", help="print the columns, their units and meanings")
+    parser.add_argument(
+        "--json", action="store_true", help="print the files that were written, or the columns, as JSON"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -47,7 +52,7 @@ def run(args: argparse.Namespace) -> int:
     from dualgrad.tables.read import differing_conditions, merge_parts
 
     if args.schema:
-        print(schema.describe())
+        print(json.dumps(schema.as_plain(), indent=2) if args.json else schema.describe())
         return 0
     project = load_project(args.root, args.config)
     census, edition = project.census, project.edition
@@ -58,11 +63,14 @@ def run(args: argparse.Namespace) -> int:
     if not args.merge and len(args.experiments) > 1 and (args.records or args.output):
         print("dualgrad tables: --records and --output are for one experiment", file=sys.stderr)
         return 2
+    written: list[tuple[str | None, Path]] = []
     named = {name: census.experiment(name) for name in args.experiments}
     try:
         if args.merge:
             names = list(named) or project.counted
-            merge_parts(parts, names, args.output or project.results / "tables")
+            output = args.output or project.results / "tables"
+            merge_parts(parts, names, output)
+            _say(args, [(None, output)], f"{output}: {', '.join(schema.TABLES)} of {len(names)} experiments")
             return 0
         if project.ingested:
             print(f"dualgrad tables: edition {edition} has no records; use dualgrad ingest", file=sys.stderr)
@@ -71,6 +79,7 @@ def run(args: argparse.Namespace) -> int:
             runs = (census.runs[target] for target in experiment["runs"])
             tables = experiment_tables(runs, args.records or project.records / name, edition)
             tables.write(args.output or parts / name)
+            written.append((name, args.output or parts / name))
             runs_table = tables.arrow("runs").select(["experiment", *CONDITIONS]).to_pandas()
             for one, names in differing_conditions(runs_table).items():
                 print(
@@ -81,4 +90,32 @@ def run(args: argparse.Namespace) -> int:
     except (TableError, RecordError) as error:
         print(f"dualgrad tables: {error}", file=sys.stderr)
         return 1
+    places = ", ".join(str(folder) for _, folder in written)
+    _say(args, written, f"{places}: {', '.join(schema.TABLES)}")
     return 0
+
+
+def _say(args: argparse.Namespace, written: Sequence[tuple[str | None, Path]], text: str) -> None:
+    """Say what was written: in a line, or file by file as JSON."""
+    from pyarrow import parquet
+
+    from dualgrad.tables.schema import TABLES
+
+    if not args.json:
+        print(text)
+        return
+    files = [(name, table, folder / f"{table}.parquet") for name, folder in written for table in TABLES]
+    print(
+        json.dumps(
+            [
+                {
+                    "experiment": name,
+                    "table": table,
+                    "path": str(path),
+                    "rows": parquet.read_metadata(path).num_rows,
+                }
+                for name, table, path in files
+            ],
+            indent=2,
+        )
+    )

@@ -1,10 +1,12 @@
-"""Train one run in this process and write its record.
+"""Train runs in this process, one after the other, and write their records.
 
 Runs that it starts from must have been trained before: snakemake results/EDITION/runs/EXPERIMENT/RUN.json trains
 those as well. A run that was interrupted goes on where it was: Ctrl-C or SIGTERM stop it after its step and keep its
-state, a kill loses a minute at most. A second Ctrl-C ends it at once, like a kill.
+state, a kill loses a minute at most. A second Ctrl-C ends it at once, like a kill. A record that says the same
+already is left as it is.
 
     dualgrad train A/lam0.35_eta0.4_seed0
+    dualgrad train A/lam0.35_eta0.4_seed0 A/lam0.35_eta0.4_seed1
     dualgrad train Y1B/seed3 --output seed3.json
 """
 
@@ -21,6 +23,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dualgrad.progress import duration
+
 if TYPE_CHECKING:
     from dualgrad.census import Census
     from dualgrad.project import Project
@@ -31,7 +35,9 @@ _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    parser.add_argument("run", metavar="EXPERIMENT/RUN", help="the run, as `dualgrad census` names it")
+    parser.add_argument(
+        "runs", metavar="EXPERIMENT/RUN", nargs="+", help="the runs, as `dualgrad census` names them"
+    )
     parser.add_argument(
         "--output", type=Path, help="record to write (default: where the workflow expects it)"
     )
@@ -99,19 +105,37 @@ def data_folder(files: Sequence[Path] | None, default: Path) -> Path:
 
 
 def run(args: argparse.Namespace) -> int:
-    """Train the run named on the command line."""
-    return execute(
-        {
-            "root": str(args.root),
-            "config": args.config,
-            "run": args.run,
-            "output": str(args.output) if args.output else None,
-            "checkpoint": str(args.checkpoint) if args.checkpoint else None,
-            "needs": args.needs,
-            "data": args.data,
-        },
-        echo=True,
-    )
+    """Train the runs named on the command line; one that fails does not keep the others from being trained."""
+    from dualgrad.census.dependencies import closure
+    from dualgrad.validation import InputError
+
+    names = list(dict.fromkeys(args.runs))
+    if len(names) > 1:
+        if args.output or args.checkpoint:
+            option = "--output" if args.output else "--checkpoint"
+            raise InputError(option, "", f"is for one run; {len(names)} are named")
+        runs = _cached(args.root, args.config).census.runs
+        known = {name for name in names if name in runs}
+        order = {name: len(closure({name}, runs)) for name in known}  # before what starts from them
+        names.sort(key=lambda name: order.get(name, 0))
+    worst = 0
+    for name in names:
+        status = execute(
+            {
+                "root": str(args.root),
+                "config": args.config,
+                "run": name,
+                "output": str(args.output) if args.output else None,
+                "checkpoint": str(args.checkpoint) if args.checkpoint else None,
+                "needs": args.needs,
+                "data": args.data,
+            },
+            echo=True,
+        )
+        if status > 128:  # it was asked to stop
+            return status
+        worst = max(worst, status)
+    return worst
 
 
 def preload(root: Path, overrides: dict) -> None:
@@ -214,10 +238,12 @@ def execute(job: dict, *, echo: bool = False) -> int:
         )
         with stop:
             record, weights = train(spec, context)
-        if spec["saves"]:
+        kept = _is_kept(output, checkpoint if spec["saves"] else None, record)
+        if spec["saves"] and not kept:
             seed = record["outcome"].get("selected_seed", spec["seed"])
             checkpoints.save(checkpoint, {"run": job["run"], "seed": seed, "stages": weights})
-        write_record(output, record)  # last: a record says that everything of its run is there
+        if not kept:
+            write_record(output, record)  # last: a record says that everything of its run is there
         resume.unlink(missing_ok=True)
     except Interrupted as interruption:
         print(interruption, file=sys.stderr)
@@ -245,8 +271,30 @@ def execute(job: dict, *, echo: bool = False) -> int:
         outcome = record["outcome"]
         reached = f"test error {outcome['test_error']:.4f}, " if "test_error" in outcome else ""
         print(f"{job['run']}: {outcome['status']}, {reached}{record['provenance']['seconds']:.1f} s")
-        print(f"record {output}\ndigest {record['digest']}")
+        print(f"record {output}{' (as it was)' if kept else ''}\ndigest {record['digest']}")
     return 0
+
+
+def _is_kept(output: Path, checkpoint: Path | None, record: dict[str, Any]) -> bool:
+    """Whether an undamaged record that says the same, made under the same conditions, is there with its weights.
+
+    Written once more it would only have another date, and all that is made of it would be made again.
+    """
+    from dualgrad.records import RecordError, changed_conditions, read_record
+    from dualgrad.training.checkpoints import CheckpointError, load_stage
+
+    if not output.is_file():
+        return False
+    try:
+        there = read_record(output)
+        if (there["digest"], there["edition"]) != (record["digest"], record["edition"]):
+            return False
+        if checkpoint is not None:
+            for stage in there.get("checkpoint") or {}:
+                load_stage(checkpoint, there, stage)
+    except (RecordError, CheckpointError):
+        return False
+    return not changed_conditions(there["provenance"], record["provenance"])
 
 
 class StopSignals:
@@ -342,7 +390,7 @@ class _Progress:
         began, before = self._start
         if done - before <= 0 or now - began < self._LONG:
             return ""
-        return f", about {_duration((now - began) / (done - before) * (self._total - done))} left"
+        return f", about {duration((now - began) / (done - before) * (self._total - done))} left"
 
     def _show(self, text: str, now: float, last: bool = False) -> None:
         self._last = now
@@ -350,15 +398,3 @@ class _Progress:
             print(f"\r\x1b[K{self._name}: {text}", end="\n" if last else "", flush=True)
         else:
             print(f"{self._name}: {text}", flush=True)
-
-
-def _duration(seconds: float) -> str:
-    """A time in the two units that say it best."""
-    minutes, seconds = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    days, hours = divmod(hours, 24)
-    if days:
-        return f"{days} d {hours} h"
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {seconds} s" if minutes else f"{seconds} s"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
 
 from dualgrad.census.dependencies import dependency_depth
 from dualgrad.planning.rates import seconds
 from dualgrad.planning.storage import memory
+from dualgrad.progress import duration
 from dualgrad.project import Project
 
 # Estimates of planning are rather too long than too short, but a node can be shared or far from its files, and
@@ -16,6 +18,7 @@ from dualgrad.project import Project
 _HEADROOM = 1.5
 _STARTING_SECONDS, _BESIDE_MB = 60, 1000
 GROUPS = (4, 16, 64)  # minutes
+_A_DAY = 24 * 60  # minutes
 
 
 @dataclass(frozen=True)
@@ -45,13 +48,35 @@ class Requests:
         """The kind of device that runs are planned for."""
         return "cuda" if self.gpus else "cpu"
 
-    def _seconds(self, run: str) -> float:
+    def seconds(self, run: str) -> float:
+        """Return what a run is planned to take, without headroom."""
         census = self.project.census
         return seconds(census.run(run), self.device, recorded=census.seconds_recorded.get(run))
 
+    def unasked_cpu(self, runs: Collection[str]) -> str | None:
+        """Say that these runs would train for more than a day on the CPU, where nobody has asked for the CPU.
+
+        Args:
+            runs: what this machine is to train.
+
+        Returns:
+            What to do about it; None where there is a GPU, where the CPU was asked for, and where it takes less.
+        """
+        asked = "cpu" in (self.project.settings["device"], self.project.edition_file["device"])
+        if self.gpus or asked or not runs:
+            return None
+        minutes = sum(map(self.seconds, runs)) / 60
+        if minutes < _A_DAY:
+            return None
+        return (
+            f"No GPU is here, so {len(runs):,} run{'s' * (len(runs) > 1)} of edition {self.project.edition} would "
+            f"train on the CPU, planned at {minutes:,.0f} minutes ({duration(60 * minutes)}) of one job at a time. "
+            "To train on the CPU all the same, say so: --config device=cpu"
+        )
+
     def minutes(self, run: str, attempt: int) -> int:
         """Return the time to ask for, twice as much with each retry."""
-        estimate = self._seconds(run)
+        estimate = self.seconds(run)
         return math.ceil((_HEADROOM * estimate + _STARTING_SECONDS) / 60) * 2 ** (attempt - 1)
 
     def megabytes(self, run: str, attempt: int) -> int:
@@ -67,7 +92,7 @@ class Requests:
         """
         if not self.cluster:
             return None
-        minutes = self._seconds(run) / 60
+        minutes = self.seconds(run) / 60
         fitting = [limit for limit in GROUPS if minutes <= limit]
         return f"level{self._depth[run]}_{fitting[0]}min" if fitting else None
 

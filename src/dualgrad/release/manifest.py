@@ -120,6 +120,16 @@ def find_archive(option: str | Path | None, root: Path) -> Path:
     raise ArchiveError(f"the published archive is not here; {HOW}")
 
 
+def check_named(option: str | None) -> None:
+    """Refuse an archive that was named and is not there, before anything is done.
+
+    Raises:
+        ArchiveError: as from :func:`find_archive`.
+    """
+    if option:
+        find_archive(option, Path())
+
+
 def remember_archive(parts: Path, paper: Path) -> None:
     """Write beside the parts which archive they were read from, for commands that need more of it than its rows."""
     text = json.dumps({"archive": str(paper.resolve())}, ensure_ascii=False)

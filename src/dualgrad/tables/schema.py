@@ -369,3 +369,14 @@ def describe() -> str:
             lines.append(f"| `{column.name}` | {column.type} | {column.unit} | {column.meaning}{note} |")
         lines.append("")
     return "\n".join(lines)
+
+
+def as_plain() -> dict[str, list[dict[str, str]]]:
+    """Return the columns of all tables as plain values, for ``dualgrad tables --schema --json``."""
+    return {
+        table: [
+            {"column": one.name, "type": str(one.type), "unit": one.unit, "meaning": one.meaning}
+            for one in SCHEMA[table]
+        ]
+        for table in TABLES
+    }
