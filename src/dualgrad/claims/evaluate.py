@@ -76,6 +76,7 @@ class ConclusionResult:
     """A conclusion with its numbers: text, and the numbers one by one with how they are measured."""
 
     title: str
+    question: str
     text: str
     numbers: Sequence[tuple[str, str]]
     claims: Sequence[str]
@@ -398,4 +399,11 @@ def conclude(conclusion: Conclusion, measurer: Measurer) -> ConclusionResult:
         for name, measure in conclusion.values.items()
         if values.get(name) is not None
     ]
-    return ConclusionResult(conclusion.title, " ".join(text.split()), numbers, conclusion.claims, complete)
+    return ConclusionResult(
+        conclusion.title,
+        conclusion.question,
+        " ".join(text.split()),
+        numbers,
+        conclusion.claims,
+        complete,
+    )

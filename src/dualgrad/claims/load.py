@@ -82,6 +82,7 @@ class Conclusion:
 
     Attributes:
         title: it in a line.
+        question: what it answers; the heading where other data than the published are measured.
         text: prose with ``{name}`` for measures.
         values: the measures.
         claims: claims that it rests on.
@@ -89,6 +90,7 @@ class Conclusion:
     """
 
     title: str
+    question: str
     text: str
     values: Mapping[str, Mapping[str, Any]]
     claims: Sequence[str]
@@ -126,7 +128,12 @@ def load_ledger(root: Path, experiments: Iterable[str] | None = None) -> Ledger:
             claims += [_claim(topic, one) for one in written_out(entry)]
     conclusions = [
         Conclusion(
-            one["title"], one["text"], one.get("values", {}), one.get("claims", ()), one.get("optional", ())
+            one["title"],
+            one["question"],
+            one["text"],
+            one.get("values", {}),
+            one.get("claims", ()),
+            one.get("optional", ()),
         )
         for one in data["conclusions"]
     ]

@@ -160,7 +160,7 @@ def markdown(report: Report) -> str:
         if report.edition == PUBLISHED:
             lines.append(f"{number}. **{one.title}.** {one.text}")
         else:
-            lines.append(f"{number}. **{one.title}?**")
+            lines.append(f"{number}. **{one.question}**")
             lines += [f"   - {words}: {value}" for words, value in one.numbers]
     for topic, title in ledger.topics.items():
         chosen = [result for result in report.results.values() if result.claim.topic == topic]
@@ -261,7 +261,7 @@ def page_data(report: Report, tables: Tables) -> dict[str, Any]:
         "claims": claims,
         "conclusions": [
             {
-                "title": one.title,
+                "title": one.title if report.edition == PUBLISHED else one.question,
                 "text": one.text,
                 "numbers": list(one.numbers),
                 "claims": [name for name in one.claims if name in report.results],

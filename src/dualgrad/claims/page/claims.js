@@ -54,7 +54,7 @@ function conclusions() {
     const content = make('div', {}, D.published
       ? make('p', {}, one.text)
       : make('dl', {}, ...one.numbers.flatMap(([words, value]) => [make('dt', {}, words), make('dd', {}, value)])));
-    const chips = one.claims.map(id => make('a', {
+    const chips = [...one.claims].sort((a, b) => order.indexOf(byId.get(a).verdict) - order.indexOf(byId.get(b).verdict)).map(id => make('a', {
       class: 'chip', href: `#${id}`, colour: byId.get(id).verdict, title: `${byId.get(id).says} ${D.verdicts[byId.get(id).verdict]}`,
     }, id));
     content.append(make('div', { class: 'chips' }, ...chips));
@@ -201,14 +201,49 @@ function set(changes) {
   Object.assign(state, changes);
   for (const id of ['search', ...CHOICES]) if ($(id).value !== state[id]) $(id).value = state[id];
   show();
+  writeAddress();
 }
 const clear = () => set({ search: '', verdict: '', document: '', topic: '', caveat: '' });
 
-// #id opens a claim.
-function follow() {
-  const claim = byId.get(decodeURIComponent(location.hash.slice(1)));
-  if (!claim) return;
-  if (!fits(claim)) clear();
+// The address says what is shown: #id opens a claim; #verdict=close&q=width filters, with sort=units&down=1.
+const KEPT = { q: 'search', verdict: 'verdict', document: 'document', topic: 'topic', caveat: 'caveat', sort: 'sort' };
+
+function writeAddress() {
+  const words = new URLSearchParams();
+  for (const [word, name] of Object.entries(KEPT)) if (state[name] && state[name] !== 'order') words.set(word, state[name]);
+  if (state.down) words.set('down', '1');
+  history.replaceState(null, '', String(words) ? `#${words}` : location.pathname + location.search);
+}
+
+function readAddress() {
+  const text = location.hash.slice(1);
+  const strange = [];
+  if (text.includes('=')) {
+    const changes = { search: '', verdict: '', document: '', topic: '', caveat: '', sort: 'order', down: false };
+    for (const [word, value] of new URLSearchParams(text)) {
+      const name = KEPT[word];
+      const fitting = name === 'search' || word === 'down' || (name === 'sort' ? value in KEYS
+        : name && [...$(name).options].some(one => one.value === value));
+      if (!fitting) strange.push(`${word}=${value}`);
+      else if (word === 'down') changes.down = value === '1';
+      else changes[name] = value;
+    }
+    set(changes);
+  } else if (text) {
+    const name = decodeURIComponent(text), claim = byId.get(name);
+    if (claim) follow(claim);
+    else strange.push(name);
+  }
+  $('strange').hidden = strange.length === 0;
+  $('strange').textContent = strange.length ? `The address names what is not on this page: “${strange.join('”, “')}”.` : '';
+}
+
+function follow(claim) {
+  if (!fits(claim)) {
+    Object.assign(state, { search: '', verdict: '', document: '', topic: '', caveat: '' });
+    for (const id of ['search', ...CHOICES]) $(id).value = '';
+    show();
+  }
   toggle(claim, true);
   claim.row.scrollIntoView({ block: 'start' });
   button(claim).focus({ preventScroll: true });
@@ -231,7 +266,7 @@ function controls() {
   document.addEventListener('keydown', event => {
     if (event.key === '/' && !event.target.closest('input, select')) { event.preventDefault(); $('search').focus(); }
   });
-  addEventListener('hashchange', follow);
+  addEventListener('hashchange', readAddress);
 }
 
 unpack('data', data => {
@@ -246,5 +281,5 @@ unpack('data', data => {
   show();
   $('loading').hidden = true;
   $('app').removeAttribute('aria-busy');
-  follow();
+  readAddress();
 });
