@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -15,6 +17,7 @@ from docutils.core import publish_string
 from made_up import write_results
 
 from dualgrad.cli import main
+from dualgrad.compare.pair import newest_comparison
 from dualgrad.explorer import build as build_explorer
 from dualgrad.figures.captions import CAPTIONS, figure_name
 from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_PANELS
@@ -179,6 +182,46 @@ def test_the_index_in_a_browser(browser, report) -> None:
         page.check()
 
 
+def test_pages_of_other_commands_come_along(demo, results, tmp_path, capsys) -> None:
+    """A comparison with this edition on a side, the newest; a replication; what a workflow names."""
+    page = '<!doctype html><title>a page</title><nav class="pages" aria-label="Pages of this report" hidden></nav>'
+    made = ("compare/smoke_paper", "compare/released_demo", "compare/demo_paper-sst2_tsv", "demo/replication")
+    for age, place in enumerate(reversed(made)):
+        name = "replication.html" if place.endswith("replication") else "summary.html"
+        path = results.parent / place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(f"{page}{place}")
+        os.utime(path, (1e9 - age, 1e9 - age))
+    try:
+        assert newest_comparison(results.parent, "demo").parent.name == "demo_paper-sst2_tsv"
+        assert newest_comparison(results.parent, "paper-sst2_tsv").parent.name == "demo_paper-sst2_tsv"
+        assert newest_comparison(results.parent, "sst2") is None
+        build(demo, SETTINGS, results, tmp_path / "r")
+        for name in ("index", "comparison", "replication"):
+            text = (tmp_path / "r" / f"{name}.html").read_text(encoding="utf-8")
+            assert 'href="comparison.html"' in text and 'href="replication.html"' in text, name
+        assert "demo_paper-sst2_tsv" in (tmp_path / "r" / "comparison.html").read_text(encoding="utf-8")
+        words = [
+            "report",
+            "--root",
+            str(ROOT),
+            "--results",
+            str(results),
+            "--output",
+            str(tmp_path / "named"),
+        ]
+        chosen = results.parent / "compare" / "released_demo" / "summary.html"
+        assert main([*words, "--pages", str(chosen)]) == 0
+        assert sorted(one.name for one in (tmp_path / "named").glob("*.html")) == [
+            "comparison.html", "index.html", "statistics.html",
+        ]  # fmt: skip
+        assert main([*words, "--pages", str(results / "explorr.html")]) == 2
+        assert "did you mean 'explorer.html'?" in capsys.readouterr().err
+    finally:
+        shutil.rmtree(results.parent / "compare")
+        shutil.rmtree(results / "replication")
+
+
 def test_every_page_leads_back(report) -> None:
     for page in report.glob("*.html"):
         text = page.read_text(encoding="utf-8")
@@ -230,7 +273,16 @@ def test_the_statistics_in_a_browser(browser, report) -> None:
     with browser.open(
         (report / "statistics.html").as_uri() + "#table=convergence&quantity=%22nothing%22"
     ) as page:
-        page.wait("document.querySelector('td.note')?.innerText === 'No row fits.'")
+        page.wait("document.querySelectorAll('tbody tr').length > 3")
+        assert "quantity=" in page.evaluate("$('strange').textContent")
+        page.evaluate("location.hash = '#table=boundaries&quantity=%22crossing%22&q=K'")
+        page.wait("state.sheet.name === 'boundaries' && $('strange').hidden && state.q === 'K'")
+        kept = page.evaluate("[location.hash, $('count').textContent]")
+        page.call("Page.reload")
+        page.wait("typeof state === 'object' && state.q === 'K' && rows.length > 0")
+        assert page.evaluate("[location.hash, $('count').textContent]") == kept
+        page.evaluate("$('search').value = 'zzz'; $('search').oninput({target: $('search')})")
+        assert page.evaluate("document.querySelector('td.note').innerText") == "No row fits."
         page.check()
     assert address == "#table=boundaries"
     with browser.open((report / "statistics.html").as_uri() + "#table=nonsense") as page:

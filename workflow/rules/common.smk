@@ -13,7 +13,7 @@ from snakemake.exceptions import WorkflowError
 
 try:
     import dualgrad
-    from dualgrad.compare.pair import check_compared, is_ingested, pair_of, title_of
+    from dualgrad.compare.pair import check_compared, is_ingested, newest_comparison, pair_of, title_of
     from dualgrad.census.datasets import READERS
     from dualgrad.figures.captions import CAPTIONS, figure_name
     from dualgrad.figures.sources import (

@@ -41,8 +41,8 @@ class Brevity(logging.Filter):
             return True
         if event == LogEvent.PROGRESS:
             return self._has_moved(record.done, record.total)
-        if DRY_ON_CLUSTER and event == LogEvent.JOB_INFO:
-            return record.rule_name in TRAINING
+        if event == LogEvent.JOB_INFO and asks_a_cluster(record):
+            return True
         return event not in self._per_job and record.msg != "Select jobs to execute..."
 
     def _has_moved(self, done, total):
@@ -56,8 +56,8 @@ class Brevity(logging.Filter):
 
 class Telling(logging.Formatter):
     """Snakemake's own formatter, but for three messages: progress comes with an estimate of what is left; a dry run's job table
-    with a warning where the CPU would train for days; and a dry run for a cluster shows each run in a line, with all
-    that it asks for."""
+    with a warning where the CPU would train for days; and a long dry run for a cluster shows each run in a line,
+    with all that it asks for."""
 
     def __init__(self, inner):
         super().__init__()
@@ -65,7 +65,7 @@ class Telling(logging.Formatter):
 
     def format(self, record):
         event = getattr(record, "event", None)
-        if event == LogEvent.JOB_INFO and DRY_ON_CLUSTER and record.rule_name in TRAINING:
+        if event == LogEvent.JOB_INFO and asks_a_cluster(record):
             return self._asked(record.wildcards["run"])
         text = self._inner.format(record)
         if event == LogEvent.PROGRESS and (left := TIME_LEFT.words()):
@@ -73,15 +73,15 @@ class Telling(logging.Formatter):
         if (
             event == LogEvent.RUN_INFO
             and workflow.dryrun
-            and (warning := REQUESTS.unasked_cpu(planned_runs()))
+            and (warning := requests().unasked_cpu(planned_runs()))
         ):
             return f"{text.rstrip()}\n\n{warning}\n"
         return text
 
     def _asked(self, run):
-        gigabytes = REQUESTS.megabytes(run, 1) / 1000
-        group = REQUESTS.group(run) or "alone"
-        return f"{run}: {REQUESTS.gpus} GPU, {REQUESTS.minutes(run, 1)} min, {gigabytes:.1f} GB, {group}"
+        asked = requests()
+        gigabytes = asked.megabytes(run, 1) / 1000
+        return f"{run}: {asked.gpus} GPU, {asked.minutes(run, 1)} min, {gigabytes:.1f} GB, {asked.group(run) or 'alone'}"
 
 
 class Places(logging.Filter):
@@ -97,6 +97,13 @@ def places_of_targets():
     return closing(workflow.dag_settings.targets, PROJECT, Path.cwd())
 
 
+def asks_a_cluster(record):
+    """Return whether a message is that of a run in a long dry run for a cluster."""
+    if not workflow.dryrun or len(workflow.dag) <= LONG:
+        return False
+    return record.rule_name in TRAINING and requests().cluster
+
+
 def planned_runs():
     """Return the runs that the workflow trains."""
     jobs = workflow.dag.needrun_jobs(exclude_finished=False)
@@ -106,14 +113,13 @@ def planned_runs():
 def planned_seconds():
     """Return what each job of the workflow is planned to take, by its number."""
     return {
-        job.jobid: REQUESTS.seconds(job.wildcards.run) if job.rule.name in TRAINING else OTHER_SECONDS
+        job.jobid: requests().seconds(job.wildcards.run) if job.rule.name in TRAINING else OTHER_SECONDS
         for job in workflow.dag.needrun_jobs()
     }
 
 
 TRAINING = ("train", "train_and_save")
 TIME_LEFT = TimeLeft()
-DRY_ON_CLUSTER = workflow.dryrun and ON_CLUSTER
 
 if workflow.is_main_process and "--verbose" not in sys.argv:
     for handler in logger.handlers:

@@ -4,7 +4,15 @@
 """
 
 REPORT_REVISION = revision("report/*.*", "pages/*.*", "figures/captions.py")
-REPORT_PAGES = ["explorer", "claims"]
+# Pages that the report takes along: always these two; a comparison where one is asked for or has been made, and a
+# replication that has been made.
+REPORT_PAGES = {name: f"<results>/{name}.html" for name in ("explorer", "claims")}
+if SETTINGS["compare"] and EDITION in PAIR:
+    REPORT_PAGES["comparison"] = rules.compare_editions.output.page
+elif made := newest_comparison(Path(SETTINGS["results_dir"]), EDITION):
+    REPORT_PAGES["comparison"] = str(made)
+if not INGESTED and (RECORDED / "replication" / "replication.html").is_file():
+    REPORT_PAGES["replication"] = "<results>/replication/replication.html"
 REPORTED_NUMBERS = [
     file for variant in VARIANTS for figure in FIGURE_EXPERIMENTS for file in panel_files(figure, variant)
 ]
@@ -13,7 +21,6 @@ REPORTED_NUMBERS = [
 rule report_pages:
     """Put figures and pages into one folder, with a table of contents."""
     input:
-        collect("<results>/{page}.html", page=REPORT_PAGES),
         "<results>/claims.parquet",
         parts_of(COUNTED),
         REPORTED_NUMBERS,
@@ -24,6 +31,7 @@ rule report_pages:
             figure=FIGURE_EXPERIMENTS,
             ending=["pdf", "png"],
         ),
+        pages=list(REPORT_PAGES.values()),
     output:
         collect("<results>/report/{page}.html", page=["index", *REPORT_PAGES]),
         collect("<results>/report/tables/{table}.{ending}", table=TABLES, ending=["parquet", "csv"]),
@@ -53,4 +61,4 @@ rule report_pages:
         folder=subpath(output.statistics, parent=True),
     shell:
         "dualgrad report --edition {params.edition:q} --results {params.results:q} --output {params.folder:q}"
-        " > {log:q} 2>&1"
+        " --pages {input.pages:q} > {log:q} 2>&1"

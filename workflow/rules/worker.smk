@@ -31,7 +31,7 @@ if workflow.remote_exec and workflow.resource_settings.nodes is not None:
 
 # Hooks run in the main process alone: neither in dry runs nor in the jobs of a cluster.
 onstart:
-    if refusal := REQUESTS.unasked_cpu(planned_runs()):
+    if refusal := requests().unasked_cpu(planned_runs()):
         raise WorkflowError(refusal)
     TIME_LEFT.begin(planned_seconds())
     signal.signal(signal.SIGTERM, stop_gracefully)

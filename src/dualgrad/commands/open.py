@@ -41,16 +41,15 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Open it."""
-    from dualgrad.project import load_project
+    from dualgrad.project import load_project, load_settings
 
     project = load_project(args.root, args.config)
     paths, remedy = _places(project, args)
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
-        settings = "" if project.edition == "demo" else f" --config edition={project.edition}"
-        print(
-            f"dualgrad open: {paths[0]} has not been made yet; make it: {remedy}{settings}", file=sys.stderr
-        )
+        if project.edition != load_settings(project.root)["edition"]:
+            remedy += f"{'' if ' --config ' in remedy else ' --config'} edition={project.edition}"
+        print(f"dualgrad open: {paths[0]} has not been made yet; make it: {remedy}", file=sys.stderr)
         return 1
     print(path)
     if not args.print and not webbrowser.open(path.resolve().as_uri()):
@@ -67,14 +66,11 @@ def _places(project: Project, args: argparse.Namespace) -> tuple[list[Path], str
         names, remedy = PAGES[args.what]
         return [project.results / name for name in names], remedy
     if args.what == "comparison":
-        made = sorted(
-            (project.all_results / "compare").glob("*/summary.html"), key=lambda one: one.stat().st_mtime
-        )
-        mine = [path for path in reversed(made) if project.edition in path.parent.name.split("_")]
-        folder = project.all_results / "compare" / f"released_{project.edition}"
-        return mine or [
-            folder / "summary.html"
-        ], f"snakemake compare --config compare=released,{project.edition}"
+        from dualgrad.compare.pair import newest_comparison
+
+        made = newest_comparison(project.all_results, project.edition)
+        expected = project.all_results / "compare" / f"released_{project.edition}" / "summary.html"
+        return [made or expected], f"snakemake compare --config compare=released,{project.edition}"
     found = re.fullmatch(r"(?i)(?:figure)?([1-5])|(?:ed[_ ]?(?:fig)?)([1-8])", args.number or "")
     if not found:
         raise InputError("", "figure", f"expected 1 to 5, or ED1 to ED8; got '{args.number or ''}'")

@@ -12,6 +12,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 
 
@@ -19,6 +20,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
     parser.add_argument("--results", type=Path, help="the edition's results (default: results/EDITION)")
     parser.add_argument("--output", type=Path, help="folder to write (default: results/EDITION/report)")
+    parser.add_argument(
+        "--pages",
+        type=Path,
+        nargs="*",
+        metavar="FILE",
+        help="pages of other commands to take along: explorer.html, claims.html, replication.html, "
+        "summary.html of a comparison (default: those that have been made)",
+    )
     parser.add_argument("--json", action="store_true", help="print what was written as JSON")
 
 
@@ -32,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     results = args.results or project.results
     output = args.output or results / "report"
     try:
-        made = build(project.census, project.settings, results, output)
+        made = build(project.census, project.settings, results, output, _named(args.pages))
     except TableError as error:
         print(f"dualgrad report: {error}", file=sys.stderr)
         return 1
@@ -41,3 +50,25 @@ def run(args: argparse.Namespace) -> int:
     else:
         print(f"{output / 'index.html'}: {made['figures']} figures, {made['statistics']} statistics")
     return 0
+
+
+def _named(pages: Sequence[Path] | None) -> dict[str, Path] | None:
+    """Return pages by their names in a report; None where none were named.
+
+    Raises:
+        InputError: a file that is no page of a report, or not there.
+    """
+    from dualgrad.report.build import PAGES
+    from dualgrad.validation import InputError, did_you_mean
+
+    found: dict[str, Path] = {}
+    for path in pages or ():
+        name = "comparison" if path.name == "summary.html" else path.stem
+        if name not in PAGES or path.suffix != ".html":
+            known = [f"{one}.html" for one in PAGES if one != "comparison"]
+            problem = f"expected {', '.join(known)} or summary.html{did_you_mean(path.name, known)}"
+            raise InputError("--pages", str(path), problem)
+        if not path.is_file():
+            raise InputError("--pages", str(path), "no such file")
+        found[name] = path
+    return None if pages is None else found

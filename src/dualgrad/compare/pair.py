@@ -65,3 +65,13 @@ def check_compared(project: Project, names: Iterable[str]) -> None:
                 f"edition={name}), or compare what there is: dualgrad compare {' '.join(names)}"
             )
             raise InputError(folder, "", problem)
+
+
+def newest_comparison(results: Path, edition: str) -> Path | None:
+    """Return the page of the comparison that has this edition on a side and was made last; None: there is none."""
+    pages = [
+        path
+        for path in (results / "compare").glob("*/summary.html")
+        if path.parent.name.startswith(f"{edition}_") or path.parent.name.endswith(f"_{edition}")
+    ]
+    return max(pages, key=lambda path: path.stat().st_mtime, default=None)

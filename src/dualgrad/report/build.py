@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from dualgrad.census import Census
+from dualgrad.compare.pair import newest_comparison
 from dualgrad.files import replacing
 from dualgrad.pages import assemble, escape, linked, packed, write_page
 from dualgrad.project import load_settings
@@ -56,7 +57,7 @@ def build(
         config: settings of this execution.
         edition_dir: ``results/<edition>``.
         output: folder to write.
-        others: pages to take along, by their names in PAGES; None: explorer and claims, as far as they are there.
+        others: pages to take along, by their names in PAGES; None: all that are there, of the comparisons the newest.
 
     Returns:
         Number of figures, of statistics and of other pages in the report.
@@ -69,6 +70,9 @@ def build(
     output.mkdir(parents=True, exist_ok=True)
     if others is None:
         others = {name: edition_dir / f"{name}.html" for name in ("explorer", "claims")}
+        others["replication"] = edition_dir / "replication" / "replication.html"
+        if comparison := newest_comparison(edition_dir.parent, edition_dir.name):
+            others["comparison"] = comparison
     texts = {name: path.read_text(encoding="utf-8") for name, path in others.items() if path.is_file()}
     if sheets:
         texts["statistics"] = _statistics(census, sheets, explorer="explorer" in texts)

@@ -27,9 +27,8 @@ function element(tag, properties = {}, ...children) {
 }
 
 function open(name) {
-  state.sheet = D.sheets.find(sheet => sheet.name === name) ?? D.sheets[0];
-  $('strange').hidden = !name || state.sheet.name === name;
-  $('strange').textContent = $('strange').hidden ? '' : `The address names what is not in this report: “${name}”.`;
+  state.sheet = D.sheets.find(sheet => sheet.name === name);
+  $('strange').hidden = true;
   Object.assign(state, { chosen: {}, sort: null, down: false });
   const sheet = state.sheet;
   for (const button of $('sheets').children) button.setAttribute('aria-current', button.dataset.name === sheet.name);
@@ -236,6 +235,23 @@ function saveRows() {
   saveTable(`${D.edition}-${state.sheet.name}.csv`, names, rows.map(row => state.sheet.columns.map(column => valueAt(column, row))));
 }
 
+// The address names the table, the search and the filters; what it names in vain is said.
+function readAddress() {
+  const words = new URLSearchParams(location.hash.slice(1)), strange = [];
+  const table = words.get('table'), known = D.sheets.some(sheet => sheet.name === table);
+  if (location.hash.length > 1 && !known) strange.push(table ?? location.hash.slice(1));
+  open(known ? table : D.sheets[0].name);
+  state.q = $('search').value = words.get('q') ?? '';
+  for (const [name, wanted] of words) if (!['table', 'q'].includes(name)) {
+    const select = [...$('choices').querySelectorAll('select')].find(one => one.dataset.column === name);
+    if (select && [...select.options].some(option => option.value === wanted)) state.chosen[name] = wanted;
+    else if (known) strange.push(`${name}=${wanted}`);
+  }
+  update();
+  $('strange').hidden = strange.length === 0;
+  $('strange').textContent = strange.length ? `The address names what is not in this report: “${strange.join('”, “')}”.` : '';
+}
+
 unpack('data', data => {
   D = data;
   for (const sheet of D.sheets) {
@@ -254,9 +270,6 @@ unpack('data', data => {
     if (event.key === '/' && !event.target.matches('input, select')) { event.preventDefault(); $('search').focus(); }
     if (event.key === 'Escape') event.target.blur();
   });
-  const words = new URLSearchParams(location.hash.slice(1));
-  open(words.get('table'));
-  state.q = $('search').value = words.get('q') ?? '';
-  for (const [name, wanted] of words) if (!['table', 'q'].includes(name) && named(name)) state.chosen[name] = wanted;
-  if (state.q || Object.keys(state.chosen).length) update();
+  addEventListener('hashchange', readAddress);
+  readAddress();
 });

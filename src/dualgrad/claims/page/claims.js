@@ -230,7 +230,7 @@ function readAddress() {
     }
     set(changes);
   } else if (text) {
-    const name = decodeURIComponent(text), claim = byId.get(name);
+    const [name] = new URLSearchParams(text.replaceAll('+', '%2B')).keys(), claim = byId.get(name); // forgiving, unlike decodeURI
     if (claim) follow(claim);
     else strange.push(name);
   }
