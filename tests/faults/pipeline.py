@@ -173,6 +173,9 @@ class Pipeline:
         # PyTorch makes an empty cache folder when it is imported, and Snakemake's own goes when it ends in peace.
         others = ("torchinductor_", "snakemake")
         hidden += [path for path in (self.folder / "tmp").iterdir() if not path.name.startswith(others)]
+        # The folder of sockets and locks stays for the next workflow, empty.
+        own = self.folder / "tmp" / f"dualgrad-{os.getuid()}"
+        hidden = [path for path in hidden if path != own] + list(own.glob("*"))
         hidden += (self.folder / ".snakemake").glob("locks/*")
         sockets = Path("/proc/net/unix").read_text()
         return [str(path.relative_to(self.folder)) for path in hidden] + [
