@@ -7,25 +7,31 @@ workflow.
 
 from __future__ import annotations
 
+import ast
 import os
 import re
 import shlex
 import shutil
 import subprocess
 import sys
+import types
 from argparse import ArgumentParser
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 
+import numpy as np
+import pandas as pd
 import pytest
 import yaml
+from made_up import write_results
 
 from dualgrad.census import load_census
 from dualgrad.cli import COMMANDS, main, parser_of
 from dualgrad.figures.sources import EXTENDED_FIGURES, MAIN_FIGURES
 from dualgrad.jobs.launcher import with_separator
 from dualgrad.project import load_settings
+from dualgrad.tables.read import read_tables
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = [
@@ -175,6 +181,11 @@ def settings_of(words: list[str], editions: set[str]) -> dict:
     return settings
 
 
+def own_names_of(text: str) -> set[str]:
+    """Names that a document's example gives to a statistic or a figure."""
+    return set(re.findall(r'^(?:STATISTICS|FIGURE_EXPERIMENTS)\["(\w+)"\] =', text, re.MULTILINE))
+
+
 @pytest.mark.parametrize(
     ("path", "command"), QUOTED, ids=lambda one: one if isinstance(one, str) else one.stem
 )
@@ -190,10 +201,12 @@ def test_commands_exist(path: Path, command: str) -> None:
     elif program == "snakemake":
         args = snakemake_parser().parse_args(with_separator(words))
         settings = settings_of(args.config or [], own)
-        examples = "\n".join(blocks(path.read_text(encoding="utf-8"), "yaml"))
+        text = path.read_text(encoding="utf-8")
+        examples = "\n".join(blocks(text, "yaml"))
         for target in args.targets:
             experiment = target.split("/")[-2] if "/" in target else ""
-            if f"  {experiment}:\n" not in examples:  # those of examples are made below
+            own = f"  {experiment}:\n" in examples or Path(target).stem in own_names_of(text)
+            if not own:  # those of examples are made below
                 check_target(target, settings)
     else:
         verb = words[0]
@@ -201,8 +214,9 @@ def test_commands_exist(path: Path, command: str) -> None:
             return
         assert verb in COMMANDS, f"dualgrad has no command {verb}"
         parser = parser_of(verb)
+        text = path.read_text(encoding="utf-8")
         for action in parser._actions:
-            if action.choices and any(map(stands_for_something, words)):
+            if action.choices and any(stands_for_something(w) or w in own_names_of(text) for w in words):
                 action.choices = None
         if "--help" not in words and len(words) > 1:
             parser.parse_args(words[1:])
@@ -341,6 +355,57 @@ def test_the_data_set_and_the_network_of_the_example(workspace: Path, tmp_path: 
     assert target is not None
     said = run("-m", "dualgrad", "train", target[1])
     assert float(re.search(r"test error ([\d.]+)", said)[1]) < 0.5, "ten classes of plain stripes are easy"
+
+
+def test_the_statistic_and_the_panel_of_the_example(tmp_path: Path, monkeypatch, capsys) -> None:
+    """The document's own code makes a statistic's file and a figure with its numbers, by the commands it names."""
+    import dualgrad.figures.sources as drawn
+    import dualgrad.statistics.sources as estimated
+
+    census = load_census(ROOT, {"edition": "demo"})
+    results = write_results(tmp_path, census, ["A"])
+    text = (ROOT / "docs" / "adding-a-statistic-or-panel.md").read_text(encoding="utf-8")
+    for table in (estimated.STATISTICS, drawn.FIGURE_EXPERIMENTS, drawn.FIGURE_PANELS):
+        for name in ("below_half", "Mine"):
+            monkeypatch.setitem(table, name, None)  # so that it is taken away again
+            monkeypatch.delitem(table, name)
+    for block in blocks(text, "python"):
+        name = block.partition("\n")[0].removeprefix("# src/").removesuffix(".py").replace("/", ".")
+        known = sys.modules.get(name)
+        module = known or types.ModuleType(name)
+        exec(compile(block, name, "exec"), module.__dict__)
+        if not known:
+            module.__doc__ = next(iter(ast.parse(block).body)).value.value
+            monkeypatch.setitem(sys.modules, name, module)
+
+    where = ["--root", str(ROOT), "--edition", "demo"]
+    assert main(["statistics", "below_half", *where, "--results", str(results)]) == 0
+    shares = pd.read_parquet(results / "statistics" / "below_half.parquet")
+    runs = read_tables(results, ["A"], "runs")
+    at = (runs["lam"] == 0.35) & (runs["noise_rate"] == 0.4)
+    (row,) = shares[(shares["lam"] == 0.35) & (shares["noise_rate"] == 0.4)].to_dict("records")
+    assert row["value"] == (runs[at]["test_error"] < 0.5).mean() and row["n"] == at.sum()
+    assert row["low"] < row["high"] and row["interval"] == "Clopper-Pearson"
+    assert main(["statistics", "--schema", *where]) == 0
+    assert "How many runs end with an error below one half" in capsys.readouterr().out
+
+    picture = tmp_path / "mine.png"
+    words = ["--tables", str(results / "tables"), "--data-dir", str(tmp_path), "--output", str(picture)]
+    assert main(["figure", "Mine", *where, *words]) == 0
+    data = pd.read_parquet(tmp_path / "Mine_a.parquet")
+    assert data["layer"].value_counts()["run"] == len(runs)
+    means = data[(data["layer"] == "mean") & (data["series"] == "η = 0.4")]
+    assert means.set_index("x")["y"][0.35] == pytest.approx(runs[at]["test_error"].mean())
+    pixels = plt_image(picture)
+    blue = (abs(pixels[..., :3] - np.array([0x00, 0x72, 0xB2]) / 255) < 0.02).all(axis=-1)
+    assert blue.sum() > 100, "the curve of one noise rate is drawn"
+
+
+def plt_image(path: Path) -> np.ndarray:
+    """Pixels of a picture, (height, width, 4), between 0 and 1."""
+    from matplotlib import image
+
+    return image.imread(path)
 
 
 # ------------------------------------------------------------------------------------------------------ README

@@ -21,7 +21,7 @@ NETWORKS_LENGTH = 45
 
 
 def module(figure: str) -> ModuleType:
-    """The module that knows a figure: figure1 ... figure5, ed1 ... ed8."""
+    """The module that knows a figure: figure1 ... figure5, ed1 ... ed8, or one of its name in small letters."""
     if figure not in FIGURE_EXPERIMENTS:
         raise ValueError(f"unknown figure '{figure}', expected one of: {', '.join(FIGURE_EXPERIMENTS)}")
     load_matplotlib()
@@ -119,11 +119,12 @@ def draw(
     load_matplotlib()
     import matplotlib
 
-    from dualgrad.figures import style
+    from dualgrad.figures import plain, style
 
     with matplotlib.rc_context():
         matplotlib.rcdefaults()  # a user's own matplotlibrc must not change a figure
         matplotlib.rcParams.update(style.STYLE)
         look = style.Look(edition, variant, networks_of(panels), differing)
-        page = module(figure).draw(panels, look)
+        own = module(figure)
+        page = own.draw(panels, look) if hasattr(own, "draw") else plain.draw(figure, panels, look)
         style.save(page, outputs)
