@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+from dualgrad.census.run import Stage
 from dualgrad.tables.build import TableSet, row_keys, run_columns
 from dualgrad.training.plan import plan_stage
 
@@ -27,7 +28,7 @@ def tables_of(runs: Iterable[Mapping[str, Any]], edition: str) -> TableSet:
         clock: dict[str, int] = {}
         for stage in run["stages"]:
             session = stage["session"]
-            for number, epoch in enumerate(plan_stage(stage), start=1):
+            for number, epoch in enumerate(plan_stage(Stage.model_validate(stage)), start=1):
                 clock[session] = clock.get(session, 0) + 1
                 if not epoch.evaluate:
                     continue

@@ -11,7 +11,7 @@ import torchjd.aggregation as torchjd
 from oracles.lab import MLP, Lab, rows_of, run_of, stage, vectors
 
 from dualgrad.census.editions import select
-from dualgrad.census.run import AGGREGATORS, UnfitRun, check_part, read
+from dualgrad.census.run import AGGREGATORS, Constant, UnfitRun, check_part, read
 from dualgrad.planning.work import work_of
 from dualgrad.training import aggregators
 from dualgrad.training.session import Session, new_model
@@ -60,9 +60,10 @@ def test_the_trainer_takes_the_steps_of_a_plain_loop(lab, name) -> None:
         pytest.importorskip("cvxpy")
     run = aggregated(task, {"aggregator": name, **options}, value={"period": 3})
     bench = lab.session(run)
-    model, mine = (new_model(run, task, run["seed"], torch.float64) for _ in range(2))
+    spec = read(run)
+    model, mine = (new_model(spec, task, run["seed"], torch.float64) for _ in range(2))
     labels = lab.labels(run)
-    session = Session(run, model, labels, bench.streams, 0.05, {"kind": "constant"}, 7)
+    session = Session(spec, model, labels, bench.streams, 0.05, Constant(kind="constant"), 7)
     optimizer = torch.optim.SGD(mine.parameters(), lr=0.05, momentum=0.9, weight_decay=5e-4)
     combine, params = made(), list(mine.parameters())
     kept = torch.empty(0)

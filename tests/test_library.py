@@ -18,6 +18,7 @@ from oracles.lab import MLP, Lab, run_of, stage, vectors
 from torch import Tensor, nn
 
 from dualgrad import DualGradient, mix
+from dualgrad.census.run import Constant, read
 from dualgrad.training.session import Session, new_model
 
 EXACT = {"rtol": 1e-12, "atol": 1e-14}
@@ -379,12 +380,12 @@ def test_the_trainer_takes_the_same_steps(lab) -> None:
     it stands in a longer vector, so the weights are not.
     """
     task = lab.add(vectors())
-    run = run_of(task, MLP, [stage(segments=[(0.3, 2)])])
-    run["value"]["period"] = 3
+    run = run_of(task, MLP, [stage(segments=[(0.3, 2)])], value={"period": 3})
+    spec = read(run)
     bench = lab.session(run)
-    model, mine = (new_model(run, task, run["seed"], torch.float64) for _ in range(2))
+    model, mine = (new_model(spec, task, run["seed"], torch.float64) for _ in range(2))
     labels = lab.labels(run)
-    session = Session(run, model, labels, bench.streams, 0.1, {"kind": "constant"}, 8)
+    session = Session(spec, model, labels, bench.streams, 0.1, Constant(kind="constant"), 8)
     optimizer = {"sgd": torch.optim.SGD, "adamw": torch.optim.AdamW}[run["optimizer"]["name"]]
     settings = {k: v for k, v in run["optimizer"].items() if k not in ("name", "lr")}
     dual = DualGradient(mine, optimizer(mine.parameters(), lr=0.1, fused=True, **settings), 0.3, period=3)

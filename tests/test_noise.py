@@ -7,6 +7,7 @@ import hashlib
 import numpy as np
 import pytest
 
+from dualgrad.census.run import check_part
 from dualgrad.data.errors import DataError
 from dualgrad.data.noise import (
     asymmetric_bernoulli,
@@ -368,55 +369,47 @@ def test_rates_are_checked(rate):
         trusted_subset(100, rate, 0)
 
 
+def noise_of(**given):
+    return check_part("noise", given)
+
+
 def test_dispatch():
-    spec = {"kind": "symmetric", "rate": 0.4, "seed_offset": 1000}
-    assert np.array_equal(noisy_labels(spec, BY_INDEX, 10, 2), symmetric(BY_INDEX, 10, 0.4, 1002))
-    fixed = {"kind": "symmetric", "rate": 0.4, "seed": 1000}
+    noise = noise_of(kind="symmetric", rate=0.4, seed_offset=1000)
+    assert np.array_equal(noisy_labels(noise, BY_INDEX, 10, 2), symmetric(BY_INDEX, 10, 0.4, 1002))
+    fixed = noise_of(kind="symmetric", rate=0.4, seed=1000)
     assert np.array_equal(noisy_labels(fixed, BY_INDEX, 10, None), symmetric(BY_INDEX, 10, 0.4, 1000))
-    spec = {"kind": "asymmetric_bernoulli", "rate": 0.2, "seed_offset": 1000, "map": G_MAP}
+    noise = noise_of(kind="asymmetric_bernoulli", rate=0.2, seed_offset=1000, map=G_MAP)
     assert np.array_equal(
-        noisy_labels(spec, BY_INDEX, 10, 1), asymmetric_bernoulli(BY_INDEX, G_MAP, 0.2, 1001)
+        noisy_labels(noise, BY_INDEX, 10, 1), asymmetric_bernoulli(BY_INDEX, G_MAP, 0.2, 1001)
     )
-    spec = {"kind": "asymmetric_exact", "rate": 0.4, "seed_offset": 0, "map": V1_MAP}
-    assert head(noisy_labels(spec, BY_INDEX, 10, 0)) == "d613fd833a2bc95a"
-    with pytest.raises(DataError, match="unknown noise kind"):
-        noisy_labels({"kind": "pink", "rate": 0.1, "seed": 0}, BY_INDEX, 10, 0)
+    noise = noise_of(kind="asymmetric_exact", rate=0.4, seed_offset=0, map=V1_MAP)
+    assert head(noisy_labels(noise, BY_INDEX, 10, 0)) == "d613fd833a2bc95a"
     with pytest.raises(DataError, match="base seed"):
-        noisy_labels({"kind": "symmetric", "rate": 0.1, "seed_offset": 0}, BY_INDEX, 10, None)
+        noisy_labels(noise_of(kind="symmetric", rate=0.1, seed_offset=0), BY_INDEX, 10, None)
 
 
-def run_of(**blocks):
-    return {
-        "task": {"kind": "image", "classes": 10},
-        "noise": {"kind": "symmetric", "rate": 0.4, "seed_offset": 1000},
-        "value": {"labels": "clean"},
-    } | blocks
+def image_tables(seed=0, **value):
+    noise = noise_of(kind="symmetric", rate=0.4, seed_offset=1000)
+    return label_tables(noise, check_part("value", value), BY_INDEX, 10, seed)
 
 
 def test_label_tables_of_images():
-    tables = label_tables(run_of(), BY_INDEX, 3)
+    tables = image_tables(3)
     assert np.array_equal(tables.noisy, symmetric(BY_INDEX, 10, 0.4, 1003))
     assert np.array_equal(tables.value, BY_INDEX) and tables.trusted is None
     assert np.array_equal(tables.structure, np.arange(N))
 
-    value = {"labels": "trusted", "trusted": {"ratio": 0.01, "seed_offset": 2000}}
-    tables = label_tables(run_of(value=value), BY_INDEX, 0)
+    tables = image_tables(labels="trusted", trusted={"ratio": 0.01, "seed_offset": 2000})
     assert tables.trusted[:3].tolist() == [24939, 17508, 26970]
-
-    value = {"labels": "random", "random": {"seed": 2000}}
-    assert int(label_tables(run_of(value=value), BY_INDEX, 0).value.sum()) == 225938
-    assert label_tables(run_of(value={"labels": "shifted"}), BY_INDEX, 0).value[0] == 1
-    with pytest.raises(DataError, match="unknown value labels"):
-        label_tables(run_of(value={"labels": "guessed"}), BY_INDEX, 0)
+    assert int(image_tables(labels="random", random={"seed": 2000}).value.sum()) == 225938
+    assert image_tables(labels="random", random={"seed_offset": 0}).value is None
+    assert image_tables(labels="shifted").value[0] == 1
 
 
 def test_label_tables_of_text():
-    run = {
-        "task": {"kind": "text", "classes": 2, "subset": 16_000},
-        "noise": {"kind": "text_pool", "rate": 0.8, "seed_offset": 10_000},
-        "value": {"labels": "trusted_batches", "trusted": {"ratio": 0.05}},
-    }
-    tables = label_tables(run, SST2, 1)
+    noise = noise_of(kind="text_pool", rate=0.8, seed_offset=10_000)
+    value = check_part("value", {"labels": "trusted_batches", "trusted": {"ratio": 0.05}})
+    tables = label_tables(noise, value, SST2, 2, 1, subset=16_000)
     structure, noisy, trusted = text_pool(SST2, 0.8, 0.05, 16_000, 1)
     assert np.array_equal(tables.structure, structure)
     assert np.array_equal(tables.noisy, noisy)

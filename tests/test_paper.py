@@ -17,6 +17,7 @@ import pytest
 from workflows import copy_workflow
 
 from dualgrad.census import CensusError, load_census
+from dualgrad.census.run import Stage
 from dualgrad.cli import main
 from dualgrad.records import RecordError, canonical_json, digest, make_record, read_record, write_record
 from dualgrad.tables.build import experiment_tables
@@ -77,7 +78,7 @@ def test_every_run_of_the_paper_edition_resolves(census) -> None:
         examples = {"cifar10": 50_000, "cifar100": 50_000, "sst2": 16_000}[task["dataset"]]
         steps[name] = batches_per_pass(examples, task["batch_size"], task["drop_last"])
         for stage in run["stages"]:
-            plan = plan_stage(stage)
+            plan = plan_stage(Stage.model_validate(stage))
             assert plan or stage["name"] == "select", name
             assert not plan or plan[-1].evaluate
     assert set(steps.values()) == {195, 196, 250, 125}

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from oracles.lab import MLP, Lab, continued, run_of, sentences, stage, vectors
 
 from dualgrad.census import load_census
+from dualgrad.census.run import Stage
 from dualgrad.cli import main
 from dualgrad.models import build_model, has_dropout
 from dualgrad.planning import calibrate as calibration
@@ -44,7 +45,9 @@ def counted_apart(run: dict) -> tuple[int, int, int]:
     task = run["task"]
     n = task["subset"] or run["data"]["train"]
     usual = task["steps_per_epoch"] or batches_per_pass(n, task["batch_size"], task["drop_last"])
-    epochs = [one for each in run["stages"] for one in plan_stage(each, run["max_steps"])]
+    epochs = [
+        one for each in run["stages"] for one in plan_stage(Stage.model_validate(each), run["max_steps"])
+    ]
     before = sum(bool(each["evaluate"].get("before")) for each in run["stages"])
     return (
         len(epochs),

@@ -11,6 +11,7 @@ import pytest
 import torch
 from oracles.lab import BERT, MLP, Lab, run_of, sentences, stage, vectors
 
+from dualgrad.census.run import Constant, read
 from dualgrad.cli import main
 from dualgrad.data.task import Task
 from dualgrad.models import build_model
@@ -111,10 +112,10 @@ def test_training_passes_run_in_bfloat16_and_nothing_else_does(lab):
     task = lab.add(sentences(masked=True))
     run = run_of(task, BERT, [stage(segments=[(0.4, 1)])], precision="published", head_cosine_every=1)
     bench = lab.session(run)
-    model = new_model(run, task, run["seed"], torch.float32)
+    model = new_model(read(run), task, run["seed"], torch.float32)
     model.short = False  # the CPU's way through the last block, which autocast (a GPU's matter) does not take
     session = Session(
-        run, model, lab.labels(run), bench.streams, 2e-3, {"kind": "constant"}, 4, torch.bfloat16
+        read(run), model, lab.labels(run), bench.streams, 2e-3, Constant(kind="constant"), 4, torch.bfloat16
     )
     seen: list[tuple[bool, torch.dtype]] = []
     for module in model.modules():
@@ -141,7 +142,7 @@ def test_precisions_start_from_the_same_weights(lab):
     run = run_of(task, MLP, [stage(segments=[(0.4, 1)])])
     drawn = build_model(MLP, 4, run["seed"]).state_dict()
     for dtype in (torch.float32, torch.float64):
-        model = new_model(run, task, run["seed"], dtype)
+        model = new_model(read(run), task, run["seed"], dtype)
         for name, tensor in model.state_dict().items():
             if tensor.is_floating_point():
                 assert tensor.dtype == dtype

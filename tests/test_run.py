@@ -271,7 +271,7 @@ def test_a_run_asks_for_no_more_than_there_is(workspace, change, expected):
 
 def test_a_run_of_a_benchmark_is_a_run():
     run = made_up_run("resnet18", 8, 16, 4, "float32")
-    assert read(run).task.model.plain() == {"name": "resnet18_own"}
+    assert read(run.plain()) == run and run.task.model.plain() == {"name": "resnet18_own"}
 
 
 # --- names ---------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset
 
+from dualgrad.census.run import Augment, Multistep, Normalize, Run, Warmup, read
 from dualgrad.models import head_parameters
 
 EPS = 1e-12
@@ -64,20 +65,21 @@ class Images(Dataset):
         return self._transform(picture), self._labels[index], index
 
 
-def transforms(task: dict, size: tuple[int, int], dtype: torch.dtype, train: bool) -> Callable:
+def transforms(
+    augment: Augment | None, normalize: Normalize, size: tuple[int, int], dtype: torch.dtype, train: bool
+) -> Callable:
     """Return the transforms of a task's pictures (A-G.md#1.1): crop, flip, to tensor, normalise."""
     from torchvision import transforms as tv
 
     steps: list[Callable] = []
-    augment = task["augment"]
     if train and augment:
-        steps.append(tv.RandomCrop(size, padding=augment["crop_padding"]))
-        if augment["flip"]:
+        steps.append(tv.RandomCrop(size, padding=augment.crop_padding))
+        if augment.flip:
             steps.append(tv.RandomHorizontalFlip())
     # ToTensor makes float32, the published precision.
     double = dtype == torch.float64
     steps += [tv.PILToTensor(), tv.ConvertImageDtype(dtype)] if double else [tv.ToTensor()]
-    steps.append(tv.Normalize(task["normalize"]["mean"], task["normalize"]["std"]))
+    steps.append(tv.Normalize(list(normalize.mean), list(normalize.std)))
     return tv.Compose(steps)
 
 
@@ -154,7 +156,7 @@ class Loop:
         autocast: dtype of the training passes, or None.
     """
 
-    run: dict
+    run: Run
     model: nn.Module
     noisy: Tensor
     value: Tensor
@@ -173,23 +175,23 @@ class Loop:
     cache: Tensor | None = None
 
     def __post_init__(self) -> None:
-        run, stage = self.run, self.run["stages"][0]
-        settings = {key: value for key, value in run["optimizer"].items() if key not in ("name", "lr")}
-        lr = stage["lr"] if stage["lr"] is not None else run["optimizer"]["lr"]
-        self.optimizer = OPTIMIZERS[run["optimizer"]["name"]](self.model.parameters(), lr=lr, **settings)
+        run, stage = self.run, self.run.stages[0]
+        settings = {key: value for key, value in run.optimizer.plain().items() if key not in ("name", "lr")}
+        lr = stage.lr if stage.lr is not None else run.optimizer.lr
+        self.optimizer = OPTIMIZERS[run.optimizer.name](self.model.parameters(), lr=lr, **settings)
         self.per_epoch: torch.optim.lr_scheduler.LRScheduler | None = None
         self.per_update: torch.optim.lr_scheduler.LRScheduler | None = None
-        schedule = stage["schedule"]
-        if schedule["kind"] == "multistep":
+        schedule = stage.schedule
+        if isinstance(schedule, Multistep):
             self.per_epoch = torch.optim.lr_scheduler.MultiStepLR(
-                self.optimizer, schedule["milestones"], schedule["gamma"]
+                self.optimizer, list(schedule.milestones), schedule.gamma
             )
-        elif schedule["kind"] == "warmup_linear":
-            warmup, total = int(schedule["warmup"] * self.total), self.total
+        elif isinstance(schedule, Warmup):
+            warmup, total = int(schedule.warmup * self.total), self.total
             self.per_update = torch.optim.lr_scheduler.LambdaLR(
                 self.optimizer, lambda k: k / warmup if k < warmup else (total - k) / max(1, total - warmup)
             )
-        self.text = run["task"]["kind"] == "text"
+        self.text = run.task.kind == "text"
         self.cosines: list[float] = []
         self.losses: list[tuple[float, float]] = []
 
@@ -208,7 +210,7 @@ class Loop:
 
     def step(self, inputs: Sequence[Tensor], index: Tensor, lam: float, trusted: tuple | None = None) -> None:
         """Do one update; ``trusted``: inputs and indices of a batch of trusted examples (text)."""
-        method = self.run["method"]
+        method = self.run.method
         if self.text:
             assert trusted is not None
             self._text(inputs, index, lam, *trusted)
@@ -231,24 +233,24 @@ class Loop:
 
     def _dual(self, inputs: Sequence[Tensor], index: Tensor, lam: float) -> None:
         """DUAL and DUAL-TRUSTED (A-G.md#1.9): the value gradient of every K-th step stays in use until the next."""
-        value = self.run["value"]
+        value = self.run.value
         _, structure = self._backward(inputs, self.noisy[index], retain=True)
-        if self.t % value["period"] == 0 or self.cache is None:
+        if self.t % value.period == 0 or self.cache is None:
             labels = self.value[index]
-            if self.trusted is not None and value["labels"] == "trusted":
+            if self.trusted is not None and value.labels == "trusted":
                 where = self.trusted[index].nonzero().squeeze(1)
                 if len(where) >= self.min_trusted:
                     _, self.cache = self._backward([part[where] for part in inputs], labels[where])
                 elif self.cache is None:
                     self.cache = structure
             else:
-                self.cache = value["sign"] * self._backward(inputs, labels)[1]
+                self.cache = value.sign * self._backward(inputs, labels)[1]
         structure = structure / (structure.norm() + EPS)
         cached = self.cache / (self.cache.norm() + EPS)
-        if self.run["experiment"].startswith(_COSINES):
+        if self.run.experiment.startswith(_COSINES):
             self.cosines.append(torch.dot(structure, cached).item())
         mixed = (1 - lam) * structure + lam * cached
-        if self.run["renormalize"]:
+        if self.run.renormalize:
             mixed = mixed / (mixed.norm() + EPS)
         put_gradient(self.model, mixed)
 
@@ -266,7 +268,7 @@ class Loop:
         loss_v, value = self._backward(trusted_inputs, self.value[trusted_index])
         heads.append(self._head())
         self.losses.append((loss_s.item(), loss_v.item()))
-        every = self.run["head_cosine_every"]
+        every = self.run.head_cosine_every
         if every and (self.t + 1) % every == 0:
             self.cosines.append(nn.functional.cosine_similarity(heads[0], heads[1], dim=0).item())
         units = []
@@ -347,15 +349,16 @@ def main(path: Path) -> None:
     from dualgrad.bench.sides import make_sides
 
     job = json.loads(path.read_text())
+    run = read(job["run"])
     sides = make_sides(
-        job["run"],
+        run,
         Path(job["data_dir"]),
         torch.device(job["device"]),
         job["threads"],
         job["workers"],
     )
     errors = []
-    with published_switches(job["run"]["experiment"]):
+    with published_switches(run.experiment):
         for planned in sides.plan:
             sides.loop.epoch(planned.lam or 0.0)
             if planned.evaluate:

@@ -11,12 +11,13 @@ import torch
 from dualgrad.bench.baseline import WORKERS, published_switches
 from dualgrad.bench.sides import Sides, make_sides
 from dualgrad.bench.timing import measurement, repeats_for, take_turns
+from dualgrad.census.run import Run
 
 PIECE = 0.2  # seconds of one piece, or a single epoch
 
 
 def bench_epoch(
-    run: dict, data_dir: Path, device: torch.device, threads: int, rounds: int, workers: int = WORKERS
+    run: Run, data_dir: Path, device: torch.device, threads: int, rounds: int, workers: int = WORKERS
 ) -> dict:
     """Return the measurement of an epoch of a run in milliseconds; both sides evaluate at its end.
 
@@ -35,14 +36,14 @@ def bench_epoch(
         pieces[side] = lambda p=piece, n=count: [p() for _ in range(n)]
     seconds = take_turns(pieces, rounds, device)
     values = {side: [1000 * s / repeats[side] for s in times] for side, times in seconds.items()}
-    task = run["task"]
-    text = task["kind"] == "text"
+    task = run.task
+    text = task.kind == "text"
     return measurement(
-        f"epoch of {run['experiment']}/{run['run']}: {task['dataset']}, {task['model']['name']}",
+        f"epoch of {run.experiment}/{run.run}: {task.dataset}, {task.model.name}",
         "ms",
         values,
         steps=sides.trainer.order.steps_per_epoch,
-        batch=task["batch_size"],
+        batch=task.batch_size,
         test_examples=sides.trainer.task.n_test,
         loader_processes=0 if text else workers,
         loader_processes_kept=None if text else sides.loop.train.persistent_workers,
@@ -59,7 +60,7 @@ def published_epoch(sides: Sides) -> Callable[[], None]:
     """Return the published epoch as a piece of work."""
 
     def piece() -> None:
-        with published_switches(sides.run["experiment"]):
+        with published_switches(sides.run.experiment):
             sides.loop.epoch(sides.lam)
             sides.loop.evaluate()
 

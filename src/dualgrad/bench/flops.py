@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
@@ -10,6 +10,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dualgrad.bench.timing import seconds_of
+from dualgrad.census.run import Aggregated, ValueSignal
 
 
 def pass_flops(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[int, int]:
@@ -22,7 +23,9 @@ def pass_flops(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[int,
         return forward, counter.get_total_flops()
 
 
-def update_flops(forward: int, training: int, value: Mapping, method: str, shared: bool) -> float:
+def update_flops(
+    forward: int, training: int, value: ValueSignal, method: str | Aggregated, shared: bool
+) -> float:
     """Return the operations of a mean update.
 
     Args:
@@ -31,13 +34,14 @@ def update_flops(forward: int, training: int, value: Mapping, method: str, share
         method: ``dual``, or a method with one gradient.
         shared: both gradients come from one forward pass where they are of one batch.
     """
-    if method != "dual" or (value.get("synthetic") or {}).get("about") == "struct":
+    one_gradient = isinstance(method, str) and method != "dual"
+    if one_gradient or (value.synthetic is not None and value.synthetic.about == "struct"):
         return training
-    period = 1 if value.get("fresh_every_step") else value["period"]
-    same_batch = value["labels"] not in ("trusted", "trusted_batches")
-    second = training - forward if shared and same_batch else training
-    if value["labels"] == "trusted":
-        second *= value["trusted"]["ratio"]
+    period = 1 if value.fresh_every_step else value.period
+    same_batch = value.labels not in ("trusted", "trusted_batches")
+    second: float = training - forward if shared and same_batch else training
+    if value.labels == "trusted" and value.trusted is not None:
+        second *= value.trusted.ratio
     return training + second / period
 
 

@@ -27,6 +27,7 @@ from dualgrad.bench.sides import Sides, make_sides
 from dualgrad.bench.step import time_steps
 from dualgrad.bench.timing import measurement, seconds_of, take_turns
 from dualgrad.census import Census
+from dualgrad.census.run import Run
 from dualgrad.planning.networks import network_of
 from dualgrad.planning.rates import completed, rates_of_epochs
 from dualgrad.planning.selection import select
@@ -105,7 +106,7 @@ class Gpu:
         if self.device.type == "cuda":
             torch.cuda.empty_cache()
 
-    def _run(self, precision: str) -> dict:
+    def _run(self, precision: str) -> Run:
         return made_up_run(self.model, self.batch, self.images, self.test_images, precision)
 
     def _sizes(self) -> str:
@@ -183,7 +184,7 @@ class Gpu:
         )
         images = torch.empty(self.batch, 3, 32, 32, device="meta", dtype=sides.trainer.dtype)
         counted = flops.pass_flops(copy.deepcopy(sides.session.model).to("meta"), (images,))
-        per_step = flops.update_flops(*counted, sides.run["value"], sides.run["method"], shared=True)
+        per_step = flops.update_flops(*counted, sides.run.value, sides.run.method, shared=True)
         rates = [operations / s / 1e9 for s in took["matmul"]]
         reached = [per_step * steps / s / 1e9 for s in took["ours"]]
         self.results.append(
@@ -271,18 +272,18 @@ def train(sides: Sides) -> None:
 
 def train_published(sides: Sides) -> None:
     """Train one epoch of the published loop, without evaluation."""
-    with published_switches(sides.run["experiment"]):
+    with published_switches(sides.run.experiment):
         sides.loop.epoch(sides.lam)
 
 
 def evaluate_ours(sides: Sides) -> None:
     """Evaluate ours."""
-    evaluate(sides.session.model, sides.trainer.task, sides.run["task"]["eval_batch_size"])
+    evaluate(sides.session.model, sides.trainer.task, sides.run.task.eval_batch_size)
 
 
 def evaluate_published(sides: Sides) -> None:
     """Evaluate the published loop's model."""
-    with published_switches(sides.run["experiment"]):
+    with published_switches(sides.run.experiment):
         sides.loop.evaluate()
 
 
@@ -290,7 +291,7 @@ def evaluate_published(sides: Sides) -> None:
 
 
 def _together(
-    run: dict, device: torch.device, threads: int, count: int, window: float, patience: float
+    run: Run, device: torch.device, threads: int, count: int, window: float, patience: float
 ) -> list[float]:
     """Train in ``count`` processes at once for ``window`` seconds; return the steps per second of each."""
     context = multiprocessing.get_context("spawn")
@@ -323,7 +324,7 @@ def _together(
 
 
 def _one_of_several(
-    run: dict, device: str, threads: int, window: float, barrier: Barrier, answers: Queue
+    run: Run, device: str, threads: int, window: float, barrier: Barrier, answers: Queue
 ) -> None:
     """Train until the window is over, beginning when all others are ready; answer with steps per second."""
     try:

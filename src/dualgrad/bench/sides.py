@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 import warnings
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
 from dualgrad.bench import baseline
+from dualgrad.census.run import MeasuredScale, Normalize, Run, Stage
 from dualgrad.data import made_up
 from dualgrad.data.prepare import content_path
 from dualgrad.data.store import load_arrays, read_note
@@ -41,8 +41,8 @@ class Sides:
         published: the published one, if it was asked for.
     """
 
-    run: dict
-    stage: dict
+    run: Run
+    stage: Stage
     plan: list[PlannedEpoch]
     trainer: Trainer
     published: baseline.Loop | None
@@ -64,31 +64,31 @@ class Sides:
         return self.plan[0].lam or 0.0
 
 
-def trainable(run: dict) -> dict:
+def trainable(run: Run) -> Run:
     """Return the run as a benchmark trains it: by itself, from fresh weights.
 
     Raises:
         InputError: the published loop is kept for runs that start fresh and whose value gradient comes from labels.
     """
-    name, stage = f"{run['experiment']}/{run['run']}", run["stages"][0]
+    name, stage = f"{run.experiment}/{run.run}", run.stages[0]
     problem = None
-    if stage["start"]["kind"] != "fresh" or isinstance(run["lr_scale"], dict):
+    if stage.start.kind != "fresh" or isinstance(run.lr_scale, MeasuredScale):
         problem = "starts from another run; name one that starts fresh"
-    elif run["value"]["synthetic"] or run["value"]["fresh_every_step"]:
+    elif run.value.synthetic or run.value.fresh_every_step:
         problem = "has value gradients (random directions, probes) that the published loop here does not know"
-    elif not isinstance(run["method"], str):
+    elif not isinstance(run.method, str):
         problem = "combines its gradients by an aggregator, which the published loop does not know"
-    elif not stage["segments"] or run["seed"] is None:
+    elif not stage.segments or run.seed is None:
         problem = "trains nothing in its first stage"
     if problem:
         raise InputError("bench", name, problem)
-    run = copy.deepcopy({**run, "copy_of": None, "prefix_epochs": None})
-    run["task"]["model"].pop("body_from", None)  # other weights take no other time
-    return run
+    network = run.task.model.model_copy(update={"body_from": None})  # other weights take no other time
+    task = run.task.model_copy(update={"model": network})
+    return run.model_copy(update={"task": task, "copy_of": None, "prefix_epochs": None})
 
 
 def make_sides(
-    run: dict,
+    run: Run,
     data_dir: Path,
     device: torch.device,
     threads: int,
@@ -100,7 +100,7 @@ def make_sides(
     """Build both sides of a run.
 
     Args:
-        run: a resolved run.
+        run: the run, as the census has it.
         data_dir: folder of prepared data sets.
         device, threads: where and with how many intra-op threads both sides compute.
         workers: processes of the published image loaders.
@@ -113,11 +113,11 @@ def make_sides(
     run = trainable(run)
     nowhere = Path("/nonexistent")  # nothing is read from or written to a folder of results
     trainer = Trainer(run, Context(nowhere, nowhere, data_dir, device, threads))
-    stage = run["stages"][0]
+    stage = run.stages[0]
     trainer.open_session(stage)
     total = _ENDLESS if endless else trainer.session.total_updates
     trainer.session.total_updates = total
-    sides = Sides(run, stage, trainer.plans[stage["name"]], trainer, None)
+    sides = Sides(run, stage, trainer.plans[stage.name], trainer, None)
     if published:
         sides.published = _published(sides, data_dir, device, workers, total)
     return sides
@@ -125,15 +125,15 @@ def make_sides(
 
 def _published(sides: Sides, data_dir: Path, device: torch.device, workers: int, total: int) -> baseline.Loop:
     run, trainer = sides.run, sides.trainer
-    task, labels, streams = run["task"], trainer.labels, trainer.session.streams
-    model = new_model(run, trainer.task, trainer.seed + sides.stage["seed_offset"], trainer.dtype).train()
+    task, labels, streams = run.task, trainer.labels, trainer.session.streams
+    model = new_model(run, trainer.task, trainer.seed + sides.stage.seed_offset, trainer.dtype).train()
     if isinstance(model, Classifier):
         model.short = False  # the library's own forward pass
-    text = task["kind"] == "text"
+    text = task.kind == "text"
     train, test = _sentences(sides) if text else _pictures(sides, data_dir)
-    size = task["batch_size"]
+    size = task.batch_size
     processes = 0 if text else workers
-    kept = processes > 0 and baseline.keeps_workers(run["experiment"])
+    kept = processes > 0 and baseline.keeps_workers(run.experiment)
 
     def loader(data: Dataset, order: baseline.Passes | None) -> DataLoader:
         batches = {"batch_size": size} if order is None else {"batch_sampler": order}
@@ -151,7 +151,7 @@ def _published(sides: Sides, data_dir: Path, device: torch.device, workers: int,
 
     # The notebooks' four processes, however few cores there are: torch says that they are many.
     warnings.filterwarnings("ignore", message="This DataLoader will create", category=UserWarning)
-    separate = run["value"]["labels"] == "trusted_batches"
+    separate = run.value.labels == "trusted_batches"
     order, value_order = baseline.Passes(structure), baseline.Passes(values)
     return baseline.Loop(
         run=run,
@@ -172,17 +172,17 @@ def _published(sides: Sides, data_dir: Path, device: torch.device, workers: int,
 
 
 def _pictures(sides: Sides, data_dir: Path) -> tuple[baseline.Images, baseline.Images]:
-    task = sides.run["task"]
-    path = content_path(data_dir, task["dataset"])
-    if task["synthetic"]:
-        arrays = made_up.images(task)
+    task = sides.run.task
+    path = content_path(data_dir, task.dataset)
+    if task.synthetic:
+        arrays = made_up.images(task.plain())
     else:
-        arrays = load_arrays(path, remedy=f"run: dualgrad data {task['dataset']}")
-    task = {**task, "normalize": task["normalize"] or read_note(path)["set"]["normalize"]}
+        arrays = load_arrays(path, remedy=f"run: dualgrad data {task.dataset}")
+    normalize = task.normalize or Normalize(**read_note(path)["set"]["normalize"])
     size = arrays["train_images"].shape[2:]
 
     def split(name: str) -> baseline.Images:
-        steps = baseline.transforms(task, size, sides.trainer.dtype, name == "train")
+        steps = baseline.transforms(task.augment, normalize, size, sides.trainer.dtype, name == "train")
         return baseline.Images(arrays[f"{name}_images"], np.asarray(arrays[f"{name}_labels"]), steps)
 
     return split("train"), split("test")

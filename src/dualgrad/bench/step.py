@@ -17,6 +17,7 @@ from dualgrad.bench import flops
 from dualgrad.bench.baseline import published_switches
 from dualgrad.bench.sides import Sides, make_sides
 from dualgrad.bench.timing import measurement, repeats_for, take_turns
+from dualgrad.census.run import Run
 from dualgrad.training.batches import trusted_batches
 from dualgrad.training.trajectory import StepStatistics
 
@@ -26,7 +27,7 @@ Batch = tuple[Tensor, tuple[Tensor, ...], tuple[Tensor, tuple[Tensor, ...]] | No
 
 
 def bench_step(
-    run: dict,
+    run: Run,
     data_dir: Path,
     device: torch.device,
     threads: int,
@@ -48,10 +49,10 @@ def bench_step(
 
 def time_steps(sides: Sides, device: torch.device, rounds: int, enough: Callable[[], bool]) -> dict:
     """As ``bench_step``, for sides that are there already."""
-    run, value = sides.run, sides.run["value"]
+    run, value = sides.run, sides.run.value
     batches = batches_of(sides)
     difference = _difference(sides, batches[0])
-    period = value["period"] if run["method"] == "dual" else 1
+    period = value.period if run.method == "dual" else 1
     kinds = ("refresh",) if period == 1 else ("refresh", "plain")
     pieces: dict[str, Callable[[], object]] = {}
     repeats: dict[str, int] = {}
@@ -62,7 +63,7 @@ def time_steps(sides: Sides, device: torch.device, rounds: int, enough: Callable
             pieces[f"{side} {kind}"] = partial(piece, count)
     counted = _operations(sides, batches[0])
     if counted:
-        tf32 = run["precision"] == "published"
+        tf32 = run.precision == "published"
         product, product_flops = flops.fastest_matmul(device, sides.trainer.dtype, tf32)
         product_repeats = repeats_for(product, device, PIECE)
         pieces["matmul"] = lambda: [product() for _ in range(product_repeats)]
@@ -92,8 +93,8 @@ def time_steps(sides: Sides, device: torch.device, rounds: int, enough: Callable
             details[f"{side}_fraction_of_matmul"] = _median(
                 [a / b for a, b in zip(reached, rate, strict=True)]
             )
-    task = run["task"]
-    what = f"step of {run['experiment']}/{run['run']}: {task['model']['name']}, batch {task['batch_size']}"
+    task = run.task
+    what = f"step of {run.experiment}/{run.run}: {task.model.name}, batch {task.batch_size}"
     return measurement(what, "ms", values, **details)
 
 
@@ -102,8 +103,8 @@ def batches_of(sides: Sides) -> list[Batch]:
     trainer, streams = sides.trainer, sides.session.streams
     draw = streams.generator("augment", 0) if trainer.task.augments else None
     others = None
-    if trainer.labels.trusted is not None and sides.run["value"]["labels"] == "trusted_batches":
-        others = trusted_batches(trainer.labels.trusted, sides.run["task"]["batch_size"], 0, streams)
+    if trainer.labels.trusted is not None and sides.run.value.labels == "trusted_batches":
+        others = trusted_batches(trainer.labels.trusted, sides.run.task.batch_size, 0, streams)
     made = []
     for index in trainer.order.epoch(0, BATCHES):
         trusted = None
@@ -136,7 +137,7 @@ def _published(sides: Sides, batches: list[Batch], kind: str) -> Callable[[int],
     ]
 
     def steps(count: int) -> None:
-        with published_switches(sides.run["experiment"]):
+        with published_switches(sides.run.experiment):
             for number in range(count):
                 loop.t = 0 if kind == "refresh" else 1
                 index, inputs, trusted = mine[number % len(mine)]
@@ -173,7 +174,7 @@ def _operations(sides: Sides, batch: Batch) -> dict[str, float] | None:
     inputs = tuple(torch.empty_like(part, device="meta") for part in batch[1])
     counted = flops.pass_flops(blank, inputs)
     return {
-        side: flops.update_flops(*counted, run["value"], run["method"], shared)
+        side: flops.update_flops(*counted, run.value, run.method, shared)
         for side, shared in (("ours", sides.session.shares_forward), ("baseline", False))
     }
 

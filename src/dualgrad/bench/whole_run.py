@@ -15,7 +15,9 @@ import torch
 import dualgrad.jobs.warm_worker
 from dualgrad.bench.sides import trainable
 from dualgrad.bench.timing import measurement, take_turns
+from dualgrad.census.run import read
 from dualgrad.jobs.warm_worker import PYTHON, WarmWorker
+from dualgrad.records import definition
 from dualgrad.validation import InputError
 
 CLIENT = Path(dualgrad.jobs.warm_worker.__file__).with_name("bin") / "dualgrad"
@@ -46,10 +48,8 @@ def bench_run(
     Raises:
         InputError: the published loop does not know what the run does, or a process failed.
     """
-    run = runs[name]
-    spec = trainable(run)
-    stage = run["stages"][0]
-    if len(run["stages"]) > 1 or stage["stop"] or run["max_steps"]:
+    run = trainable(read(definition(runs[name])))
+    if len(run.stages) > 1 or run.stages[0].stop or run.max_steps:
         raise InputError("bench", name, "the published loop here knows runs of one full stage only")
     with tempfile.TemporaryDirectory(prefix="dualgrad-bench-") as scratch:
         results = [
@@ -65,7 +65,7 @@ def bench_run(
         for need in needed_by(name, runs):
             execute([*fresh, "train", need, *results])
         job = {
-            "run": spec,
+            "run": run.plain(),
             "data_dir": str(data_dir),
             "device": str(device),
             "threads": threads,

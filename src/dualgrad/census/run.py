@@ -64,6 +64,9 @@ class Sizes(Part):
 
     train: Positive | None = optional("training examples")
     test: Positive | None = optional("test examples")
+    shape: Annotated[tuple[Positive, ...], Field(min_length=3, max_length=3, strict=False)] | None = optional(
+        "channels, height and width of a picture; default: CIFAR's"
+    )
 
 
 MadeUp = Annotated[

@@ -29,6 +29,7 @@ from dualgrad.validation import InputError
 if TYPE_CHECKING:
     import torch
 
+    from dualgrad.census.run import Run
     from dualgrad.project import Project
 
 # The demo's vision and text task.
@@ -184,13 +185,15 @@ def _step(args: argparse.Namespace) -> dict:
     else:
         runs = _runs(args, project)
     results = [bench_step(run, project.data, device, threads, args.rounds or 15) for run in runs]
-    return _reported("step", runs, device, threads, results)
+    return _reported("step", runs[0].precision, device, threads, results)
 
 
-def _runs(args: argparse.Namespace, project: Project) -> list[dict]:
+def _runs(args: argparse.Namespace, project: Project) -> list[Run]:
     """Return the runs that are measured, with their data prepared where that takes no download."""
+    from dualgrad.census.run import read
     from dualgrad.commands.train import prepare_missing
     from dualgrad.data.errors import DataError
+    from dualgrad.records import definition
 
     runs = [project.census.run(name) for name in args.runs or RUNS]
     for run in runs:
@@ -198,7 +201,7 @@ def _runs(args: argparse.Namespace, project: Project) -> list[dict]:
             prepare_missing(project.census, run, project.data)
         except DataError as error:
             raise InputError("bench", "", str(error)) from None
-    return runs
+    return [read(definition(run)) for run in runs]
 
 
 def _epoch(args: argparse.Namespace) -> dict:
@@ -209,7 +212,7 @@ def _epoch(args: argparse.Namespace) -> dict:
     runs = _runs(args, project)
     workers = args.workers or WORKERS
     results = [bench_epoch(run, project.data, device, threads, args.rounds or 15, workers) for run in runs]
-    return _reported("epoch", runs, device, threads, results)
+    return _reported("epoch", runs[0].precision, device, threads, results)
 
 
 def _run(args: argparse.Namespace) -> dict:
@@ -218,7 +221,7 @@ def _run(args: argparse.Namespace) -> dict:
 
     project, device, threads = _settings(args)
     names = args.runs or RUNS
-    runs = [project.census.run(name) for name in names]
+    precision = project.census.run(names[0])["precision"]
     settings = {**args.config, "edition": project.edition, "threads_per_job": threads}
     settings |= {key: getattr(args, key) for key in ("precision", "device") if getattr(args, key)}
     words = ["--root", str(args.root)]
@@ -231,7 +234,7 @@ def _run(args: argparse.Namespace) -> dict:
         )
         for name in names
     ]
-    return _reported("run", runs, device, threads, results)
+    return _reported("run", precision, device, threads, results)
 
 
 def _pipeline(args: argparse.Namespace) -> dict:
@@ -292,8 +295,8 @@ def _census_epochs(root: Path) -> float | None:
 
 
 def _reported(
-    benchmark: str, runs: list[dict], device: torch.device, threads: int, results: list[dict]
+    benchmark: str, precision: str, device: torch.device, threads: int, results: list[dict]
 ) -> dict:
     from dualgrad.bench.timing import report
 
-    return report(benchmark, device, threads, runs[0]["precision"], results)
+    return report(benchmark, device, threads, precision, results)

@@ -207,7 +207,8 @@ def execute(job: dict, *, echo: bool = False) -> int:
     from dualgrad.records import RecordError, write_record
     from dualgrad.training import checkpoints
     from dualgrad.training.devices import choose_device
-    from dualgrad.training.trainer import Context, Interrupted, TrainingError, train
+    from dualgrad.training.errors import TrainingError
+    from dualgrad.training.trainer import Context, Interrupted, train
 
     root, stop = Path(job["root"]), StopSignals()
     try:

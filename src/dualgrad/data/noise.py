@@ -8,12 +8,20 @@ vectors of shape (n,) in data-set order; no function changes its input.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from dualgrad.census.run import (
+    AsymmetricBernoulli,
+    AsymmetricExact,
+    Noise,
+    Symmetric,
+    TextPool,
+    ValueSignal,
+)
 from dualgrad.data.errors import DataError
 from dualgrad.data.trusted import trusted_subset
 
@@ -22,6 +30,7 @@ if TYPE_CHECKING:
 
 # X-Y.md#1.2: the private generator of trusted set, flips and subsample is seeded with run seed + 10000.
 TEXT_SEED_OFFSET = 10_000
+ImageNoise = Symmetric | AsymmetricBernoulli | AsymmetricExact
 
 
 def _check_rate(rate: float) -> None:
@@ -159,35 +168,25 @@ def shifted(labels: np.ndarray, classes: int) -> np.ndarray:
     return (np.asarray(labels, dtype=np.int64) + 1) % classes
 
 
-def generator_seed(spec: Mapping[str, Any], base_seed: int | None, default_offset: int = 0) -> int:
-    """The seed of a block with either `seed` (fixed) or `seed_offset` (added to the run's base seed)."""
-    if spec.get("seed") is not None:
-        return int(spec["seed"])
+def generator_seed(seed: int | None, offset: int | None, base_seed: int | None) -> int:
+    """The seed of a part of a run: its own where it is fixed, else the run's base seed and an offset.
+
+    Raises DataError where there is neither.
+    """
+    if seed is not None:
+        return seed
     if base_seed is None:
         raise DataError("this block has a seed_offset, which needs the run's base seed, and there is none")
-    return int(base_seed) + int(spec.get("seed_offset", default_offset))
+    return base_seed + (offset or 0)
 
 
-def noisy_labels(
-    noise_spec: Mapping[str, Any], labels: np.ndarray, classes: int, base_seed: int | None
-) -> np.ndarray:
-    """Noisy labels (n,) for a resolved run's `noise` block (kind, rate, seed_offset | seed, map).
-
-    For kind text_pool use `label_tables`, which also knows the trusted ratio and the subset size.
-    Raises DataError for an unknown kind.
-    """
-    kind, rate = noise_spec["kind"], float(noise_spec["rate"])
-    seed = generator_seed(noise_spec, base_seed)
-    if kind == "symmetric":
-        return symmetric(labels, classes, rate, seed)
-    if kind == "asymmetric_bernoulli":
-        return asymmetric_bernoulli(labels, noise_spec["map"], rate, seed)
-    if kind == "asymmetric_exact":
-        return asymmetric_exact(labels, noise_spec["map"], rate, seed)
-    raise DataError(
-        f"unknown noise kind {kind!r}; expected symmetric, asymmetric_bernoulli or asymmetric_exact"
-        + (" (text_pool goes through label_tables)" if kind == "text_pool" else "")
-    )
+def noisy_labels(noise: ImageNoise, labels: np.ndarray, classes: int, base_seed: int | None) -> np.ndarray:
+    """Noisy labels (n,) by a run's label noise; for noise `text_pool` see `label_tables`."""
+    seed = generator_seed(noise.seed, noise.seed_offset, base_seed)
+    if isinstance(noise, Symmetric):
+        return symmetric(labels, classes, noise.rate, seed)
+    draw = asymmetric_bernoulli if isinstance(noise, AsymmetricBernoulli) else asymmetric_exact
+    return draw(labels, noise.map, noise.rate, seed)
 
 
 @dataclass(frozen=True)
@@ -207,57 +206,50 @@ class LabelTables:
 
 
 def label_tables(
-    run: Mapping[str, Any],
+    noise: Noise,
+    value: ValueSignal,
     labels: np.ndarray,
+    classes: int,
     base_seed: int | None,
     *,
+    subset: int | None = None,
     generator: torch.Generator | None = None,
 ) -> LabelTables:
-    """Label vectors and index sets of a resolved run, from its `task`, `noise` and `value` blocks.
+    """Label vectors and index sets of a run, from its label noise and its value signal.
 
-    `labels` are the clean labels (n,). `base_seed` is the seed s that offsets are added to. `generator` is
-    the run's private stream for random value labels (needed only where value.labels is random without a
-    fixed seed).
+    `labels` are the clean labels (n,). `base_seed` is the seed s that offsets are added to. `subset` is the
+    size of a text run's structure set. `generator` is the run's private stream for random value labels
+    (needed only where value.labels is random without a fixed seed).
     """
     labels = np.asarray(labels, dtype=np.int64)
-    noise, value, task = run["noise"], run.get("value") or {}, run["task"]
-    classes, n = int(task["classes"]), len(labels)
-    kind = value.get("labels", "clean")
-    trusted: np.ndarray | None
-    targets: np.ndarray | None
-
-    if noise["kind"] == "text_pool":
-        fixed = noise.get("seed") is not None
+    n = len(labels)
+    if isinstance(noise, TextPool):
+        assert value.trusted is not None  # as the model of a run has it
         structure, noisy, trusted = text_pool(
             labels,
-            float(noise["rate"]),
-            float(value["trusted"]["ratio"]),
-            task.get("subset"),
-            generator_seed({"seed": noise.get("seed"), "seed_offset": 0}, base_seed),
-            seed_offset=0 if fixed else int(noise.get("seed_offset", TEXT_SEED_OFFSET)),
+            noise.rate,
+            value.trusted.ratio,
+            subset,
+            generator_seed(noise.seed, 0, base_seed),
+            seed_offset=noise.seed_offset or 0,
             classes=classes,
         )
         return LabelTables(labels, noisy, structure, trusted, labels)
 
-    noisy = noisy_labels(noise, labels, classes, base_seed)
-    trusted = None
-    if value.get("trusted"):
-        trusted = trusted_subset(
-            n, float(value["trusted"]["ratio"]), generator_seed(value["trusted"], base_seed)
+    chosen: np.ndarray | None = None
+    if value.trusted is not None:
+        chosen = trusted_subset(
+            n, value.trusted.ratio, generator_seed(None, value.trusted.seed_offset, base_seed)
         )
-    if kind == "random":
-        if value["random"].get("seed") is not None:
-            targets = random_labels(n, classes, seed=int(value["random"]["seed"]))
+    targets: np.ndarray | None = labels
+    if value.labels == "shifted":
+        targets = shifted(labels, classes)
+    elif value.labels == "random":
+        fixed = value.random.seed if value.random is not None else None
+        targets = None
+        if fixed is not None:
+            targets = random_labels(n, classes, seed=fixed)
         elif generator is not None:
             targets = random_labels(n, classes, generator=generator)
-        else:
-            targets = None
-    elif kind == "shifted":
-        targets = shifted(labels, classes)
-    elif kind in ("clean", "trusted", "trusted_batches"):
-        targets = labels
-    else:
-        raise DataError(
-            f"unknown value labels {kind!r}; expected clean, random, shifted, trusted or trusted_batches"
-        )
-    return LabelTables(labels, noisy, np.arange(n, dtype=np.int64), trusted, targets)
+    noisy = noisy_labels(noise, labels, classes, base_seed)
+    return LabelTables(labels, noisy, np.arange(n, dtype=np.int64), chosen, targets)

@@ -11,7 +11,9 @@ from typing import Any
 
 import torch
 
+from dualgrad.census.run import read
 from dualgrad.planning.rates import Rate
+from dualgrad.records import definition
 from dualgrad.training.plan import PlannedEpoch
 from dualgrad.training.session import evaluate
 from dualgrad.training.trainer import Context, Trainer
@@ -70,7 +72,7 @@ class _Bench:
     """The trainer with one open session of a run on made-up data."""
 
     def __init__(self, resolved: Mapping[str, Any], batch: int, device: torch.device, threads: int):
-        run: dict[str, Any] = copy.deepcopy(dict(resolved))
+        run: dict[str, Any] = copy.deepcopy(definition(resolved))
         task = run["task"]
         task["model"].pop("body_from", None)
         if task["model"]["name"] == "distilbert":
@@ -79,31 +81,32 @@ class _Bench:
         tested = min(task["eval_batch_size"], 4 * batch)
         # A text run takes its trusted examples out of the pool that it draws its subset from.
         task |= {"synthetic": {"train": 4 * batch if not text else 2000, "test": tested}, "batch_size": batch}
-        if run["data"]["shape"]:
-            task["synthetic"]["shape"] = run["data"]["shape"]
-            channels = run["data"]["shape"][0]
+        if shape := resolved["data"]["shape"]:
+            task["synthetic"]["shape"] = shape
+            channels = shape[0]
             task["normalize"] = task["normalize"] or {"mean": [0.5] * channels, "std": [0.25] * channels}
         task |= {"subset": 1000 if text else None, "steps_per_epoch": None, "eval_batch_size": tested}
         stage = {**run["stages"][0], "start": {"kind": "fresh"}, "session": "main", "save": False}
         stage["segments"] = [{"lambda": 0.3, "epochs": 1, "direction": None}]
         stage["schedule"] = {"kind": "constant"}
         run |= {"stages": [stage], "lr_scale": None, "copy_of": None, "seed": run["seed"] or 0}
-        self.run, self.device = run, device
+        self.run, self.device = read(run), device
         if device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(device)
-        self.trainer = Trainer(run, Context(NOWHERE, NOWHERE, NOWHERE, device, threads))
-        self.trainer.open_session(stage)
-        assert self.trainer.session is not None
-        self.session, self.stage = self.trainer.session, stage
-        self.apart = run["value"]["labels"] == "trusted_batches" or not self.session.shares_forward
+        self.trainer = Trainer(self.run, Context(NOWHERE, NOWHERE, NOWHERE, device, threads))
+        self.stage = self.run.stages[0]
+        self.trainer.open_session(self.stage)
+        self.session = self.trainer.session
+        self.apart = self.run.value.labels == "trusted_batches" or not self.session.shares_forward
         self.shares = not self.apart
         # Where the value gradient has a pass of its own, each step below does both.
         self.passes = 2 * batch if self.apart else batch
 
     def steps(self, count: int, refresh: bool = True) -> float:
         """Seconds of so many steps, each with a value gradient or (but the first ever) without."""
-        self.run["value"]["period"] = 1 if refresh or self.apart else 2**62
+        value = self.run.value.model_copy(update={"period": 1 if refresh or self.apart else 2**62})
+        self.session.run = self.run.model_copy(update={"value": value})
         planned = PlannedEpoch(0, 0.3, None, count, True, False)
         if self.session.pair.cache is None:
             self.trainer.run_epoch(self.stage, PlannedEpoch(0, 0.3, None, 1, True, False))
@@ -111,7 +114,7 @@ class _Bench:
 
     def evaluations(self, count: int) -> float:
         """Seconds of so many evaluations."""
-        size = self.run["task"]["eval_batch_size"]
+        size = self.run.task.eval_batch_size
         return self._seconds(
             lambda: [evaluate(self.session.model, self.trainer.task, size) for _ in range(count)]
         )

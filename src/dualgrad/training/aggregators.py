@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from dualgrad.census.run import Aggregated
 from dualgrad.training.errors import TrainingError
 
 # What takes the weights 1-λ and λ of the two losses, and by which name.
@@ -22,18 +23,18 @@ _WEIGHTS = {
 Combine = Callable[[Tensor, float], Tensor]
 
 
-def make_aggregator(method: Mapping[str, Any], like: Tensor) -> Combine:
+def make_aggregator(method: Aggregated, like: Tensor) -> Combine:
     """Return a function of the two gradients (2, n) and λ that gives the combined one (n,).
 
     Args:
-        method: ``aggregator``, and its options.
+        method: the aggregator and its options.
         like: a tensor of the gradients' dtype and device.
 
     Raises:
         TrainingError: TorchJD, or what it solves this aggregator's problem with, is not installed.
     """
-    name = method["aggregator"]
-    options = {key: value for key, value in method.items() if key != "aggregator"}
+    name = method.aggregator
+    options = method.model_dump(exclude={"aggregator"}, exclude_none=True)
     try:
         kind = getattr(importlib.import_module("torchjd.aggregation"), name)
         made: dict[float, Any] = {}
@@ -51,6 +52,7 @@ def make_aggregator(method: Mapping[str, Any], like: Tensor) -> Combine:
 
     def combine(gradients: Tensor, lam: float) -> Tensor:
         with torch.inference_mode(False), torch.no_grad():
-            return of(lam if name in _WEIGHTS else 0.5)(gradients)
+            combined: Tensor = of(lam if name in _WEIGHTS else 0.5)(gradients)
+            return combined
 
     return combine

@@ -69,7 +69,7 @@ def trusted_batches(trusted: Tensor, batch_size: int, epoch: int, streams: Strea
     again = 0
     while True:
         order = _shuffled(trusted, streams, "trusted_order", epoch, again)
-        yield from order.split(batch_size)
+        yield from torch.split(order, batch_size)
         again += 1
 
 

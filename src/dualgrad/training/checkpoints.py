@@ -9,7 +9,9 @@ import hashlib
 import io
 import pickle
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any, TypeGuard
 
 import torch
 from torch import Tensor
@@ -32,14 +34,14 @@ def weights_digest(weights: dict[str, Tensor]) -> str:
     return result.hexdigest()
 
 
-def save(path: Path, content: dict) -> None:
+def save(path: Path, content: Mapping[str, Any]) -> None:
     """Write a torch file atomically."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
     write_atomically(path, buffer.getvalue())
 
 
-def save_sealed(path: Path, content: dict) -> None:
+def save_sealed(path: Path, content: Mapping[str, Any]) -> None:
     """Write a torch file atomically, with a checksum in front: torch itself overlooks flipped bits."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -47,7 +49,7 @@ def save_sealed(path: Path, content: dict) -> None:
     write_atomically(path, hashlib.sha256(data).digest() + data)
 
 
-def load_sealed(path: Path, device: torch.device | str = "cpu") -> dict:
+def load_sealed(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Read what :func:`save_sealed` wrote, without running any code in it.
 
     Raises:
@@ -63,7 +65,7 @@ def load_sealed(path: Path, device: torch.device | str = "cpu") -> dict:
     return _load(path, io.BytesIO(data), device)
 
 
-def load(path: Path, device: torch.device | str = "cpu") -> dict:
+def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
     """Read a torch file without running any code in it.
 
     Raises:
@@ -79,14 +81,15 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict:
         ) from None
 
 
-def _load(path: Path, source: Path | io.BytesIO, device: torch.device | str) -> dict:
+def _load(path: Path, source: Path | io.BytesIO, device: torch.device | str) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(source) as archive:  # torch stores its members; what swells is no file of ours
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):
                 raise ValueError("its members are compressed")
         if not isinstance(source, Path):
             source.seek(0)
-        return torch.load(source, map_location=device, weights_only=True)
+        content: dict[str, Any] = torch.load(source, map_location=device, weights_only=True)
+        return content
     except FileNotFoundError:
         raise
     except Exception as error:  # a damaged pickle can raise anything
@@ -98,7 +101,7 @@ def _load(path: Path, source: Path | io.BytesIO, device: torch.device | str) -> 
         ) from None
 
 
-def _is_state(weights: object) -> bool:
+def _is_state(weights: object) -> TypeGuard[dict[str, Tensor]]:
     """Whether this is a state dict of plain tensors: dense, with their values, by name."""
     return isinstance(weights, dict) and all(
         isinstance(name, str)
@@ -112,7 +115,7 @@ def _is_state(weights: object) -> bool:
     )
 
 
-def load_stage(path: Path, record: dict, stage: str) -> dict[str, Tensor]:
+def load_stage(path: Path, record: Mapping[str, Any], stage: str) -> dict[str, Tensor]:
     """Return the weights of ``stage`` from a run's checkpoint file, checked against the run's record.
 
     Raises:
@@ -123,7 +126,7 @@ def load_stage(path: Path, record: dict, stage: str) -> dict[str, Tensor]:
     stages = content.get("stages") if isinstance(content, dict) else None
     weights = stages.get(stage) if isinstance(stages, dict) else None
     expected = (record.get("checkpoint") or {}).get(stage)
-    if weights is None or expected is None or not _is_state(weights):
+    if expected is None or not _is_state(weights):
         raise CheckpointError(
             f"{path}: holds no weights of stage {stage!r} of {name}; delete {path} and run the same target again"
         )

@@ -103,13 +103,13 @@ def cpu_model() -> str:
 
 @functools.cache
 def code_digest() -> str:
-    """Return twelve hex digits that name the code that trains: data, models and training, but for its comments.
+    """Return twelve hex digits that name the code that trains: data, models, method and training, but for comments.
 
     A version says too little where the code is a clone that people edit.
     """
     package = Path(__file__).parents[1]
     found = hashlib.sha256()
-    for folder in ("data", "models", "training"):
+    for folder in ("data", "method", "models", "training"):
         for path in sorted((package / folder).rglob("*.py")):
             tree = ast.parse(path.read_bytes())
             for node in ast.walk(tree):

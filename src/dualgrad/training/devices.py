@@ -58,7 +58,7 @@ def why_not_cuda() -> str | None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the same, at length
         try:
-            torch.cuda.init()
+            torch.cuda.init()  # type: ignore[no-untyped-call]
             torch.zeros(1, device="cuda")
         except (RuntimeError, AssertionError) as error:
             return (str(error).strip() or type(error).__name__).splitlines()[0].split(". ")[0].rstrip(".")

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from dualgrad.census.run import Run
 from dualgrad.data.noise import label_tables
 from dualgrad.training.streams import Streams
 
@@ -30,14 +31,22 @@ class Labels:
     trusted_mask: Tensor | None
 
 
-def make_labels(run: dict, clean: Tensor, seed: int) -> Labels:
+def make_labels(run: Run, clean: Tensor, seed: int) -> Labels:
     """Build the label tables of a run from its base seed s, by the published procedures.
 
     Random value labels without a fixed seed (B, C) came from the CUDA generator, which no other machine repeats;
     here they have a private stream.
     """
-    streams = Streams(run["streams"]["group"], run["streams"]["replicate"], seed, "run")
-    tables = label_tables(run, clean.cpu().numpy(), seed, generator=streams.generator("random_labels"))
+    streams = Streams(run.streams.group, run.streams.replicate, seed, "run")
+    tables = label_tables(
+        run.noise,
+        run.value,
+        clean.cpu().numpy(),
+        run.task.classes,
+        seed,
+        subset=run.task.subset,
+        generator=streams.generator("random_labels"),
+    )
     device = clean.device
     trusted = mask = None
     if tables.trusted is not None:

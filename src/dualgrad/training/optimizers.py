@@ -6,10 +6,15 @@ its optimizers call are that arithmetic alone.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor
 from torch.optim.adam import adam
 from torch.optim.sgd import sgd
+
+from dualgrad.census import run as spec
 
 
 class SGD:
@@ -35,11 +40,11 @@ class SGD:
             fused=True,
         )
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
         """Return what a resumed optimizer needs beside its settings."""
         return {"momentum": self._buffers[0], "lr": self.lr}
 
-    def load_state(self, state: dict) -> None:
+    def load_state(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state` returned."""
         self._buffers, self.lr = [state["momentum"]], state["lr"]
 
@@ -76,18 +81,17 @@ class Adam:
             fused=True,
         )
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
         """Return what a resumed optimizer needs beside its settings."""
         return {"averages": self._averages, "steps": self._steps, "lr": self.lr}
 
-    def load_state(self, state: dict) -> None:
+    def load_state(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state` returned."""
         self._averages, self._steps, self.lr = state["averages"], state["steps"], state["lr"]
 
 
-def make_optimizer(spec: dict, weights: Tensor, lr: float) -> SGD | Adam:
-    """Return the optimizer of a resolved run over its weights (n,)."""
-    settings = {key: value for key, value in spec.items() if key not in ("name", "lr")}
-    if spec["name"] == "sgd":
-        return SGD(weights, lr, **settings)
-    return Adam(weights, lr, decoupled=spec["name"] == "adamw", **settings)
+def make_optimizer(settings: spec.Optimizer, weights: Tensor, lr: float) -> SGD | Adam:
+    """Return the optimizer of a run over its weights (n,), with a learning rate of the session's."""
+    if isinstance(settings, spec.SGD):
+        return SGD(weights, lr, settings.momentum or 0.0, settings.weight_decay)
+    return Adam(weights, lr, settings.weight_decay, decoupled=isinstance(settings, spec.AdamW))

@@ -6,41 +6,44 @@ the other's trajectory (D1/D2's replicated rows, X2's and Y1B's).
 
 from __future__ import annotations
 
-from dualgrad.training.trajectory import Trajectory
+from collections.abc import Mapping
+from typing import Any
+
+from dualgrad.census.run import Gate, Run, Stop
+from dualgrad.training.trajectory import Row, Trajectory
 
 
-def gate_passes(gate: dict, error: float) -> bool:
+def gate_passes(gate: Gate, error: float) -> bool:
     """Return whether an error passes a gate: ``max`` (<=), ``below`` (<), ``min`` (>=)."""
     return (
-        error <= gate.get("max", float("inf"))
-        and error < gate.get("below", float("inf"))
-        and error >= gate.get("min", float("-inf"))
+        (gate.max is None or error <= gate.max)
+        and (gate.below is None or error < gate.below)
+        and (gate.min is None or error >= gate.min)
     )
 
 
-def stop_hit(stop: dict, error: float) -> bool:
+def stop_hit(stop: Stop, error: float) -> bool:
     """Return whether one evaluation counts towards a stop rule (above or below a threshold)."""
-    threshold, inclusive = stop["threshold"], stop.get("inclusive", False)
-    if inclusive and error == threshold:
+    if stop.inclusive and error == stop.threshold:
         return True
-    return error > threshold if stop["error"] == "above" else error < threshold
+    return error > stop.threshold if stop.error == "above" else error < stop.threshold
 
 
-def first_stop(stop: dict, errors: list[float]) -> int | None:
+def first_stop(stop: Stop, errors: list[float]) -> int | None:
     """Return the index of the evaluation at which the rule fires, or None (S-T.md#3, S-T.md#4; Q-R.md#R3)."""
     hits = 0
     for position, error in enumerate(errors):
         hits = hits + 1 if stop_hit(stop, error) else 0
-        if hits == stop["consecutive"]:
+        if hits == stop.consecutive:
             return position
     return None
 
 
-def summarise(run: dict, trajectory: Trajectory, extra: dict) -> dict:
+def summarise(run: Run, trajectory: Trajectory, extra: Mapping[str, Any]) -> dict[str, Any]:
     """Return the outcome of a run.
 
     Args:
-        run: the resolved run.
+        run: the run.
         trajectory: what was written down.
         extra: what the trajectory does not hold: ``status``, ``constant_prediction``, ``steps``, averages over
             steps, errors of the weights each stage started from (``start_errors``), selections.
@@ -49,9 +52,8 @@ def summarise(run: dict, trajectory: Trajectory, extra: dict) -> dict:
         Plain dict; only the fields that apply to this run (contract.md#run and the record schema).
     """
     rows = trajectory.rows("evaluations")
-    stages = {stage["name"]: stage for stage in run["stages"]}
-    by_stage = {name: [row for row in rows if row["stage"] == name] for name in stages}
-    outcome = {key: value for key, value in extra.items() if key != "start_errors"}
+    by_stage = {stage.name: [row for row in rows if row["stage"] == stage.name] for stage in run.stages}
+    outcome: dict[str, Any] = {key: value for key, value in extra.items() if key != "start_errors"}
     starts = extra.get("start_errors", {})
 
     trained = [row for row in rows if row["stage_epoch"] > 0]
@@ -68,42 +70,43 @@ def summarise(run: dict, trajectory: Trajectory, extra: dict) -> dict:
     elif starts:
         outcome["test_error"] = next(iter(starts.values()))
 
-    _initial_error(run, stages, by_stage, starts, outcome)
+    _initial_error(run, by_stage, starts, outcome)
     _gates_and_stops(run, by_stage, outcome)
     _branches(run, by_stage, starts, outcome)
     _thresholds(run, main, outcome)
     return outcome
 
 
-def _trained_epochs(rows: list[dict]) -> int:
+def _trained_epochs(rows: list[Row]) -> int:
     last: dict[str, int] = {}
     for row in rows:
         last[row["stage"]] = row["stage_epoch"]
     return sum(last.values())
 
 
-def _main_rows(run: dict, rows: list[dict]) -> list[dict]:
+def _main_rows(run: Run, rows: list[Row]) -> list[Row]:
     """Rows that the run's error is about: the ordered branch of a two-branch run, else everything (census.csv)."""
-    if {stage.get("branch") for stage in run["stages"]} >= {"ordered", "collapse"}:
+    if {stage.branch for stage in run.stages} >= {"ordered", "collapse"}:
         return [row for row in rows if row["branch"] == "ordered"]
     return rows
 
 
-def _initial_error(run: dict, stages: dict, by_stage: dict, starts: dict, outcome: dict) -> None:
-    first = next(iter(stages.values()))
-    before = [row["test_error"] for row in by_stage[first["name"]] if row["stage_epoch"] == 0]
+def _initial_error(
+    run: Run, by_stage: Mapping[str, list[Row]], starts: Mapping[str, float], outcome: dict[str, Any]
+) -> None:
+    first = run.stages[0].name
+    before = [row["test_error"] for row in by_stage[first] if row["stage_epoch"] == 0]
     if before:
         outcome["init_error"] = before[0]
-    elif first["name"] in starts:
-        outcome["init_error"] = starts[first["name"]]
-    elif len(stages) > 1 and by_stage[first["name"]]:
-        outcome["init_error"] = by_stage[first["name"]][-1]["test_error"]
+    elif first in starts:
+        outcome["init_error"] = starts[first]
+    elif len(run.stages) > 1 and by_stage[first]:
+        outcome["init_error"] = by_stage[first][-1]["test_error"]
 
 
-def _gates_and_stops(run: dict, by_stage: dict, outcome: dict) -> None:
-    for stage in run["stages"]:
-        rows = by_stage[stage["name"]]
-        gate, stop = stage.get("gate"), stage.get("stop")
+def _gates_and_stops(run: Run, by_stage: Mapping[str, list[Row]], outcome: dict[str, Any]) -> None:
+    for stage in run.stages:
+        rows, gate, stop = by_stage[stage.name], stage.gate, stage.stop
         if gate and rows:
             passed = gate_passes(gate, rows[-1]["test_error"])
             outcome["init_success"] = passed and outcome.get("init_success", True)
@@ -122,23 +125,24 @@ def _gates_and_stops(run: dict, by_stage: dict, outcome: dict) -> None:
             "first_crossing_lambda": crossing,
             "threshold_lambda": None if at is None else observed[at]["lambda"],
         }
-        if stop["unit"] == "epoch":
+        if stop.unit == "epoch":
             last = observed[-1]["stage_epoch"]
-            outcome["lifetime"] = (
-                last if at is None else observed[at]["stage_epoch"] - stop["consecutive"] + 1
-            )
+            outcome["lifetime"] = last if at is None else observed[at]["stage_epoch"] - stop.consecutive + 1
 
 
-def _branches(run: dict, by_stage: dict, starts: dict, outcome: dict) -> None:
-    finals, initials = {}, {}
-    for stage in run["stages"]:
-        branch, rows = stage.get("branch"), by_stage[stage["name"]]
+def _branches(
+    run: Run, by_stage: Mapping[str, list[Row]], starts: Mapping[str, float], outcome: dict[str, Any]
+) -> None:
+    finals: dict[str, float] = {}
+    initials: dict[str, float] = {}
+    for stage in run.stages:
+        branch, rows = stage.branch, by_stage[stage.name]
         if not branch or not rows:
             continue
-        if stage["start"]["kind"] == "fresh":
+        if stage.start.kind == "fresh":
             initials[branch] = rows[-1]["test_error"]
-        elif stage["name"] in starts:
-            initials.setdefault(branch, starts[stage["name"]])
+        elif stage.name in starts:
+            initials.setdefault(branch, starts[stage.name])
         finals[branch] = rows[-1]["test_error"]
     if set(finals) == {"ordered", "collapse"}:
         outcome["ordered_init_error"] = initials.get("ordered")
@@ -146,8 +150,8 @@ def _branches(run: dict, by_stage: dict, starts: dict, outcome: dict) -> None:
         outcome["final_gap"] = finals["collapse"] - finals["ordered"]
 
 
-def _thresholds(run: dict, rows: list[dict], outcome: dict) -> None:
-    thresholds = run.get("thresholds") or {}
+def _thresholds(run: Run, rows: list[Row], outcome: dict[str, Any]) -> None:
+    thresholds = run.thresholds
     if "convergence" in thresholds:
         outcome["convergence_epoch"] = next(
             (row["epoch"] for row in rows if row["test_error"] < thresholds["convergence"]), None

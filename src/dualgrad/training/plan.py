@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
+from dualgrad.census.run import EvaluateAt, Segment, Stage
+
 
 @dataclass(frozen=True)
 class PlannedEpoch:
@@ -27,7 +29,7 @@ class PlannedEpoch:
 
 
 def plan_stage(
-    stage: dict, max_steps: int | None = None, max_epochs: int | None = None
+    stage: Stage, max_steps: int | None = None, max_epochs: int | None = None
 ) -> list[PlannedEpoch]:
     """Return the epochs of a stage in order.
 
@@ -37,22 +39,22 @@ def plan_stage(
         max_epochs: with a number, the stage ends after so many epochs, which are those of the whole stage; only the
             last one is evaluated in any case.
     """
-    epochs: list[tuple[int, dict, int | None, bool]] = []
-    for number, segment in enumerate(stage["segments"]):
-        if segment.get("steps"):
-            epochs.append((number, segment, segment["steps"], True))
-            continue
-        count = segment["epochs"]
-        epochs += [(number, segment, None, epoch == count - 1) for epoch in range(count)]
+    epochs: list[tuple[int, Segment, int | None, bool]] = []
+    for number, segment in enumerate(stage.segments):
+        if segment.epochs is None:
+            epochs.append((number, segment, segment.steps, True))
+        else:
+            epochs += [
+                (number, segment, None, epoch == segment.epochs - 1) for epoch in range(segment.epochs)
+            ]
     if max_steps is not None:
-        epochs = [(0, stage["segments"][0], max_steps, True)] if epochs else []
-    every, at_end = stage["evaluate"].get("every"), stage["evaluate"].get("at") == "segment_end"
+        epochs = [(0, stage.segments[0], max_steps, True)] if epochs else []
+    at_end = isinstance(stage.evaluate, EvaluateAt)
+    every = None if isinstance(stage.evaluate, EvaluateAt) else stage.evaluate.every
     planned = []
     for position, (number, segment, steps, segment_end) in enumerate(epochs, start=1):
         due = position == len(epochs) or (at_end and segment_end) or bool(every and position % every == 0)
-        planned.append(
-            PlannedEpoch(number, segment["lambda"], segment.get("direction"), steps, segment_end, due)
-        )
+        planned.append(PlannedEpoch(number, segment.lam, segment.direction, steps, segment_end, due))
     if max_epochs is not None and len(planned) > max_epochs:
         planned = planned[:max_epochs]
         planned[-1] = replace(planned[-1], evaluate=True)

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dualgrad.census.run import Aggregated, Run, Schedule
 from dualgrad.data.task import Task
 from dualgrad.method.flat import Layout, Parts
 from dualgrad.method.gradients import (
@@ -63,12 +64,12 @@ class Session:
         dead: the weights are no longer finite, and training them further would change nothing.
     """
 
-    run: dict
+    run: Run
     model: nn.Module
     labels: Labels
     streams: Streams
     base_lr: float
-    schedule: dict
+    schedule: Schedule
     total_updates: int
     autocast: torch.dtype | None = None
     update: int = 0
@@ -79,26 +80,26 @@ class Session:
         self.params = list(self.model.parameters())
         layout = Layout(self.params)
         weights = layout.take(self.params).vector
-        self.optimizer = make_optimizer(self.run["optimizer"], weights, self.base_lr)
+        self.optimizer = make_optimizer(self.run.optimizer, weights, self.base_lr)
         self.batchnorms = batchnorm_modules(self.model)
         # Some small models know their gradients, of cross-entropies as they are.
-        mixed_losses = self.run["method"] == "lossmix"
+        mixed_losses = self.run.method == "lossmix"
         self._training_pass = (
             None if self.autocast or mixed_losses else getattr(self.model, "training_pass", None)
         )
         # Dropout draws a new mask in the second pass, so the two passes cannot share one forward (I-P.md#0).
         self.shares_forward = not has_dropout(self.model)
         # The text experiments normalise without eps (X-Y.md#1.5), the vision ones add 1e-12 (A-G.md#1.9).
-        self.pair = Pair(layout, 0.0 if self.run["task"]["kind"] == "text" else 1e-12)
-        method = self.run["method"]
-        self.aggregate = make_aggregator(method, weights) if isinstance(method, Mapping) else None
+        self.pair = Pair(layout, 0.0 if self.run.task.kind == "text" else 1e-12)
+        method = self.run.method
+        self.aggregate = make_aggregator(method, weights) if isinstance(method, Aggregated) else None
         named = {name: position for position, (name, _) in enumerate(self.model.named_parameters())}
         self.head = [named[name] for name in head_parameters(self.model)] if self._head_every else []
         self._layout = layout
 
     @property
     def _head_every(self) -> int | None:
-        return self.run.get("head_cosine_every")
+        return self.run.head_cosine_every
 
     # ------------------------------------------------------------------ forward passes and gradients
 
@@ -117,8 +118,10 @@ class Session:
                 module.num_batches_tracked.add_(1)
 
     def _logits(self, inputs: tuple[Tensor, ...]) -> Tensor:
+        logits: Tensor
         if self.autocast is None:
-            return self.model(*inputs)
+            logits = self.model(*inputs)
+            return logits
         with torch.autocast(inputs[0].device.type, dtype=self.autocast):
             logits = self.model(*inputs)
         return logits.float()
@@ -164,7 +167,7 @@ class Session:
             direction: generator of random directions, if the run uses a synthetic value direction.
             min_trusted: fewest trusted examples in a batch that make a refresh (2 where BatchNorm sees vectors).
         """
-        method = self.run["method"]
+        method = self.run.method
         parts: Parts
         log: dict[str, Number]
         # Where autograd is not needed, it need not follow each operation.
@@ -203,14 +206,14 @@ class Session:
         direction: torch.Generator | None,
         min_trusted: int,
     ) -> tuple[Tensor, dict[str, Number]]:
-        value, pair = self.run["value"], self.pair
-        synthetic = value.get("synthetic")
-        due = self.update % value["period"] == 0 or pair.cache is None
-        about_struct = synthetic is not None and synthetic["about"] == "struct"
-        compute = not about_struct and (due or value.get("fresh_every_step", False))
+        value, pair = self.run.value, self.pair
+        synthetic = value.synthetic
+        due = self.update % value.period == 0 or pair.cache is None
+        about_struct = synthetic is not None and synthetic.about == "struct"
+        compute = not about_struct and (due or value.fresh_every_step)
 
         fresh = None
-        if compute and value["labels"] not in ("trusted", "trusted_batches"):
+        if compute and value.labels not in ("trusted", "trusted_batches"):
             struct, fresh, log = self._both_from_one_batch(index, inputs, keep=due)
         else:
             ((loss, gradient),) = self._gradients(inputs, self.labels.noisy[index])
@@ -218,14 +221,14 @@ class Session:
             if compute:
                 fresh = self._from_trusted(index, inputs, trusted, struct, log, min_trusted, keep=due)
 
-        target, sign = pair.cache, float(value["sign"])
+        target, sign = pair.cache, float(value.sign)
         if synthetic is not None:
             reference = struct if about_struct else pair.cache
             assert reference is not None  # the first step fills the cache
             random = self._layout.new()
             for part in random.parts:
                 torch.randn(part.shape, generator=direction, out=part)
-            target = direction_at_cosine(reference, synthetic["cosine"], random.vector, pair.eps)
+            target = direction_at_cosine(reference, synthetic.cosine, random.vector, pair.eps)
             log["cos_actual"] = dot(reference.vector, target.vector) * reference.scale
             if not about_struct:
                 log["cos_struct_clean"] = (
@@ -243,9 +246,7 @@ class Session:
             "norm_mix": mixed.norm,
             "cos_mix_value": mixed.cosine_to_value,
         }
-        if value.get(
-            "fresh_every_step"
-        ):  # Td1, W1 log against the fresh value gradient, mix with the cached one
+        if value.fresh_every_step:  # Td1, W1 log against the fresh value gradient, mix with the cached one
             assert fresh is not None
             log["cos"] = dot(struct.vector, fresh.vector) * struct.scale * fresh.scale
             log["norm_value"] = fresh.norm
@@ -253,7 +254,7 @@ class Session:
         if self._head_every and (self.update + 1) % self._head_every == 0:
             s, v = (self._of_head(gradient) for gradient in (struct, target))
             log["cos_head"] = dot(s, v) / at_least(norm(s) * norm(v), torch.finfo(s.dtype).tiny)
-        return renormalised(mixed.vector, pair.eps) if self.run["renormalize"] else mixed.vector, log
+        return renormalised(mixed.vector, pair.eps) if self.run.renormalize else mixed.vector, log
 
     def _of_head(self, gradient: Unit) -> Tensor:
         parts = self._layout.views(gradient.vector).parts
@@ -306,7 +307,7 @@ class Session:
 
     # ------------------------------------------------------------------ state for resuming
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
         """Return everything that a resumed session needs beyond the resolved run."""
         return {
             "model": self.model.state_dict(),
@@ -317,7 +318,7 @@ class Session:
             "dead": self.dead,
         }
 
-    def load_state(self, state: dict) -> None:
+    def load_state(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state` returned."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state(state["optimizer"])
@@ -325,9 +326,9 @@ class Session:
         self.pair.load_state(state["cache"])
 
 
-def new_model(run: dict, task: Task, seed: int, dtype: torch.dtype) -> nn.Module:
+def new_model(run: Run, task: Task, seed: int, dtype: torch.dtype) -> nn.Module:
     """Build the run's model as published: drawn in float32 on the CPU from ``seed``, then cast and moved."""
-    spec = {**task.model_options, **run["task"]["model"]}
+    spec = {**task.model_options, **run.task.model.plain()}
     try:
         model = build_model(spec, task.classes, seed)
     except (
@@ -344,7 +345,7 @@ def new_model(run: dict, task: Task, seed: int, dtype: torch.dtype) -> nn.Module
 @torch.inference_mode()
 def evaluate(
     model: nn.Module, task: Task, batch_size: int, *, between: Callable[[], None] | None = None
-) -> dict:
+) -> dict[str, Any]:
     """Evaluate on the whole clean test set in eval mode, full precision, no autocast.
 
     Args:

@@ -22,11 +22,30 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dualgrad.census.run import (
+    Aggregated,
+    Checkpoint,
+    MeasuredScale,
+    OfStage,
+    Run,
+    Select,
+    Stage,
+    UnfitRun,
+    read,
+)
 from dualgrad.data import load_task
 from dualgrad.data.errors import DataError
 from dualgrad.files import explain
+from dualgrad.method.gradients import Number
 from dualgrad.models import head_parameters
-from dualgrad.records import RecordError, canonical_json, changed_conditions, make_record, read_record
+from dualgrad.records import (
+    RecordError,
+    canonical_json,
+    changed_conditions,
+    definition,
+    make_record,
+    read_record,
+)
 from dualgrad.training import checkpoints
 from dualgrad.training.allocator import keep_freed_memory
 from dualgrad.training.batches import StructureOrder, trusted_batches
@@ -38,6 +57,10 @@ from dualgrad.training.plan import PlannedEpoch, plan_stage
 from dualgrad.training.session import Session, evaluate, new_model
 from dualgrad.training.streams import Streams
 from dualgrad.training.trajectory import StepStatistics, Trajectory
+
+# A record as its JSON has it.
+Record = dict[str, Any]
+Weights = dict[str, Tensor]
 
 
 class Interrupted(RuntimeError):
@@ -81,11 +104,11 @@ class Context:
     report: Callable[[int, int, float | None], None] | None = None
     report_step: Callable[[int, int], None] | None = None
     stop_requested: Callable[[], bool] | None = None
-    given: Mapping[str, dict] = field(default_factory=dict)
+    given: Mapping[str, Record] = field(default_factory=dict)
     needed: Mapping[str, Path] | None = None
     read: dict[str, str] = field(default_factory=dict)
 
-    def record_of(self, name: str, edition: str) -> dict:
+    def record_of(self, name: str, edition: str) -> Record:
         """Return the verified record of another run."""
         if name in self.given:
             return self.given[name]
@@ -131,18 +154,18 @@ class Progress:
     constant_prediction: bool | None = None
     seconds: float = 0.0
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
         """Return plain data and tensors only (the resume file is read with ``weights_only=True``)."""
         return {**self.__dict__, "trajectory": self.trajectory.blocks}
 
     @classmethod
-    def from_state(cls, state: dict) -> Progress:
+    def from_state(cls, state: Mapping[str, Any]) -> Progress:
         """Restore what :meth:`state` returned."""
         return cls(**{**state, "trajectory": Trajectory(state["trajectory"])})
 
 
-def train(run: dict, context: Context) -> tuple[dict, dict[str, dict[str, Tensor]]]:
-    """Execute a resolved run.
+def train(spec: Mapping[str, Any], context: Context) -> tuple[Record, dict[str, Weights]]:
+    """Execute a resolved run, given as the plain dict that its record holds.
 
     Returns:
         Its record, and the weights of the stages that other runs start from (stage name → state dict on the CPU).
@@ -151,9 +174,14 @@ def train(run: dict, context: Context) -> tuple[dict, dict[str, dict[str, Tensor
         TrainingError, RecordError, CheckpointError, DataError: what the run needs is missing or not as it should be.
     """
     started, clock = datetime.now(UTC), time.perf_counter()
-    if run.get("copy_of"):
-        record = _copied(run, context)
-        return _finish(run, context, *record, started, time.perf_counter() - clock)
+    try:
+        run = read(definition(spec))
+    except UnfitRun as error:
+        raise TrainingError(f"{spec.get('experiment')}/{spec.get('run')}: {error}") from None
+    if run.copy_of is not None:
+        outcome, trajectory = _copied(run, run.copy_of, context)
+        seconds = time.perf_counter() - clock
+        return _finish(spec, run, context, outcome, trajectory, {}, started, seconds)
     try:
         trainer = Trainer(run, context)
     except (DataError, RecordError):
@@ -169,39 +197,40 @@ def train(run: dict, context: Context) -> tuple[dict, dict[str, dict[str, Tensor
     trainer.execute(clock)
     progress = trainer.progress
     outcome = summarise(run, progress.trajectory, trainer.extra())
-    kept = [s["name"] for s in run["stages"] if s.get("save") and s["name"] in progress.weights]
+    kept = [stage.name for stage in run.stages if stage.save and stage.name in progress.weights]
     saved = {name: progress.weights[name] for name in kept}
     origin = trainer.task.origin
-    return _finish(run, context, outcome, progress.trajectory, saved, started, progress.seconds, origin)
+    return _finish(spec, run, context, outcome, progress.trajectory, saved, started, progress.seconds, origin)
 
 
-def _copied(run: dict, context: Context) -> tuple[dict, Trajectory, dict]:
+def _copied(run: Run, copied: str, context: Context) -> tuple[dict[str, Any], Trajectory]:
     """Outcome and trajectory of a run that is the same training as another one, or the beginning of it."""
-    source = context.record_of(run["copy_of"], run["edition"])
+    source = context.record_of(copied, run.edition)
     trajectory = Trajectory(source["trajectory"])
     kept = ("status", "constant_prediction", "steps", "avg_cos", "avg_gmix_norm", "lr_scale")
     extra = {key: source["outcome"][key] for key in kept if key in source["outcome"]}
-    if run.get("prefix_epochs"):
-        trajectory = trajectory.first_epochs(run["prefix_epochs"])
+    if run.prefix_epochs is not None:
+        trajectory = trajectory.first_epochs(run.prefix_epochs)
         rows = trajectory.rows("epochs")
         extra["steps"] = sum(row["n_steps"] for row in rows)
         extra["status"] = "dead" if any(row["loss_struct"] is None for row in rows) else "completed"
         extra["avg_cos"] = _average([row["cos_mean"] for row in rows])
         extra.pop("avg_gmix_norm", None)
         extra.pop("constant_prediction", None)
-    return summarise(run, trajectory, extra), trajectory, {}
+    return summarise(run, trajectory, extra), trajectory
 
 
 def _finish(
-    run: dict,
+    spec: Mapping[str, Any],
+    run: Run,
     context: Context,
-    outcome: dict,
+    outcome: dict[str, Any],
     trajectory: Trajectory,
-    weights: dict,
+    weights: dict[str, Weights],
     started: datetime,
     seconds: float,
-    data: dict | None = None,
-) -> tuple[dict, dict]:
+    data: Mapping[str, Any] | None = None,
+) -> tuple[Record, dict[str, Weights]]:
     provenance = {
         "started": started.isoformat(timespec="seconds"),
         "seconds": round(seconds, 4),
@@ -212,20 +241,20 @@ def _finish(
         "data": data or None,
         "pid": os.getpid(),
     }
-    if run["needs"]:  # so that copied results need no times to tell what was made from what
-        missing = [name for name in run["needs"] if name not in context.read and name not in context.given]
+    if run.needs:  # so that copied results need no times to tell what was made from what
+        missing = [name for name in run.needs if name not in context.read and name not in context.given]
         for name in missing:  # read before an interruption
-            context.record_of(name, run["edition"])
-        provenance["needs"] = {name: context.read[name] for name in run["needs"] if name in context.read}
+            context.record_of(name, run.edition)
+        provenance["needs"] = {name: context.read[name] for name in run.needs if name in context.read}
     hashes = {stage: checkpoints.weights_digest(state) for stage, state in weights.items()} or None
-    return make_record(run, outcome, trajectory.blocks, hashes, provenance), weights
+    return make_record(dict(spec), outcome, trajectory.blocks, hashes, provenance), weights
 
 
 class Trainer:
     """Executes one run, stage by stage; benchmarks and calibrations enter it where they need to.
 
     Attributes:
-        run, context: the resolved run, and where it runs.
+        run, context: the run, and where it is executed.
         dtype, autocast: of weights and arithmetic, and of training passes (None: the same).
         task, labels: its data on the device.
         seed: the run's base seed.
@@ -235,22 +264,20 @@ class Trainer:
         session, order: the session under way and its batches; from ``open_session`` on.
     """
 
-    def __init__(self, run: dict, context: Context):
+    def __init__(self, run: Run, context: Context) -> None:
         self.run, self.context = run, context
-        self.dtype = configure(run["precision"], context.device, context.threads)
+        self.dtype = configure(run.precision, context.device, context.threads)
         keep_freed_memory()
-        self.task = load_task(run, context.device, self.dtype, context.data_dir)
+        self.task = load_task(run.task.plain(), context.device, self.dtype, context.data_dir)
         self.progress = Progress()
-        self.selected: dict = {}
+        self.selected: dict[str, Any] = {}
         self.lr_scale = self._lr_scale()
         self.seed = self._base_seed()
         self.labels = make_labels(run, self.task.train_labels, self.seed)
-        self.autocast = autocast_dtype(run["precision"], run["task"]["kind"], context.device)
+        self.autocast = autocast_dtype(run.precision, run.task.kind, context.device)
         # Cut to its first epochs, a stage keeps the calendar and the schedule of the whole one.
-        self.whole_plans = {s["name"]: plan_stage(s, run.get("max_steps")) for s in run["stages"]}
-        self.plans = {
-            s["name"]: plan_stage(s, run.get("max_steps"), run.get("max_epochs")) for s in run["stages"]
-        }
+        self.whole_plans = {stage.name: plan_stage(stage, run.max_steps) for stage in run.stages}
+        self.plans = {stage.name: plan_stage(stage, run.max_steps, run.max_epochs) for stage in run.stages}
         self.session: Session  # both from the first stage on
         self.order: StructureOrder
         self._takes_one: bool | None = None  # whether the session's model trains on a batch of one
@@ -259,41 +286,45 @@ class Trainer:
         # enters it.
         self._statistics = StepStatistics()
         self._generators: dict[str, torch.Generator] = {}
-        self._entry: dict | None = None
+        self._entry: dict[str, Any] | None = None
 
     # -------------------------------------------------------------- what the run depends on
 
     def _lr_scale(self) -> float:
-        scale = self.run.get("lr_scale")
-        if isinstance(scale, dict):  # J's LR_matched: the step size measured by another run
-            outcome = self.context.record_of(scale["run"], self.run["edition"])["outcome"]
-            return outcome[scale["field"]]
-        return 1.0 if scale is None else float(scale)
+        scale = self.run.lr_scale
+        if isinstance(scale, MeasuredScale):  # J's LR_matched: the step size measured by another run
+            outcome = self.context.record_of(scale.run, self.run.edition)["outcome"]
+            return float(outcome[scale.field])
+        return 1.0 if scale is None else scale
 
     def _base_seed(self) -> int:
         """Base seed s: the run's own, or that of the run it starts from (selected checkpoints, Td2, Tb2, Tg, W1)."""
-        for stage in self.run["stages"]:
-            if stage["start"]["kind"] == "select":
-                self._select(stage)
-        if self.run["seed"] is not None:
-            return self.run["seed"]
-        source = self._source_of(self.run["stages"][0])
-        record = self.context.record_of(source, self.run["edition"])
-        return record["outcome"].get("selected_seed", record["spec"]["seed"])
+        for stage in self.run.stages:
+            if isinstance(stage.start, Select):
+                self._select(stage.start)
+        if self.run.seed is not None:
+            return self.run.seed
+        start = self.run.stages[0].start
+        assert isinstance(
+            start, (Checkpoint, Select)
+        )  # as the model has it: where else would a seed come from
+        record = self.context.record_of(self._source_of(start), self.run.edition)
+        seed: int = record["outcome"].get("selected_seed", record["spec"]["seed"])
+        return seed
 
-    def _source_of(self, stage: dict) -> str:
-        return self.selected["selected_run"] if stage["start"]["kind"] == "select" else stage["start"]["run"]
+    def _source_of(self, start: Checkpoint | Select) -> str:
+        source: str = self.selected["selected_run"] if isinstance(start, Select) else start.run
+        return source
 
-    def _select(self, stage: dict) -> None:
+    def _select(self, rule: Select) -> None:
         """Choose among finished runs: those whose error lies in [min, max), in list order or by ascending error.
 
         Where too few pass, the candidates nearest to passing follow, and the record says so
         (``selection_passed: false``): the publication just had fewer rows.
         """
-        rule = stage["start"]
-        records = [self.context.record_of(name, self.run["edition"]) for name in rule["runs"]]
+        records = [self.context.record_of(name, self.run.edition) for name in rule.runs]
         errors = [record["outcome"]["test_error"] for record in records]
-        low, high = rule.get("min"), rule.get("max")
+        low, high = rule.min, rule.max
 
         def miss(error: float) -> float:
             below = max(0.0, (low if low is not None else -math.inf) - error)
@@ -303,12 +334,12 @@ class Trainer:
         passing = [
             i for i, e in enumerate(errors) if (low is None or e >= low) and (high is None or e < high)
         ]
-        if rule["order"] == "ascending":
+        if rule.order == "ascending":
             passing.sort(key=lambda i: errors[i])
         failing = sorted(set(range(len(records))) - set(passing), key=lambda i: (miss(errors[i]), i))
-        chosen = (passing + failing)[rule["index"]]
+        chosen = (passing + failing)[rule.index]
         self.selected = {
-            "selected_run": rule["runs"][chosen],
+            "selected_run": rule.runs[chosen],
             "selected_seed": records[chosen]["spec"]["seed"],
             "selection_passed": chosen in passing,
         }
@@ -323,7 +354,7 @@ class Trainer:
         """
         self._clock = clock
         entered = self._restore()
-        progress, stages = self.progress, self.run["stages"]
+        progress, stages = self.progress, self.run.stages
         if self.context.report_begin is not None:
             self.context.report_begin(*self._epochs())
         while progress.stage < len(stages):
@@ -331,10 +362,10 @@ class Trainer:
             if not entered:
                 self._enter(stage)
             entered = False
-            if not progress.begun and stage["evaluate"].get("before"):
+            if not progress.begun and stage.evaluate.before:
                 self._evaluate(stage, self._first(stage))
             progress.begun = True
-            plan = self.plans[stage["name"]]
+            plan = self.plans[stage.name]
             while progress.stage_epoch < len(plan) and not self._stopped(stage):
                 self.run_epoch(stage, plan[progress.stage_epoch])
                 self._pause()
@@ -343,80 +374,78 @@ class Trainer:
                 break
         progress.seconds += time.perf_counter() - clock
 
-    def _enter(self, stage: dict) -> None:
+    def _enter(self, stage: Stage) -> None:
         """Give a stage its session, with the weights that it starts from."""
-        start, kind = stage["start"], stage["start"]["kind"]
-        progress, name = self.progress, stage["name"]
+        start, progress, name = stage.start, self.progress, stage.name
         progress.stage_epoch = 0
-        if kind == "continue":
+        if start.kind == "continue":
             self._skip_cut_epochs(stage)
             return
-        weights, source = None, start.get("stage")
-        if kind == "stage":
-            weights, progress.start_errors[name] = (
-                progress.weights[start["stage"]],
-                progress.errors[start["stage"]],
-            )
-        elif kind in ("checkpoint", "select"):
-            source = self._source_of(stage)
-            record = self.context.record_of(source, self.run["edition"])
-            weights = checkpoints.load_stage(self.context.checkpoint_of(source), record, start["stage"])
-            progress.start_errors[name] = _stage_error(record, start["stage"])
+        weights: Weights | None = None
+        source = ""
+        if isinstance(start, OfStage):
+            weights, source = progress.weights[start.stage], start.stage
+            progress.start_errors[name] = progress.errors[start.stage]
+        elif isinstance(start, (Checkpoint, Select)):
+            source = self._source_of(start)
+            record = self.context.record_of(source, self.run.edition)
+            weights = checkpoints.load_stage(self.context.checkpoint_of(source), record, start.stage)
+            progress.start_errors[name] = _stage_error(record, start.stage)
         self.open_session(stage)
         if weights is not None:
             self._load(self.session.model, weights, source)
 
-    def _skip_cut_epochs(self, stage: dict) -> None:
+    def _skip_cut_epochs(self, stage: Stage) -> None:
         """Put the session's clocks where the whole run would have them when ``stage`` begins."""
-        if self.run.get("max_epochs") is None:
+        if self.run.max_epochs is None:
             return
-        stages = self.run["stages"]
+        stages = self.run.stages
         position = stages.index(stage)
-        begin = next(i for i in range(position, -1, -1) if stages[i]["start"]["kind"] != "continue")
+        begin = next(i for i in range(position, -1, -1) if stages[i].start.kind != "continue")
         before = self._whole(stages[begin:position])
         self.session.epoch, self.session.update = len(before), self._updates(before)
 
-    def _whole(self, stages: Sequence[dict]) -> list[PlannedEpoch]:
-        return [epoch for stage in stages for epoch in self.whole_plans[stage["name"]]]
+    def _whole(self, stages: Sequence[Stage]) -> list[PlannedEpoch]:
+        return [epoch for stage in stages for epoch in self.whole_plans[stage.name]]
 
     def _updates(self, planned: Sequence[PlannedEpoch]) -> int:
         return sum(epoch.steps or self.order.steps_per_epoch for epoch in planned)
 
-    def _planned_updates(self, stage: dict) -> int:
-        stages = self.run["stages"]
+    def _planned_updates(self, stage: Stage) -> int:
+        stages = self.run.stages
         position = stages.index(stage)
         later = range(position + 1, len(stages))
-        end = next((i for i in later if stages[i]["start"]["kind"] != "continue"), len(stages))
+        end = next((i for i in later if stages[i].start.kind != "continue"), len(stages))
         return self._updates(self._whole(stages[position:end]))
 
-    def _first(self, stage: dict) -> PlannedEpoch:
+    def _first(self, stage: Stage) -> PlannedEpoch:
         """Where an evaluation before the first step stands; a stage that only selects has no λ."""
-        plan = self.plans[stage["name"]]
+        plan = self.plans[stage.name]
         return plan[0] if plan else PlannedEpoch(0, None, None, None, False, True)
 
-    def open_session(self, stage: dict) -> None:
+    def open_session(self, stage: Stage) -> None:
         """Start a session for ``stage`` and the stages that continue it: SEED(s + offset), model, optimizer."""
-        run, seed = self.run, self.seed + stage["seed_offset"]
-        streams = Streams(run["streams"]["group"], run["streams"]["replicate"], seed, stage["session"])
+        run, seed = self.run, self.seed + stage.seed_offset
+        streams = Streams(run.streams.group, run.streams.replicate, seed, stage.session or stage.name)
         model = new_model(run, self.task, seed, self.dtype)
-        if stage["start"]["kind"] == "fresh" and run["task"]["model"].get("body_from"):
-            self._load_body(model, run["task"]["model"]["body_from"])
-        task = run["task"]
+        task = run.task
+        if stage.start.kind == "fresh" and task.model.body_from is not None:
+            self._load_body(model, task.model.body_from)
         try:
             self.order = StructureOrder(
-                self.labels.structure, task["batch_size"], task["drop_last"], task["steps_per_epoch"], streams
+                self.labels.structure, task.batch_size, task.drop_last, task.steps_per_epoch, streams
             )
         except ValueError as error:
             raise TrainingError(f"{_name(run)}: {error}") from None
-        own_lr = stage.get("lr")
-        base_lr = run["optimizer"]["lr"] if own_lr is None else own_lr
+        assert stage.schedule is not None  # as the model has it: only a stage that continues has none
+        base_lr = run.optimizer.lr if stage.lr is None else stage.lr
         self.session = Session(
             run=run,
             model=model,
             labels=self.labels,
             streams=streams,
             base_lr=base_lr * self.lr_scale,
-            schedule=stage["schedule"],
+            schedule=stage.schedule,
             total_updates=self._planned_updates(stage),
             autocast=self.autocast,
         )
@@ -424,14 +453,14 @@ class Trainer:
         self._takes_one = None
         if self.order.smallest == 1 and not self.takes_one_example:
             raise TrainingError(
-                f"{_name(run)}: batch size {task['batch_size']} leaves a batch of one of {self.order.examples} "
-                f"examples, which BatchNorm in {task['model']['name']} cannot normalise; change batch_size or "
+                f"{_name(run)}: batch size {task.batch_size} leaves a batch of one of {self.order.examples} "
+                f"examples, which BatchNorm in {task.model.name} cannot normalise; change batch_size or "
                 "drop_last"
             )
 
     def _load_body(self, model: torch.nn.Module, source: str) -> None:
         """Give a fresh model another run's weights but for the head: fine-tuning, as DistilBERT is fine-tuned."""
-        record = self.context.record_of(source, self.run["edition"])
+        record = self.context.record_of(source, self.run.edition)
         weights = checkpoints.load_stage(self.context.checkpoint_of(source), record, "main")
         head = set(head_parameters(model))
         own = model.state_dict()
@@ -439,11 +468,11 @@ class Trainer:
             model, {name: own[name] if name in head else value for name, value in weights.items()}, source
         )
 
-    def _load(self, model: torch.nn.Module, weights: dict[str, Tensor], source: str) -> None:
+    def _load(self, model: torch.nn.Module, weights: Weights, source: str) -> None:
         try:
             model.load_state_dict(weights)
         except RuntimeError:
-            name = self.run["task"]["model"]["name"]
+            name = self.run.task.model.name
             raise TrainingError(
                 f"the weights of {source} do not fit this run's model {name}: the two were defined differently when "
                 f"{source} was trained; run {source} again"
@@ -454,22 +483,22 @@ class Trainer:
         if not session.dead and not all(bool(torch.isfinite(p).all()) for p in session.params):
             session.dead = self.progress.dead = True
 
-    def _end(self, stage: dict) -> None:
-        progress, name = self.progress, stage["name"]
+    def _end(self, stage: Stage) -> None:
+        progress, name = self.progress, stage.name
         self._note_if_dead()
         rows = [r for r in progress.trajectory.rows("evaluations") if r["stage"] == name]
         # A number: what is not evaluated has at least a start.
         error: Any = rows[-1]["test_error"] if rows else progress.start_errors.get(name)
         progress.errors[name] = error
-        gate = stage.get("gate")
+        gate = stage.gate
         if gate and error is None:
             raise TrainingError(
                 f"{_name(self.run)}: stage {name} has a gate, but nothing is ever evaluated in it"
             )
-        if gate and gate.get("on_fail") == "stop" and not gate_passes(gate, error):
+        if gate and gate.on_fail == "stop" and not gate_passes(gate, error):
             progress.gate_failed = True
-        later = {s["start"].get("stage") for s in self.run["stages"] if s["start"]["kind"] == "stage"}
-        if stage.get("save") or name in later:
+        later = {other.start.stage for other in self.run.stages if isinstance(other.start, OfStage)}
+        if stage.save or name in later:
             progress.weights[name] = {
                 key: value.detach().to("cpu", copy=True)
                 for key, value in self.session.model.state_dict().items()
@@ -479,9 +508,9 @@ class Trainer:
 
     # -------------------------------------------------------------- one epoch
 
-    def run_epoch(self, stage: dict, planned: PlannedEpoch) -> None:
+    def run_epoch(self, stage: Stage, planned: PlannedEpoch) -> None:
         """Train the session's next epoch, log it, and evaluate if that is planned."""
-        session, progress, run = self.session, self.progress, self.run
+        session, progress = self.session, self.progress
         statistics = self._statistics = StepStatistics()
         self._generators = {}
         if not session.dead:  # nothing that is done to non-finite weights changes what they predict
@@ -492,7 +521,7 @@ class Trainer:
         session.epoch += 1
         progress.stage_epoch += 1
         progress.steps += statistics.steps
-        self._log_epoch(stage, planned, statistics, run)
+        self._log_epoch(stage, planned, statistics)
         self._statistics, self._generators = StepStatistics(), {}
         if result is not None:
             self._log_evaluation(stage, planned, result)
@@ -510,22 +539,22 @@ class Trainer:
             # torch.manual_seed would queue a call for a CUDA that never starts, with a formatted stack each time.
             torch.default_generator.manual_seed(seed)
 
-    def train_epoch(self, planned: PlannedEpoch, statistics: StepStatistics, stage: dict) -> None:
+    def train_epoch(self, planned: PlannedEpoch, statistics: StepStatistics, stage: Stage) -> None:
         """Do the steps of an epoch, and nothing else; what they log goes to ``statistics``."""
         session, run, streams, epoch = self.session, self.run, self.session.streams, self.session.epoch
         generators = self._generators
         if self.task.augments:
             generators["augment"] = streams.generator("augment", epoch)
-        if run["value"].get("synthetic"):
+        if run.value.synthetic is not None:
             generators["direction"] = streams.generator("direction", epoch, device=self.context.device)
         separate = None
-        if run["value"]["labels"] == "trusted_batches":
+        if run.value.labels == "trusted_batches":
             assert self.labels.trusted is not None
-            separate = trusted_batches(self.labels.trusted, run["task"]["batch_size"], epoch, streams)
+            separate = trusted_batches(self.labels.trusted, run.task.batch_size, epoch, streams)
         self._reenter(statistics, separate)
         augment, direction = generators.get("augment"), generators.get("direction")
         assert planned.lam is not None  # only a stage that trains nothing has none
-        every = run["log"].get("steps_every")
+        every = run.log.steps_every
         minimum = self.min_trusted
         planned_steps = planned.steps or self.order.steps_per_epoch
         for index in self.order.epoch(epoch, planned.steps, after=statistics.steps):
@@ -573,7 +602,7 @@ class Trainer:
     def min_trusted(self) -> int:
         """Fewest trusted examples of a batch that give a value gradient."""
         # BatchNorm over single vectors needs two of them; the published networks end on 4×4 maps and take one.
-        return 1 if self.run["value"]["labels"] != "trusted" or self.takes_one_example else 2
+        return 1 if self.run.value.labels != "trusted" or self.takes_one_example else 2
 
     @property
     def takes_one_example(self) -> bool:
@@ -591,15 +620,15 @@ class Trainer:
                     self._takes_one = False
         return self._takes_one
 
-    def _log_step(self, stage: dict, planned: PlannedEpoch, step: int, log: dict) -> None:
+    def _log_step(self, stage: Stage, planned: PlannedEpoch, step: int, log: Mapping[str, Number]) -> None:
         # Plain cross-entropy has no cosines, a stale value gradient no loss.
         def value(name: str) -> float | None:
             return float(log[name]) if name in log else None
 
         self.progress.trajectory.add(
             "steps",
-            stage=stage["name"],
-            branch=stage.get("branch"),
+            stage=stage.name,
+            branch=stage.branch,
             segment=planned.segment,
             **{"lambda": planned.lam},
             epoch=self.session.epoch,
@@ -613,13 +642,13 @@ class Trainer:
             loss_value=value("loss_value"),
         )
 
-    def _log_epoch(self, stage: dict, planned: PlannedEpoch, statistics: StepStatistics, run: dict) -> None:
-        progress = self.progress
+    def _log_epoch(self, stage: Stage, planned: PlannedEpoch, statistics: StepStatistics) -> None:
+        run, progress = self.run, self.progress
         loss = statistics.mean("loss_struct") or 0.0
         if not math.isfinite(loss):
             self._note_if_dead()
         # Text runs measure c_sv on the head, every so many updates (docs/specification/X-Y.md#1.5).
-        cosine = "cos_head" if run.get("head_cosine_every") else "cos"
+        cosine = "cos_head" if run.head_cosine_every is not None else "cos"
         names = ["norm_mix", "cos_actual", "cos_struct_clean"]
         if cosine == "cos_head":  # all measures count alike (X-Y.md#6.8), however many an epoch holds
             progress.averaged.setdefault(cosine, []).extend(statistics.first(cosine))
@@ -629,11 +658,11 @@ class Trainer:
             average = statistics.mean(name)
             if average is not None:
                 progress.averaged.setdefault(name, []).append(average)
-        first = run["log"].get("first_steps")
+        first = run.log.first_steps or 0
         for name in ("cos", "norm_mix") if first else ():
             known = progress.first_steps.setdefault(name, [])
             known += statistics.first(name, max(0, first - len(known)))
-        if not run["log"].get("epochs"):
+        if not run.log.epochs:
             return
 
         cosines = statistics.spread(cosine)
@@ -654,10 +683,10 @@ class Trainer:
             n_steps=statistics.steps,
         )
 
-    def _place(self, stage: dict, planned: PlannedEpoch) -> dict:
+    def _place(self, stage: Stage, planned: PlannedEpoch) -> dict[str, Any]:
         return {
-            "stage": stage["name"],
-            "branch": stage.get("branch"),
+            "stage": stage.name,
+            "branch": stage.branch,
             "segment": planned.segment,
             "direction": planned.direction,
             "lambda": planned.lam,
@@ -665,35 +694,38 @@ class Trainer:
             "stage_epoch": self.progress.stage_epoch,
         }
 
-    def _evaluate(self, stage: dict, planned: PlannedEpoch) -> None:
+    def _evaluate(self, stage: Stage, planned: PlannedEpoch) -> None:
         self._log_evaluation(stage, planned, self._test())
 
-    def _test(self) -> dict:
-        size = self.run["task"]["eval_batch_size"]
+    def _test(self) -> dict[str, Any]:
+        size = self.run.task.eval_batch_size
         return evaluate(self.session.model, self.task, size, between=self._pause)
 
-    def _log_evaluation(self, stage: dict, planned: PlannedEpoch, result: dict) -> None:
+    def _log_evaluation(self, stage: Stage, planned: PlannedEpoch, result: dict[str, Any]) -> None:
         self.progress.constant_prediction = result.pop("constant_prediction")
         self.progress.trajectory.add("evaluations", **self._place(stage, planned), **result)
 
-    def _stopped(self, stage: dict) -> bool:
-        stop = stage.get("stop")
-        if not stop:
+    def _stopped(self, stage: Stage) -> bool:
+        if stage.stop is None:
             return False
         columns = self.progress.trajectory.blocks.get("evaluations")
         if columns is None:
             return False
         places = zip(columns["stage"], columns["stage_epoch"], columns["test_error"], strict=True)
-        errors = [error for name, epoch, error in places if name == stage["name"] and epoch > 0]
-        return first_stop(stop, errors) is not None
+        errors = [error for name, epoch, error in places if name == stage.name and epoch > 0]
+        return first_stop(stage.stop, errors) is not None
 
     # -------------------------------------------------------------- outcome and resuming
 
-    def extra(self) -> dict:
+    def extra(self) -> dict[str, Any]:
         """Return what the outcome needs beside the trajectory."""
         progress = self.progress
         status = "dead" if progress.dead else "gate_failed" if progress.gate_failed else "completed"
-        extra = {"status": status, "steps": progress.steps, "start_errors": progress.start_errors}
+        extra: dict[str, Any] = {
+            "status": status,
+            "steps": progress.steps,
+            "start_errors": progress.start_errors,
+        }
         if progress.constant_prediction is not None:
             extra["constant_prediction"] = progress.constant_prediction
         names = {
@@ -705,26 +737,29 @@ class Trainer:
         }
         for name, values in progress.averaged.items():
             extra[names[name]] = _average(values)
-        if self.run["log"].get("first_steps"):
+        if self.run.log.first_steps is not None:
             # B3 measured the mix after its renormalisation.
-            renormalised = self.run["renormalize"]
+            renormalised = self.run.renormalize
             extra["first_cos"] = _average(progress.first_steps["cos"])
             norm = _average(progress.first_steps["norm_mix"])
             extra["first_gmix_norm"] = norm if norm is None or not renormalised else 1.0
-        if self.run.get("lr_scale") is not None:
+        if self.run.lr_scale is not None:
             extra["lr_scale"] = self.lr_scale
         return extra | self.selected
 
-    def _surroundings(self) -> dict:
+    def _surroundings(self) -> dict[str, Any]:
         return _surroundings(self.run, self.context)
 
     def _start_over(self, why: str) -> bool:
-        name = f"{self.run['experiment']}/{self.run['run']}"
-        print(f"{name}: starts over: the state of an earlier attempt {why}", file=sys.stderr, flush=True)
+        print(
+            f"{_name(self.run)}: starts over: the state of an earlier attempt {why}",
+            file=sys.stderr,
+            flush=True,
+        )
         return False
 
     def _fingerprint(self) -> str:
-        return canonical_json(self.run).decode()
+        return canonical_json(self.run.plain()).decode()
 
     def _pause(self) -> None:
         """Keep the state if that is due, and leave if somebody asked for it.
@@ -739,14 +774,13 @@ class Trainer:
         ):
             self._save(self._state())
         if stopping:
-            name = f"{self.run['experiment']}/{self.run['run']}"
             raise Interrupted(
-                f"{name}: stopped in {self._whereabouts()}; run the same target again to continue it"
+                f"{_name(self.run)}: stopped in {self._whereabouts()}; run the same target again to continue it"
             )
 
     def _epochs(self) -> tuple[int, int]:
         """How many are done, and how many are planned."""
-        before = (len(self.plans[s["name"]]) for s in self.run["stages"][: self.progress.stage])
+        before = (len(self.plans[stage.name]) for stage in self.run.stages[: self.progress.stage])
         return sum(before) + self.progress.stage_epoch, sum(map(len, self.plans.values()))
 
     def _whereabouts(self) -> str:
@@ -755,7 +789,7 @@ class Trainer:
             return f"the training, after epoch {done} of {total}"
         return f"epoch {done + 1} of {total}, after step {self._statistics.steps}"
 
-    def _state(self) -> dict:
+    def _state(self) -> dict[str, Any]:
         """Everything that a run needs to go on from here, to the last bit."""
         draws = not self.session.shares_forward
         return {
@@ -773,7 +807,7 @@ class Trainer:
             },
         }
 
-    def _save(self, state: dict) -> None:
+    def _save(self, state: Mapping[str, Any]) -> None:
         assert self.context.resume is not None
         try:
             checkpoints.save_sealed(self.context.resume, state)
@@ -794,12 +828,10 @@ class Trainer:
             if changed := changed_conditions(state["surroundings"], self._surroundings()):
                 return self._start_over(f"was computed otherwise ({'; '.join(changed)})")
             progress = Progress.from_state(state["progress"])
-            stage = self.run["stages"][progress.stage]
             position = progress.stage
-            while stage["start"]["kind"] == "continue":
+            while self.run.stages[position].start.kind == "continue":
                 position -= 1
-                stage = self.run["stages"][position]
-            self.open_session(stage)
+            self.open_session(self.run.stages[position])
             self.session.load_state(state["session"])
             entry = state["epoch"] if state["epoch"]["statistics"]["steps"] else None
         except (
@@ -817,14 +849,14 @@ class Trainer:
         return True
 
 
-def _name(run: dict) -> str:
-    return f"{run['experiment']}/{run['run']}"
+def _name(run: Run) -> str:
+    return f"{run.experiment}/{run.run}"
 
 
-def _surroundings(run: dict, context: Context) -> dict:
+def _surroundings(run: Run, context: Context) -> dict[str, Any]:
     """What may change a result beside the run itself; TorchJD's version where it combines the gradients."""
-    found = surroundings(run["precision"], run["task"]["kind"], context.device, context.threads)
-    if isinstance(run["method"], Mapping):
+    found = surroundings(run.precision, run.task.kind, context.device, context.threads)
+    if isinstance(run.method, Aggregated):
         found["versions"] |= {"torchjd": metadata.version("torchjd")}
     return found
 
@@ -837,8 +869,9 @@ def _average(values: Sequence[float | None]) -> float | None:
     return math.fsum(known) / len(known)
 
 
-def _stage_error(record: dict, stage: str) -> float:
+def _stage_error(record: Record, stage: str) -> float:
     """Return the last error that a record holds of one of its stages (a stage without training: its outcome's)."""
     block = record["trajectory"].get("evaluations") or {"stage": [], "test_error": []}
     errors = [e for name, e in zip(block["stage"], block["test_error"], strict=True) if name == stage]
-    return errors[-1] if errors else record["outcome"]["test_error"]
+    last: float = errors[-1] if errors else record["outcome"]["test_error"]
+    return last

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import copy
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -46,11 +46,18 @@ COLUMNS = {
 }
 
 
+# A row of a trajectory: values by column.
+Row = dict[str, Any]
+
+
 class Trajectory:
     """Column-oriented log of one run; blocks that stay empty are left out of the record."""
 
-    def __init__(self, blocks: dict[str, dict[str, list]] | None = None):
-        self.blocks = copy.deepcopy(blocks) if blocks else {}
+    def __init__(self, blocks: Mapping[str, Mapping[str, list[Any]]] | None = None) -> None:
+        self.blocks: dict[str, dict[str, list[Any]]] = {
+            name: {column: list(values) for column, values in block.items()}
+            for name, block in (blocks or {}).items()
+        }
 
     def add(self, block: str, **values: Any) -> None:
         """Append one row; every column of the block must be given."""
@@ -60,7 +67,7 @@ class Trajectory:
         for name, value in values.items():
             columns[name].append(finite_or_none(value))
 
-    def rows(self, block: str) -> list[dict]:
+    def rows(self, block: str) -> list[Row]:
         """Return a block as a list of rows."""
         columns = self.blocks.get(block, {})
         return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
@@ -121,7 +128,7 @@ class StepStatistics:
         column = self._column(name)
         return [] if column is None else column[:count].tolist()
 
-    def state(self) -> dict:
+    def state(self) -> dict[str, Any]:
         """Return what :meth:`load_state` takes: plain data and tensors."""
         values: dict[str, Any] = {
             name: list(column) if isinstance(column[0], float) else torch.stack(column)  # type: ignore[arg-type]
@@ -129,7 +136,7 @@ class StepStatistics:
         }
         return {"steps": self.steps, "values": values}
 
-    def load_state(self, state: dict) -> None:
+    def load_state(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state` returned."""
         self.steps = state["steps"]
         self._values = {

@@ -81,7 +81,7 @@ def verify(run: str, census: Census, context: Context) -> Verdict:
     from dualgrad.data.errors import DataError
     from dualgrad.records import RecordError, canonical_json, definition
     from dualgrad.training.checkpoints import CheckpointError
-    from dualgrad.training.trainer import TrainingError
+    from dualgrad.training.errors import TrainingError
 
     spec, clock = census.run(run), time.perf_counter()
     recorded = None
