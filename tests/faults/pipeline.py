@@ -55,7 +55,7 @@ if "DUALGRAD_FAULTS" in os.environ:
         from dualgrad.training import trainer as run
 
         if not isinstance(run.Context, partial):
-            run.Context = partial(run.Context, resume_seconds=0.0)
+            run.Context = partial(run.Context, resume_seconds=0.1)
         return plain(job, **more)
 
     train.execute = execute
