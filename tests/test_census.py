@@ -617,7 +617,7 @@ def test_unknown_edition(root):
         load_census(root, {"edition": "smok"})
 
 
-def test_an_edition_must_know_the_network(workspace):
+def test_what_an_edition_has_no_rule_for_stays_as_it_is(workspace):
     add(workspace, mine={"title": "t", "count": 1, "extends": ["base", "fixed"], "factors": {"seed": 0},
         "let": {"noise_rate": 0.4, "lambda": 0.3}, "task": {"model": {"name": "resnet34_tv"}}})  # fmt: skip
     file = workspace / "config" / "editions" / "demo.yaml"
@@ -627,8 +627,23 @@ def test_an_edition_must_know_the_network(workspace):
     assert load_census(workspace, {"edition": "paper"}).runs["mine/seed0"]["task"]["model"] == {
         "name": "resnet34_tv"
     }
-    with pytest.raises(CensusError, match="demo.yaml: models: does not say what becomes of 'resnet34_"):
-        load_census(workspace, {"edition": "demo"})
+    task = load_census(workspace, {"edition": "demo"}).runs["mine/seed0"]["task"]
+    assert task["model"] == {"name": "resnet34_tv"} and task["dataset"] == "digits"
+    for where, name, expected in (
+        (
+            "models",
+            "resnet34_ow",
+            "models: there is no network 'resnet34_ow'; did you mean 'resnet34_own'",
+        ),
+        (
+            "datasets",
+            "cifar11",
+            "datasets: there is no data set 'cifar11'; did you mean 'cifar10'",
+        ),
+    ):
+        file.write_text(yaml.safe_dump({**data, where: {**data[where], name: {}}}))
+        with pytest.raises(CensusError, match=expected):
+            load_census(workspace, {"edition": "demo"})
 
 
 # --- a new experiment is a YAML entry ---------------------------------------------------------------------------

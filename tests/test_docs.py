@@ -323,7 +323,7 @@ def test_the_data_set_and_the_network_of_the_example(workspace: Path, tmp_path: 
         if file == first:
             own.append(block)
         elif file == "census/networks.py":
-            edit(file, "Model = Annotated[\n", f"{code}\n\n\nModel = Annotated[\n    Linear |")
+            edit(file, "BuiltIn = Annotated[\n", f"{code}\n\n\nBuiltIn = Annotated[\n    Linear |")
         else:
             path = package / file
             path.write_text(path.read_text(encoding="utf-8") + "\n\n" + code, encoding="utf-8")

@@ -1,26 +1,29 @@
-"""A data set that is a folder of PNGs and an entry: prepared, trained in two editions, shown, all by the workflow.
+"""All that is one's own, through the workflow: pictures in a folder, labels from a file, a network by import path.
 
-No file of the package knows it.
+They are YAML and one module outside the package; no file of the package knows them.
 """
 
 from __future__ import annotations
 
+import contextlib
+import csv
 import json
 import os
-import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import pytest
 import yaml
 from PIL import Image
+from workflows import copy_workflow
 
 from dualgrad.cli import main
 from dualgrad.records import read_record
 from dualgrad.tables.read import read_tables
 
-ROOT = Path(__file__).resolve().parents[1]
 ENTRY = {
     "title": "stripes and noise",
     "kind": "image",
@@ -34,20 +37,41 @@ CENSUS = """
 series: mine
 experiments:
   stripes:
-    title: Three textures
-    count: 2
+    title: Three textures with labels from a crowd
+    count: 4
     extends: [base, fixed]
-    let: {epochs: 4, milestones: [3], noise_rate: 0.2}
-    factors: {lambda: 0.3, seed: 0..1}
+    let: {epochs: 4, milestones: [3]}
+    factors: {lambda: [0.1, 0.3], seed: 0..1}
     name: lam{lambda}_seed{seed}
     task:
       {dataset: stripes, classes: 3, normalize: null, augment: {crop_padding: 2, flip: true},
-       model: {name: mlp, hidden: [16]}, batch_size: 30}
+       model: {import: "mynets.small:build", width: 2}, batch_size: 30}
+    noise: {kind: file, path: labels/crowd.csv, column: worse}
+    value: {labels: trusted, trusted: {path: labels/trusted.npy}, period: 2}
 """
+MODULE = '''
+"""A small network of somebody's."""
+
+from torch import nn
+
+from mynets.parts import act
+
+__version__ = "3.1"
 
 
-def draw(folder: Path) -> None:
-    """Pictures of three textures, numbered through all classes."""
+def build(options, classes):
+    """A convolution and a linear head; `width`: factor on its channels."""
+    channels = 4 * options["width"]
+    colours = options["shape"][0]
+    return nn.Sequential(
+        nn.Conv2d(colours, channels, 3, padding=1), nn.BatchNorm2d(channels), act(),
+        nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Dropout(0.1), nn.Linear(16 * channels, classes),
+    )
+'''  # fmt: skip
+
+
+def draw(folder: Path) -> np.ndarray:
+    """Pictures of three textures, numbered through all classes; returns the training labels."""
     state = np.random.RandomState(3)
     for split, count in (("train", 150), ("test", 30)):
         for number in range(count):
@@ -60,55 +84,133 @@ def draw(folder: Path) -> None:
             path = folder / split / ENTRY["classes"][label] / f"{number}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(path)
+    return np.arange(150) % 3
 
 
-def test_a_folder_of_pictures_through_the_workflow(tmp_path: Path, capsys) -> None:
-    for name in ("Snakefile", "config", "workflow"):
-        source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
-    (tmp_path / "profiles").symlink_to("workflow/profiles")
-    draw(tmp_path / "pictures")
-    (tmp_path / "config" / "datasets" / "stripes.yaml").write_text(yaml.safe_dump(ENTRY))
-    (tmp_path / "config" / "census" / "mine.yaml").write_text(CENSUS)
-    demo = tmp_path / "config" / "editions" / "demo.yaml"
-    edition = yaml.safe_load(demo.read_text())
-    edition["datasets"]["stripes"], edition["models"]["mlp"] = {}, {}
-    edition["kinds"]["image"]["task"].pop("augment")
-    demo.write_text(yaml.safe_dump(edition, sort_keys=False))
+def snakemake(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", "from dualgrad.jobs.launcher import main; main()", *words],
+        cwd=folder,
+        env={key: value for key, value in os.environ.items() if not key.startswith("DUALGRAD_")},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=600,
+        check=False,
+    )
 
-    for name, more in (("demo", []), ("paper", ["precision=float32"])):
-        part = f"results/{name}/tables/parts/stripes/runs.parquet"
-        words = ["--cores", "2", "--config", f"edition={name}", *more]
-        done = subprocess.run(
-            [sys.executable, "-c", "from dualgrad.jobs.launcher import main; main()", part, *words],
-            cwd=tmp_path,
-            env={key: value for key, value in os.environ.items() if not key.startswith("DUALGRAD_")},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            timeout=600,
-            check=False,
-        )
-        assert done.returncode == 0, done.stdout
-        record = read_record(tmp_path / "results" / name / "runs" / "stripes" / "lam0.3_seed0.json")
-        assert record["spec"]["task"]["dataset"] == "stripes" and record["outcome"]["status"] == "completed"
-        assert record["provenance"]["data"]["set"] == "stripes"
-        note = json.loads((tmp_path / "data" / "stripes" / "stripes.json").read_text())
-        assert record["provenance"]["data"]["content_sha256"] == note["content_sha256"]
-        runs = read_tables(tmp_path / "results" / name, ["stripes"], "runs")
-        assert runs["dataset"].tolist() == ["stripes", "stripes"]
-        assert runs["test_error"].max() < 0.67, "three classes: guessing errs twice of three times"
 
-    where = ["--root", str(tmp_path), "--edition", "paper", "--config", "precision=float32"]
-    page = tmp_path / "explorer.html"
+@contextlib.contextmanager
+def changed(file: Path, old: str, new: str) -> Iterator[None]:
+    """A file with other words in it, for a while; afterwards it is as it was, and as old."""
+    kept, when = file.read_text(), file.stat()
+    assert old in kept
+    file.write_text(kept.replace(old, new, 1))
+    yield
+    file.write_text(kept)
+    os.utime(file, ns=(when.st_atime_ns, when.st_mtime_ns))
+
+
+@pytest.fixture(scope="module")
+def own(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A workflow's folder with all that is one's own."""
+    folder = copy_workflow(tmp_path_factory.mktemp("own"))
+    true = draw(folder / "pictures")
+    (folder / "config" / "datasets" / "stripes.yaml").write_text(yaml.safe_dump(ENTRY))
+    (folder / "config" / "census" / "mine.yaml").write_text(CENSUS)
+    nets = folder / "mynets"
+    nets.mkdir()
+    (nets / "__init__.py").write_text("")
+    (nets / "parts.py").write_text("from torch.nn import ReLU as act\n")
+    (nets / "small.py").write_text(MODULE)
+    (folder / "labels").mkdir()
+    wrong = np.where(np.arange(150) % 5 == 0, (true + 1) % 3, true)  # 30 of 150
+    with (folder / "labels" / "crowd.csv").open("w", newline="") as file:
+        table = csv.writer(file)
+        table.writerow(["place", "worse"])
+        table.writerows((place, ENTRY["classes"][label]) for place, label in enumerate(wrong))
+    np.save(folder / "labels" / "trusted.npy", np.arange(0, 150, 2))
+    return folder
+
+
+def test_pictures_labels_and_network_of_ones_own_through_the_workflow(own: Path, capsys) -> None:
+    part = "results/demo/tables/parts/stripes/runs.parquet"
+    done = snakemake(own, part, "--cores", "2")
+    assert done.returncode == 0, done.stdout
+    path = own / "results" / "demo" / "runs" / "stripes" / "lam0.3_seed0.json"
+    record = read_record(path)
+    assert record["spec"]["task"]["dataset"] == "stripes" and record["outcome"]["status"] == "completed"
+    assert record["spec"]["task"]["model"]["width"] == 2
+    about = record["provenance"]
+    note = json.loads((own / "data" / "stripes" / "stripes.json").read_text())
+    assert about["data"]["set"] == "stripes"
+    assert about["data"]["content_sha256"] == note["content_sha256"]
+    labels = about["labels"]
+    assert (labels["path"], labels["column"], labels["noise_rate"]) == ("labels/crowd.csv", "worse", 0.2)
+    assert labels["transition"] == [[0.8, 0.2, 0.0], [0.0, 0.8, 0.2], [0.2, 0.0, 0.8]]
+    assert about["trusted"]["examples"] == 75 and len(about["trusted"]["sha256"]) == 64
+    network = about["network"]
+    named = (network["module"], network["version"], network["file"])
+    assert named == ("mynets.small", "3.1", "mynets/small.py")
+    runs = read_tables(own / "results" / "demo", ["stripes"], "runs")
+    assert runs["dataset"].tolist() == ["stripes"] * 4 and set(runs["noise_rate"]) == {0.2}
+    assert runs["test_error"].max() < 0.67, "three classes: guessing errs twice of three times"
+
+    # A changed label, or a line of the network, trains again what it changes.
+    for file, old, new in (("mynets/parts.py", "ReLU", "GELU"), ("labels/crowd.csv", "1,columns", "1,rows")):
+        with changed(own / file, old, new):
+            planned = snakemake(own, part, "--cores", "2", "-n").stdout
+        assert "train" in planned and "4" in planned and "updated input files" in planned.lower(), planned
+
+    # What does not fit is said before any job.
+    with changed(own / "labels" / "crowd.csv", "3,rows\n", ""):
+        refused = snakemake(own, part, "--cores", "2")
+    said = "expected 150 labels, one for each training example; got 149"
+    assert (
+        refused.returncode
+        and refused.stdout.count(said) == 1
+        and "most recent call last" not in refused.stdout
+    )
+
+    # Trained by hand it is the same, and once more under verification.
+    where = ["--root", str(own)]
+    by_hand = own / "by_hand.json"
+    assert main(["train", "stripes/lam0.3_seed0", *where, "--output", str(by_hand)]) == 0
+    assert read_record(by_hand)["digest"] == record["digest"]
+    assert main(["verify", "stripes/lam0.3_seed0", *where]) == 0
+
+    # And it is shown.
+    page = own / "explorer.html"
     assert main(["explorer", *where, "--output", str(page)]) == 0
     assert main(["replicate", *where]) == 0
     capsys.readouterr()
-    text = (tmp_path / "results" / "paper" / "replication" / "replication.html").read_text()
+    text = (own / "results" / "demo" / "replication" / "replication.html").read_text()
     assert "stripes/lam0.3_seed1" in text and "stripes and noise" in text
     from dualgrad.explorer.data import gather
     from dualgrad.project import load_project
 
-    project = load_project(tmp_path, {"edition": "paper", "precision": "float32"})
+    project = load_project(own, {"edition": "demo"})
     shown = gather(project.census, project.results)
-    assert any(one["name"] == "stripes" and one["count"] == 2 for one in shown["experiments"])
+    assert any(one["name"] == "stripes" and one["count"] == 4 for one in shown["experiments"])
+    assert main(["results", "stripes", *where, "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    means = runs.groupby("lam")["test_error"].mean().to_dict()
+    assert {row["levels"]["lambda"]: (row["n"], row["mean"]) for row in found} == {
+        lam: (2, pytest.approx(mean)) for lam, mean in means.items()
+    }
+
+
+def test_at_the_scale_of_the_paper_it_stays_as_it_is(own: Path) -> None:
+    from dualgrad.census import load_census
+
+    demo, paper = (
+        load_census(own, {"edition": name}).runs["stripes/lam0.1_seed0"] for name in ("demo", "paper")
+    )
+    for run in (demo, paper):
+        assert run["task"]["model"] == {
+            "name": "mynets.small:build",
+            "import": "mynets.small:build",
+            "width": 2,
+        }
+        assert run["task"]["dataset"] == "stripes" and run["noise"]["path"] == "labels/crowd.csv"
+    assert demo["task"]["steps_per_epoch"] == 4 and paper["task"]["steps_per_epoch"] is None

@@ -14,7 +14,7 @@ from dualgrad import strict_json
 from dualgrad.bench.made_up import made_up_run
 from dualgrad.census import CensusError, load_census, reference
 from dualgrad.census import stages as words
-from dualgrad.census.networks import Model
+from dualgrad.census.networks import BuiltIn
 from dualgrad.census.part import Part, keys_of
 from dualgrad.census.run import Run, Stage, UnfitRun, read
 from dualgrad.records import definition
@@ -78,9 +78,18 @@ def parts_of(value: Any, place: tuple = ()) -> Iterator[tuple[type, tuple]]:
             yield from parts_of(one, (*place, number))
 
 
-OWN = ({"method": {"aggregator": "UPGrad"}},)
+LISTED = {"labels": "trusted", "sign": 1, "period": 16, "trusted": {"path": "trusted.npy"}}
+OWN = (
+    {"method": {"aggregator": "UPGrad"}},
+    {"noise": {"kind": "file", "path": "labels.csv", "column": "label"}, "value": LISTED},
+)
 # Networks that no published run has: the demo's are in its edition.
-MODELS = [one for one in subclasses(Part) if not one.__name__.startswith("_") and one.__name__ != "Network"]
+# An imported network's options are its own.
+MODELS = [
+    one
+    for one in subclasses(Part)
+    if not one.__name__.startswith("_") and one.__name__ not in ("Network", "Imported")
+]
 
 
 @pytest.fixture(scope="module")
@@ -118,7 +127,7 @@ def test_a_misspelt_key_is_refused_wherever_it_stands(examples, model):
         assert step in caught.value.key
 
 
-@pytest.mark.parametrize("model", get_args(get_args(Model)[0]), ids=lambda model: model.__name__)
+@pytest.mark.parametrize("model", get_args(get_args(BuiltIn)[0]), ids=lambda model: model.__name__)
 def test_a_misspelt_option_of_a_network_is_refused_by_the_census(workspace, model):
     """In an entry, where the schema sees it, and as a reference's value, which only the models see."""
     (name,) = get_args(model.model_fields["name"].annotation)

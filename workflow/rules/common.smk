@@ -134,6 +134,26 @@ def data_of_run(wildcards):
     return ancient(below("<data>", inputs.data_files(CENSUS.run(wildcards.run))))
 
 
+def own_files_of_run(wildcards):
+    """Return files of one's own that a run reads (labels, trusted examples, a network's module), once checked."""
+    return files_of_ones_own([wildcards.run])
+
+
+def own_files_to_verify_run(wildcards):
+    return files_of_ones_own(inputs.trained_to_verify(wildcards.run, CENSUS))
+
+
+def files_of_ones_own(names):
+    """Return such files as inputs that lie in no store; says of one that does not fit what was expected."""
+    try:
+        files = inputs.files_of_ones_own(names, CENSUS)
+    except InputError as error:
+        raise WorkflowError(str(error))
+    # From the working directory, where that is the workflow's folder, as all paths of the workflow.
+    places = files if ROOT == Path.cwd() else [str(ROOT / file) for file in files]
+    return [local(place) for place in places]
+
+
 def data_set_entry(wildcards):
     """Return what a data set is. A changed entry prepares it again."""
     return CENSUS.datasets[wildcards.name].model_dump(mode="json")

@@ -11,6 +11,7 @@ rule train:
     input:
         data=data_of_run,
         needs=files_needed_by_run,
+        own=own_files_of_run,
     output:
         "<results>/runs/{run}.json",
     log:
@@ -31,7 +32,7 @@ rule train:
         run=definition_of_run,
     shell:
         "dualgrad train {wildcards.run:q} --edition {params.run[edition]:q} --needs {input.needs:q}"
-        " --data {input.data:q} --output {output:q} > {log:q} 2>&1"
+        " --data {input.data:q} --files {input.own:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule train_and_save:
@@ -39,6 +40,7 @@ rule train_and_save:
     input:
         data=data_of_run,
         needs=files_needed_by_run,
+        own=own_files_of_run,
     output:
         record="<results>/runs/{run}.json",
         weights="<results>/checkpoints/{run}.pt",
@@ -60,4 +62,4 @@ rule train_and_save:
         run=definition_of_run,
     shell:
         "dualgrad train {wildcards.run:q} --edition {params.run[edition]:q} --needs {input.needs:q}"
-        " --data {input.data:q} --output {output.record:q} --checkpoint {output.weights:q} > {log:q} 2>&1"
+        " --data {input.data:q} --files {input.own:q} --output {output.record:q} --checkpoint {output.weights:q} > {log:q} 2>&1"

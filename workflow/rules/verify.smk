@@ -12,6 +12,7 @@ rule verify_run:
     input:
         needs=files_to_verify_run,
         data=data_of_run,
+        own=own_files_to_verify_run,
     output:
         "<results>/verify/{run}.json",
     log:
@@ -32,7 +33,7 @@ rule verify_run:
         edition=EDITION,
     shell:
         "dualgrad verify {wildcards.run:q} --edition {params.edition:q} --needs {input.needs:q}"
-        " --data {input.data:q} --output {output:q} > {log:q} 2>&1"
+        " --data {input.data:q} --files {input.own:q} --output {output:q} > {log:q} 2>&1"
 
 
 rule verify:

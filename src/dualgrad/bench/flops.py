@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from dualgrad.bench.timing import seconds_of
-from dualgrad.census.run import Aggregated, ValueSignal
+from dualgrad.census.run import LISTED, Aggregated, ValueSignal
 
 
 def pass_flops(model: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[int, int]:
@@ -41,7 +41,7 @@ def update_flops(
     same_batch = value.labels not in ("trusted", "trusted_batches")
     second: float = training - forward if shared and same_batch else training
     if value.labels == "trusted" and value.trusted is not None:
-        second *= value.trusted.ratio
+        second *= value.trusted.ratio or LISTED
     return training + second / period
 
 

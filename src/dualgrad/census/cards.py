@@ -238,6 +238,9 @@ def data_words(run: Run) -> str:
 def network_words(run: Run) -> str:
     """Network and its size."""
     model, classes = run["task"]["model"], run["task"]["classes"]
+    if model["name"] not in _NETWORKS:  # one's own
+        options = [f"{key} {one}" for key, one in model.items() if key not in ("name", "import")]
+        return ", ".join([f"`{model['name']}`", *options])
     width, words = model.get("width"), _NETWORKS[model["name"]]
     if width not in (None, 1.0):
         words += f", width {number(width)}"
@@ -248,7 +251,7 @@ def network_words(run: Run) -> str:
 def _rate(run: Run) -> str:
     return (
         "η"
-        if run["factors"].get("noise_rate") == run["noise"]["rate"]
+        if run["factors"].get("noise_rate") == run["noise"].get("rate")
         else f"η = {number(run['noise']['rate'])}"
     )
 
@@ -263,6 +266,9 @@ def _offset(spec: Mapping[str, Any]) -> str:
 def noise_words(run: Run) -> str:
     """Label noise."""
     noise, n = run["noise"], run["data"]["train"]
+    if noise["kind"] == "file":
+        column = f", column `{noise['column']}`" if noise.get("column") else ""
+        return f"labels from the file `{noise['path']}`{column}"
     seed = _offset(noise)
     if noise["kind"] == "symmetric":
         return (
@@ -310,7 +316,9 @@ def value_words(run: Run) -> str:
         "shifted": "labels shifted by one class, (y + 1) mod 10",
         "random": "labels drawn at random once per run, the true class included"
         + (f" (NumPy seed {random['seed']})" if random.get("seed") is not None else " (private stream)"),
-        "trusted": f"clean labels of the trusted images in the batch (share {ratio} of the training set, drawn with "
+        "trusted": f"clean labels of the trusted examples in the batch (those of the file `{trusted['path']}`)"
+        if trusted.get("path")
+        else f"clean labels of the trusted images in the batch (share {ratio} of the training set, drawn with "
         f"{_offset(trusted)})",
         "trusted_batches": "batches of their own from the trusted sentences, clean labels",
     }[value["labels"]]

@@ -14,6 +14,7 @@ from typing import Any
 
 from dualgrad.census.datasets import DataSet, copies_named, load_datasets
 from dualgrad.census.dependencies import closure
+from dualgrad.census.networks import network_names
 from dualgrad.census.run import Checker, UnfitRun
 from dualgrad.census.stages import CensusError, merge
 from dualgrad.validation import check_schema, did_you_mean, read_yaml
@@ -58,6 +59,8 @@ def load_edition(
     """
     name = config.get("edition", "demo")
     edition = _read(Path(root), name, ())
+    sets = load_datasets(root) if datasets is None else datasets
+    _check_names(f"{FOLDER}/{name}.yaml", edition, sets)
     options = {option: config.get(option, default) for option, default in _OPTIONS.items()}
     changed = [option for option, given in options.items() if given != _OPTIONS[option]]
     for option in changed:
@@ -71,7 +74,7 @@ def load_edition(
         raise CensusError("config", "max_epochs", "cuts stages as max_steps does; give one of the two")
     copies = []
     if options["paper_data"] not in ("published", "synthetic"):
-        copies = copies_named(options["paper_data"], load_datasets(root) if datasets is None else datasets)
+        copies = copies_named(options["paper_data"], sets)
     if options["paper_data"] == "synthetic" or options["max_steps"] is not None:
         name, edition = trial, _read(Path(root), trial, ())
     elif name == trial:
@@ -83,6 +86,17 @@ def load_edition(
         edition |= _renamed(name, edition["title"], copies, options["max_epochs"])
     edition["precision"] = config.get("precision") or edition["precision"]
     return edition
+
+
+def _check_names(shown: str, edition: Mapping[str, Any], sets: Mapping[str, DataSet]) -> None:
+    """Refuse a rule for a data set or a network that does not exist: what was meant would stay as it is."""
+    for where, what, known in (("datasets", "data set", list(sets)), ("models", "network", network_names())):
+        for name in edition.get(where, {}):
+            if name not in known and ":" not in name:
+                hint = did_you_mean(name, known)
+                raise CensusError(
+                    shown, where, f"there is no {what} '{name}'{hint} (known: {', '.join(known)})"
+                )
 
 
 def _renamed(name: str, title: str, copies: list[DataSet], max_epochs: int | None) -> dict[str, str]:
@@ -126,7 +140,7 @@ def resolve(run: Mapping[str, Any], edition: Mapping[str, Any]) -> dict[str, Any
     """The run as this edition executes it: a pure transformation of the published *run*.
 
     Raises:
-        CensusError: the edition does not say what becomes of the run's data set or model.
+        CensusError: a rule of the edition does not fit the run.
     """
     return _Transform(edition).run(run)
 
@@ -169,14 +183,6 @@ class _Transform:
         if edition["max_epochs"] is not None:
             self.common["max_epochs"] = edition["max_epochs"]
         self.stands_in: dict[str, str] = edition["stands_in"]
-        # What the edition puts in place of published data sets and networks; runs may also ask for that directly.
-        tasks = [
-            rule.get("task", {})
-            for where in ("datasets", "models")
-            for rule in edition.get(where, {}).values()
-        ]
-        self.own = {task["dataset"] for task in tasks if "dataset" in task}
-        self.own |= {task["model"]["name"] for task in tasks if "model" in task}
 
     def run(self, run: Mapping[str, Any]) -> dict[str, Any]:
         task, factor = self._once("task", run["task"], self._task)
@@ -212,22 +218,20 @@ class _Transform:
         return self.memo[key][1]
 
     def _rules(self, task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """What applies to a task, from the general to the special: kind, data set, model; then made-up data."""
+        """What applies to a task, from the general to the special: kind, data set, model; then made-up data.
+
+        Data sets and networks without a rule stay as they are.
+        """
         rules = []
-        names = {"kinds": task["kind"], "datasets": task["dataset"], "models": task["model"]["name"]}
+        model = task["model"]
+        names = {"kinds": task["kind"], "datasets": task["dataset"]}
+        names["models"] = model.get("import") or model["name"]
         for where, name in names.items():
             known = self.edition.get(where)
             if known is None:
                 continue
             if name in known:
                 rules.append(known[name])
-            elif name not in self.own:
-                hint = did_you_mean(name, known)
-                raise CensusError(
-                    self.file,
-                    where,
-                    f"does not say what becomes of '{name}'{hint} (known: {', '.join(known)})",
-                )
         made_up = (self.made_up.get(where, {}).get(name) for where, name in names.items())
         return rules + [rule for rule in made_up if rule]
 
@@ -239,6 +243,8 @@ class _Transform:
             if "hidden_times" in rule:  # keeps width a factor: hidden layers grow with the published option
                 changed["model"] = self._grown(changed["model"], task["model"], rule["hidden_times"])
         changed["synthetic"] = (changed.get("synthetic") or True) if self.synthetic else False
+        if "import" in changed["model"]:
+            changed["model"] = {"name": changed["model"]["import"], **changed["model"]}
         changed["dataset"] = self.stands_in.get(changed["dataset"], changed["dataset"])
         return changed, factor
 

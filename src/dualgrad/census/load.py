@@ -225,8 +225,8 @@ def _too_few(run: Mapping[str, Any], dataset: DataSet) -> tuple[str, str] | None
     if examples is None or (task["synthetic"] is True):
         return None
     pool = run["noise"]["kind"] == "text_pool"
-    ratio = trusted["ratio"] if trusted else 0.0
-    if trusted and not pool and int(ratio * examples) < 1:  # of each class a pool sets aside one at least
+    ratio = trusted["ratio"] if trusted and "ratio" in trusted else 0.0
+    if ratio and not pool and int(ratio * examples) < 1:  # of each class a pool sets aside one at least
         return (
             "value.trusted.ratio",
             f"expected at least one of {examples:,} examples; {ratio:g} of them is none",

@@ -1,13 +1,14 @@
-"""Networks and their options: one class for each network that ``dualgrad.models`` builds.
+"""Networks and their options: one class for each network that ``dualgrad.models`` builds, and one for all others.
 
 What an option's default is, its builder knows; a run holds what it was given. Nothing here imports torch.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, ClassVar, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, ClassVar, Literal, get_args
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Discriminator, Field, Tag, model_validator
 
 from dualgrad.census.part import Part, Positive, RunId, optional, wrong
 
@@ -138,7 +139,38 @@ class DistilBERTMini(Network):
         return self
 
 
-Model = Annotated[
+Option = bool | int | float | str | list[Any] | None
+
+
+class Imported(Network):
+    """A network of one's own, built by a function that is imported: ``build(options, classes)``.
+
+    Every other key is an option, which the function gets. It may be for pictures or for text.
+    """
+
+    model_config = ConfigDict(extra="allow")
+    __pydantic_extra__: dict[str, Option]
+
+    name: str | None = optional("given by the census: the import path")
+    path: str = Field(
+        alias="import",
+        pattern=r"^[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*$",
+        description="`package.module:function`, looked for in the workflow's folder first",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _no_unknown_key(cls, given: Any) -> Any:
+        return given
+
+    @model_validator(mode="after")
+    def _is_called_as_it_is_imported(self) -> Imported:
+        if self.name not in (None, self.path):
+            wrong("name", f"expected no name beside import; got {self.name!r}")
+        return self
+
+
+BuiltIn = Annotated[
     MLP
     | ResNet18Own
     | ResNet34Own
@@ -153,3 +185,19 @@ Model = Annotated[
     | DistilBERTMini,
     Field(discriminator="name"),
 ]
+# The tags have a space, so that none is a key of a model.
+Model = Annotated[
+    Annotated[BuiltIn, Tag("built in")] | Annotated[Imported, Tag("of one's own")],
+    Discriminator(
+        lambda given: (
+            "of one's own"
+            if isinstance(given, Imported) or (isinstance(given, Mapping) and "import" in given)
+            else "built in"
+        )
+    ),
+]
+
+
+def network_names() -> list[str]:
+    """Names of the built-in networks."""
+    return [get_args(one.model_fields["name"].annotation)[0] for one in get_args(get_args(BuiltIn)[0])]

@@ -17,7 +17,7 @@ import yaml
 from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
 
-from dualgrad.census.networks import Model
+from dualgrad.census.networks import BuiltIn, Imported
 from dualgrad.census.part import Part, keys_of
 from dualgrad.census.run import (
     Augment,
@@ -105,7 +105,12 @@ def _written(node: Mapping[str, Any], known: Mapping[str, Any], whole: bool) -> 
         tagged = [_written(one, known, whole) for one in options]
         objects = [one for one in tagged if one.get("type") == ["object", "string"]]
         others = [one for one in tagged if one not in objects]
-        if len(objects) > 1:
+        if own := [one for one in objects if "import" in one.get("properties", {})]:
+            # A network of one's own, whose options nobody knows here, and the others.
+            (built_in,) = (one for one in objects if one not in own)
+            imports = {"type": "object", "required": ["import"]}
+            others.append({"type": ["object", "string"], "if": imports, "then": own[0], "else": built_in})
+        elif len(objects) > 1:
             others.append(_told_apart(objects))
         else:
             others += objects
@@ -117,7 +122,7 @@ def _written(node: Mapping[str, Any], known: Mapping[str, Any], whole: bool) -> 
     if kind == "object":
         rules: dict[str, Any] = {"type": ["object", "string"], "pattern": REFERENCE}
         if "properties" in node:
-            rules["additionalProperties"] = False
+            rules["additionalProperties"] = bool(node.get("additionalProperties", False))
             if whole and node.get("required"):
                 rules["required"] = node["required"]
             rules["properties"] = {
@@ -221,7 +226,8 @@ _PARTS: tuple[tuple[str, Any], ...] = (
     ("`task`", Task),
     ("`task.normalize`", Normalize),
     ("`task.augment`", Augment),
-    ("`task.model`", Model),
+    ("`task.model`", BuiltIn),
+    ("`task.model`, with a network of one's own", Imported),
     ("`noise`", Noise),
     ("`value`", ValueSignal),
     ("`value.random`", RandomLabels),

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, TypeAdapter, ValidationError, model_validator
 
-from dualgrad.census.networks import Model
+from dualgrad.census.networks import Imported, Model
 from dualgrad.census.part import (
     LONGEST,
     ClassNumber,
@@ -110,7 +110,7 @@ class Task(Part):
 
     @model_validator(mode="after")
     def _fits(self) -> Task:
-        if self.kind != self.model.inputs_kind:
+        if not isinstance(self.model, Imported) and self.kind != self.model.inputs_kind:
             wrong(
                 "model.name",
                 f"{self.model.name} is a network for {self.model.inputs_kind}, not for {self.kind}",
@@ -180,13 +180,29 @@ class AsymmetricExact(_Mapped):
     kind: Literal["asymmetric_exact"] = Field(description="how labels are flipped")
 
 
+class _FromFile(Part):
+    column: str | None = optional("column, array or entry of the file; needed where it has several")
+
+
+class LabelFile(_FromFile):
+    """Labels from a file, one for each training example, in the data set's order."""
+
+    kind: Literal["file"] = Field(description="how labels are flipped")
+    path: Annotated[str, Field(min_length=1)] = Field(
+        description=".npy, .npz, .csv, .tsv, .parquet, or a torch file (.pt, .pth) of plain arrays; from the "
+        "workflow's folder. Class numbers from 0, or the names of the data set's classes"
+    )
+
+
 class TextPool(_Noise):
     """Trusted set, flips and structure set, drawn from one generator."""
 
     kind: Literal["text_pool"] = Field(description="how labels are flipped")
 
 
-Noise = Annotated[Symmetric | AsymmetricBernoulli | AsymmetricExact | TextPool, Field(discriminator="kind")]
+Noise = Annotated[
+    Symmetric | AsymmetricBernoulli | AsymmetricExact | TextPool | LabelFile, Field(discriminator="kind")
+]
 
 
 # --- value signal --------------------------------------------------------------------------------------------
@@ -205,11 +221,24 @@ class RandomLabels(Part):
         return self
 
 
-class Trusted(Part):
-    """Trusted subset."""
+class Trusted(_FromFile):
+    """Trusted subset: a share of the training set that is drawn, or the examples that a file lists."""
 
-    ratio: Annotated[float, Field(gt=0, le=1)] = Field(description="share of the training set")
+    ratio: Annotated[float, Field(gt=0, le=1)] | None = optional("share of the training set, drawn at random")
     seed_offset: Seed | None = optional("added to the base seed")
+    path: Annotated[str, Field(min_length=1)] | None = optional(
+        "file of the trusted examples' indices (from 0), or of true and false for each; in the forms of noise file"
+    )
+
+    @model_validator(mode="after")
+    def _drawn_or_listed(self) -> Trusted:
+        if (self.ratio is None) == (self.path is None):
+            wrong("", "expected either ratio or path")
+        if self.path is None and self.column is not None:
+            wrong("column", "expected null: it is for a file (path)")
+        if self.path is not None and self.seed_offset is not None:
+            wrong("seed_offset", "expected null: a file's examples are not drawn")
+        return self
 
 
 class Direction(Part):
@@ -233,7 +262,8 @@ class ValueSignal(Part):
     period: Positive = Field(default=16, description="K: recomputed when the step number is a multiple of K")
     random: RandomLabels | None = Field(default=None, description="generator of random value labels")
     trusted: Trusted | None = Field(
-        default=None, description="trusted subset, as a share of the training set"
+        default=None,
+        description="trusted subset: a share of the training set, or from a file",
     )
     synthetic: Direction | None = Field(
         default=None,
@@ -362,6 +392,15 @@ Method = Annotated[
     Annotated[Literal["dual", "ce", "lossmix"], Tag("word")] | Annotated[Aggregated, Tag("aggregated")],
     Discriminator(lambda given: "aggregated" if isinstance(given, (Mapping, Aggregated)) else "word"),
 ]
+
+
+# A file's trusted examples are counted where it is read; planning takes them for so large a share.
+LISTED = 0.1
+
+
+def trusted_share(value: Mapping[str, Any]) -> float:
+    """Share of the training set that a value signal trusts, for planning."""
+    return (value["trusted"] or {}).get("ratio") or LISTED
 
 
 def has_two_gradients(run: Mapping[str, Any]) -> bool:
@@ -714,9 +753,11 @@ class Run(Part):
             if value.labels not in ("clean", "trusted_batches"):
                 problem = f"expected clean or trusted_batches beside noise text_pool; got '{value.labels}'"
                 wrong("value.labels", problem)
+            if value.trusted.path is not None:
+                wrong("value.trusted.path", "expected ratio: noise text_pool draws the trusted set itself")
             if value.trusted.seed_offset is not None:
                 wrong("value.trusted.seed_offset", "noise text_pool draws the trusted set with its own seed")
-        elif task.subset is not None and (task.kind == "image" or noise.rate):
+        elif task.subset is not None and (task.kind == "image" or noise.kind == "file" or noise.rate):
             wrong("task.subset", f"expected null: it is drawn by noise text_pool, not by {noise.kind}")
         elif value.trusted is not None and value.labels not in ("trusted", "trusted_batches"):
             wrong("value.trusted", f"expected null: labels is {value.labels}, so nothing would use it")

@@ -66,6 +66,14 @@ def add_inputs(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="files of its data set: .../NAME/FILE (default: those in the folder of the setting data_dir)",
     )
+    parser.add_argument(
+        "--files",
+        type=Path,
+        nargs="*",
+        metavar="FILE",
+        help="files of one's own that it reads (labels, trusted indices, its network's module), in the order in "
+        "which the workflow names them (default: where the run says, from the workflow's folder)",
+    )
 
 
 def needed_files(paths: Sequence[Path] | None) -> dict[str, Path] | None:
@@ -104,6 +112,31 @@ def data_folder(files: Sequence[Path] | None, default: Path) -> Path:
     return folders[0] if folders else default
 
 
+def own_context(project: Project, names: Sequence[str], files: Sequence[Path] | None) -> dict[str, Any]:
+    """Return what a context says of files of one's own, having checked them against the runs' data sets.
+
+    Raises:
+        CensusError: one does not fit. InputError: other files were handed over than the runs read.
+    """
+    from dualgrad.census.own import check_own, own_files
+    from dualgrad.validation import InputError
+
+    census, root = project.census, project.root
+    runs = [census.run(name) for name in names]
+    wanted = list(dict.fromkeys(file for one in runs for file in own_files(one, root)))
+    if files is not None and len(files) != len(wanted):
+        raise InputError(
+            "--files", "", f"expected {len(wanted)} ({', '.join(wanted) or 'none'}); got {len(files)}"
+        )
+    given = dict(zip(wanted, files or (), strict=False))
+    for one in runs:
+        check_own(
+            one, census.datasets.get(one["task"]["dataset"]), root, lambda name: given.get(name, root / name)
+        )
+    named = {name: one.classes for name, one in census.datasets.items() if isinstance(one.classes, list)}
+    return {"root": root, "files": given, "class_names": named}
+
+
 def run(args: argparse.Namespace) -> int:
     """Train the runs named on the command line; one that fails does not keep the others from being trained."""
     from dualgrad.census.dependencies import closure
@@ -129,6 +162,7 @@ def run(args: argparse.Namespace) -> int:
                 "checkpoint": str(args.checkpoint) if args.checkpoint else None,
                 "needs": args.needs,
                 "data": args.data,
+                "files": args.files,
             },
             echo=True,
         )
@@ -193,15 +227,14 @@ def execute(job: dict, *, echo: bool = False) -> int:
 
     Args:
         job: ``root``, ``config`` (overrides), ``run`` (EXPERIMENT/RUN), ``output`` and ``checkpoint`` (paths; None:
-            where the workflow expects them), ``needs`` and ``data`` (files of other runs and of the data set; None:
-            likewise).
+            where the workflow expects them), ``needs``, ``data`` and ``files`` (of other runs, of the data set, of
+            one's own; None: likewise).
         echo: show progress and the result on standard output.
 
     Returns:
         0 on success; 1 with a message on standard error where something that the run needs is not as it should
         be; 143 where SIGTERM, and 130 where Ctrl-C stopped it after a step, with its state kept.
     """
-    from dualgrad.census import CensusError
     from dualgrad.data.errors import DataError
     from dualgrad.project import ConfigError
     from dualgrad.records import RecordError, write_record
@@ -209,6 +242,7 @@ def execute(job: dict, *, echo: bool = False) -> int:
     from dualgrad.training.devices import choose_device
     from dualgrad.training.errors import TrainingError
     from dualgrad.training.trainer import Context, Interrupted, train
+    from dualgrad.validation import InputError
 
     root, stop = Path(job["root"]), StopSignals()
     try:
@@ -232,6 +266,7 @@ def execute(job: dict, *, echo: bool = False) -> int:
             device=choose_device(project.settings["device"], project.edition_file["device"]),
             threads=project.settings["threads_per_job"],
             resume=resume,
+            **own_context(project, [job["run"]], job.get("files")),
             report_begin=shown.begin,
             report=shown.epoch,
             report_step=shown.step,
@@ -250,7 +285,7 @@ def execute(job: dict, *, echo: bool = False) -> int:
         print(interruption, file=sys.stderr)
         return 128 + (stop.signal or signal.SIGTERM)
     except (
-        CensusError,
+        InputError,
         ConfigError,
         DataError,
         RecordError,

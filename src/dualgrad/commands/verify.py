@@ -92,7 +92,8 @@ def run(args: argparse.Namespace) -> int:
         )
         return 2
 
-    from dualgrad.commands.train import data_folder, needed_files, prepare_missing
+    from dualgrad.commands.train import data_folder, needed_files, own_context, prepare_missing
+    from dualgrad.jobs.inputs import trained_to_verify
     from dualgrad.training.devices import choose_device
     from dualgrad.training.trainer import Context
 
@@ -106,6 +107,9 @@ def run(args: argparse.Namespace) -> int:
         needed=needed_files(args.needs),
         device=choose_device(project.settings["device"], project.edition_file["device"]),
         threads=project.settings["threads_per_job"],
+        **own_context(
+            project, [one for name in chosen for one in trained_to_verify(name, census)], args.files
+        ),
         report=show.epoch,
     )
     verdicts = verify_all(chosen, census, context, show.verdict)

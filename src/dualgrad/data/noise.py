@@ -17,6 +17,7 @@ import numpy as np
 from dualgrad.census.run import (
     AsymmetricBernoulli,
     AsymmetricExact,
+    LabelFile,
     Noise,
     Symmetric,
     TextPool,
@@ -214,17 +215,20 @@ def label_tables(
     *,
     subset: int | None = None,
     generator: torch.Generator | None = None,
+    given: np.ndarray | None = None,
+    listed: np.ndarray | None = None,
 ) -> LabelTables:
     """Label vectors and index sets of a run, from its label noise and its value signal.
 
     `labels` are the clean labels (n,). `base_seed` is the seed s that offsets are added to. `subset` is the
     size of a text run's structure set. `generator` is the run's private stream for random value labels
-    (needed only where value.labels is random without a fixed seed).
+    (needed only where value.labels is random without a fixed seed). `given` are the noisy labels (n,) where the
+    noise is a file's, `listed` the indices of the trusted examples where a file lists them.
     """
     labels = np.asarray(labels, dtype=np.int64)
     n = len(labels)
     if isinstance(noise, TextPool):
-        assert value.trusted is not None  # as the model of a run has it
+        assert value.trusted is not None and value.trusted.ratio is not None  # as the model of a run has it
         structure, noisy, trusted = text_pool(
             labels,
             noise.rate,
@@ -236,8 +240,8 @@ def label_tables(
         )
         return LabelTables(labels, noisy, structure, trusted, labels)
 
-    chosen: np.ndarray | None = None
-    if value.trusted is not None:
+    chosen = listed
+    if value.trusted is not None and value.trusted.ratio is not None:
         chosen = trusted_subset(
             n, value.trusted.ratio, generator_seed(None, value.trusted.seed_offset, base_seed)
         )
@@ -251,5 +255,10 @@ def label_tables(
             targets = random_labels(n, classes, seed=fixed)
         elif generator is not None:
             targets = random_labels(n, classes, generator=generator)
-    noisy = noisy_labels(noise, labels, classes, base_seed)
+    if isinstance(noise, LabelFile):
+        if given is None:
+            raise DataError("noise from a file needs the labels that it holds")
+        noisy = given
+    else:
+        noisy = noisy_labels(noise, labels, classes, base_seed)
     return LabelTables(labels, noisy, np.arange(n, dtype=np.int64), chosen, targets)

@@ -190,7 +190,7 @@ def _image_task(task: Mapping[str, Any], device: torch.device, dtype: torch.dtyp
         "classes": int(task["classes"]),
         "train_labels": torch.from_numpy(arrays["train_labels"]).to(device),
         "test_labels": torch.from_numpy(arrays["test_labels"]).to(device),
-        "model_options": {"inputs": math.prod(shape)},
+        "model_options": {"inputs": math.prod(shape), "shape": [int(size) for size in shape]},
         "origin": _origin(note) if note else {},
     }
     augment = task.get("augment")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 from dualgrad.census import Census
 from dualgrad.census.datasets import DataSet, reader_of
+from dualgrad.census.own import check_own, own_files
 from dualgrad.project import Project, load_settings
 
 Run = Mapping[str, Any]
@@ -38,6 +39,27 @@ def files_to_verify(name: str, census: Census) -> list[str]:
         run = census.run(run["copy_of"])
         files += needed_files(run, census)
     return list(dict.fromkeys(files))
+
+
+def files_of_ones_own(names: Iterable[str], census: Census) -> list[str]:
+    """Return the files of one's own that runs read, as jobs are told them: from the workflow's folder.
+
+    Raises:
+        CensusError: one is missing, malformed, or does not fit its run's data set.
+    """
+    files: list[str] = []
+    for name in names:
+        run = census.run(name)
+        files += own_files(run, census.root)
+        check_own(run, census.datasets.get(run["task"]["dataset"]), census.root)
+    return list(dict.fromkeys(files))
+
+
+def trained_to_verify(name: str, census: Census) -> list[str]:
+    """Return the run that is trained when a run is verified: itself, or what it is a copy of."""
+    while census.run(name)["copy_of"]:
+        name = census.run(name)["copy_of"]
+    return [name]
 
 
 def data_files(run: Run) -> list[str]:

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-from dualgrad.models import basic, distilbert, resnet, torchvision_resnet
+from dualgrad.models import basic, distilbert, imported, resnet, torchvision_resnet
 
 # Each builder takes the specification and the number of classes; its docstring says which options it reads.
 _BUILDERS: dict[str, Callable[[Mapping[str, Any], int], nn.Module]] = {
@@ -39,21 +40,26 @@ def build_model(spec: Mapping[str, Any], classes: int, seed: int) -> nn.Module:
     generator with `seed` first, so the parameters depend on nothing else, and leaves the generator where
     construction ended. Raises ValueError for an unknown name.
     """
-    name = spec["name"]
-    if name not in _BUILDERS:
+    if "import" in spec:
+        builder: Callable[[Mapping[str, Any], int], nn.Module] = partial(imported.build, path=spec["import"])
+    elif (name := spec["name"]) in _BUILDERS:
+        builder = _BUILDERS[name]
+    else:
         raise ValueError(f"unknown model {name!r}; known: {', '.join(sorted(_BUILDERS))}")
     default = torch.get_default_dtype()
     torch.manual_seed(seed)
     try:
         # Drawn in float32 whatever the run computes in, so that precisions start from the same weights.
         torch.set_default_dtype(torch.float32)
-        return _BUILDERS[name](spec, classes)
+        return builder(spec, classes)
     finally:
         torch.set_default_dtype(default)
 
 
 def import_for(name: str) -> None:
     """Import the libraries that model `name` is built from, without building it (they take seconds)."""
+    if ":" in name:  # somebody's module, which a job imports for itself
+        return
     if name.endswith("_tv"):
         importlib.import_module("torchvision.models.resnet")
     elif name.startswith("distilbert"):
@@ -75,4 +81,6 @@ def batchnorm_modules(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]
 
 def has_dropout(model: nn.Module) -> bool:
     """Whether a train-mode forward pass of this model draws random numbers."""
-    return any(isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in model.modules())
+    return bool(getattr(model, "draws", False)) or any(
+        isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in model.modules()
+    )

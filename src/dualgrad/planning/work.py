@@ -8,7 +8,7 @@ from itertools import accumulate
 from math import ceil
 from typing import Any
 
-from dualgrad.census.run import has_two_gradients
+from dualgrad.census.run import has_two_gradients, trusted_share
 
 # Networks with dropout: their two gradients cannot share a forward pass (docs/specification/I-P.md#0).
 DROPOUT = frozenset({"distilbert", "distilbert_mini", "textcnn", "vgg11_p2", "simplecnn_p2"})
@@ -120,9 +120,9 @@ def _value_examples(run: Mapping[str, Any], sessions: list[int], mean_batch: flo
     every = 1 if value["fresh_every_step"] else value["period"]
     steps = sum(ceil(updates / every) for updates in sessions)
     if value["labels"] == "trusted":  # those of the batch that are trusted
-        return steps * mean_batch * value["trusted"]["ratio"], 0.0
+        return steps * mean_batch * trusted_share(value), 0.0
     if value["labels"] == "trusted_batches":
-        trusted = value["trusted"]["ratio"] * run["data"]["train"]
+        trusted = trusted_share(value) * run["data"]["train"]
         return steps * trusted / ceil(trusted / task["batch_size"]), 0.0
     if task["model"]["name"] in DROPOUT:
         return steps * mean_batch, 0.0

@@ -164,7 +164,7 @@ def effective_values(run: Mapping[str, Any]) -> dict[str, Any]:
         lam = trained.pop() if len(trained) == 1 else None
     seed = run.get("seed")
     return {
-        "noise_rate": run["noise"]["rate"],
+        "noise_rate": run["noise"].get("rate"),
         "lam": lam,
         "seed": factors.get("seed") if seed is None else seed,
     }
@@ -287,6 +287,8 @@ def add_record(tables: TableSet, record: Mapping[str, Any], seeds: dict[str, int
             row["selected_seed"] = seeds.get(record["spec"]["stages"][0]["start"].get("run", ""))
         row["seed"] = row["selected_seed"]
     seeds[name] = row["seed"]
+    if row["noise_rate"] is None:  # labels from a file: what was measured against the data set's
+        row["noise_rate"] = (record["provenance"].get("labels") or {}).get("noise_rate")
     if row.get("dataset") is None:
         row["dataset"] = record["spec"]["task"]["dataset"]
     row["seconds"] = record["provenance"].get("seconds")

@@ -15,6 +15,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from dualgrad.census.networks import Imported
 from dualgrad.census.run import Aggregated, Run, Schedule
 from dualgrad.data.task import Task
 from dualgrad.method.flat import Layout, Parts
@@ -31,7 +32,7 @@ from dualgrad.method.gradients import (
     renormalised,
 )
 from dualgrad.method.pair import Pair
-from dualgrad.models import batchnorm_modules, build_model, has_dropout, head_parameters
+from dualgrad.models import batchnorm_modules, build_model, has_dropout, head_parameters, imported
 from dualgrad.training.aggregators import make_aggregator
 from dualgrad.training.errors import TrainingError
 from dualgrad.training.labels import Labels
@@ -337,9 +338,25 @@ def new_model(run: Run, task: Task, seed: int, dtype: torch.dtype) -> nn.Module:
         KeyError,
         RuntimeError,
     ) as error:  # options are open-ended: the builders read them
+        if "import" in spec:
+            raise TrainingError(f"{run.experiment}/{run.run}: task.model.import: {error}") from None
         asked = {key: value for key, value in spec.items() if key not in task.model_options}
         raise TrainingError(f"task.model: {asked} cannot be built ({error})") from error
-    return model.to(device=task.train_labels.device, dtype=dtype)
+    model = model.to(device=task.train_labels.device, dtype=dtype)
+    if isinstance(run.task.model, Imported):
+        _try_out(run, run.task.model, model, task)
+    return model
+
+
+def _try_out(run: Run, network: Imported, model: nn.Module, task: Task) -> None:
+    """Refuse a network of somebody's that could not be trained, before it is."""
+    try:
+        if (run.head_cosine_every or network.body_from) and not hasattr(model, "head_modules"):
+            raise ValueError(f"{network.path}: its network names no head_modules, which this run needs")
+        two = torch.arange(2, device=task.train_labels.device)
+        imported.try_out(model, task.inputs(two, torch.Generator()), task.classes, network.path)
+    except ValueError as error:
+        raise TrainingError(f"{run.experiment}/{run.run}: task.model.import: {error}") from None
 
 
 @torch.inference_mode()

@@ -22,6 +22,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from dualgrad.census.networks import Imported
 from dualgrad.census.run import (
     Aggregated,
     Checkpoint,
@@ -37,7 +38,7 @@ from dualgrad.data import load_task
 from dualgrad.data.errors import DataError
 from dualgrad.files import explain
 from dualgrad.method.gradients import Number
-from dualgrad.models import head_parameters
+from dualgrad.models import head_parameters, imported
 from dualgrad.records import (
     RecordError,
     canonical_json,
@@ -51,7 +52,7 @@ from dualgrad.training.allocator import keep_freed_memory
 from dualgrad.training.batches import StructureOrder, trusted_batches
 from dualgrad.training.determinism import autocast_dtype, configure, surroundings
 from dualgrad.training.errors import TrainingError
-from dualgrad.training.labels import make_labels
+from dualgrad.training.labels import make_labels, read_own
 from dualgrad.training.outcome import first_stop, gate_passes, summarise
 from dualgrad.training.plan import PlannedEpoch, plan_stage
 from dualgrad.training.session import Session, evaluate, new_model
@@ -88,6 +89,9 @@ class Context:
             raises :class:`Interrupted`. Once True it has to stay so.
         given: records of other runs that are in memory, by name.
         read: digests of the records of other runs that were read so far, by name.
+        root: the workflow's folder, where files of one's own lie, as runs name them.
+        files: where they lie, by the names that the run has for them, where a workflow hands them over.
+        class_names: names of the classes of data sets, by the sets' names.
         needed: files of other runs, by their paths below the results (``runs/EXPERIMENT/RUN.json``,
             ``checkpoints/EXPERIMENT/RUN.pt``), where a workflow hands over what a run needs; None: they lie in the
             two folders.
@@ -107,6 +111,13 @@ class Context:
     given: Mapping[str, Record] = field(default_factory=dict)
     needed: Mapping[str, Path] | None = None
     read: dict[str, str] = field(default_factory=dict)
+    root: Path = Path()
+    files: Mapping[str, Path] = field(default_factory=dict)
+    class_names: Mapping[str, Sequence[str]] = field(default_factory=dict)
+
+    def own_file(self, name: str) -> Path:
+        """Return where a file of one's own lies."""
+        return self.files.get(name, self.root / name)
 
     def record_of(self, name: str, edition: str) -> Record:
         """Return the verified record of another run."""
@@ -199,8 +210,8 @@ def train(spec: Mapping[str, Any], context: Context) -> tuple[Record, dict[str, 
     outcome = summarise(run, progress.trajectory, trainer.extra())
     kept = [stage.name for stage in run.stages if stage.save and stage.name in progress.weights]
     saved = {name: progress.weights[name] for name in kept}
-    origin = trainer.task.origin
-    return _finish(spec, run, context, outcome, progress.trajectory, saved, started, progress.seconds, origin)
+    about = {"data": trainer.task.origin or None, **trainer.own}
+    return _finish(spec, run, context, outcome, progress.trajectory, saved, started, progress.seconds, about)
 
 
 def _copied(run: Run, copied: str, context: Context) -> tuple[dict[str, Any], Trajectory]:
@@ -229,7 +240,7 @@ def _finish(
     weights: dict[str, Weights],
     started: datetime,
     seconds: float,
-    data: Mapping[str, Any] | None = None,
+    about: Mapping[str, Any] | None = None,
 ) -> tuple[Record, dict[str, Weights]]:
     provenance = {
         "started": started.isoformat(timespec="seconds"),
@@ -237,8 +248,9 @@ def _finish(
         "host": platform.node(),
         "platform": platform.platform(),
         **_surroundings(run, context),
-        # Which data these were: the set's name, the digest of its content, the published set that it is a copy of.
-        "data": data or None,
+        # Which data these were: the set's name, the digest of its content, the published set that it is a copy of;
+        # and where labels, trusted examples or the network come from, if they are one's own.
+        **(about or {"data": None}),
         "pid": os.getpid(),
     }
     if run.needs:  # so that copied results need no times to tell what was made from what
@@ -273,7 +285,12 @@ class Trainer:
         self.selected: dict[str, Any] = {}
         self.lr_scale = self._lr_scale()
         self.seed = self._base_seed()
-        self.labels = make_labels(run, self.task.train_labels, self.seed)
+        own = read_own(run, self.task, context.class_names.get(self.task.name, ()), context.own_file)
+        self.labels = make_labels(run, self.task.train_labels, self.seed, own)
+        self.own: dict[str, Any] = own.about
+        if isinstance(run.task.model, Imported):
+            imported.ROOT = context.root
+            self.own = {**own.about, "network": imported.provenance(run.task.model.path)}
         self.autocast = autocast_dtype(run.precision, run.task.kind, context.device)
         # Cut to its first epochs, a stage keeps the calendar and the schedule of the whole one.
         self.whole_plans = {stage.name: plan_stage(stage, run.max_steps) for stage in run.stages}
@@ -759,7 +776,8 @@ class Trainer:
         return False
 
     def _fingerprint(self) -> str:
-        return canonical_json(self.run.plain()).decode()
+        run = self.run.plain()
+        return canonical_json({**run, "own": self.own} if self.own else run).decode()
 
     def _pause(self) -> None:
         """Keep the state if that is due, and leave if somebody asked for it.

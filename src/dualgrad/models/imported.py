@@ -1,0 +1,153 @@
+"""Networks of one's own: built by a function from an import path, and looked at before they are trained."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import traceback
+from collections.abc import Callable, Mapping
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from dualgrad.census import imports
+
+# Where modules are looked for first; a job sets it before it builds anything.
+ROOT = Path()
+
+
+def load(path: str) -> Callable[..., Any]:
+    """Import the function at ``package.module:function``.
+
+    Raises:
+        ValueError: it cannot be imported, or is no function; says why in one line.
+    """
+    module, _, name = path.partition(":")
+    try:
+        imports.check_import(path, ROOT)
+    except imports.ImportPathError as error:
+        raise ValueError(f"import {path}: {error}") from None
+    if other := imports.shadowed(module, ROOT):
+        raise ValueError(f"import {path}: Python takes {other} for it; give the module another name")
+    imports.make_importable(ROOT)
+    try:
+        builder = getattr(importlib.import_module(module), name)
+    except (Exception, SystemExit) as error:  # a module of somebody's may do anything
+        raise ValueError(f"import {path}: {_said(error)}") from None
+    if not callable(builder):
+        raise ValueError(f"import {path}: expected a function; it is a {type(builder).__name__}")
+    return builder
+
+
+def build(spec: Mapping[str, Any], classes: int, *, path: str) -> nn.Module:
+    """Import a function and let it build a network, as the built-in ones are built.
+
+    Args:
+        spec: options of the run, and what the task knows: ``inputs`` and ``shape`` of a picture, ``vocab_size``.
+        classes: number of outputs.
+        path: ``package.module:function``.
+
+    Raises:
+        ValueError: it cannot be imported, fails, or returns no network that can be trained.
+    """
+    builder = load(path)
+    options = {key: value for key, value in spec.items() if key not in ("name", "import", "body_from")}
+    try:
+        model = builder(options, classes)
+    except (Exception, SystemExit) as error:
+        raise ValueError(f"{path}({options}, {classes}): {_said(error)}") from None
+    if not isinstance(model, nn.Module):
+        raise ValueError(f"{path} returned a {type(model).__name__}; expected a torch.nn.Module")
+    parameters = list(model.parameters())
+    norms = [one for one in model.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)]
+    for wrong, problem in (
+        (not parameters, "without parameters"),
+        (
+            any(isinstance(one, nn.parameter.UninitializedParameter) for one in parameters),
+            "with lazy layers, whose sizes are not known",
+        ),
+        (
+            not all(one.requires_grad for one in parameters),
+            "with parameters that need no gradient; expected buffers in their place",
+        ),
+        (
+            any(one.dtype is not torch.float32 for one in parameters),
+            "that is not float32; the run's precision casts it",
+        ),
+        (
+            any(one.momentum is None or not one.track_running_stats for one in norms),
+            "with BatchNorm without momentum or running statistics",
+        ),
+    ):
+        if wrong:
+            raise ValueError(f"{path} returned a network {problem}")
+    return model.train()
+
+
+def _said(error: BaseException) -> str:
+    """An error in one line, with the line of the module that raised it."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
+    text = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}{f': {text}' if text else ''}{where}"
+
+
+def try_out(model: nn.Module, inputs: tuple[Tensor, ...], classes: int, path: str) -> None:
+    """Let a copy of a network go forward and back over two examples, and look at what comes out.
+
+    The network itself stays as it is, but for a mark ``draws`` where its forward pass draws random numbers.
+
+    Raises:
+        ValueError: it fails, its outputs are no logits (examples, classes), or a parameter has no part in them.
+    """
+    trial = copy.deepcopy(model).train()
+    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+        before = torch.get_rng_state()
+        try:
+            logits = trial(*(one.clone() for one in inputs))
+            expected = (len(inputs[0]), classes)
+            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+            if found != expected:
+                raise ValueError(f"{path}: its network gives {found}; expected logits of shape {expected}")
+            model.draws = not torch.equal(before, torch.get_rng_state())  # type: ignore[assignment]
+            named = dict(trial.named_parameters())
+            grads = torch.autograd.grad(logits.sum(), list(named.values()), allow_unused=True)
+        except Exception as error:
+            if isinstance(error, ValueError) and str(error).startswith(f"{path}: "):
+                raise
+            shapes = ", ".join(str(tuple(one.shape)) for one in inputs)
+            raise ValueError(f"{path}: its network cannot train on {shapes}: {_said(error)}") from None
+    unused = [name for name, grad in zip(named, grads, strict=True) if grad is None]
+    if unused:
+        raise ValueError(f"{path}: parameters without a part in the output: {', '.join(unused[:3])}")
+
+
+def provenance(path: str) -> dict[str, Any]:
+    """Return what a record says of an imported network: module, version, and the digest of its source.
+
+    Raises:
+        ValueError: it cannot be imported.
+    """
+    load(path)
+    module = path.partition(":")[0]
+    top = module.partition(".")[0]
+    own = imports.files_of_module(module, ROOT)
+    known = (importlib.import_module(one) for one in (module, top))
+    version = next((one.__version__ for one in known if hasattr(one, "__version__")), None)
+    if version is None and not own:
+        try:
+            version = metadata.version(metadata.packages_distributions()[top][0])
+        except (KeyError, metadata.PackageNotFoundError):
+            version = None
+    file = imports.find_module(module, ROOT)
+    shown = file.resolve().relative_to(ROOT.resolve()).as_posix() if own else file.name
+    return {
+        "import": path,
+        "module": module,
+        "version": None if version is None else str(version),
+        "file": shown,
+        "sha256": imports.source_digest(module, ROOT),
+    }

@@ -1,0 +1,497 @@
+"""Labels, indices and networks of one's own: what they may be, what a record says, what is refused in one message."""
+
+from __future__ import annotations
+
+import pickle
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from oracles.lab import Lab, run_of, stage, vectors
+
+from dualgrad.census.datasets import DataSet
+from dualgrad.census.own import check_own, own_files
+from dualgrad.census.run import UnfitRun, check_part, read
+from dualgrad.census.stages import CensusError
+from dualgrad.data import given
+from dualgrad.data.errors import DataError
+from dualgrad.training.trainer import TrainingError
+
+N, CLASSES = 150, 4
+NAMES = ("red", "green", "blue", "grey")
+LABELS = np.random.RandomState(5).randint(0, CLASSES, N)
+TRUSTED = np.arange(0, N, 3)
+
+
+def entry(classes: object = NAMES) -> DataSet:
+    return DataSet(
+        name="vectors",
+        title="t",
+        kind="image",
+        classes=list(classes) if isinstance(classes, tuple) else classes,
+        shape=[1, 3, 4],
+        splits={"train": {"examples": N}, "test": {"examples": 60}},
+        layout={"format": "npz"},
+    )
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch) -> Lab:
+    (tmp_path / "own").mkdir()
+    return Lab(tmp_path, monkeypatch)
+
+
+def own_run(task, **changes) -> dict:
+    """A run with labels and trusted examples from files, and a network from an import path."""
+    value = {"labels": "trusted", "period": 2, "trusted": {"path": "trusted.npy"}}
+    settings = {
+        "noise": {"kind": "file", "path": "labels.npz", "column": "worse"},
+        "value": value,
+        "head_cosine_every": None,
+    }
+    network = changes.pop("network", {"import": "own_nets:build", "width": 6})
+    return run_of(task, network, [stage(segments=[(0.3, 2)])], **(settings | changes))
+
+
+MODULE = """
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+def build(options, classes):
+    width = options["width"]
+    return nn.Sequential(nn.Linear(options["inputs"], width), nn.ReLU(), nn.Linear(width, classes))
+
+class Noisy(nn.Module):
+    def __init__(self, options, classes):
+        super().__init__()
+        self.body, self.head = nn.Linear(12, 8), nn.Linear(8, classes)
+
+    def forward(self, x):
+        return self.head(F.dropout(F.relu(self.body(x)), 0.5, self.training))
+"""
+
+
+def write(folder: Path, module: str = MODULE) -> None:
+    (folder / "own_nets.py").write_text(module)
+    np.savez(folder / "labels.npz", worse=LABELS, other=LABELS[::-1])
+    np.save(folder / "trusted.npy", TRUSTED)
+
+
+@pytest.fixture(autouse=True)
+def fresh_module():
+    """Each test has a module `own_nets` of its own."""
+    import sys
+
+    path = list(sys.path)
+    yield
+    sys.modules.pop("own_nets", None)
+    sys.path[:] = path
+
+
+# --- what they may be ----------------------------------------------------------------------------------------
+
+
+def as_csv(path: Path, values: np.ndarray) -> None:
+    path.write_text("id,label\n" + "".join(f"{place},{value}\n" for place, value in enumerate(values)))
+
+
+def as_parquet(path: Path, values: np.ndarray) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    pq.write_table(pa.table({"label": values, "id": np.arange(len(values))}), path)
+
+
+WRITERS: dict[str, Callable[[Path, np.ndarray], object]] = {
+    "a.npy": np.save,
+    "a.npz": lambda path, values: np.savez(path, label=values, id=np.arange(N)),
+    "a.csv": as_csv,
+    "a.tsv": lambda path, values: path.write_text("label\n" + "\n".join(map(str, values)) + "\n"),
+    "a.parquet": as_parquet,
+    "arrays.pt": lambda path, values: torch.save({"label": values, "id": np.arange(N)}, path),
+    "tensors.pth": lambda path, values: torch.save({"label": torch.from_numpy(values), "id": [0]}, path),
+    "strided.pt": lambda path, values: torch.save({"label": torch.from_numpy(values.repeat(2))[::2]}, path),
+    "alone.pt": lambda path, values: torch.save(torch.from_numpy(values), path),
+}
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_the_same_labels_in_every_form(tmp_path: Path, name: str) -> None:
+    path = tmp_path / name
+    WRITERS[name](path, LABELS)
+    column = None if name in ("a.npy", "alone.pt", "a.tsv") else "label"
+    found = given.as_labels(given.read_column(path, column), N, CLASSES, (), "here")
+    assert found.dtype == np.int64 and (found == LABELS).all()
+    assert given.digest(found) == given.digest(LABELS)
+
+
+def test_names_of_classes_and_flags_will_do(tmp_path: Path) -> None:
+    as_csv(tmp_path / "names.csv", np.array(NAMES)[LABELS])
+    found = given.as_labels(given.read_column(tmp_path / "names.csv", "label"), N, CLASSES, NAMES, "here")
+    assert (found == LABELS).all()
+    flags = np.zeros(N, dtype=bool)
+    flags[TRUSTED] = True
+    np.save(tmp_path / "flags.npy", flags)
+    assert (given.as_indices(given.read_column(tmp_path / "flags.npy"), N, "here") == TRUSTED).all()
+
+
+def test_labels_of_cifar10n() -> None:
+    path = Path(__file__).resolve().parents[2] / "shared" / "data" / "cifar10n" / "CIFAR-10_human.pt"
+    if not path.is_file():
+        pytest.skip("CIFAR-10N's labels are not here")
+    true, worse = (given.read_column(path, column) for column in ("clean_label", "worse_label"))
+    labels = given.as_labels(worse, 50_000, 10, (), "here")
+    seen = given.measured(labels, true.astype(np.int64), 10)
+    assert seen["noise_rate"] == pytest.approx(0.4021, abs=5e-5)
+    assert len(seen["transition"]) == 10 and sum(seen["transition"][3]) == pytest.approx(1, abs=1e-5)
+
+
+def test_what_was_measured() -> None:
+    true, noisy = np.array([0, 0, 0, 0, 1, 1]), np.array([0, 0, 1, 2, 1, 0])
+    seen = given.measured(noisy, true, 3)
+    assert seen["noise_rate"] == 0.5
+    assert seen["transition"] == [[0.5, 0.25, 0.25], [0.5, 0.5, 0.0], None]
+
+
+# --- a run ---------------------------------------------------------------------------------------------------
+
+
+def test_a_run_of_ones_own(lab, tmp_path: Path) -> None:
+    task, folder = lab.add(vectors()), tmp_path / "own"
+    task.model_options["inputs"] = 12
+    write(folder)
+    run = own_run(task)
+    record, _ = lab.train(run, root=folder)
+    about = record["provenance"]
+    assert about["labels"]["sha256"] == given.digest(LABELS)
+    assert about["labels"]["noise_rate"] == pytest.approx((task.train_labels.numpy() != LABELS).mean())
+    assert about["trusted"] == {
+        "path": "trusted.npy",
+        "column": None,
+        "sha256": given.digest(TRUSTED),
+        "examples": 50,
+    }
+    assert about["network"]["module"] == "own_nets" and len(about["network"]["sha256"]) == 64
+    assert own_files(run, folder) == ["labels.npz", "trusted.npy", "own_nets.py"]
+    again, _ = lab.train(run, root=folder)
+    assert again["digest"] == record["digest"]
+    # Where the files lie is nothing of the run's: a workflow hands them over.
+    (folder / "labels.npz").rename(tmp_path / "moved.npz")
+    elsewhere, _ = lab.train(run, root=folder, files={"labels.npz": tmp_path / "moved.npz"})
+    assert elsewhere["digest"] == record["digest"]
+    np.savez(folder / "labels.npz", worse=LABELS[::-1])
+    other, _ = lab.train(run, root=folder)
+    assert other["trajectory"] != record["trajectory"]
+
+
+def test_a_state_of_other_labels_is_not_continued(lab, tmp_path: Path, capsys) -> None:
+    from dualgrad.training.trainer import Interrupted
+
+    task, folder = lab.add(vectors()), tmp_path / "own"
+    task.model_options["inputs"] = 12
+    write(folder)
+    run, resume = own_run(task), tmp_path / "resume"
+    with pytest.raises(Interrupted):
+        lab.train(run, root=folder, resume=resume, stop_requested=lambda: True)
+    np.savez(folder / "labels.npz", worse=LABELS[::-1])
+    lab.train(run, root=folder, resume=resume)
+    assert "starts over: the state of an earlier attempt is of another definition" in capsys.readouterr().err
+
+
+def test_a_network_that_draws_by_itself_resumes_to_the_same_end(lab, tmp_path: Path) -> None:
+    """Its dropout is no module: that it draws is found by trying."""
+    from dualgrad.training.trainer import Interrupted
+
+    task, folder = lab.add(vectors()), tmp_path / "own"
+    task.model_options["inputs"] = 12
+    write(folder)
+    run, resume = own_run(task, network={"import": "own_nets:Noisy"}), tmp_path / "resume"
+    whole, _ = lab.train(run, root=folder)
+    asked = iter([False] * 7 + [True] * 100)
+    with pytest.raises(Interrupted):
+        lab.train(run, root=folder, resume=resume, stop_requested=lambda: next(asked))
+    torch.rand(5)
+    record, _ = lab.train(run, root=folder, resume=resume)
+    assert record["digest"] == whole["digest"]
+
+
+# --- what is refused -----------------------------------------------------------------------------------------
+
+
+class Harmful:
+    def __reduce__(self):
+        return (print, ("it ran",))
+
+
+def damaged(path: Path, name: str) -> None:
+    path.write_bytes(b"PK\x03\x04 no archive" if name.endswith(("z", "pt", "pth")) else b"\x93NUMPY nothing")
+
+
+def claim(path: Path) -> None:
+    """A tensor of more numbers than its storage has."""
+    torch.save(torch.arange(4), path.with_suffix(".true"))
+    with zipfile.ZipFile(path.with_suffix(".true")) as source, zipfile.ZipFile(path, "w") as target:
+        for one in source.infolist():
+            content = source.read(one)
+            target.writestr(one, content[:8] if one.filename.endswith("data/0") else content)
+
+
+def with_labels(values: object) -> Callable[[Path], None]:
+    return lambda folder: np.savez(folder / "labels.npz", worse=np.array(values))
+
+
+def text(name: str, content: str | bytes) -> Callable[[Path], object]:
+    data = content if isinstance(content, bytes) else content.encode()
+    return lambda folder: (folder / name).write_bytes(data)
+
+
+NOISE = {"kind": "file", "path": "labels.npz", "column": "worse"}
+# name -> what is written, the block `noise`, and what is said.
+LABEL_FILES: dict[str, tuple[Callable[[Path], object], dict, str]] = {
+    "missing": (lambda _: None, NOISE | {"path": "lables.npz"}, "no such file; did you mean 'labels.npz'"),
+    "a folder": (lambda f: (f / "x.npz").mkdir(), NOISE | {"path": "x.npz"}, "this is a folder"),
+    "another ending": (text("x.json", "[]"), NOISE | {"path": "x.json"}, "expected a file that ends in .npy"),
+    "no ending": (text("labels", "1"), NOISE | {"path": "labels"}, "expected a file that ends in"),
+    "no column": (
+        lambda _: None,
+        {"kind": "file", "path": "labels.npz"},
+        "column is needed: the file holds worse",
+    ),
+    "misspelt column": (
+        lambda _: None,
+        NOISE | {"column": "wrose"},
+        "no column 'wrose'; did you mean 'worse'",
+    ),
+    "column of one array": (
+        lambda f: np.save(f / "x.npy", LABELS),
+        NOISE | {"path": "x.npy"},
+        "expected no column: the file holds one array",
+    ),
+    "too short": (with_labels(LABELS[:-1]), NOISE, "expected 150 labels, .*got 149"),
+    "a class too many": (
+        with_labels([4, *LABELS[1:]]),
+        NOISE,
+        r"label 0 \(from 0\) is 4; expected classes 0 to 3",
+    ),
+    "negative": (with_labels([*LABELS[:-1], -1]), NOISE, r"label 149 \(from 0\) is -1"),
+    "from 1": (with_labels(LABELS + 1), NOISE, "expected classes 0 to 3; counted from 1"),
+    "fractions": (with_labels([0.5, *LABELS[1:]]), NOISE, "is 0.5; expected a whole number"),
+    "no numbers": (with_labels([np.nan, *LABELS[1:]]), NOISE, "is nan; expected a whole number"),
+    "flags": (with_labels(LABELS > 1), NOISE, "expected whole numbers; got true and false"),
+    "one-hot": (with_labels(np.eye(4)[LABELS]), NOISE, r"got an array of shape \(150, 4\)"),
+    "misspelt class": (
+        with_labels(["gren", *np.array(NAMES)[LABELS[1:]]]),
+        NOISE,
+        "'gren' is no class; did you mean 'green'",
+    ),
+    "objects": (
+        lambda f: np.savez(f / "labels.npz", worse=np.array([Harmful()] * N)),
+        NOISE,
+        "'worse' cannot be read .*allow_pickle",
+    ),
+    "damaged npz": (lambda f: damaged(f / "labels.npz", "npz"), NOISE, "cannot be read as a .npz file"),
+    "damaged npy": (
+        lambda f: damaged(f / "x.npy", "npy"),
+        {"kind": "file", "path": "x.npy"},
+        "cannot be read as a .npy file",
+    ),
+    "csv without header": (
+        text("x.csv", "1\n2\n"),
+        {"kind": "file", "path": "x.csv"},
+        "first line holds numbers .*expected a header",
+    ),
+    "empty csv": (text("x.csv", ""), {"kind": "file", "path": "x.csv"}, "the first line is empty"),
+    "ragged csv": (
+        text("x.csv", "id,label\n0,1\n1\n"),
+        {"kind": "file", "path": "x.csv", "column": "label"},
+        r"line 3: expected 2 value\(s\); got 1",
+    ),
+    "a column twice": (
+        text("x.csv", "label,label\n1,1\n"),
+        {"kind": "file", "path": "x.csv", "column": "label"},
+        "the column 'label' occurs twice",
+    ),
+    "another encoding": (
+        text("x.csv", b"label\n\xff\n"),
+        {"kind": "file", "path": "x.csv"},
+        "expected text in UTF-8",
+    ),
+    "no parquet": (
+        text("x.parquet", "PAR1"),
+        {"kind": "file", "path": "x.parquet"},
+        "cannot be read as a .parquet",
+    ),
+    "code in a torch file": (
+        lambda f: torch.save({"worse": Harmful()}, f / "x.pt"),
+        NOISE | {"path": "x.pt"},
+        "it asks for .*print; expected NumPy's plain arrays and tensors",
+    ),
+    "a network in a torch file": (
+        lambda f: torch.save(torch.nn.Linear(2, 2), f / "x.pt"),
+        NOISE | {"path": "x.pt"},
+        "it asks for torch.nn.modules.linear.Linear",
+    ),
+    "a plain pickle": (
+        lambda f: (f / "x.pt").write_bytes(pickle.dumps(LABELS)),
+        NOISE | {"path": "x.pt"},
+        "expected a file of torch.save",
+    ),
+    "a tensor that claims more": (
+        lambda f: claim(f / "x.pt"),
+        {"kind": "file", "path": "x.pt"},
+        "claims more numbers than the file holds",
+    ),
+}
+INDEX_FILES: dict[str, tuple[object, str]] = {
+    "none": (np.array([], dtype=np.int64), "expected at least one index; got none"),
+    "too large": ([0, 150], r"index 1 \(from 0\) is 150; expected 0 to 149"),
+    "negative": ([-1, 3], r"index 0 \(from 0\) is -1"),
+    "twice": ([3, 4, 3, 3], "the index 3 occurs 3 times"),
+    "fractions": ([0.0, 1.5], "is 1.5; expected a whole number"),
+    "words": (["first", "second"], "expected whole numbers; got 'first'"),
+    "too few flags": ([True, False], "expected 150 flags, .*got 2"),
+    "a matrix": ([[1, 2], [3, 4]], r"an array of shape \(2, 2\)"),
+}
+
+
+@pytest.mark.parametrize("name", LABEL_FILES)
+def test_a_malformed_label_file_is_refused(lab, tmp_path: Path, name: str, capsys) -> None:
+    task, folder = lab.add(vectors()), tmp_path / "own"
+    write(folder)
+    written, noise, expected = LABEL_FILES[name]
+    written(folder)
+    run = own_run(task, noise=noise)
+    with pytest.raises(CensusError, match=expected) as found:
+        check_own(run, entry(), folder)
+    assert str(found.value).startswith("test/run: noise") and str(found.value).count("\n") == 0
+    with pytest.raises(DataError, match=expected) as found:  # and by the job, where nobody has looked before
+        lab.train(run, root=folder, class_names={task.name: NAMES})
+    assert "\n" not in str(found.value) and "it ran" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("name", INDEX_FILES)
+def test_a_malformed_index_file_is_refused(lab, tmp_path: Path, name: str) -> None:
+    task, folder = lab.add(vectors()), tmp_path / "own"
+    write(folder)
+    values, expected = INDEX_FILES[name]
+    np.save(folder / "trusted.npy", np.array(values))
+    run = own_run(task)
+    with pytest.raises(CensusError, match=expected) as found:
+        check_own(run, entry(), folder)
+    assert str(found.value).startswith("test/run: value.trusted: ") and "\n" not in str(found.value)
+    with pytest.raises(DataError, match=expected):
+        lab.train(run, root=folder)
+
+
+# What can be seen without running it: import path -> module, and what is said.
+PATHS: dict[str, tuple[str, str]] = {
+    "own_nest:build": (MODULE, "there is no module 'own_nest'.*did you mean 'own_nets'"),
+    "own_nets.deep:build": (MODULE, "there is no module 'own_nets.deep'"),
+    "own_nets:biuld": (MODULE, "own_nets.py defines no 'biuld'; did you mean 'build'"),
+    "own_nets:one": ("def one(options): ...", r"'one' takes options; expected two arguments"),
+    "own_nets:three": ("def three(options, classes, depth): ...", "takes options, classes, depth"),
+    "own_nets:keyword": ("def keyword(options, classes, *, depth): ...", "expected two arguments"),
+    "own_nets:later": ("async def later(options, classes): ...", "'later' is asynchronous"),
+    "own_nets:number": ("number = 3", "'number' is no function"),
+    "own_nets:broken": ("def broken(options, classes:\n", "own_nets.py, line 1: "),
+    "math:sqrt": (MODULE, "there is no module 'math'|is no file of Python"),
+}
+HEAD = "import torch\nfrom torch import nn\n"
+# What only the job can find: body of a factory -> what is said.
+FACTORIES: dict[str, str] = {
+    "raise KeyError('depth')": r"own_nets:build.*KeyError: 'depth' \(own_nets.py, line 4\)",
+    "return None": "returned a NoneType; expected a torch.nn.Module",
+    "return nn.Linear": "returned a type; expected a torch.nn.Module",
+    "return nn.ReLU()": "returned a network without parameters",
+    "return nn.LazyLinear(classes)": "with lazy layers",
+    "return nn.Linear(12, classes).double()": "that is not float32",
+    "return nn.Linear(12, classes).requires_grad_(False)": "with parameters that need no gradient",
+    "return nn.Linear(12, classes + 1)": r"its network gives \(2, 5\); expected logits of shape \(2, 4\)",
+    "return nn.Linear(7, classes)": r"its network cannot train on \(2, 12\): RuntimeError",
+    "return nn.LSTM(12, classes)": "its network gives tuple; expected logits",
+    "return nn.Sequential(nn.Linear(12, 4), nn.BatchNorm1d(4, momentum=None))": "BatchNorm without momentum",
+    "net = nn.Linear(12, 4); net.more = nn.Linear(2, 2); return net": "without a part in the output: more.weight",
+    "raise SystemExit(3)": "SystemExit: 3",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_an_import_path_that_leads_nowhere_is_refused_without_running_it(
+    lab, tmp_path: Path, path: str
+) -> None:
+    task, folder = lab.add(vectors()), tmp_path / "own"
+    module, expected = PATHS[path]
+    write(folder, "raise RuntimeError('it ran')\n" * (module == MODULE) + module)
+    run = own_run(task, network={"import": path})
+    with pytest.raises(CensusError, match=expected) as found:
+        check_own(run, entry(), folder)
+    said = str(found.value)
+    assert said.startswith("test/run: task.model.import: ") and "\n" not in said and "it ran" not in said
+
+
+@pytest.mark.parametrize("body", FACTORIES)
+def test_a_factory_that_builds_no_network_is_refused(lab, tmp_path: Path, body: str) -> None:
+    task, folder = lab.add(vectors()), tmp_path / "own"
+    write(folder, f"{HEAD}def build(options, classes):\n    {body}\n")
+    with pytest.raises(TrainingError, match=FACTORIES[body]) as found:
+        lab.train(own_run(task), root=folder)
+    assert "\n" not in str(found.value) and "task.model.import" in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        ("import no_such_library\n", "ModuleNotFoundError: No module named 'no_such_library'"),
+        ("1 / 0\n", "ZeroDivisionError"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_refused(lab, tmp_path: Path, module: str, expected: str) -> None:
+    task, folder = lab.add(vectors()), tmp_path / "own"
+    write(folder, module + MODULE)
+    with pytest.raises(TrainingError, match=expected) as found:
+        lab.train(own_run(task), root=folder)
+    assert "\n" not in str(found.value)
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "expected"),
+    [
+        ("noise", {"kind": "file"}, "noise.path: the key is missing"),
+        ("noise", {"kind": "file", "path": ""}, "noise.path"),
+        ("noise", {"kind": "file", "path": "x.npy", "rate": 0.4}, "unknown key 'rate'"),
+        ("noise", {"kind": "fiel", "path": "x.npy"}, "did you mean 'file'"),
+        ("value", {"labels": "trusted", "trusted": {}}, "value.trusted: expected either ratio or path"),
+        ("value", {"labels": "trusted", "trusted": {"ratio": 0.1, "path": "x.npy"}}, "either ratio or path"),
+        ("value", {"labels": "trusted", "trusted": {"ratio": 0.1, "column": "x"}}, "it is for a file"),
+        ("value", {"labels": "trusted", "trusted": {"path": "x.npy", "seed_offset": 3}}, "are not drawn"),
+        ("task", {"model": {"import": "nets.py"}}, "task.model.path|task.model.import: expected a text like"),
+        ("task", {"model": {"import": "nets:"}}, "expected a text like"),
+        ("task", {"model": {"import": "a-b:build"}}, "expected a text like"),
+        ("task", {"model": {"import": 3}}, "expected a text"),
+        (
+            "task",
+            {"model": {"import": "nets:build", "name": "mlp"}},
+            "task.model.name: expected no name beside import",
+        ),
+    ],
+)
+def test_what_is_written_wrongly_is_refused_with_the_census(
+    lab, part: str, value: dict, expected: str
+) -> None:
+    run = own_run(lab.add(vectors()))
+    with pytest.raises(UnfitRun, match=expected) as found:
+        check_part(part, {**run[part], **value} if part == "task" else value)
+    assert "\n" not in str(found.value)
+
+
+def test_files_do_not_go_with_what_draws_by_itself(lab) -> None:
+    run = own_run(lab.add(vectors()))
+    run["task"] |= {"kind": "text", "normalize": None, "augment": None}
+    run["noise"] = {"kind": "text_pool", "rate": 0.4, "seed_offset": 1}
+    run["value"] = {**run["value"], "labels": "trusted_batches"}
+    with pytest.raises(UnfitRun, match=r"value.trusted.path: expected ratio"):
+        read(run)
