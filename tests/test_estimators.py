@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
+import pandas as pd
 import pytest
 from scipy import stats
 
-from dualgrad.estimators import bootstrap
+from dualgrad.estimators import bootstrap, boundary, families, hierarchy, units
+from dualgrad.estimators.curves import last_crossing
 from dualgrad.estimators.dip import dip
 from dualgrad.estimators.modes import dip_power, gaussian_bic, modes, shifted_lognormal_bic, silverman
 from dualgrad.estimators.ranks import mann_whitney
 from dualgrad.estimators.survival import kaplan_meier, stays
 from dualgrad.statistics.chosen_lambda import leave_one_out
+from dualgrad.statistics.dependence import kendall
 from dualgrad.statistics.reruns import split_variance
 from dualgrad.statistics.variance_null import fit
 
@@ -86,8 +91,6 @@ def test_rank_tests():
     assert mann_whitney(*tied) == (pytest.approx(expected), "exact")
     many = np.round(np.random.default_rng(2).normal(size=(2, 20)), 1)
     assert mann_whitney(*many)[1] == "normal approximation"
-    low, high, _ = bootstrap.rank_correlation_bounds(0.93654, 45)
-    assert low < 0.93654 < high
 
 
 def test_dip_has_one_answer():
@@ -153,3 +156,113 @@ def test_choosing_on_the_test_set_is_optimistic():
         apart.append((errors[:, chosen].mean(), honest.mean()))
     chosen, honest = np.mean(apart, axis=0)
     assert honest == pytest.approx(0.3, abs=0.005) and chosen < 0.28
+
+
+# ------------------------------------------------------------------------------------------- over units
+
+
+def test_estimates_over_units_are_the_textbook_s():
+    rng = np.random.default_rng(1)
+    values, other = rng.normal(0.3, 1, 12), rng.normal(0, 2, 7)
+    found = units.of_values(values, 0.1)
+    expected = stats.ttest_1samp(values, 0.1)
+    assert found.p_value == pytest.approx(expected.pvalue)
+    assert (found.low, found.high) == pytest.approx(tuple(expected.confidence_interval()))
+    two = stats.ttest_ind(values, other, equal_var=False)
+    assert units.of_two(values, other).p_value == pytest.approx(two.pvalue)
+    # The jackknife of a mean is Student's interval.
+    jackknife = units.jackknife([values], lambda samples: float(samples[0].mean()), 0.1)
+    assert (jackknife.low, jackknife.high, jackknife.p_value) == pytest.approx(
+        (found.low, found.high, found.p_value)
+    )
+    assert found.without == pytest.approx(
+        (np.delete(values, values.argmax()).mean(), np.delete(values, values.argmin()).mean())
+    )
+    assert math.isnan(units.of_left_out(0.5, np.array([0.4, np.nan, 0.6])).low)  # hangs on one unit
+
+
+def test_what_is_detectable_is_found_four_times_in_five():
+    from statsmodels.stats.power import TTestPower
+
+    values = np.random.default_rng(2).normal(0, 3, 9)
+    away = units.of_values(values).detectable
+    effect = away / values.std(ddof=1)
+    assert TTestPower().power(effect, 9, 0.05) == pytest.approx(0.8, abs=1e-3)
+    share = units.of_share(3, 20, 0.5, -1).detectable
+    hits = np.arange(21)
+    shown = [bootstrap.exact_bounds(k, 20)[1] < 0.5 for k in hits]
+    assert stats.binom.pmf(hits, 20, share)[shown].sum() == pytest.approx(0.8, abs=0.02)
+    assert math.isnan(units.of_share(0, 3, 0.5, -1).detectable)  # three units never show it
+
+
+@pytest.mark.parametrize("n", [3, 5, 10, 20])
+def test_jackknife_intervals_cover_what_they_say(n):
+    """The crossing of a curve whose seeds differ in place: within three points of 95 %, a thousand times."""
+    rng = np.random.default_rng(n)
+    lam, hits = np.arange(0.38, 0.54, 0.04), 0
+
+    def crossing(samples):
+        return float(last_crossing(lam, samples[0].mean(axis=0)[None], 0.2)[0])
+
+    shifts = rng.normal(0, 0.01, (1000, n))
+    noise = rng.normal(0, 0.005, (1000, n, len(lam)))
+    errors = 0.1 + 2.0 * (lam - 0.40 - shifts[..., None]) + noise
+    for one in errors:
+        found = units.jackknife(
+            [one], lambda samples: float(last_crossing(lam, samples[0].mean(axis=0)[None], 0.2)[0])
+        )
+        hits += found.low <= 0.45 <= found.high
+    assert abs(hits / 1000 - 0.95) < 0.03
+
+
+def test_a_boundary_that_moves_is_found():
+    rng = np.random.default_rng(3)
+    lam, x = np.arange(0.36, 0.62, 0.02), np.array([-1.0, 0.0, 1.0])
+    level, grid = np.repeat([0, 1, 2], 5 * len(lam)), np.tile(np.repeat(lam, 5), 3)
+    middle, width = 0.48 + 0.03 * x[level], 0.025 * np.exp(-0.2 * x[level])
+    mean = 0.1 + 0.8 / (1 + np.exp(-(grid - middle) / width))
+    error = mean + rng.normal(0, 0.01, len(mean))
+    found = boundary.fit(grid, level, x, error, 0.9)
+    assert (found.middle, found.shift) == pytest.approx((0.48, 0.03), abs=1e-3)
+    assert (found.width, found.widening) == pytest.approx((0.025, -0.2), abs=0.02)
+    assert found.floors == pytest.approx((0.1, 0.1, 0.1), abs=0.01)
+    cell = np.unique(np.stack([grid, level]), axis=1, return_inverse=True)[1].ravel()
+    ratio, p_value = boundary.lack_of_fit(found.squares, found.parameters, cell, error)
+    assert ratio < 2 and p_value > 0.01
+    _, squares, parameters = boundary.line(grid, x[level], error)
+    assert boundary.lack_of_fit(squares, parameters, cell, error)[0] > 50
+    near = boundary.fit(grid, level, x, error, 0.9, found)
+    assert near.shift == pytest.approx(found.shift, abs=1e-6)
+
+
+@pytest.mark.parametrize(("seed_sd", "run_sd"), [(0.0, 0.015), (0.012, 0.006)])
+def test_the_hierarchy_tells_seeds_from_runs(seed_sd, run_sd):
+    rng = np.random.default_rng(4)
+    lam = np.arange(0.40, 0.60, 0.02)
+    parts, seeds, grid = (one.ravel() for one in np.meshgrid(np.arange(6), np.arange(15), lam, indexing="ij"))
+    place = 0.5 + rng.normal(0, 0.004, 6)[parts] + rng.normal(0, seed_sd or 1e-12, 15)[seeds]
+    place = place + rng.normal(0, run_sd, len(grid))
+    error = 0.1 + 0.8 / (1 + np.exp(-(grid - place) / 0.03)) + rng.normal(0, 0.003, len(grid))
+    found = hierarchy.fit(grid, error, parts, seeds, 0.9)
+    assert found.middle == pytest.approx(0.5, abs=0.012) and found.width == pytest.approx(0.03, abs=0.005)
+    assert found.spreads["run"] == pytest.approx(run_sd, rel=0.3)
+    truth = seed_sd**2 / (seed_sd**2 + run_sd**2)
+    share, low, high = found.shares["seed"]
+    assert low - 0.02 <= truth <= high + 0.02 and low <= share <= high
+    assert (found.p_values["seed"] < 0.001) == (seed_sd > 0)
+    assert found.experiment == pytest.approx(0.004, abs=0.004)
+
+
+def test_concordance_and_families():
+    ranks = np.arange(8.0)[:, None]
+    assert kendall(np.hstack([ranks, ranks**2, np.exp(ranks)]))[0] == pytest.approx(1)
+    table = np.random.default_rng(5).normal(size=(12, 6))
+    w, p_value = kendall(table)
+    friedman = stats.friedmanchisquare(*table)
+    assert (w * 6 * 11, p_value) == pytest.approx((friedman.statistic, friedman.pvalue))
+    assert kendall(np.full((4, 3), 0.9)) is None
+    p_values = pd.Series([0.01, np.nan, 0.04, 0.03])
+    assert families.holm(p_values).tolist()[0] == pytest.approx(0.03)
+    assert families.holm(p_values)[[2, 3]].tolist() == pytest.approx([0.06, 0.06])
+    assert families.benjamini_hochberg(p_values)[[0, 2, 3]].tolist() == pytest.approx([0.03, 0.04, 0.04])
+    assert math.isnan(families.holm(p_values)[1])

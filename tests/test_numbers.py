@@ -170,6 +170,7 @@ ALLOWED = {
     "docs/statistics.md": {
         "1.5": "a definition",
         "95 %": "the level of all intervals",
+        "80 %": "the power that detectable effects are given for",
         "12 %": "a property of the sigmoid",
         "88 %": "a property of the sigmoid",
         "0.025": "half of one minus the level",

@@ -37,7 +37,11 @@ _PHENOMENA = {
             ("value", "the number"),
             ("low", "lower end of its 95 % interval"),
             ("high", "upper end"),
-            ("n", "runs behind it"),
+            ("interval", "how the interval was made"),
+            ("p_value", "two-sided p value of no difference from the reference"),
+            ("p_holm", "the same, corrected for the number of phenomena (Holm)"),
+            ("n", "independent units behind it"),
+            ("detectable", "distance from the reference (shares: share) found with a power of 80 %"),
             ("note", "what to know"),
             ("verdict", "shown, direction only, not shown, opposite or no data"),
         )

@@ -7,6 +7,10 @@ A condition is one combination of all factors of an experiment but the seed and 
 - Equivalence: two one-sided Welch tests (TOST) of |difference| < margin; p is the larger of the two. Equivalent at
   the 5 % level means that the 90 % interval of the difference lies within the margin.
 - constant: runs that end as constant predictors, with Fisher's exact p value of equal shares.
+- p values are corrected for the number of conditions (Benjamini-Hochberg, ``…_bh``), each kind of test a family.
+- outcome: equivalent (tost_bh below 0.05), "dead in both" instead where all runs of both sides end as constant
+  predictors; else different (p_bh below 0.05); else inconclusive, which is no sign of agreement: ``high - low`` says
+  what could hide there.
 
 A condition with fewer than two runs on either side has a difference but no tests.
 """
@@ -22,13 +26,22 @@ from scipy.special import stdtr, stdtrit
 from scipy.stats import fisher_exact, ks_2samp
 
 from dualgrad.compare.editions import Edition
+from dualgrad.estimators.families import benjamini_hochberg
 from dualgrad.statistics.facts import constant_predictors
 
+EQUIVALENT, DEAD, DIFFERENT, INCONCLUSIVE = OUTCOMES = (
+    "equivalent",
+    "dead in both",
+    "different",
+    "inconclusive",
+)
 MARGIN = 0.02
 ALPHA = 0.05
 
 # The main error; and for runs with two branches, that of the collapsed one.
 FIELDS = ("test_error", "collapse_final_error")
+
+_FAMILIES = {"p_value": "p_bh", "ks_p": "ks_bh", "tost_p": "tost_bh", "constant_p": "constant_bh"}
 
 #: Column -> (unit, meaning), in order.
 COLUMNS: Mapping[str, tuple[str, str]] = {
@@ -48,14 +61,19 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
     "low": ("fraction", "lower end of its 95 % interval (Welch)"),
     "high": ("fraction", "upper end"),
     "p_value": ("", "Welch's t test of no difference, two-sided"),
+    "p_bh": ("", "the same, corrected for the number of conditions (Benjamini-Hochberg)"),
     "ks": ("", "two-sample Kolmogorov-Smirnov statistic"),
     "ks_p": ("", "its p value"),
+    "ks_bh": ("", "the same, corrected"),
     "margin": ("fraction", "margin of the equivalence test"),
     "tost_p": ("", "p value of |difference| < margin (TOST)"),
+    "tost_bh": ("", "the same, corrected"),
     "equivalent": ("", "tost_p below 0.05"),
+    "outcome": ("", "equivalent, dead in both, different or inconclusive, by the corrected p values"),
     "constant_first": ("runs", "constant predictors in the first edition"),
     "constant_second": ("runs", "constant predictors in the second edition"),
     "constant_p": ("", "Fisher's exact test of equal shares of them"),
+    "constant_bh": ("", "the same, corrected"),
     "note": ("", "what is missing"),
 }
 
@@ -96,7 +114,27 @@ def compare(first: Edition, second: Edition, margin: float = MARGIN) -> pd.DataF
             ]
             row["note"] = f"no value in {' and '.join(missing)}"
         rows.append(row)
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return _with_outcomes(pd.DataFrame(rows, columns=list(COLUMNS)))
+
+
+def _with_outcomes(rows: pd.DataFrame) -> pd.DataFrame:
+    """Add p values corrected for the number of conditions, and what each condition comes to."""
+    for name, corrected in _FAMILIES.items():
+        rows[corrected] = benjamini_hochberg(rows[name])
+    dead = (rows["n_first"] > 0) & (rows["constant_first"] == rows["n_first"])
+    dead &= (rows["n_second"] > 0) & (rows["constant_second"] == rows["n_second"])
+    outcome = np.select(
+        [
+            (rows["tost_bh"] < ALPHA) & dead,
+            rows["tost_bh"] < ALPHA,
+            rows["p_bh"] < ALPHA,
+            rows["low"].notna(),
+        ],
+        [DEAD, EQUIVALENT, DIFFERENT, INCONCLUSIVE],
+        default="",
+    )
+    rows["outcome"] = [word or None for word in outcome]
+    return rows
 
 
 def _by_condition(edition: Edition) -> dict[tuple[str, str, str], dict]:
@@ -170,7 +208,8 @@ def by_experiment(rows: pd.DataFrame) -> pd.DataFrame:
     """Return one line per experiment: how many conditions agree, and whether their order is kept.
 
     Columns: series, experiment, conditions (compared), only_first, only_second, median_absolute_difference,
-    contain_zero (intervals that contain 0), equivalent, rank_correlation (Spearman, of the conditions' means; null
+    how many have each outcome (equivalent, dead in both, different,
+    inconclusive), rank_correlation (Spearman, of the conditions' means; null
     for fewer than four), constant_first, constant_second.
     """
     from scipy.stats import spearmanr
@@ -190,8 +229,7 @@ def by_experiment(rows: pd.DataFrame) -> pd.DataFrame:
                 "only_first": int(((mine["n_first"] > 0) & (mine["n_second"] == 0)).sum()),
                 "only_second": int(((mine["n_first"] == 0) & (mine["n_second"] > 0)).sum()),
                 "median_absolute_difference": both["difference"].abs().median() if len(both) else np.nan,
-                "contain_zero": int(((both["low"] <= 0) & (both["high"] >= 0)).sum()),
-                "equivalent": int((both["equivalent"] == True).sum()),  # noqa: E712  (null: not tested)
+                **{word: int((both["outcome"] == word).sum()) for word in OUTCOMES},
                 "rank_correlation": rank,
                 "constant_first": int(both["constant_first"].sum()),
                 "constant_second": int(both["constant_second"].sum()),

@@ -33,12 +33,30 @@ class Edition:
                 f"{self.folder / 'tables' / 'parts'}: no tables of edition {self.name}; make them first: "
                 f"snakemake tables --config edition={self.name}"
             )
-        self._tables = Tables(self.folder, self.experiments, ("runs", "trajectories", "epochs"), partial=True)
+        self._tables = Tables(
+            self.folder, self.experiments, ("runs", "trajectories", "epochs", "geometry"), partial=True
+        )
         self._statistics: dict[str, pd.DataFrame] = {}
 
     def runs(self, *experiments: str) -> pd.DataFrame:
         """Counted runs of some experiments (default: all), with their condition spelt out."""
         return with_conditions(self._tables.runs(*experiments))
+
+    def trajectories(self, *experiments: str) -> pd.DataFrame:
+        """Evaluations of some experiments."""
+        return self._tables.trajectories(*experiments)
+
+    def geometry(self, *experiments: str) -> pd.DataFrame:
+        """Per-λ means of the logged gradient geometry."""
+        return self._tables.geometry(*experiments)
+
+    def lr_drops(self, experiment: str) -> tuple[int, ...]:
+        """Epochs after which an experiment's learning rate falls."""
+        return self._tables.lr_drops(experiment)
+
+    def num_classes(self, experiment: str) -> int:
+        """Classes of an experiment's task."""
+        return self._tables.num_classes(experiment)
 
     def epochs(self, *experiments: str) -> pd.DataFrame:
         """Per-epoch statistics of some experiments."""

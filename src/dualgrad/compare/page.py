@@ -75,8 +75,8 @@ def overview(comparison: Comparison) -> list[str]:
     main = comparison.conditions[comparison.conditions["field"] == "test_error"]
     both = main.dropna(subset=["difference"])
     tested = both.dropna(subset=["low"])
-    contain = int(((tested["low"] <= 0) & (tested["high"] >= 0)).sum())
-    equivalent = int((tested["equivalent"] == True).sum())  # noqa: E712  (object column)
+    counts = {word: int((tested["outcome"] == word).sum()) for word in conditions_module.OUTCOMES}
+    unsure = tested[tested["outcome"] == conditions_module.INCONCLUSIVE]
     only = [
         int(((main[f"n_{a}"] > 0) & (main[f"n_{b}"] == 0)).sum())
         for a, b in (("first", "second"), ("second", "first"))
@@ -88,26 +88,41 @@ def overview(comparison: Comparison) -> list[str]:
     if len(tested):
         rank = both[["mean_first", "mean_second"]].corr(method="spearman").iloc[0, 1]
         lines.append(
-            f"Of {len(tested)} conditions with two or more runs on both sides, the 95 % interval of the difference "
-            f"contains 0 in {contain}, and {equivalent} are equivalent within ±{100 * comparison.margin:g} points "
-            f"(TOST, 5 %). Median absolute difference {100 * both['difference'].abs().median():.1f} points; rank "
-            f"correlation of the means over conditions {rank:.2f}."
+            f"Of {len(tested)} conditions with two or more runs on both sides {counts['different']} differ, "
+            f"{counts['equivalent']} are equivalent within ±{100 * comparison.margin:g} points, "
+            f"{counts['dead in both']} more are so because all runs of both are dead, and {counts['inconclusive']} "
+            f"are inconclusive (Welch's test and TOST at 5 %, corrected for the number of conditions by "
+            f"Benjamini-Hochberg). Median absolute difference {100 * both['difference'].abs().median():.1f} points; "
+            f"rank correlation of the means over conditions {rank:.2f}."
         )
+        if len(unsure):
+            half = 50 * (unsure["high"] - unsure["low"]).median()
+            lines.append(
+                f"Inconclusive is no agreement: the median 95 % interval of those {len(unsure)} reaches ±{half:.1f} "
+                "points."
+            )
     constant = [int(both[f"constant_{side}"].sum()) for side in ("first", "second")]
     runs = [int(both[f"n_{side}"].sum()) for side in ("first", "second")]
     lines.append(
         f"Runs that end as constant predictors: {constant[0]} of {runs[0]} in {first}, {constant[1]} of {runs[1]} in "
-        f"{second}; the share differs (Fisher, p < 0.05) in {int((both['constant_p'] < 0.05).sum())} conditions."
+        f"{second}; the share differs in {int((both['constant_bh'] < 0.05).sum())} conditions (Fisher's exact test, "
+        "5 %, corrected)."
     )
     table = comparison.phenomena
     shown = table[table["verdict_first"] == SHOWN]
     known = shown[shown["verdict_second"] != NO_DATA]
-    counts = known["result"].value_counts()
+    found = known["result"].value_counts()
     lines.append(
         f"Of {len(table)} phenomena {first} shows {len(shown)}; {second} has data for {len(known)} of these and "
-        f"reproduces {counts.get('reproduced', 0)}, shows the direction of {counts.get('direction only', 0)}, and "
-        f"does not reproduce {counts.get('not reproduced', 0) + counts.get('opposite', 0)} "
-        f"({counts.get('opposite', 0)} of them the other way round)."
+        f"reproduces {found.get('reproduced', 0)}, shows the direction of {found.get('direction only', 0)}, and "
+        f"does not reproduce {found.get('not reproduced', 0) + found.get('opposite', 0)} "
+        f"({found.get('opposite', 0)} of them the other way round)."
+    )
+    after = [int((table[f"p_holm_{side}"] < 0.05).sum()) for side in ("first", "second")]
+    plain = [int((table[f"p_value_{side}"] < 0.05).sum()) for side in ("first", "second")]
+    lines.append(
+        f"Corrected for the number of phenomena (Holm), {after[0]} of {plain[0]} p values below 0.05 stay there in "
+        f"{first}, {after[1]} of {plain[1]} in {second}."
     )
     return lines
 
@@ -141,9 +156,8 @@ def _experiment_lines(comparison: Comparison) -> tuple[list[str], list[list[str]
             f"only {first}",
             f"only {second}",
             "median |difference|",
-            "interval contains 0",
         ),
-        *("equivalent", "rank correlation", f"constant {first}", f"constant {second}"),
+        *(*conditions_module.OUTCOMES, "rank correlation", f"constant {first}", f"constant {second}"),
     ]
     lines = []
     for _, row in conditions_module.by_experiment(comparison.conditions).iterrows():
@@ -153,7 +167,7 @@ def _experiment_lines(comparison: Comparison) -> tuple[list[str], list[list[str]
                 str(row["experiment"]),
                 *(str(int(row[name])) for name in ("conditions", "only_first", "only_second")),
                 number(row["median_absolute_difference"], "fraction"),
-                *(str(int(row[name])) if some else "–" for name in ("contain_zero", "equivalent")),
+                *(str(int(row[name])) if some else "–" for name in conditions_module.OUTCOMES),
                 number(row["rank_correlation"], "1"),
                 *(str(int(row[name])) if some else "–" for name in ("constant_first", "constant_second")),
             ]
@@ -219,14 +233,34 @@ def _cell(row: pd.Series, side: str) -> str:
     word, note = row[f"verdict_{side}"], row[f"note_{side}"]
     if word == NO_DATA:
         return f"{word}: {note}" if note else word
-    n = row[f"n_{side}"]
-    return f"{word}: {interval(row, side)}, n = {n}" + (f"; {note}" if note else "")
+    return f"{word}: {interval(row, side)}, {tested(row, side)}" + (f"; {note}" if note else "")
+
+
+def tested(row: pd.Series, side: str) -> str:
+    """Return what carries a value: units, p value and its correction, and what could have been found."""
+    how, away = row[f"interval_{side}"], row[f"detectable_{side}"]
+    words = [f"n = {row[f'n_{side}']}" + (f" ({how})" if how else "")]
+    for name, label in (("p_value", "p"), ("p_holm", "Holm")):
+        value = row[f"{name}_{side}"]
+        if not math.isnan(value):
+            words.append(f"{label} {value:.0e}" if value < 0.001 else f"{label} {value:.3f}")
+    if row[f"verdict_{side}"] != SHOWN and how:
+        if math.isnan(away):
+            words.append("no size of effect would be found with 80 % power")
+        elif how == "Clopper-Pearson":
+            words.append(f"a share of {number(away, row['unit'])} would be found with 80 % power")
+        else:
+            words.append(f"{number(away, row['unit'])} away would be found with 80 % power")
+    return ", ".join(words)
 
 
 _HOW = (
-    "Each phenomenon is one number with a 95 % interval. *Shown*: the whole interval lies on the expected side; "
-    "*direction only*: the value does, the interval does not; *not shown*: neither; *opposite*: the whole interval "
-    "lies on the other side. Editions are compared by these words, not by size: seeds are not comparable one by one, "
+    "Each phenomenon is one number over n independent units (seeds, or starts) with a 95 % interval, and one rule "
+    "holds for all. *Shown*: the whole interval lies on the expected side, n is 3 or more, and the value stays there "
+    "whichever unit is left out; *direction only*: the value lies there, one of these fails; *not shown*: neither; "
+    "*opposite*: the whole interval lies on the other side. p is two-sided, Holm its correction for the number of "
+    "phenomena. Where something is not shown, the smallest effect that would have been found with a power of 80 % "
+    "stands beside it. Editions are compared by these words, not by size: seeds are not comparable one by one, "
     "and a miniature has its own scale. Reproduced: shown in {first} and in {second}."
 )
 _COLUMNS = "All numbers are in conditions.parquet and phenomena.parquet beside this file."
@@ -287,7 +321,7 @@ def _html_cell(row: pd.Series, side: str) -> str:
     word, note = row[f"verdict_{side}"], row[f"note_{side}"]
     text = f'<span class="word">{escape(word)}</span>'
     if word != NO_DATA:
-        text += f"<span>{escape(interval(row, side))}</span><span class='muted'>n = {row[f'n_{side}']}</span>"
+        text += f"<span>{escape(interval(row, side))}</span><span class='muted'>{escape(tested(row, side))}</span>"
     return f"<td>{text}" + (f'<span class="muted">{escape(note)}</span>' if note else "") + "</td>"
 
 

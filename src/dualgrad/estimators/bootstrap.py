@@ -229,17 +229,6 @@ def correlation_bounds(r: float, n: int, level: float = LEVEL) -> Bounds | None:
     return float(np.tanh(np.arctanh(r) - half)), float(np.tanh(np.arctanh(r) + half)), "Fisher z"
 
 
-def rank_correlation_bounds(rho: float, n: int, level: float = LEVEL) -> Bounds | None:
-    """Return the interval of Spearman's ρ: Fisher's z with the standard error √((1 + ρ²/2)/(n - 3)).
-
-    None for fewer than four pairs. Source: Bonett & Wright 2000.
-    """
-    if n < 4 or abs(rho) >= 1:
-        return None
-    half = float(ndtri((1 + level) / 2)) * float(np.sqrt((1 + rho**2 / 2) / (n - 3)))
-    return float(np.tanh(np.arctanh(rho) - half)), float(np.tanh(np.arctanh(rho) + half)), "Fisher z"
-
-
 def open_note(bounds: Bounds | None) -> str | None:
     """Return a note where an interval is open because replicates never reach what is estimated."""
     if bounds is None:

@@ -27,6 +27,7 @@ import pandas as pd
 
 from dualgrad.estimators import bootstrap
 from dualgrad.estimators.curves import fit_sigmoid, last_crossing, steepest
+from dualgrad.estimators.units import bounds_of
 from dualgrad.statistics.curves import CURVE_KEYS, Curve, curves, joined_curves, key_words
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.statistics.sources import TEXT_CURVES
@@ -76,7 +77,7 @@ def compute(tables: Tables) -> pd.DataFrame:
         if curve.too_short:
             keys = {"experiment": curve.experiment, **key_words(curve.keys, CURVE_KEYS)}
             for quantity in QUANTITIES:
-                sheet.add(quantity, None, int(curve.sizes.sum()), note=curve.too_short, **keys)
+                sheet.add(quantity, None, curve.units, runs=curve.runs, note=curve.too_short, **keys)
             continue
         one = _Boundary(sheet, curve)
         one.minimum()
@@ -94,7 +95,7 @@ class _Boundary:
         self.sheet, self.curve = sheet, curve
         self.text = curve.experiment in TEXT_CURVES
         self.sign = -1 if self.text else 1
-        self.n = int(curve.sizes.sum())
+        self.n = curve.units
         self.keys = {
             "experiment": curve.experiment,
             **key_words(curve.keys, CURVE_KEYS),
@@ -104,7 +105,7 @@ class _Boundary:
 
     def add(self, quantity: str, value: float, bounds: bootstrap.Bounds | None = None, **more: Any) -> None:
         """Append one estimate of this curve."""
-        self.sheet.add(quantity, value, self.n, bounds=bounds, **{**self.keys, **more})
+        self.sheet.add(quantity, value, self.n, bounds=bounds, runs=self.curve.runs, **{**self.keys, **more})
 
     def at_edge(self, value: float) -> bool:
         """Whether a λ is the grid's first or last."""
@@ -121,14 +122,9 @@ class _Boundary:
             edge=self.at_edge(where),
             note=self.curve.gaps,
         )
-        lowest = draws.min(axis=1)
-        self.add("minimum_error", means.min(), bootstrap.percentile(lowest, n=self.curve.least))
+        self.add("minimum_error", means.min(), self.curve.interval(lambda rows: rows.min(axis=1)))
         for name, end in (("fall_before_minimum", 0), ("rise_after_minimum", -1)):
-            self.add(
-                name,
-                means[end] - means.min(),
-                bootstrap.percentile(draws[:, end] - lowest, n=self.curve.least),
-            )
+            self.add(name, means[end] - means.min(), self.curve.interval(partial(_above_minimum, end)))
 
     def crossings(self) -> None:
         """Crossings of fixed and of relative levels."""
@@ -145,7 +141,7 @@ class _Boundary:
         means = self.curve.means[None]
         more.setdefault("error_level", float(level(means)[0]))
         value = float(at(means)[0])
-        bounds = bootstrap.percentile(at(self.curve.mean_draws), n=self.curve.least)
+        bounds = self.curve.interval(at)
         self.add(quantity, value, bounds, note=self._why(value) or bootstrap.open_note(bounds), **more)
 
     def _why(self, value: float) -> str | None:
@@ -160,9 +156,9 @@ class _Boundary:
         if self.text or self.curve.sizes.min() < 10:
             return
         for level in LEVELS:
-            share, draws = self.curve.share_draws(level)
-            value = float(last_crossing(self.curve.lam, -share[None], -0.5)[0])
-            bounds = bootstrap.percentile(last_crossing(self.curve.lam, -draws, -0.5), n=self.curve.least)
+            share = self.curve.share_below(level)
+            value = float(_half(self.curve.lam, share.means[None])[0])
+            bounds = share.interval(partial(_half, self.curve.lam))
             note = None
             if not np.isfinite(value):
                 amount = "fewer" if value < 0 else "more"
@@ -176,11 +172,13 @@ class _Boundary:
         start = 0 if self.text else int(self.curve.means.argmin())
         lam = self.curve.lam[start:]
         if len(lam) < 4:
-            few = f"only {len(lam)} λ at and beyond the minimum; a sigmoid needs four"
+            why = f"only {len(lam)} λ at and beyond the minimum; a sigmoid needs four"
             for quantity in ("sigmoid_midpoint", "sigmoid_width"):
-                self.add(quantity, np.nan, note=few)
+                self.add(quantity, np.nan, note=why)
             return
-        draws = self.curve.mean_draws[:SIGMOID_RESAMPLES, start:]
+        few = self.curve.least < bootstrap.SMALL
+        draws = self.curve.means_left_out if few else self.curve.mean_draws[:SIGMOID_RESAMPLES]
+        draws = draws[:, start:]
         fits = fit_sigmoid(lam, np.vstack([self.curve.means[start:], draws]), self.curve.sizes[start:])
         edge = bool(np.isclose(fits.midpoint[0], lam[[0, -1]], atol=1e-6).any())
         note = None
@@ -189,25 +187,37 @@ class _Boundary:
         elif edge:
             note = "the midpoint sits on the end of the grid: the rise is not over there"
         for quantity, values in (("sigmoid_midpoint", fits.midpoint), ("sigmoid_width", fits.width)):
-            possible = values[1:][~np.isnan(values[1:])]
-            bounds = (
-                bootstrap.percentile(possible, n=self.curve.least)
-                if len(possible) >= 0.9 * len(draws)
-                else None
-            )
+            if few:
+                bounds = bounds_of(float(values[0]), values[1:])
+            else:
+                possible = values[1:][~np.isnan(values[1:])]
+                enough = len(possible) >= 0.9 * len(draws)
+                bounds = bootstrap.percentile(possible, n=self.curve.least) if enough else None
             self.add(quantity, values[0], bounds, edge=edge, note=note)
 
     def steepest(self) -> None:
         """The steepest step between neighbouring λ."""
         lam = self.curve.lam
         middle, slope = steepest(lam, self.curve.means, self.sign)
-        middles, slopes = steepest(lam, self.curve.mean_draws, self.sign)
+        middles, _ = steepest(lam, self.curve.mean_draws, self.sign)
         at = int(np.argmin(np.abs((lam[:-1] + lam[1:]) / 2 - middle[0])))
         place = {"lambda_from": lam[at], "lambda_to": lam[at + 1], "edge": at in (0, len(lam) - 2)}
         self.add("steepest_step", middle[0], bootstrap.percentile(middles, n=self.curve.least), **place)
-        self.add("steepest_slope", slope[0], bootstrap.percentile(slopes, n=self.curve.least), **place)
+        bounds = self.curve.interval(lambda rows: steepest(lam, rows, self.sign)[1])
+        self.add("steepest_slope", slope[0], bounds, **place)
 
 
 def _constant(level: float, rows: np.ndarray) -> np.ndarray:
     """The same level for each row."""
     return np.full(len(rows), level)
+
+
+def _above_minimum(place: int, rows: np.ndarray) -> np.ndarray:
+    """How far each row lies above its minimum at one place."""
+    above: np.ndarray = rows[:, place] - rows.min(axis=1)
+    return above
+
+
+def _half(lam: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Where each row of shares falls below one half."""
+    return last_crossing(lam, -shares, -0.5)

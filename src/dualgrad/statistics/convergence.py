@@ -5,8 +5,8 @@ after every epoch; null for a run that never gets there. At 0.20 it is the recor
 
 Means are over the runs that converge; the note counts those that do not (censored at the last epoch). Slowing
 is measured without them: Spearman's rank correlation of λ and convergence epoch over all runs, censored ones
-ranked last, with a bootstrap interval (runs drawn within each λ) and its p value. `before_first_drop` is the
-share of converging runs that do so before the learning rate falls (after epoch 50): where it is 0, the schedule
+ranked last; interval and p value by the jackknife over seeds, which have a run at every λ. `before_first_drop` is
+the share of converging runs that do so before the learning rate falls (after epoch 50): where it is 0, the schedule
 sets the epoch.
 
 Sources: FIGURES.md, Figure 1d and Extended Data 4; config/claims.yaml, conclusion 6; I-P.md#K.
@@ -16,10 +16,10 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtr
 from scipy.stats import rankdata
 
 from dualgrad.estimators import bootstrap
+from dualgrad.estimators.units import bounds_of, of_left_out
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import FLOAT64, Column
@@ -104,26 +104,29 @@ def _slowing(sheet: Sheet, keys: dict, rows: pd.DataFrame) -> None:
             sheet.add(quantity, None, n, note=why, **keys)
         return
     rho = _spearman(lam, last)
-    t = rho * np.sqrt((n - 2) / max(1 - rho**2, 1e-300))
-    # Resamples of ties are no guide here: their interval can leave out the estimate itself.
-    bounds = bootstrap.rank_correlation_bounds(rho, n)
-    p_value = 2 * stdtr(n - 2, -abs(t))
-    sheet.add("rank_correlation", rho, n, bounds=bounds, p_value=p_value, note=note, **keys)
+    seeds = rows["seed"].to_numpy()
+    units = np.unique(seeds)
+    found = of_left_out(rho, np.array([_spearman(lam[seeds != one], last[seeds != one]) for one in units]))
+    bounds = None if np.isnan(found.low) else (found.low, found.high, found.how)
+    more = {**keys, "note": note, "runs": n}
+    sheet.add("rank_correlation", rho, len(units), bounds=bounds, p_value=found.p_value, **more)
     whole = [level for level in np.unique(lam) if reached[lam == level].all()]
     if len(whole) < 2 or whole[0] != lam.min():
         why = "all runs converge at fewer than two λ, or not at the lowest"
         sheet.add("slowing_ratio", None, n, note=why, **keys)
         return
-    low, high = epochs[lam == whole[0]], epochs[lam == whole[-1]]
-    rng = bootstrap.generator("ratio", len(low), len(high))
-    ratios = bootstrap.means(high, bootstrap.weights(rng, len(high))) / bootstrap.means(
-        low, bootstrap.weights(rng, len(low))
-    )
+    first, final = (rows[lam == level].set_index("seed")["first"] for level in (whole[0], whole[-1]))
+    both = pd.concat([first, final], axis=1).dropna().to_numpy(dtype=float)
+    size = len(both)
+    left = (both.sum(axis=0) - both) / max(size - 1, 1)
     sheet.add(
         "slowing_ratio",
-        high.mean() / low.mean(),
-        len(low) + len(high),
-        bounds=bootstrap.percentile(ratios, n=min(len(low), len(high))),
+        both[:, 1].mean() / both[:, 0].mean(),
+        size,
+        bounds=bounds_of(both[:, 1].mean() / both[:, 0].mean(), left[:, 1] / left[:, 0])
+        if size > 1
+        else None,
+        runs=2 * size,
         note=f"λ = {whole[-1]:g} over λ = {whole[0]:g}",
         **keys,
     )

@@ -1,13 +1,14 @@
 """Curves of the final error against λ, their bootstrap replicates, and what is read off them.
 
 A curve holds the runs of one experiment (or of several that repeat the same training) that differ in λ and seed
-only. All functions of replicates take means as (replicates, λ).
+only. Runs of one seed share its label noise and its initial weights at every λ: whole seeds are drawn or left out,
+never single runs. All functions of replicates take means as (replicates, λ).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +16,7 @@ import numpy as np
 import pandas as pd
 
 from dualgrad.estimators import bootstrap
+from dualgrad.estimators.units import bounds_of
 from dualgrad.statistics.facts import constant_predictors
 from dualgrad.tables.edition import Tables
 
@@ -55,6 +57,7 @@ class Curve:
         groups: errors of the runs at each λ.
         constant: how many runs at each λ end as constant predictors.
         missing: λ levels of the design at which no run has a final error.
+        seeds: seed of each run, by λ as in groups; none: every run is a unit of its own.
     """
 
     experiment: str
@@ -63,6 +66,7 @@ class Curve:
     groups: tuple[np.ndarray, ...]
     constant: tuple[int, ...] = ()
     missing: tuple[float, ...] = ()
+    seeds: tuple[np.ndarray, ...] = ()
 
     @cached_property
     def means(self) -> np.ndarray:
@@ -79,10 +83,29 @@ class Curve:
         """Number of runs at each λ, (λ,)."""
         return np.array([len(group) for group in self.groups])
 
+    @cached_property
+    def places(self) -> tuple[np.ndarray, ...]:
+        """Number of the unit (seed) that each run belongs to, by λ."""
+        if not self.seeds:
+            ends = np.cumsum(self.sizes)
+            return tuple(np.arange(end - size, end) for end, size in zip(ends, self.sizes, strict=True))
+        known = np.unique(np.concatenate(self.seeds))
+        return tuple(np.searchsorted(known, seeds) for seeds in self.seeds)
+
+    @cached_property
+    def units(self) -> int:
+        """Number of independent units: seeds."""
+        return max((int(place.max()) for place in self.places), default=-1) + 1
+
+    @property
+    def runs(self) -> int:
+        """Number of runs."""
+        return int(self.sizes.sum())
+
     @property
     def least(self) -> int:
-        """Number of runs at the λ that has fewest."""
-        return int(self.sizes.min())
+        """Number of units at the λ that has fewest."""
+        return min(len(np.unique(place)) for place in self.places)
 
     @property
     def too_short(self) -> str | None:
@@ -105,14 +128,62 @@ class Curve:
         """What it is called in generators' names."""
         return f"{self.experiment}|{sorted((k, str(v)) for k, v in self.keys.items())}"
 
+    @cached_property
+    def _shares(self) -> tuple[np.ndarray, ...]:
+        """Weight of each run in each replicate's mean, by λ, (replicates, runs): whole seeds are drawn."""
+        rng = bootstrap.generator("curve", self.units, *self.sizes)
+        counts = rng.multinomial(self.units, np.full(self.units, 1 / self.units), size=bootstrap.RESAMPLES)
+        for _ in range(200):  # a λ that has few of the seeds may get none of them: draw again
+            empty = np.any([counts[:, place].sum(axis=1) == 0 for place in self.places], axis=0)
+            if not empty.any():
+                break
+            size = int(empty.sum())
+            counts[empty] = rng.multinomial(self.units, np.full(self.units, 1 / self.units), size=size)
+        drawn = (counts[:, place].astype(float) for place in self.places)
+        return tuple(np.nan_to_num(one / one.sum(axis=1, keepdims=True)) for one in drawn)
+
     def _draws(self, statistic: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
-        rng = bootstrap.generator("curve", *self.sizes)
-        columns = [statistic(group, bootstrap.weights(rng, len(group))) for group in self.groups]
+        pairs = zip(self.groups, self._shares, strict=True)
+        return np.stack([statistic(group, shares) for group, shares in pairs], axis=1)
+
+    def _left_out(self, statistic: Callable[[np.ndarray, np.ndarray], np.ndarray]) -> np.ndarray:
+        """A statistic at each λ with one unit left out at a time, (units, λ); NaN where none is left."""
+        columns = []
+        for group, place in zip(self.groups, self.places, strict=True):
+            kept = (place[None] != np.arange(self.units)[:, None]).astype(float)
+            with np.errstate(invalid="ignore"):
+                columns.append(statistic(group, kept / kept.sum(axis=1, keepdims=True)))
         return np.stack(columns, axis=1)
 
     @cached_property
+    def means_left_out(self) -> np.ndarray:
+        """Means with one seed left out at a time, (units, λ)."""
+        return self._left_out(bootstrap.means)
+
+    @cached_property
+    def variances_left_out(self) -> np.ndarray:
+        """Variances with one seed left out at a time, (units, λ)."""
+        return self._left_out(bootstrap.variances)
+
+    def interval(
+        self, of: Callable[[np.ndarray], np.ndarray], spread: bool = False
+    ) -> bootstrap.Bounds | None:
+        """Return the interval of what a function reads off the means (``spread``: off the variances).
+
+        The jackknife's over seeds below eight of them, else percentiles of resampled seeds.
+
+        Args:
+            of: takes (rows, λ), returns (rows,).
+            spread: of variances.
+        """
+        if self.least < bootstrap.SMALL:
+            full = of((self.variances if spread else self.means)[None])[0]
+            return bounds_of(float(full), of(self.variances_left_out if spread else self.means_left_out))
+        return bootstrap.percentile(of(self.variance_draws if spread else self.mean_draws), n=self.least)
+
+    @cached_property
     def mean_draws(self) -> np.ndarray:
-        """Bootstrap replicates of the means, (replicates, λ); runs are drawn within each λ."""
+        """Bootstrap replicates of the means, (replicates, λ); whole seeds are drawn."""
         return self._draws(bootstrap.means)
 
     @cached_property
@@ -120,12 +191,10 @@ class Curve:
         """Bootstrap replicates of the variances, (replicates, λ), from the same draws as the means."""
         return self._draws(bootstrap.variances)
 
-    def share_draws(self, threshold: float) -> tuple[np.ndarray, np.ndarray]:
-        """Return the share of runs below a threshold at each λ, (λ,), and its replicates, (replicates, λ)."""
-        rng = bootstrap.generator("curve", *self.sizes)
-        below = [(group < threshold).astype(float) for group in self.groups]
-        draws = [bootstrap.means(group, bootstrap.weights(rng, len(group))) for group in below]
-        return np.array([group.mean() for group in below]), np.stack(draws, axis=1)
+    def share_below(self, threshold: float) -> Curve:
+        """Return the curve of the share of runs below a threshold, of the same seeds."""
+        below = tuple((group < threshold).astype(float) for group in self.groups)
+        return replace(self, groups=below)
 
 
 def curves(runs: pd.DataFrame, least: int = 3) -> Iterator[Curve]:
@@ -147,13 +216,14 @@ def curve_of(experiment: str, keys: Mapping[str, Any], runs: pd.DataFrame) -> Cu
     rows = runs.assign(constant=constant_predictors(runs)).dropna(subset=["lam", "test_error"])
     levels = np.sort(rows["lam"].unique())
     missing = sorted(set(runs["lam"].dropna()) - set(levels))
-    errors, constant = [], []
+    errors, constant, seeds = [], [], []
     for level in levels:
         mine = rows[rows["lam"] == level]
         errors.append(mine["test_error"].to_numpy(dtype=float))
         constant.append(int(mine["constant"].sum()))
+        seeds.append(mine["seed"].to_numpy(dtype=float))
     shown = {name: value for name, value in keys.items() if value is not None and value == value}
-    return Curve(experiment, shown, levels, tuple(errors), tuple(constant), tuple(missing))
+    return Curve(experiment, shown, levels, tuple(errors), tuple(constant), tuple(missing), tuple(seeds))
 
 
 def joined_curves(tables: Tables) -> Iterator[Curve]:

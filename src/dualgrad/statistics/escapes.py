@@ -1,14 +1,14 @@
 """How often runs leave the state of constant prediction, with exact intervals.
 
 Escape attempts (Td2): a trapped state trained on for 50 epochs in one of six ways; escaped if it ends below
-0.60. The 18 attempts are three traps in six ways each, so the runs of the row over all ways are not
-independent.
+0.60. The 18 attempts are three traps in six ways each: the traps are the units.
 
 Plateaus in other trajectories: `least` or more evaluations in a row with exactly the same error, at or above
 0.85 (1 - 1.5/C for C classes; a constant predictor's error depends on its class alone). Each run counts once,
 with its first plateau. It is left if a later evaluation is below the level, and ended_below if the last one is.
-Counted are runs that are evaluated after every epoch or every λ, without their starting phases; attempts (Td2)
-have rows of their own.
+Runs of one start and seed are one unit (the long and the short hold of R3b, the sweeps that go on from one
+preparation), which leaves its plateau if one of its runs does. Counted are runs that are evaluated after every epoch
+or every λ, without their starting phases; attempts (Td2) have rows of their own.
 
 Sources: docs/specification/FIGURES.md, Figure 3c and 4d; config/claims.yaml, conclusion 11; Td-W.md#Td2.
 """
@@ -21,7 +21,7 @@ import pandas as pd
 from dualgrad.estimators import bootstrap
 from dualgrad.statistics.facts import trap_level
 from dualgrad.statistics.layout import Quantity, Sheet
-from dualgrad.statistics.sources import PLATEAUS
+from dualgrad.statistics.sources import PLATEAUS, START_OF
 from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import FLOAT64, INT64, STRING, Column
 
@@ -37,11 +37,11 @@ KEYS = (
 )
 
 QUANTITIES = {
-    "escaped_share": Quantity("1", "share of attempts that escape"),
-    "escaped": Quantity("runs", "their number"),
+    "escaped_share": Quantity("1", "share of traps that one attempt or more leaves"),
+    "escaped": Quantity("runs", "attempts that escape"),
     "lowest_error": Quantity("fraction", "lowest final error of the attempts"),
     "plateaus": Quantity("runs", "runs with a plateau"),
-    "left_share": Quantity("1", "share of plateaus that are left"),
+    "left_share": Quantity("1", "share of starts of which a run leaves its plateau"),
     "left": Quantity("runs", "plateaus that are left"),
     "ended_below": Quantity("runs", "runs with a plateau whose last error is below the level"),
     "lowest_after": Quantity("fraction", "lowest error after a plateau"),
@@ -93,10 +93,15 @@ def _attempts(sheet: Sheet, tables: Tables) -> None:
         missing = len(rows) - n
         if missing or free:
             note = f"{missing} attempts have no outcome, {free} start from states that are not trapped"
-        bounds = bootstrap.exact_bounds(hits, n)
-        sheet.add("escaped_share", hits / n if n else None, n, bounds=bounds, note=note, **keys)
-        sheet.add("escaped", hits if n else None, n, note=note, **keys)
-        sheet.add("lowest_error", ended["test_error"].min() if n else None, n, note=note, **keys)
+        # Attempts on one trap share its start: traps are the units, left if one attempt or more escapes.
+        traps = ended.groupby("slot")["escaped"].agg(lambda flags: flags.astype(bool).any())
+        units = len(traps)
+        keys["runs"] = n
+        bounds = bootstrap.exact_bounds(int(traps.sum()), units)
+        share = traps.mean() if units else None
+        sheet.add("escaped_share", share, units, bounds=bounds, note=note, **keys)
+        sheet.add("escaped", hits if n else None, units, note=note, **keys)
+        sheet.add("lowest_error", ended["test_error"].min() if n else None, units, note=note, **keys)
 
 
 def _plateaus(tables: Tables, least: int) -> pd.DataFrame:
@@ -120,13 +125,14 @@ def _plateaus(tables: Tables, least: int) -> pd.DataFrame:
                 "run": run,
                 "branch": branch,
                 "noise_rate": rows["noise_rate"].iloc[0],
+                "start": f"{START_OF.get(str(experiment), {}).get(branch, experiment)} {rows['seed'].iloc[0]:g}",
                 "left": bool((later < level).any()),
                 "below": bool(errors[-1] < level),
                 "lowest": later.min() if len(later) else np.nan,
             }
         )
     return pd.DataFrame(
-        found, columns=["experiment", "run", "branch", "noise_rate", "left", "below", "lowest"]
+        found, columns=["experiment", "run", "branch", "noise_rate", "start", "left", "below", "lowest"]
     )
 
 
@@ -149,12 +155,14 @@ def first_plateau(errors: np.ndarray, level: float, least: int) -> int | None:
 
 
 def _count(sheet: Sheet, keys: dict, rows: pd.DataFrame) -> None:
-    n, left = len(rows), int(rows["left"].sum())
-    sheet.add("plateaus", n, n, **keys)
-    sheet.add("left", left, n, **keys)
+    units = rows.groupby(["noise_rate", "start"])["left"].any()
+    runs, n = len(rows), len(units)
+    keys = {**keys, "runs": runs}
+    sheet.add("plateaus", runs, n, **keys)
+    sheet.add("left", int(rows["left"].sum()), n, **keys)
     note = None if n else "no plateau"
-    bounds = bootstrap.exact_bounds(left, n)
-    sheet.add("left_share", left / n if n else None, n, bounds=bounds, note=note, **keys)
+    bounds = bootstrap.exact_bounds(int(units.sum()), n)
+    sheet.add("left_share", units.mean() if n else None, n, bounds=bounds, note=note, **keys)
     sheet.add("ended_below", int(rows["below"].sum()), n, **keys)
     lowest = rows["lowest"].min() if n else None
     none = "no evaluation after a plateau" if n else "no plateau"

@@ -2,22 +2,22 @@
 
 For each width: where the mean error crosses a level between neighbouring λ, the slope of that step, and the
 largest variance over λ. The level is the published reading's (0.20 at η = 0.4, 0.35 at η = 0.8) and twice the
-curve's own minimum. Over widths: the change per doubling is the least-squares slope on log2(width), with
-replicates of all three curves drawn independently. `interaction` is b3 of error = b0 + b1 λ + b2 log2 w + b3 λ
-log2 w over runs, with HC3 standard errors (statsmodels): a boundary that sharpens with width would give a
-positive one, one that moves right a negative.
+curve's own minimum. Over widths: the change per doubling is the least-squares slope on log2(width); the three curves
+have the same seeds, so a replicate draws the same seeds in all of them. The shift and the width of a whole sigmoid:
+boundary_model.
 
 Sources: FIGURES.md, Extended Data 5; config/claims.yaml, conclusion 5; Q-R.md#Q1, Q-R.md#4.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
 from dualgrad.estimators import bootstrap
-from dualgrad.estimators.curves import last_crossing
-from dualgrad.estimators.interaction import interaction, per_doubling
+from dualgrad.estimators.curves import last_crossing, per_doubling
 from dualgrad.statistics.curves import Curve, curves
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
@@ -39,9 +39,6 @@ QUANTITIES = {
     "crossing_per_doubling": Quantity("lambda", "change of the crossing per doubling of the width"),
     "slope_per_doubling": Quantity("fraction per lambda", "change of the slope there per doubling"),
     "log_variance_per_doubling": Quantity("1", "change of ln(largest variance) per doubling"),
-    "interaction": Quantity(
-        "fraction per lambda", "b3, the change of the slope in λ per doubling of the width"
-    ),
 }
 
 
@@ -58,17 +55,10 @@ def compute(tables: Tables) -> pd.DataFrame:
         for curve in mine:
             if curve.too_short:
                 at = {**keys, "width_mult": curve.keys["width_mult"]}
-                sheet.add("crossing", None, int(curve.sizes.sum()), note=curve.too_short, **at)
+                sheet.add("crossing", None, curve.units, runs=curve.runs, note=curve.too_short, **at)
         _variances(sheet, keys, whole)
         _crossings(sheet, keys, whole, LEVELS.get(round(float(eta), 3)))
         _crossings(sheet, keys, whole, None)
-        known = rows.dropna(subset=["test_error"])
-        columns = [known[name].to_numpy(dtype=float) for name in ("lam", "width_mult", "test_error")]
-        fit = interaction(*columns)
-        if fit is None:
-            sheet.add("interaction", None, len(known), note="too few λ, widths or runs", **keys)
-        else:
-            sheet.add("interaction", fit[0], len(known), bounds=fit[1], p_value=fit[2], **keys)
     return sheet.frame()
 
 
@@ -82,8 +72,9 @@ def _variances(sheet: Sheet, keys: dict, whole: list[Curve]) -> None:
         sheet.add(
             "peak_variance",
             curve.variances.max(),
-            int(curve.sizes.sum()),
+            curve.units,
             bounds=bootstrap.percentile(peak, n=curve.least),
+            runs=curve.runs,
             width_mult=curve.keys["width_mult"],
             edge=edge,
             note="at the end of the grid: no peak" if edge else None,
@@ -109,8 +100,8 @@ def _crossings(sheet: Sheet, keys: dict, whole: list[Curve], level: float | None
     for curve in whole:
         values = crossing_and_slope(curve.lam, curve.means[None], level)
         draws = crossing_and_slope(curve.lam, curve.mean_draws, level)
-        for quantity, value, replicates in zip(found, values, draws, strict=True):
-            bounds = bootstrap.percentile(replicates, n=curve.least)
+        for number, (quantity, value, replicates) in enumerate(zip(found, values, draws, strict=True)):
+            bounds = curve.interval(partial(_read, curve.lam, level, number))
             few = None if bounds else "some resamples do not cross: no interval"
             note = (
                 None if np.isfinite(value[0]) else "the mean error does not cross the level within the grid"
@@ -118,8 +109,9 @@ def _crossings(sheet: Sheet, keys: dict, whole: list[Curve], level: float | None
             sheet.add(
                 quantity,
                 value[0],
-                int(curve.sizes.sum()),
+                curve.units,
                 bounds=bounds,
+                runs=curve.runs,
                 note=note or few or bootstrap.open_note(bounds),
                 width_mult=curve.keys["width_mult"],
                 **at,
@@ -148,10 +140,16 @@ def crossing_and_slope(
     return crossing, np.where(np.isfinite(crossing), slope, np.nan)
 
 
+def _read(lam: np.ndarray, level: float | None, number: int, rows: np.ndarray) -> np.ndarray:
+    """Crossing (number 0) or slope there (1) of each row of means."""
+    return crossing_and_slope(lam, rows, level)[number]
+
+
 def _doubling(
     sheet: Sheet, quantity: str, keys: dict, whole: list[Curve], values: np.ndarray, draws: list[np.ndarray]
 ) -> None:
-    n = int(sum(curve.sizes.sum() for curve in whole))
+    n = min((curve.units for curve in whole), default=0)
+    keys = {**keys, "runs": sum(curve.runs for curve in whole)}
     if len(whole) < 2 or not np.isfinite(values).all():
         why = "fewer than two widths" if len(whole) < 2 else "one of the widths has no value"
         sheet.add(quantity, None, n, note=why, **keys)

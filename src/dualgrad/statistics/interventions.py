@@ -5,11 +5,9 @@ ordered one. Three seeds at three λ are nine gaps but three independent ones: `
 printed), `seeds` rows average over λ first and use Student's interval over three seeds.
 
 Q2: two schedules that end at the same λ, compared at equal λ, epoch and learning rate: difference = mean error
-after the quench - mean error of the fixed schedule, runs drawn on each side (bootstrap); the p value is
-Mann-Whitney's, exact also with ties (all splits counted). `separated` is 1 if every run of one side is above every
-run of the other.
-`collapse_rule` applies T1's rule (error >= 0.40 in five epochs in a row) to the epochs after the jump at epoch
-30.
+after the quench - mean error of the fixed schedule, paired by seed (Student). `separated` is 1 if every run of one
+side is above every run of the other. `collapse_rule` applies T1's rule (error >= 0.40 in five epochs in a row) to the
+epochs after the jump at epoch 30.
 
 I, L: the value direction has a set cosine to the structure gradient (I) or to the clean one (L); r is Pearson's
 over runs, `cosine_range` the largest minus the smallest cell mean, `monotone` 1 if the cell means never turn.
@@ -22,10 +20,9 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.special import stdtr
 
 from dualgrad.estimators import bootstrap
-from dualgrad.estimators.ranks import mann_whitney
+from dualgrad.estimators.units import of_left_out
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import FLOAT64, STRING, Column
@@ -85,12 +82,13 @@ def _jumps(sheet: Sheet, runs: pd.DataFrame) -> None:
         sheet.add("gap", None, 0, experiment="W2")
         return
     keys = {"experiment": "W2", "noise_rate": gaps["noise_rate"].min()}
-    note = "seeds enter once per λ: not independent"
+    note = "seeds enter once per λ, as printed: no interval; see the rows of seeds"
     values = gaps["final_gap"].to_numpy(dtype=float)
     nine = {**keys, "rows": "nine"}
-    sheet.add("gap", values.mean(), len(values), bounds=bootstrap.mean_bounds(values), note=note, **nine)
-    sheet.add("gap_sd", values.std(), len(values), note=note, **nine)
-    sheet.add("gap_max", values.max(), len(values), **nine)
+    seeds, nine = gaps["seed"].nunique(), {**nine, "runs": len(values)}
+    sheet.add("gap", values.mean(), seeds, note=note, **nine)
+    sheet.add("gap_sd", values.std(), seeds, note=note, **nine)
+    sheet.add("gap_max", values.max(), seeds, **nine)
     for lam, rows in gaps.groupby("lam"):
         values = rows["final_gap"].to_numpy(dtype=float)
         at = {**keys, "lam": lam, "rows": "seeds"}
@@ -136,7 +134,7 @@ def _schedules(sheet: Sheet, tables: Tables) -> None:
             for epoch in (50.0, last):
                 at = rows[rows["epoch"] == epoch]
                 first, second = (
-                    at.loc[at["schedule"] == name, "test_error"].dropna().to_numpy(dtype=float)
+                    at[at["schedule"] == name].set_index("seed")["test_error"].dropna()
                     for name in (schedule, against)
                 )
                 _compare(
@@ -146,18 +144,20 @@ def _schedules(sheet: Sheet, tables: Tables) -> None:
             _after_jump(sheet, {**keys, "schedule": str(schedule)}, mine, last)
 
 
-def _compare(sheet: Sheet, keys: dict, first: np.ndarray, second: np.ndarray) -> None:
-    n = min(len(first), len(second))
+def _compare(sheet: Sheet, keys: dict, first: pd.Series, second: pd.Series) -> None:
+    """Compare two schedules of the same seeds."""
+    both = first.index.intersection(second.index)
+    n = len(both)
     if n == 0:
         for quantity in ("difference", "separated"):
             sheet.add(quantity, None, 0, note="a schedule has no evaluation at this epoch", **keys)
         return
-    bounds = bootstrap.difference_bounds(first, second)
-    p_value, how = mann_whitney(first, second)
-    value, note = first.mean() - second.mean(), None if how == "exact" else f"Mann-Whitney's p: {how}"
-    sheet.add("difference", value, n, bounds=bounds, p_value=p_value, note=note, **keys)
-    apart = first.min() > second.max() or first.max() < second.min()
-    sheet.add("separated", float(apart), n, **keys)
+    keys = {**keys, "runs": 2 * n}
+    apart = (first[both] - second[both]).to_numpy(dtype=float)
+    bounds, p_value = bootstrap.t_bounds(apart, "paired t")
+    sheet.add("difference", apart.mean(), n, bounds=bounds, p_value=p_value, **keys)
+    separated = first.min() > second.max() or first.max() < second.min()
+    sheet.add("separated", float(separated), n, **keys)
 
 
 def _after_jump(sheet: Sheet, keys: dict, rows: pd.DataFrame, last: float) -> None:
@@ -200,12 +200,16 @@ def _cosines(sheet: Sheet, experiment: str, runs: pd.DataFrame) -> None:
     for lam, mine in rows.groupby("lam"):
         at = {**keys, "lam": lam}
         means = mine.groupby("cos_target")["test_error"].mean()
-        ends = [
-            mine.loc[mine["cos_target"] == cosine, "test_error"].to_numpy(dtype=float)
+        first, last = (
+            mine[mine["cos_target"] == cosine].set_index("seed")["test_error"]
             for cosine in (means.index.min(), means.index.max())
-        ]
-        bounds = bootstrap.difference_bounds(*ends)
-        sheet.add("cosine_effect", ends[0].mean() - ends[1].mean(), len(ends[0]), bounds=bounds, **at)
+        )
+        apart = (first - last).dropna().to_numpy(dtype=float)
+        bounds, p_value = bootstrap.t_bounds(apart, "paired t")
+        value = apart.mean() if len(apart) else None
+        sheet.add(
+            "cosine_effect", value, len(apart), bounds=bounds, p_value=p_value, runs=2 * len(apart), **at
+        )
         sheet.add("cosine_range", means.max() - means.min(), len(mine), **at)
         _correlation(sheet, at, mine)
         steps = np.diff(means.to_numpy())
@@ -218,8 +222,10 @@ def _correlation(sheet: Sheet, keys: dict, rows: pd.DataFrame) -> None:
     if n < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
         sheet.add("cosine_correlation", None, n, note="cosines or errors do not vary", **keys)
         return
+    seeds = rows["seed"].to_numpy()
+    units = np.unique(seeds)
     r = float(np.corrcoef(x, y)[0, 1])
-    half = 1.959963984540054 / np.sqrt(n - 3) if n > 3 else np.inf
-    bounds = (np.tanh(np.arctanh(r) - half), np.tanh(np.arctanh(r) + half), "Fisher z")
-    p_value = 2 * stdtr(n - 2, -abs(r) * np.sqrt((n - 2) / max(1 - r**2, 1e-300)))
-    sheet.add("cosine_correlation", r, n, bounds=bounds, p_value=float(p_value), **keys)
+    left = np.array([np.corrcoef(x[seeds != one], y[seeds != one])[0, 1] for one in units])
+    found = of_left_out(r, left)
+    bounds = None if np.isnan(found.low) else (found.low, found.high, found.how)
+    sheet.add("cosine_correlation", r, len(units), bounds=bounds, p_value=found.p_value, runs=n, **keys)

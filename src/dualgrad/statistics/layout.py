@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from dualgrad.estimators.families import holm
 from dualgrad.tables import parquet
 from dualgrad.tables.schema import BOOL, FLOAT64, INT64, STRING, Column
 
@@ -33,7 +34,19 @@ LAST = (
     Column("level", FLOAT64, "confidence level of the interval"),
     Column("interval", STRING, "how the interval was made (see Intervals)"),
     Column("p_value", FLOAT64, "two-sided p value, uncorrected, of the test that the quantity names"),
-    Column("n", INT64, "runs behind the value", nullable=False),
+    Column("p_holm", FLOAT64, "the same after Holm's correction for all tests of this quantity in the file"),
+    Column(
+        "n",
+        INT64,
+        "independent units behind the value: seeds, or starts that runs go on from",
+        nullable=False,
+    ),
+    Column(
+        "runs",
+        INT64,
+        "runs behind it; more than n where several share a seed's noise or a start",
+        nullable=False,
+    ),
     Column("note", STRING, "why there is no value, or what to know before using it"),
 )
 
@@ -72,6 +85,7 @@ class Sheet:
         p_value: float | None = None,
         note: str | None = None,
         unit: str | None = None,
+        runs: int | None = None,
         **keys: Any,
     ) -> None:
         """Append one estimate.
@@ -79,12 +93,13 @@ class Sheet:
         Args:
             quantity: a declared quantity.
             value: the estimate; None or NaN: there is none.
-            n: number of runs behind it.
+            n: number of independent units behind it.
             bounds: (low, high, how the interval was made); infinite ends are open ones.
             level: level of that interval.
             p_value: of the test that goes with the quantity.
             note: what to know; a missing value without note gets :data:`NO_DATA`.
             unit: where the quantity's unit varies.
+            runs: number of runs behind it, where that is not n.
             keys: experiment and the statistic's own keys.
 
         Raises:
@@ -108,7 +123,9 @@ class Sheet:
                 "level": level if how else None,
                 "interval": how,
                 "p_value": _finite(p_value),
+                "p_holm": None,
                 "n": int(n),
+                "runs": int(n if runs is None else runs),
                 "note": note or (NO_DATA if known is None else None),
             }
         )
@@ -117,8 +134,11 @@ class Sheet:
         return len(self._rows)
 
     def frame(self) -> pd.DataFrame:
-        """Return the rows, columns in the order of the layout."""
-        return pd.DataFrame(self._rows, columns=[column.name for column in self._columns])
+        """Return the rows, columns in the order of the layout; p values of one quantity are a family."""
+        frame = pd.DataFrame(self._rows, columns=[column.name for column in self._columns])
+        p_values = pd.to_numeric(frame["p_value"])
+        frame["p_holm"] = p_values.groupby(frame["quantity"]).transform(holm)
+        return frame
 
 
 def _finite(value: float | None) -> float | None:

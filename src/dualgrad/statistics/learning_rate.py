@@ -2,21 +2,22 @@
 
 For each learning rate: where the mean final error crosses 0.20, and twice the curve's own minimum; the smallest
 λ whose mean best error exceeds 0.20 (the published notebook's rule); the share of constant predictors at each
-λ, exact. `effect` compares the highest with the lowest rate at each λ (difference of means, runs drawn on each
-side). `interaction` is b3 of error = b0 + b1 λ + b2 log2 lr + b3 λ log2 lr over runs, with HC3 standard errors
-(statsmodels).
+λ, exact. `effect` compares the highest with the lowest rate at each λ, paired by seed. The shift and the width of a
+whole sigmoid: boundary_model.
 
 Sources: FIGURES.md, Extended Data 6a; config/claims.yaml, conclusion 15; Q-R.md#Q3, Q-R.md#4.
 """
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pandas as pd
 
 from dualgrad.estimators import bootstrap
 from dualgrad.estimators.curves import last_crossing
-from dualgrad.estimators.interaction import interaction
+from dualgrad.estimators.units import bounds_of
 from dualgrad.statistics.curves import Curve, curves
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
@@ -38,9 +39,6 @@ QUANTITIES = {
     "constant_share": Quantity("1", "share of runs that end as constant predictors"),
     "effect": Quantity("fraction", "mean error at the highest learning rate minus that at the lowest"),
     "crossing_shift": Quantity("lambda", "crossing at the highest learning rate minus that at the lowest"),
-    "interaction": Quantity(
-        "fraction per lambda", "b3, the change of the slope in λ per doubling of the rate"
-    ),
 }
 
 
@@ -57,13 +55,6 @@ def compute(tables: Tables) -> pd.DataFrame:
             _rate(sheet, {**keys, "lr": curve.keys["lr"]}, curve, rows)
         whole = [curve for curve in mine if not curve.too_short]
         _effects(sheet, keys, whole)
-        known = rows.dropna(subset=["test_error"])
-        columns = [known[name].to_numpy(dtype=float) for name in ("lam", "lr", "test_error")]
-        fit = interaction(*columns)
-        if fit is None:
-            sheet.add("interaction", None, len(known), note="too few λ, learning rates or runs", **keys)
-        else:
-            sheet.add("interaction", fit[0], len(known), bounds=fit[1], p_value=fit[2], **keys)
     return sheet.frame()
 
 
@@ -72,14 +63,14 @@ def _levels(rows: np.ndarray, level: float | None) -> np.ndarray:
 
 
 def _rate(sheet: Sheet, keys: dict, curve: Curve, runs: pd.DataFrame) -> None:
-    n = int(curve.sizes.sum())
+    n = curve.units
+    over_all = {**keys, "runs": curve.runs}
     if curve.too_short:
-        sheet.add("crossing", None, n, note=curve.too_short, **keys)
+        sheet.add("crossing", None, n, note=curve.too_short, **over_all)
         return
     for level in (LEVEL, None):
         value = last_crossing(curve.lam, curve.means[None], _levels(curve.means[None], level))[0]
-        draws = last_crossing(curve.lam, curve.mean_draws, _levels(curve.mean_draws, level))
-        bounds = bootstrap.percentile(draws, n=curve.least)
+        bounds = curve.interval(partial(_crossings, curve.lam, level))
         note = bootstrap.open_note(bounds)
         if not np.isfinite(value):
             note = "no crossing: the mean error " + (
@@ -87,11 +78,11 @@ def _rate(sheet: Sheet, keys: dict, curve: Curve, runs: pd.DataFrame) -> None:
                 if value < 0
                 else "stays below the level up to the last λ"
             )
-        sheet.add("crossing", value, n, bounds=bounds, note=note, error_level=level, **keys)
+        sheet.add("crossing", value, n, bounds=bounds, note=note, error_level=level, **over_all)
     best = runs[np.isclose(runs["lr"], keys["lr"])].groupby("lam")["best_error"].mean()
     above = best[best > LEVEL].index
     none = None if len(above) else "the mean best error exceeds 0.20 at no λ"
-    sheet.add("first_above", above.min() if len(above) else None, n, note=none, error_level=LEVEL, **keys)
+    sheet.add("first_above", above.min() if len(above) else None, n, note=none, error_level=LEVEL, **over_all)
     for lam, group, constant in zip(curve.lam, curve.groups, curve.constant, strict=True):
         at = {**keys, "lam": lam}
         size = len(group)
@@ -107,21 +98,41 @@ def _effects(sheet: Sheet, keys: dict, whole: list[Curve]) -> None:
         return
     low, high = whole[0], whole[-1]
     for lam in sorted(set(low.lam) & set(high.lam)):
-        pair = [curve.groups[int(np.abs(curve.lam - lam).argmin())] for curve in (high, low)]
-        bounds = bootstrap.difference_bounds(*pair)
-        value = pair[0].mean() - pair[1].mean()
-        sheet.add("effect", value, min(map(len, pair)), bounds=bounds, **keys, lam=lam)
+        first, second = (
+            pd.Series(curve.groups[at], index=curve.seeds[at])
+            for curve in (high, low)
+            for at in [int(np.abs(curve.lam - lam).argmin())]
+        )
+        apart = (first - second).dropna().to_numpy(dtype=float)
+        bounds, p_value = bootstrap.t_bounds(apart, "paired t")
+        value = apart.mean() if len(apart) else None
+        sheet.add(
+            "effect", value, len(apart), bounds=bounds, p_value=p_value, runs=2 * len(apart), **keys, lam=lam
+        )
     for level in (LEVEL, None):
-        ends = [last_crossing(c.lam, c.means[None], _levels(c.means[None], level))[0] for c in (high, low)]
-        draws = [last_crossing(c.lam, c.mean_draws, _levels(c.mean_draws, level)) for c in (high, low)]
+        ends = [_crossings(c.lam, level, c.means[None])[0] for c in (high, low)]
         with np.errstate(invalid="ignore"):
-            value, replicates = ends[0] - ends[1], draws[0] - draws[1]
-        n = int(low.sizes.sum() + high.sizes.sum())
+            value = ends[0] - ends[1]
+            bounds = _shift_bounds(value, low, high, level)
+        n, runs = min(low.units, high.units), low.runs + high.runs
         note = None
         if not np.isfinite(value):
             note = "one of the two does not cross within the grid"
             if np.isposinf(ends[1]) and np.isfinite(ends[0]):
                 bound = ends[0] - low.lam[-1]
                 note = f"the lowest rate does not cross up to λ = {low.lam[-1]:g}: the shift is below {bound:.3f}"
-        bounds = bootstrap.percentile(replicates, n=min(low.least, high.least))
-        sheet.add("crossing_shift", value, n, bounds=bounds, note=note, error_level=level, **keys)
+        sheet.add("crossing_shift", value, n, bounds=bounds, note=note, error_level=level, runs=runs, **keys)
+
+
+def _crossings(lam: np.ndarray, level: float | None, rows: np.ndarray) -> np.ndarray:
+    """Where each row of means crosses the level (None: twice its own minimum)."""
+    return last_crossing(lam, rows, _levels(rows, level))
+
+
+def _shift_bounds(value: float, low: Curve, high: Curve, level: float | None) -> bootstrap.Bounds | None:
+    """Interval of the difference of two crossings; the curves have the same seeds."""
+    if min(low.least, high.least) < bootstrap.SMALL and low.units == high.units:
+        left = [_crossings(c.lam, level, c.means_left_out) for c in (high, low)]
+        return bounds_of(value, left[0] - left[1])
+    draws = [_crossings(c.lam, level, c.mean_draws) for c in (high, low)]
+    return bootstrap.percentile(draws[0] - draws[1], n=min(low.least, high.least))

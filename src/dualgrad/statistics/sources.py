@@ -40,6 +40,28 @@ PLATEAUS = (
     *("Ta1-1", "Ta1-3", "Ta2-1", "Ta2-3", "Tb1", "Tb2", "Tg1", "Tg2", "V1", "V2", "V3"),
 )
 
+# Stages that other stages, or other experiments' runs, go on from; experiments that are nothing but starts.
+START_STAGES = ("init", "ordered_init", "collapse_init", "select", "phase1_good")
+PREPARATIONS = ("Ta-prep-O", "Ta-prep-C")
+
+# Whose trained states a branch's runs go on from: runs of one of these and one seed are one unit, not several.
+_FROM: dict[str | None, str] = {"ordered": "Ta-prep-O", "collapse": "Ta-prep-C"}
+START_OF: dict[str, dict[str | None, str]] = {
+    **dict.fromkeys(("Ta1-1", "Ta1-3", "Ta2-1", "Ta2-3", "Tb1", "W1"), _FROM),
+    "Tg1": {None: "Ta-prep-C", "ordered": "Ta-prep-C", "collapse": "Ta-prep-C"},
+    "Tg2": {None: "Ta-prep-O", "ordered": "Ta-prep-O", "collapse": "Ta-prep-O"},
+    **{name: {None: "Ta-prep-O"} for name in ("T1-spinodal", "R3a")},
+}
+
+# Image trainings from scratch that differ in λ, seed and noise rate alone (with the levels named here).
+COMMON_TRAINING: dict[str, dict[str, float | str]] = {
+    **{name: {} for name in ("A", "K", "M1", "M2", "M3", "M3b", "N1", "N2")},
+    "P": {"model": "ResNet18"},
+    "Q1": {"width_mult": 1.0},
+    "Q3": {"lr": 0.1},
+    **{name: {} for name in ("S1", "S2")},
+}
+
 _RUNS = ("runs",)
 _PATHS = ("runs", "trajectories")
 
@@ -60,6 +82,9 @@ STATISTICS: dict[str, Source] = {
     "reruns": Source(_RUNS, ("M1",)),
     "variance_null": Source(_RUNS, (*IMAGE_CURVES, *TEXT_CURVES)),
     "chosen_lambda": Source(_RUNS, (*IMAGE_CURVES, *TEXT_CURVES)),
+    "dependence": Source(_PATHS, None),
+    "boundary_model": Source(_RUNS, ("Q1", "Q3")),
+    "hierarchy": Source(_RUNS, tuple(COMMON_TRAINING)),
     "finite_size": Source(_RUNS, ("Q1",)),
     "learning_rate": Source(_RUNS, ("Q3",)),
     "geometry": Source(

@@ -177,7 +177,8 @@ def _field(
     means = np.where(rows["n"] < bootstrap.SMALL, "t", bootstrap.BOOTSTRAP)
     methods = np.where(rows["quantity"] == "mean", means, bootstrap.JACKKNIFE)
     rows["interval"] = [str(method) if one else None for method, one in zip(methods, bounded, strict=True)]
-    rows["p_value"] = np.nan
+    rows["p_value"] = rows["p_holm"] = np.nan
+    rows["runs"] = rows["n"]
     rows["note"] = [None if n else NO_DATA for n in rows["n"]]
     return rows
 

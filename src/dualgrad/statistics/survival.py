@@ -24,6 +24,7 @@ from scipy.special import gammaincinv
 
 from dualgrad.estimators import bootstrap
 from dualgrad.estimators.survival import kaplan_meier
+from dualgrad.estimators.units import of_left_out
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import FLOAT64, Column
@@ -50,9 +51,7 @@ QUANTITIES = {
     "from_scratch_high": Quantity("1", "share of S1 runs at this λ that end at or above 0.40"),
     "above_chance_share": Quantity("1", "share of runs with an error above 0.50 after this epoch"),
     "ever_below_chance": Quantity("1", "share of runs with an error below 0.50 after some epoch"),
-    "drift": Quantity(
-        "1", "Spearman's ρ of epoch and the runs' mean error; interval: runs drawn (bootstrap)"
-    ),
+    "drift": Quantity("1", "Spearman's ρ of epoch and the runs' mean error; interval: jackknife over runs"),
 }
 
 
@@ -139,10 +138,11 @@ def _text(sheet: Sheet, tables: Tables) -> None:
             sheet.add("above_chance_share", hits / n, n, bounds=bounds, epoch=epoch, **keys)
         hits = int((errors < CHANCE).any(axis=1).sum())
         sheet.add("ever_below_chance", hits / n, n, bounds=bootstrap.exact_bounds(hits, n), **keys)
-        rng = bootstrap.generator("drift", lam)
-        draws = bootstrap.means(errors, bootstrap.weights(rng, n, bootstrap.RESAMPLES // 2))
-        rho = _rank_correlation(epochs, np.vstack([errors.mean(axis=0), draws]))
-        sheet.add("drift", rho[0], n, bounds=bootstrap.percentile(rho[1:]), **keys)
+        left = (errors.sum(axis=0) - errors) / max(n - 1, 1)
+        rho = _rank_correlation(epochs, np.vstack([errors.mean(axis=0), left]))
+        found = of_left_out(rho[0], rho[1:])
+        bounds = None if np.isnan(found.low) else (found.low, found.high, found.how)
+        sheet.add("drift", rho[0], n, bounds=bounds, p_value=found.p_value, **keys)
 
 
 def _rank_correlation(x: np.ndarray, rows: np.ndarray) -> np.ndarray:

@@ -58,10 +58,11 @@ def compute(tables: Tables) -> pd.DataFrame:
 
 
 def _add(sheet: Sheet, curve: Curve) -> None:
-    keys = {"experiment": curve.experiment, **key_words(curve.keys, CURVE_KEYS)}
+    keys = {"experiment": curve.experiment, **key_words(curve.keys, CURVE_KEYS), "runs": curve.runs}
     kept = curve.sizes >= LEAST
-    n, levels = int(curve.sizes.sum()), int(kept.sum())
+    n, levels = curve.units, int(kept.sum())
     variance = curve.variances[kept]
+    units = [len(np.unique(place)) for place, keep in zip(curve.places, kept, strict=True) if keep]
     if levels < 4 or np.ptp(variance) == 0:
         why = "fewer than four λ with three runs" if levels < 4 else "the variance is the same at every λ"
         for quantity in ("slope_correlation", "explained", "seed_shift_sd", "peak_ratio"):
@@ -72,8 +73,9 @@ def _add(sheet: Sheet, curve: Curve) -> None:
     floor, gain = fit(square, variance)
     modelled = floor + gain * square
     for i in range(levels):
-        sheet.add("variance", variance[i], int(curve.sizes[kept][i]), **keys, lam=lam[i])
-        sheet.add("modelled_variance", modelled[i], int(curve.sizes[kept][i]), **keys, lam=lam[i])
+        at_level = {**keys, "lam": lam[i], "runs": int(curve.sizes[kept][i])}
+        sheet.add("variance", variance[i], units[i], **at_level)
+        sheet.add("modelled_variance", modelled[i], units[i], **at_level)
     r = float(np.corrcoef(square, variance)[0, 1]) if np.ptp(square) > 0 else np.nan
     note = f"over {levels} λ"
     bounds = bootstrap.correlation_bounds(r, levels) if np.isfinite(r) else None

@@ -58,14 +58,15 @@ def _add(sheet: Sheet, curve: Curve) -> None:
     keys = {"experiment": curve.experiment, **key_words(curve.keys, CURVE_KEYS)}
     if curve.too_short:
         for quantity in QUANTITIES:
-            sheet.add(quantity, None, int(curve.sizes.sum()), note=curve.too_short, **keys)
+            sheet.add(quantity, None, curve.units, runs=curve.runs, note=curve.too_short, **keys)
         return
     draws = curve.variance_draws
     for at, lam in enumerate(curve.lam):
-        bounds = _bounds(draws[:, at], curve.sizes[at])
-        place = {"lam": lam, "constant_runs": curve.constant[at]}
-        sheet.add("variance", curve.variances[at], curve.sizes[at], bounds=bounds, **keys, **place)
-    n, last = int(curve.sizes.sum()), len(curve.lam) - 1
+        n = len(np.unique(curve.places[at]))
+        place = {"lam": lam, "constant_runs": curve.constant[at], "runs": curve.sizes[at]}
+        sheet.add("variance", curve.variances[at], n, bounds=_bounds(draws[:, at], n), **keys, **place)
+    n, last = curve.units, len(curve.lam) - 1
+    keys["runs"] = curve.runs
     if curve.variances.max() == 0:
         for quantity in ("peak_lambda", "peak_variance", "interior_share", "fall_after_peak"):
             sheet.add(quantity, np.nan, n, note="no spread at any λ", **keys)
@@ -78,14 +79,14 @@ def _add(sheet: Sheet, curve: Curve) -> None:
         "peak_lambda",
         curve.lam[at],
         n,
-        bounds=_bounds(curve.lam[peaks], curve.sizes.min()),
+        bounds=_bounds(curve.lam[peaks], curve.least),
         note="; ".join(note for note in (_note(curve, at, last), curve.gaps) if note) or None,
         **keys,
         lam=curve.lam[at],
     )
     place = keys | {"lam": curve.lam[at]}
     sheet.add(
-        "peak_variance", curve.variances[at], n, bounds=_bounds(draws.max(axis=1), curve.sizes.min()), **place
+        "peak_variance", curve.variances[at], n, bounds=_bounds(draws.max(axis=1), curve.least), **place
     )
     sheet.add("interior_share", float(np.mean((peaks > 0) & (peaks < last))), n, **place)
     if at == last:
@@ -93,7 +94,7 @@ def _add(sheet: Sheet, curve: Curve) -> None:
     else:
         fall = draws[:, at] - draws[:, at + 1]
         value = curve.variances[at] - curve.variances[at + 1]
-        sheet.add("fall_after_peak", value, n, bounds=_bounds(fall, curve.sizes[at : at + 2].min()), **place)
+        sheet.add("fall_after_peak", value, n, bounds=_bounds(fall, curve.least), **place)
 
 
 def _bounds(draws: np.ndarray, n: int) -> bootstrap.Bounds | None:

@@ -1,0 +1,186 @@
+"""Estimates over independent units (seeds, starts): interval, p value, what one unit carries, what was in reach.
+
+A unit is whatever runs do not share: a seed with its noise and its initial weights, or a start that runs go on from.
+Differences are paired by unit; a number that is no mean over units gets the jackknife's standard error (one unit left
+out) and Student's quantile; a share over units is exact.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import lru_cache
+
+import numpy as np
+from scipy.special import stdtr, stdtrit
+from scipy.stats import binom, binomtest, nct
+
+from dualgrad.estimators import bootstrap
+
+JACKKNIFE = "jackknife t"
+POWER = 0.8
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A number over units, against a reference.
+
+    Attributes:
+        value: the number; NaN: none.
+        low, high: its 95 % interval; NaN: none.
+        p_value: two-sided, of value = reference; NaN: none.
+        n: units.
+        without: smallest and largest value with one unit left out; NaN where that cannot be had.
+        detectable: smallest distance from the reference that this many units with this spread would have shown with
+            a power of 80 %; NaN: none. Shares: the smallest share above (or largest below) the reference.
+        how: the interval's name.
+    """
+
+    value: float
+    low: float = math.nan
+    high: float = math.nan
+    p_value: float = math.nan
+    n: int = 0
+    without: tuple[float, float] = (math.nan, math.nan)
+    detectable: float = math.nan
+    how: str = ""
+
+
+def of_values(values: np.ndarray, reference: float = 0.0, how: str = "t") -> Estimate:
+    """Return the mean of one value per unit, with Student's interval and p value."""
+    values = np.asarray(values, dtype=float)
+    n = len(values)
+    if n == 0:
+        return Estimate(math.nan)
+    left = (values.sum() - values) / (n - 1) if n > 1 else np.array([math.nan])
+    error = float(values.std(ddof=1)) / math.sqrt(n) if n > 1 else math.nan
+    return _student(float(values.mean()), error, n, n - 1, left, reference, how)
+
+
+def of_pairs(first: np.ndarray, second: np.ndarray, reference: float = 0.0) -> Estimate:
+    """Return the mean difference of two samples of which each pair is one unit."""
+    return of_values(np.asarray(first) - np.asarray(second), reference, "paired t")
+
+
+def of_two(first: np.ndarray, second: np.ndarray, reference: float = 0.0) -> Estimate:
+    """Return mean(first) - mean(second) of two samples that share no units (Welch); n is the smaller one."""
+    n, m = len(first), len(second)
+    if min(n, m) == 0:
+        return Estimate(math.nan)
+    value = float(np.mean(first) - np.mean(second))
+    left = [math.nan]
+    error, freedom = math.nan, 0.0
+    if min(n, m) > 1:
+        left = [float((np.sum(first) - x) / (n - 1) - np.mean(second)) for x in first]
+        left += [float(np.mean(first) - (np.sum(second) - x) / (m - 1)) for x in second]
+        a, b = np.var(first, ddof=1) / n, np.var(second, ddof=1) / m
+        error = math.sqrt(a + b)
+        freedom = (a + b) ** 2 / (a**2 / (n - 1) + b**2 / (m - 1)) if error else math.inf
+    return _student(value, error, min(n, m), freedom, np.array(left), reference, "Welch t")
+
+
+def of_left_out(value: float, left_out: np.ndarray, reference: float = 0.0) -> Estimate:
+    """Return an estimate from its value and its values with one unit left out each: jackknife, Student's quantile.
+
+    A value left out that is not finite leaves no interval: the estimate then hangs on that unit.
+    """
+    n = len(left_out)
+    if not math.isfinite(value):
+        return Estimate(math.nan, n=n)
+    if n < 2 or not np.isfinite(left_out).all():
+        known = left_out[~np.isnan(left_out)]
+        ends = (float(known.min()), float(known.max())) if len(known) == n else (math.nan, math.nan)
+        return Estimate(value, n=n, without=ends)
+    error = math.sqrt((n - 1) / n * float(((left_out - left_out.mean()) ** 2).sum()))
+    return _student(value, error, n, n - 1, left_out, reference, JACKKNIFE)
+
+
+def jackknife(
+    samples: list[np.ndarray], statistic: Callable[[list[np.ndarray]], float], reference: float = 0.0
+) -> Estimate:
+    """Return a statistic of several tables whose rows are the same units, with one unit left out in all at a time.
+
+    Args:
+        samples: arrays of (units, …), equal numbers of rows; a unit that a sample lacks is a row of NaN.
+        statistic: takes the samples, returns a number.
+        reference: what the value is compared with.
+    """
+    n = len(samples[0])
+    kept = ~np.eye(n, dtype=bool)
+    value = statistic(samples)
+    left = (
+        np.array([statistic([sample[row] for sample in samples]) for row in kept]) if n > 1 else np.empty(0)
+    )
+    return of_left_out(value, left, reference)
+
+
+def bounds_of(value: float, left_out: np.ndarray) -> bootstrap.Bounds | None:
+    """Return the jackknife interval of a value as the statistics keep it; None where there is none."""
+    found = of_left_out(value, left_out)
+    return None if math.isnan(found.low) else (found.low, found.high, JACKKNIFE)
+
+
+def _student(
+    value: float, error: float, n: int, freedom: float, left: np.ndarray, reference: float, how: str
+) -> Estimate:
+    without = (float(np.min(left)), float(np.max(left)))
+    if math.isnan(error) or n < 2:
+        return Estimate(value, n=n, without=without)
+    if error <= 1e-12 * max(abs(value), 1.0):
+        return Estimate(value, value, value, float(value == reference), n, without, 0.0, how)
+    half = float(stdtrit(freedom, (1 + bootstrap.LEVEL) / 2)) * error
+    p_value = float(2 * stdtr(freedom, -abs(value - reference) / error))
+    return Estimate(
+        value, value - half, value + half, p_value, n, without, error * _noncentrality(freedom), how
+    )
+
+
+@lru_cache(maxsize=256)
+def _noncentrality(freedom: float) -> float:
+    """Return the true distance, in standard errors, that a two-sided 5 % t test finds with a power of 80 %."""
+    from scipy.optimize import brentq
+
+    if math.isinf(freedom):
+        return 2.801585
+    critical = float(stdtrit(freedom, (1 + bootstrap.LEVEL) / 2))
+    return float(brentq(lambda d: nct.sf(critical, freedom, d) - POWER, 0.1, 10 * critical + 10))
+
+
+def of_share(hits: int, n: int, reference: float, sign: int = 1) -> Estimate:
+    """Return a share of units with its exact interval and binomial p value against the reference.
+
+    Args:
+        hits: units that have it.
+        n: units.
+        reference: share under comparison; 0 and 1 have no p value.
+        sign: 1: shares above the reference are looked for, -1: below.
+    """
+    bounds = bootstrap.exact_bounds(hits, n)
+    if bounds is None:
+        return Estimate(math.nan)
+    p_value = float(binomtest(hits, n, reference).pvalue) if 0 < reference < 1 else math.nan
+    without = (max(hits - 1, 0) / (n - 1), min(hits, n - 1) / (n - 1)) if n > 1 else (math.nan, math.nan)
+    if n > 1 and hits == n:
+        without = (1.0, 1.0)
+    return Estimate(
+        hits / n, bounds[0], bounds[1], p_value, n, without, _share(n, reference, sign), "Clopper-Pearson"
+    )
+
+
+def _share(n: int, reference: float, sign: int) -> float:
+    """Return the nearest share beyond the reference that n units would have shown with a power of 80 %; NaN: none."""
+    counts = range(n + 1)
+    shown = []
+    for k in counts:
+        bounds = bootstrap.exact_bounds(k, n)
+        assert bounds is not None
+        beyond = bounds[0] > reference if sign > 0 else bounds[1] < reference
+        shown.append(beyond and (reference not in (0.0, 1.0) or k > 1))  # a single unit shows nothing
+    hits = np.flatnonzero(shown)
+    if not len(hits):
+        return math.nan
+    shares = np.linspace(reference, 1.0 if sign > 0 else 0.0, 1001)
+    power = binom.pmf(hits[:, None], n, shares[None]).sum(axis=0)
+    found = np.flatnonzero(power >= POWER)
+    return float(shares[found[0]]) if len(found) else math.nan
