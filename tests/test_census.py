@@ -848,6 +848,13 @@ def test_segments():
     assert both[1] == {"lambda": 0.2, "steps": 4, "direction": None}
     with pytest.raises(ValueError, match="expected segments of the shape"):
         words.segments({"lambda": 0.1})
+    half = {"ladder": [0.1, 0.2], "hold": 25_001}
+    assert len(words.segments(half)) == 2
+    with pytest.raises(ValueError, match="segments have at most 100,000 epochs together"):
+        words.segments([half, half])
+    stages = {"one": {"segments": half}, "two": {"segments": half}}
+    with pytest.raises(ValueError, match="stages of a run have at most 100,000 epochs"):
+        words.stages(stages, {"start": "fresh", "schedule": "constant", "session": None, "gate": None}, list)
 
 
 def test_one_choice_replaces_another_whole():

@@ -425,6 +425,7 @@ CENSUSES = [
     census(
         "a ladder above one", "from: 0.4, to: 0.44", "from: 1.4, to: 1.44", "Sweep", "lambda", "at most 1"
     ),
+    census("a ladder of epochs beyond memory", "hold: 1}", "hold: 90000}", "Sweep.stages", "at most 100,000"),
     census("a hold of nothing", "hold: 1}", "hold: 0}", "Sweep.stages", "positive integer"),
     census("segments of no shape", _LADDER, "{hold: 3, epochs: 2}", "Sweep.stages", "shape"),
     census("segments as a text", _LADDER, "long", "Sweep.stages.sweep.segments"),

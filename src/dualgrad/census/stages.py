@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from dualgrad.census.part import LONGEST
@@ -220,10 +220,23 @@ def segments(spec: Any) -> list[dict[str, Any]]:
     ``{ramp: {from, to, shape}, epochs}``, ``{loop: {up, down}, hold}``, and a list of these, one after the other.
 
     Raises:
-        ValueError: none of these, or a length that is no positive integer.
+        ValueError: none of these, a length that is no positive integer, or more epochs than fit into memory.
     """
+    found: list[dict[str, Any]] = []
+    epochs = 0
+    for one in _written_out(spec):
+        found.append(one)
+        epochs += one.get("epochs", 1)
+        if epochs > LONGEST:
+            raise ValueError(f"segments have at most {LONGEST:,} epochs together; these have more")
+    return found
+
+
+def _written_out(spec: Any) -> Iterator[dict[str, Any]]:
     if isinstance(spec, list):
-        return [one for part in spec for one in segments(part)]
+        for part in spec:
+            yield from _written_out(part)
+        return
     if not isinstance(spec, dict) or set(spec) not in _GENERATORS:
         shapes = " or ".join("{" + ", ".join(sorted(shape)) + "}" for shape in _GENERATORS)
         raise ValueError(f"expected segments of the shape {shapes}; got {spec!r}")
@@ -236,21 +249,22 @@ def segments(spec: Any) -> list[dict[str, Any]]:
         if length != "steps" and number > LONGEST:
             raise ValueError(f"the number of {length} of a segment is at most {LONGEST:,}; got {number}")
     if "ladder" in spec:
-        return _held(ladder(spec["ladder"]), spec["hold"])
-    if "loop" in spec:
-        ways = ((way, ladder(_get(spec["loop"], way, "a loop"))) for way in ("up", "down"))
-        return [one for way, values in ways for one in _held(values, spec["hold"], way)]
-    if "ramp" in spec:
-        return _held(ramp(spec["ramp"], spec["epochs"]), 1)
-    if isinstance(spec["lambda"], bool) or not isinstance(spec["lambda"], (int, float)):
+        yield from _held(ladder(spec["ladder"]), spec["hold"])
+    elif "loop" in spec:
+        for way in ("up", "down"):
+            yield from _held(ladder(_get(spec["loop"], way, "a loop")), spec["hold"], way)
+    elif "ramp" in spec:
+        yield from _held(ramp(spec["ramp"], spec["epochs"]), 1)
+    elif isinstance(spec["lambda"], bool) or not isinstance(spec["lambda"], (int, float)):
         raise ValueError(f"the lambda of a segment must be a number; got {spec['lambda']!r}")
-    return [{**spec, "lambda": float(spec["lambda"]), "direction": None}]
+    else:
+        yield {**spec, "lambda": float(spec["lambda"]), "direction": None}
 
 
-def _held(values: list[float], hold: int, direction: str | None = None) -> list[dict[str, Any]]:
+def _held(values: list[float], hold: int, direction: str | None = None) -> Iterator[dict[str, Any]]:
     if direction is None and values[0] != values[-1]:
         direction = "up" if values[-1] > values[0] else "down"
-    return [{"lambda": value, "epochs": hold, "direction": direction} for value in values]
+    return ({"lambda": value, "epochs": hold, "direction": direction} for value in values)
 
 
 def _get(spec: Mapping[str, Any], key: str, what: str) -> Any:
@@ -300,14 +314,19 @@ def stages(
     """Stages in their order, each complete. A stage that continues another belongs to its session.
 
     Raises:
-        ValueError: a stage starts from one that does not come before it, or sets what its session has set.
+        ValueError: a stage starts from one that does not come before it, sets what its session has set, or there
+            are more epochs than fit into memory.
     """
     done: dict[str, dict[str, Any]] = {}
+    epochs = 0
     last: dict[str, Any] = {}
     for name, written in spec.items():
         stage = {"name": name, **defaults, **written}
         stage["start"] = start(stage["start"], runs_of)
         stage["segments"] = segments(stage["segments"])
+        epochs += sum(one.get("epochs", 1) for one in stage["segments"])
+        if epochs > LONGEST:
+            raise ValueError(f"the stages of a run have at most {LONGEST:,} epochs together; these have more")
         if stage["start"]["kind"] == "continue":
             if not done:
                 raise ValueError(f"stage '{name}' continues, but no stage comes before it")
