@@ -16,6 +16,8 @@ import pytest
 from dualgrad import files
 from dualgrad.jobs import recovery
 from dualgrad.jobs.beside import other_code
+from dualgrad.jobs.trained_before import changed_settings
+from dualgrad.project import load_project
 from dualgrad.release.errors import ArchiveError
 from dualgrad.release.manifest import Entry, verify
 
@@ -113,6 +115,7 @@ def test_the_lock_of_a_workflow_on_another_machine_is_left_alone(tmp_path: Path,
 # ---------------------------------------------------------------------------------------------- other clones
 
 
+@pytest.mark.surroundings
 def test_the_code_of_another_clone_is_named(tmp_path: Path) -> None:
     ours, theirs = tmp_path / "a" / "src" / "dualgrad", tmp_path / "b" / "src" / "dualgrad"
     for folder in (ours, theirs):
@@ -125,6 +128,7 @@ def test_the_code_of_another_clone_is_named(tmp_path: Path) -> None:
     assert text is not None and str(theirs) in text and str(ours) in text and "make clean setup" in text
 
 
+@pytest.mark.surroundings
 def test_make_notices_an_environment_of_another_folder(tmp_path: Path) -> None:
     clone = tmp_path / "it's a $(copy)"
     (clone / ".venv" / "bin").mkdir(parents=True)
@@ -146,6 +150,7 @@ def test_make_notices_an_environment_of_another_folder(tmp_path: Path) -> None:
 # ---------------------------------------------------------------------------------------------- ends of lines
 
 
+@pytest.mark.surroundings
 def test_ends_of_lines_are_fixed_for_every_clone() -> None:
     checked = subprocess.run(
         [
@@ -167,6 +172,7 @@ def test_ends_of_lines_are_fixed_for_every_clone() -> None:
     assert all(line.endswith(": eol: lf") for line in checked.stdout.splitlines())
 
 
+@pytest.mark.surroundings
 def test_an_archive_with_other_line_ends_is_called_so(tmp_path: Path) -> None:
     content = b"a,b\n1,2\n"
     entry = Entry("results/x.csv", len(content), hashlib.sha256(content).hexdigest())
@@ -179,3 +185,35 @@ def test_an_archive_with_other_line_ends_is_called_so(tmp_path: Path) -> None:
     with pytest.raises(ArchiveError, match="altered") as caught:
         verify(tmp_path, {entry.path: entry})
     assert "CRLF" not in str(caught.value)
+
+
+# ---------------------------------------------------------------------------------------------- other settings
+
+
+def test_settings_that_train_nothing_again_are_named(workspace: Path) -> None:
+    """One record of each experiment is looked at, and damaged ones are left to whoever needs them."""
+    project = load_project(workspace, {"edition": "smoke"})
+
+    def recorded(run: str, **provenance: object) -> None:
+        path = project.records / f"{run}.json"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps({"provenance": provenance}))
+
+    assert changed_settings(project) == []
+    first = {name: one["runs"][0] for name, one in project.census.experiments.items()}
+    recorded(first["A"], device="cpu", threads=1)
+    recorded(first["B"], device="cpu", threads=4)
+    (project.records / f"{first['C']}.json").parent.mkdir()
+    (project.records / f"{first['C']}.json").write_text("{damaged")
+    (line,) = changed_settings(project)
+    assert line.startswith("threads_per_job: runs of 1 of 2 experiments were trained with 4, ")
+    two = load_project(workspace, {"edition": "smoke", "threads_per_job": 2})
+    assert [line.split(",")[0][-6:] for line in changed_settings(two)] == ["with 1", "with 4"]
+    recorded(first["B"], device="NVIDIA H100", threads=4)
+    (line,) = changed_settings(project)
+    assert line.startswith("device: ") and "on 'NVIDIA H100', device is now cpu" in line, "smoke is a CPU's"
+    paper = load_project(workspace, {"edition": "paper"})
+    shutil.copytree(project.records, paper.records)
+    assert changed_settings(paper) == [], "device: auto is not asked"
+    (line,) = changed_settings(load_project(workspace, {"edition": "paper", "device": "cuda"}))
+    assert "on 'cpu', device is now cuda" in line

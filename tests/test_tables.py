@@ -158,6 +158,24 @@ def test_a_record_with_a_planning_figure_is_still_that_run(some, written):
     assert experiment_tables(some, written, "demo").arrow("runs").num_rows == 3
 
 
+def test_outcomes_are_read_off_at_the_thresholds_of_the_census(some, written):
+    """Of records that were made before there were any, and not with a stale one."""
+    run = some[0]
+    path = written / f"{run['run']}.json"
+    before = path.read_bytes()
+    # Errors fall from .49 by .01 every ten epochs.
+    for thresholds, epoch in (({"convergence": 0.465}, 40), ({"convergence": 0.485}, 20), ({}, None)):
+        now = {**run, "thresholds": thresholds}
+        row = experiment_tables([now], written, "demo").arrow("runs").to_pylist()[0]
+        assert row["convergence_epoch"] == epoch
+    assert path.read_bytes() == before
+    write_record(path, record_of({**run, "thresholds": {"convergence": 0.465}}))
+    assert experiment_tables([run], written, "demo").arrow("runs")["convergence_epoch"].to_pylist() == [None]
+    other = {**run, "seed": run["seed"] + 1}
+    with pytest.raises(RecordError, match="another definition"):
+        experiment_tables([other], written, "demo")
+
+
 def test_records_that_the_schema_has_no_place_for_are_refused(some, tmp_path):
     path = tmp_path / f"{some[0]['run']}.json"
     for outcome, trajectory, message in (

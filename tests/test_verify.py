@@ -124,6 +124,13 @@ def test_a_record_of_another_definition_is_outdated(bench: Path, capsys) -> None
     assert found["differs"] == ["spec.protocol: 1 | 2"]
 
 
+def test_a_threshold_that_came_later_changes_no_training(bench: Path, capsys) -> None:
+    path = bench / "config" / "census" / "protocols.yaml"
+    path.write_text(path.read_text().replace("    thresholds: {}", "    thresholds: {convergence: 0.3}"))
+    status, report = verify(capsys, bench, PREP)
+    assert status == 0 and report["runs"][0]["result"] == "same"
+
+
 @pytest.mark.parametrize("damage", ["record", "checkpoint", "missing"])
 def test_what_cannot_be_compared_fails(bench: Path, capsys, damage: str) -> None:
     checkpoint = bench / "results" / "demo" / "checkpoints" / f"{PREP}.pt"

@@ -278,11 +278,18 @@ def test_one_edited_entry_trains_its_own_runs_again(drawn: Path, tmp_path: Path)
     folder = copy_workflow(tmp_path)
     for name in ("results", "figures", "data", ".snakemake"):
         shutil.copytree(drawn / name, folder / name)
-    assert dry_run(folder, "figures/main", *SMOKE) == {}
+    done = snakemake(folder, "figures/main", "--dry-run", *SMOKE, "threads_per_job=2")
+    assert "Nothing to be done" in done.stdout, done.stdout
+    assert "were trained with 1, threads_per_job is now 2" in done.stdout
     path = folder / "config" / "census" / "A-Q.yaml"
     before = load_census(folder, {"edition": "smoke"}).runs
     text = path.read_text()
     start = text.index("\n  A:\n")
+    # A threshold is read off by tables: nothing is trained for it.
+    edited = text[start:].replace("\n  A:\n", "\n  A:\n    thresholds: {convergence: 0.3}\n", 1)
+    path.write_text(text[:start] + edited)
+    jobs = dry_run(folder, "figures/main", *SMOKE)
+    assert runs_in(jobs) == 0 and jobs["table_parts"] == 1
     # A harmless new constant in one entry; comments and layout of the whole file change nothing.
     path.write_text(
         "# edited\n"

@@ -52,6 +52,11 @@ def definition(run: Mapping[str, Any]) -> dict[str, Any]:
     return {key: value for key, value in run.items() if key not in PLANNING}
 
 
+def training(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what of a resolved run makes its training: its definition without what is read off afterwards."""
+    return {key: value for key, value in definition(run).items() if key != "thresholds"}
+
+
 def digest(record: dict) -> str:
     """SHA-256 over the canonical spec, outcome, trajectory and weight hashes of a record (hex)."""
     payload = {

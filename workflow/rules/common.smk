@@ -39,9 +39,10 @@ try:
         workflows_elsewhere,
     )
     from dualgrad.jobs.requests import Requests
+    from dualgrad.jobs.trained_before import changed_settings
     from dualgrad.jobs.warm_worker import WarmWorker, local_gpus, prepare_jobs
     from dualgrad.project import load_project
-    from dualgrad.records import definition
+    from dualgrad.records import training
     from dualgrad.release.errors import ArchiveError
     from dualgrad.release.manifest import check_named
     from dualgrad.training.verify import recorded_runs, sample_of
@@ -117,8 +118,8 @@ def requests():
 # What a run is, reads and asks for, by its one wildcard.
 
 
-def definition_of_run(wildcards):
-    return definition(CENSUS.run(wildcards.run))
+def training_of_run(wildcards):
+    return training(CENSUS.run(wildcards.run))
 
 
 def files_needed_by_run(wildcards):
@@ -216,6 +217,10 @@ def own_files(pattern):
 
 
 # Tables and what is made of them.
+
+
+def thresholds_of_experiment(wildcards):
+    return inputs.thresholds(wildcards.experiment, CENSUS)
 
 
 def records_of_experiment(wildcards):

@@ -4,6 +4,10 @@
 PLACES = [RECORDED, Path("figures")]
 PLACES += {Path(SETTINGS["data_dir"]) / run["task"]["dataset"] for run in CENSUS.runs.values()}
 
+if workflow.is_main_process and not INGESTED:
+    for line in changed_settings(PROJECT):
+        logger.warning(line)
+
 if workflow.is_main_process and not {"-n", "--dry-run", "--dryrun"} & set(sys.argv):
     if remove_stale_lock(Path(".snakemake")):
         logger.warning("The lock of a workflow that was killed here is removed.")

@@ -29,7 +29,7 @@ rule train:
         runtime=minutes_of_run,
         mem_mb=megabytes_of_run,
     params:
-        run=definition_of_run,
+        run=training_of_run,
     shell:
         "dualgrad train {wildcards.run:q} --edition {params.run[edition]:q} --needs {input.needs:q}"
         " --data {input.data:q} --files {input.own:q} --output {output:q} > {log:q} 2>&1"
@@ -59,7 +59,7 @@ rule train_and_save:
         runtime=minutes_of_run,
         mem_mb=megabytes_of_run,
     params:
-        run=definition_of_run,
+        run=training_of_run,
     shell:
         "dualgrad train {wildcards.run:q} --edition {params.run[edition]:q} --needs {input.needs:q}"
         " --data {input.data:q} --files {input.own:q} --output {output.record:q} --checkpoint {output.weights:q} > {log:q} 2>&1"

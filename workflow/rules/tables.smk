@@ -22,6 +22,7 @@ if not INGESTED:
         params:
             edition=EDITION,
             revision=TABLE_REVISION,
+            thresholds=thresholds_of_experiment,
             records=subpath(input[0], parent=True),
             part=subpath(output[0], parent=True),
         shell:

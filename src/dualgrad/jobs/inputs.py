@@ -81,6 +81,12 @@ def tokens_need(entry: DataSet, reader: str) -> list[str]:
     return files + (PRETRAINED if entry.needs_tokenizer(reader) else [])
 
 
+def thresholds(experiment: str, census: Census) -> dict[str, dict[str, float]]:
+    """Return the thresholds of an experiment's runs that have some: tables read them off, training does not."""
+    runs = {name: census.runs[name]["thresholds"] for name in census.experiment(experiment)["runs"]}
+    return {name: own for name, own in runs.items() if own}
+
+
 def revision(folder: Path, *patterns: str) -> str:
     """Return a digest of source files, for rules whose results are cheap to make again.
 

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from dualgrad.census.load import Census
-from dualgrad.records import definition, read_record
+from dualgrad.records import read_record, training
 from dualgrad.validation import InputError
 
 # What is compared epoch by epoch: name -> (block of the trajectory, its column).
@@ -134,7 +134,7 @@ def of_records(folder: Path, edition: str, census: Census) -> tuple[list[Row], l
         path = folder / f"{name}.json"
         if run["series"] not in ("helper", "archived") and path.is_file():
             record = read_record(path, edition=edition, name=name)
-            mine, now = (definition(one) for one in (record["spec"], run))
+            mine, now = (training(one) for one in (record["spec"], run))
             # Whatever arithmetic: it stands beside the numbers.
             if mine | {"precision": None} == now | {"precision": None}:
                 rows.append(of_record(record))

@@ -18,10 +18,11 @@ from typing import Any
 
 import pyarrow as pa
 
-from dualgrad.records import RecordError, canonical_json, conditions, definition, read_record
+from dualgrad.records import RecordError, canonical_json, conditions, read_record, training
 from dualgrad.tables import parquet, schema
 from dualgrad.tables.errors import TableError
 from dualgrad.tables.schema import BOOL, FLOAT64, INT64, STRING, TABLES, Column, arrow_schema, columns
+from dualgrad.thresholds import with_thresholds_of
 
 _PYTHON_TYPES: dict[pa.DataType, tuple[frozenset[type], str]] = {
     STRING: (frozenset({str}), "text"),
@@ -397,19 +398,15 @@ def experiment_tables(runs: Iterable[Mapping[str, Any]], records: Path, edition:
     for run in runs:
         path = records / f"{run['run']}.json"
         record = read_record(path, edition=edition, name=f"{run['experiment']}/{run['run']}")
-        if _definition(record["spec"]) != _definition(run):
+        if canonical_json(training(record["spec"])) != canonical_json(training(run)):
             raise RecordError(
                 f"{path}: was trained under another definition of this run (census, edition or precision "
                 f"changed since); delete {path} and run the same target again"
             )
         try:
-            add_record(tables, record, seeds)
+            add_record(tables, with_thresholds_of(run, record), seeds)
         except TableError as error:
             raise TableError(
                 f"{path}: {error}; if the record is from another version, delete it and run again"
             ) from None
     return tables
-
-
-def _definition(run: Mapping[str, Any]) -> bytes:
-    return canonical_json(definition(run))

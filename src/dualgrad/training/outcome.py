@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from dualgrad.census.run import Gate, Run, Stop
+from dualgrad.thresholds import at_thresholds, main_rows
 from dualgrad.training.trajectory import Row, Trajectory
 
 
@@ -58,7 +59,7 @@ def summarise(run: Run, trajectory: Trajectory, extra: Mapping[str, Any]) -> dic
 
     trained = [row for row in rows if row["stage_epoch"] > 0]
     outcome["epochs"] = _trained_epochs(trained)
-    main = _main_rows(run, rows)
+    main = main_rows({stage.branch for stage in run.stages}, rows)
     if main:
         outcome["test_error"] = main[-1]["test_error"]
         outcome["test_loss"] = main[-1]["test_loss"]
@@ -73,8 +74,7 @@ def summarise(run: Run, trajectory: Trajectory, extra: Mapping[str, Any]) -> dic
     _initial_error(run, by_stage, starts, outcome)
     _gates_and_stops(run, by_stage, outcome)
     _branches(run, by_stage, starts, outcome)
-    _thresholds(run, main, outcome)
-    return outcome
+    return outcome | at_thresholds(run.thresholds, main, outcome)
 
 
 def _trained_epochs(rows: list[Row]) -> int:
@@ -82,13 +82,6 @@ def _trained_epochs(rows: list[Row]) -> int:
     for row in rows:
         last[row["stage"]] = row["stage_epoch"]
     return sum(last.values())
-
-
-def _main_rows(run: Run, rows: list[Row]) -> list[Row]:
-    """Rows that the run's error is about: the ordered branch of a two-branch run, else everything (census.csv)."""
-    if {stage.branch for stage in run.stages} >= {"ordered", "collapse"}:
-        return [row for row in rows if row["branch"] == "ordered"]
-    return rows
 
 
 def _initial_error(
@@ -148,18 +141,3 @@ def _branches(
         outcome["ordered_init_error"] = initials.get("ordered")
         outcome["collapse_init_error"] = initials.get("collapse")
         outcome["final_gap"] = finals["collapse"] - finals["ordered"]
-
-
-def _thresholds(run: Run, rows: list[Row], outcome: dict[str, Any]) -> None:
-    thresholds = run.thresholds
-    if "convergence" in thresholds:
-        outcome["convergence_epoch"] = next(
-            (row["epoch"] for row in rows if row["test_error"] < thresholds["convergence"]), None
-        )
-    if "collapse" in thresholds:
-        outcome["collapse_lambda"] = next(
-            (row["lambda"] for row in rows if row["test_error"] >= thresholds["collapse"]), None
-        )
-    if "escaped" in thresholds:
-        outcome["escaped"] = outcome["test_error"] < thresholds["escaped"]
-        outcome["improvement"] = outcome["init_error"] - outcome["test_error"]

@@ -776,7 +776,7 @@ class Trainer:
         return False
 
     def _fingerprint(self) -> str:
-        run = self.run.plain()
+        run = {key: value for key, value in self.run.plain().items() if key != "thresholds"}
         return canonical_json({**run, "own": self.own} if self.own else run).decode()
 
     def _pause(self) -> None:

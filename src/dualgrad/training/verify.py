@@ -79,7 +79,7 @@ def verify(run: str, census: Census, context: Context) -> Verdict:
             by their own hashes.
     """
     from dualgrad.data.errors import DataError
-    from dualgrad.records import RecordError, canonical_json, definition
+    from dualgrad.records import RecordError, canonical_json, training
     from dualgrad.training.checkpoints import CheckpointError
     from dualgrad.training.errors import TrainingError
 
@@ -88,10 +88,12 @@ def verify(run: str, census: Census, context: Context) -> Verdict:
     try:
         record = context.record_of(run, spec["edition"])
         recorded = record["digest"]
-        if canonical_json(definition(record["spec"])) != canonical_json(definition(spec)):
-            changed = _differences(definition(record["spec"]), definition(spec), "spec")
+        mine, now = training(record["spec"]), training(spec)
+        if canonical_json(mine) != canonical_json(now):
+            changed = _differences(mine, now, "spec")
             note = "trained under another definition of this run; run its target again"
             return Verdict(run, OUTDATED, recorded, differs=changed, note=note)
+        spec = {**spec, "thresholds": record["spec"].get("thresholds")}  # they are read off, not trained
         again = _trained(spec, census, replace(context, resume=None))
     except (RecordError, CheckpointError, DataError, TrainingError) as error:
         return Verdict(run, FAILED, recorded, seconds=_since(clock), note=str(error))
