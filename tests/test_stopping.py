@@ -14,6 +14,7 @@ import pytest
 
 from dualgrad.cli import main
 from dualgrad.commands.train import StopSignals, _duration, _Progress
+from dualgrad.jobs import warm_worker
 from dualgrad.records import read_record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -79,10 +80,12 @@ def test_signals_that_are_ignored_stay_ignored_and_threads_train_too():
     assert failed == []
 
 
-def test_the_second_ctrl_c_is_python_s_own(capfd):
+def test_the_second_ctrl_c_is_python_s_own(capfd, monkeypatch):
     with pytest.raises(KeyboardInterrupt), StopSignals() as stop:
+        monkeypatch.setattr(warm_worker, "heard", bytearray(1))
         os.kill(os.getpid(), signal.SIGINT)
         assert stop() and stop.signal == signal.SIGINT
+        assert warm_worker.heard[0], "so the worker knows that the step is being finished"
         os.kill(os.getpid(), signal.SIGINT)
         time.sleep(1)  # never slept through
     capfd.readouterr()

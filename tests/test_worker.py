@@ -37,6 +37,7 @@ CLIENT = Path(dualgrad.jobs.warm_worker.__file__).with_name("client.py")
 # A command that tests can steer, known to every Python that has its folder on PYTHONPATH.
 COMMAND = """
 import os, signal, sys, time
+from dualgrad.jobs import warm_worker
 
 LOADED = []
 
@@ -63,6 +64,13 @@ def run(args):
             time.sleep(float(value))
         elif name == "stubborn":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        elif name == "step":
+            def finish(*_):
+                warm_worker.heard[0] = 1
+                time.sleep(float(value))
+                print("kept", flush=True)
+                os._exit(143)
+            signal.signal(signal.SIGTERM, finish)
         elif name == "kill-server":
             os.kill(os.getppid(), signal.SIGKILL)
             time.sleep(60)
@@ -315,6 +323,64 @@ def test_a_job_that_ignores_sigterm_is_killed(worker: WarmWorker) -> None:
     assert eventually(lambda: not is_alive(child))
 
 
+@pytest.fixture
+def impatient(stub: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[WarmWorker]:
+    """A worker that waits tenths of a second for its jobs, and three for those that have heard."""
+    patience = {"_GRACE": 0.3, "_GRACE_HEARD": 3.0}
+    with (stub / "stub" / "sitecustomize.py").open("a") as hooks:
+        hooks.write(f"from dualgrad.jobs import warm_worker\nvars(warm_worker).update({patience})\n")
+    for name, seconds in {**patience, "_PATIENCE": 0.3}.items():
+        monkeypatch.setattr(dualgrad.jobs.warm_worker, name, seconds)
+    worker = WarmWorker()
+    worker.start()
+    yield worker
+    worker.stop()
+
+
+@pytest.mark.parametrize(("seconds", "kept"), [("1.2", "kept\n"), ("60", "")])
+def test_a_job_that_finishes_its_step_has_more_time(impatient: WarmWorker, seconds: str, kept: str) -> None:
+    client = start(f"step:{seconds}", "who", "sleep:60")
+    child = who(client.stdout.readline())[1]
+    client.kill()
+    client.wait()
+    assert client.stdout.read() == kept, "until the child closes it too"
+    assert eventually(lambda: not is_alive(child))
+
+
+def test_the_end_of_a_workflow_waits_for_steps_and_says_so(
+    impatient: WarmWorker, capfd: pytest.CaptureFixture[str]
+) -> None:
+    client = start("step:1.2", "who", "sleep:60")
+    client.stdout.readline()
+    impatient.stop()
+    assert client.communicate(timeout=20)[0] == "kept\n" and client.returncode == 143
+    assert "runs finish their step and keep their state" in capfd.readouterr().err
+
+
+def test_a_worker_that_is_stopped_is_noticed(
+    worker: WarmWorker, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(dualgrad.jobs.warm_worker, "_STILL_STOPPED", 0.3)
+    number = server(worker)
+
+    def told() -> str:
+        return capfd.readouterr().err
+
+    os.kill(number, signal.SIGSTOP)
+    os.kill(number, signal.SIGCONT)  # as a batch system does with all processes
+    time.sleep(0.6)
+    assert told() == ""
+    os.kill(number, signal.SIGSTOP)
+    said = []
+    assert eventually(lambda: said.append(told()) or f"kill -CONT {number} lets it go on" in "".join(said))
+    os.kill(number, signal.SIGCONT)
+    assert server(worker) == number
+    os.kill(number, signal.SIGSTOP)
+    began = time.monotonic()
+    worker.stop()
+    assert time.monotonic() - began < 5 and not is_alive(number)
+
+
 def listening(address: str) -> bool:
     """Whether somebody listens to a socket of this name, or its file is there."""
     return address in Path("/proc/net/unix").read_text() or Path(address).exists()
@@ -468,6 +534,7 @@ def test_sockets_of_the_dead_are_removed(monkeypatch: pytest.MonkeyPatch) -> Non
         shutil.rmtree(place)
 
 
+@pytest.mark.surroundings
 def test_jobs_are_not_pinned_to_one_core(stub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     settings = {"OMP_PROC_BIND": "true", "OMP_PLACES": "cores", "GOMP_CPU_AFFINITY": "0"}
     for name, value in settings.items():
@@ -476,6 +543,7 @@ def test_jobs_are_not_pinned_to_one_core(stub: Path, monkeypatch: pytest.MonkeyP
     assert not settings.keys() & os.environ.keys()
 
 
+@pytest.mark.surroundings
 @pytest.mark.parametrize("name", ["random.py", "signal.py"])
 def test_a_file_beside_the_snakefile_shadows_no_module(stub: Path, name: str) -> None:
     (stub / name).write_text("raise SystemExit('shadowed')\n")
@@ -495,9 +563,9 @@ def test_the_text_of_an_exit_is_told(worker: WarmWorker) -> None:
 
 def test_a_job_on_a_node_has_the_seconds_that_slurm_gives(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SLURM_JOB_ID", raising=False)
-    assert grace() == 5.0
+    assert (grace(), grace(heard=True)) == (5.0, 60.0)
     monkeypatch.setenv("SLURM_JOB_ID", "1")
-    assert grace() is None
+    assert grace() is None and grace(heard=True) is None
 
 
 # ------------------------------------------------------------------------------------------ by hand

@@ -23,6 +23,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from dualgrad.jobs import warm_worker
 from dualgrad.progress import duration
 
 if TYPE_CHECKING:
@@ -366,6 +367,7 @@ class StopSignals:
 
     def _ask(self, number: int, frame: object) -> None:
         self.signal = self.signal or number
+        warm_worker.heard[0] = 1
         if number == signal.SIGINT:
             signal.signal(number, signal.default_int_handler)
             text = (

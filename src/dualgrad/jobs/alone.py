@@ -8,7 +8,7 @@ import sys
 import threading
 import time
 
-from dualgrad.jobs.warm_worker import WORKFLOW, grace
+from dualgrad.jobs.warm_worker import WORKFLOW, grace, heard
 
 _INTERVAL = 1.0  # seconds between looks
 
@@ -24,6 +24,8 @@ def _end_with(workflow: int) -> None:
     os.kill(os.getpid(), signal.SIGTERM)
     if (patience := grace()) is not None:
         time.sleep(patience)
+        if heard[0]:
+            time.sleep(max(0.0, (grace(heard=True) or patience) - patience))
         os._exit(1)
 
 

@@ -11,6 +11,7 @@ import ctypes
 import fcntl
 import gc
 import math
+import mmap
 import os
 import selectors
 import signal
@@ -33,17 +34,29 @@ _PR_SET_PDEATHSIG, _MADV_HUGEPAGE, _MADV_COLLAPSE = 1, 14, 25  # Linux
 class _Child:
     """A forked job: its client's connection, and when to lose patience with it."""
 
-    def __init__(self, pid: int, connection: socket.socket) -> None:
-        self.pid, self.connection = pid, connection
+    def __init__(self, pid: int, connection: socket.socket, heard: mmap.mmap) -> None:
+        self.pid, self.connection, self.heard = pid, connection, heard
         self.deadline: float | None = None
+        self._asked = 0.0
 
     def end(self) -> None:
         """Ask it to end; `deadline` says when to insist."""
         if self.deadline is None:
-            patience = dualgrad.jobs.warm_worker.grace()
-            self.deadline = math.inf if patience is None else time.monotonic() + patience
+            self._asked = time.monotonic()
+            self.deadline = self._latest()
             with contextlib.suppress(ProcessLookupError):
                 os.kill(self.pid, signal.SIGTERM)
+
+    def _latest(self) -> float:
+        patience = dualgrad.jobs.warm_worker.grace(heard=bool(self.heard[0]))
+        return math.inf if patience is None else self._asked + patience
+
+    def overdue(self) -> bool:
+        """Whether it had its time; one that has heard, and finishes a step, has more."""
+        if self.deadline is None or self.deadline > time.monotonic():
+            return False
+        self.deadline = self._latest()
+        return self.deadline <= time.monotonic()
 
 
 class Server:
@@ -95,7 +108,7 @@ class Server:
                 self._stop()
             self._reap()
             for child in self._children.values():
-                if child.deadline is not None and child.deadline <= time.monotonic():
+                if child.overdue():
                     with contextlib.suppress(ProcessLookupError):
                         os.kill(child.pid, signal.SIGKILL)
 
@@ -128,6 +141,7 @@ class Server:
                 with contextlib.suppress(OSError):  # the client may be gone
                     child.connection.sendall(b"%d\n" % (code if code >= 0 else 128 - code))
                 child.connection.close()
+                child.heard.close()
 
     def _accept(self) -> None:
         if not self._running:
@@ -139,18 +153,21 @@ class Server:
             connection.close()  # not ours, or cut short
             return
         self._prepare(folder, words)
+        heard = mmap.mmap(-1, 1)  # shared with the child
         try:
             pid = os.fork()
         except OSError:
             pid = -1  # out of memory or processes: let the client see what it can do
         if pid == 0:
+            dualgrad.jobs.warm_worker.heard = heard
             self._become(connection, folder, words, environment, streams)  # does not return
         for stream in streams:
             os.close(stream)
         if pid < 0:
+            heard.close()
             connection.close()
             return
-        child = self._children[pid] = _Child(pid, connection)
+        child = self._children[pid] = _Child(pid, connection, heard)
         # Clients say nothing more: readable means that the client is gone, so its job must go too.
         self._selector.register(connection, selectors.EVENT_READ, lambda: self._left(child))
 
@@ -228,7 +245,6 @@ class Server:
             os.environ.clear()
             os.environ.update(environment)
             os.chdir(folder)
-            dualgrad.jobs.warm_worker.inside = True
             status = cli.main(words)
         except SystemExit as leave:
             status = leave.code if isinstance(leave.code, int) else int(leave.code is not None)

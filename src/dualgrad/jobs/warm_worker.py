@@ -18,14 +18,17 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import mmap
 import os
 import re
+import signal
 import socket
 import stat
 import subprocess
 import sys
 import tempfile
 import threading
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -39,21 +42,29 @@ GPUS = "DUALGRAD_GPUS"
 LOCKS = "DUALGRAD_LOCKS"
 SEPARATOR = "\x1f"  # of settings: a folder's name may hold a line's end
 
-# Whether this process is a child of the worker (for the record's provenance).
-inside = False
+# A byte that is 1 once this process has heard a request to stop and will end by itself, after the step that it is in.
+# In a child of the worker, the worker sees it.
+heard: bytearray | mmap.mmap = bytearray(1)
 
 _RESTARTS = 5
-_PATIENCE = 10.0  # seconds for the server to end its children and itself
+_PATIENCE = 2.0  # seconds for the server itself, beside what its children have
+_STILL_STOPPED = 2.0  # seconds: a batch system that suspends everything lets everything go on at once
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
 # What pins threads to cores, as module systems of clusters set it: every job would be pinned to the same ones.
 _PINNING = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY", "KMP_HW_SUBSET")
 _LONGEST_ADDRESS = 100  # bytes; a socket's path has at most 108
-_GRACE = 5.0
+# A step of a large network on a CPU takes ten seconds and more. Longer than a minute is not worth waiting for: a run
+# that is killed loses no more than that.
+_GRACE, _GRACE_HEARD = 5.0, 60.0
 
 
-def grace() -> float | None:
-    """Return the seconds that a job has to end in good order before it is killed; None: as many as SLURM gives."""
-    return None if "SLURM_JOB_ID" in os.environ else _GRACE
+def grace(*, heard: bool = False) -> float | None:
+    """Return the seconds that a job has to end in good order before it is killed; None: as many as SLURM gives.
+
+    Args:
+        heard: the job has heard that it is to stop, and finishes its step.
+    """
+    return None if "SLURM_JOB_ID" in os.environ else _GRACE_HEARD if heard else _GRACE
 
 
 def private_folder() -> Path:
@@ -130,6 +141,31 @@ def local_gpus() -> list[str]:
     return list(itertools.takewhile(re.compile(r"\d+|(GPU|MIG)-.+").fullmatch, names))
 
 
+def _say(text: str) -> None:
+    print(f"dualgrad: {text}", file=sys.stderr, flush=True)
+
+
+def _wait_for_end(server: subprocess.Popen[bytes]) -> None:
+    """Wait for the server's end; says so where somebody stops it (SIGSTOP), as jobs then wait for ever."""
+    while hasattr(os, "waitid"):
+        try:
+            found = os.waitid(os.P_PID, server.pid, os.WEXITED | os.WSTOPPED | os.WNOWAIT)
+            if found is None or found.si_code != os.CLD_STOPPED:
+                break
+            os.waitid(os.P_PID, server.pid, os.WSTOPPED | os.WNOHANG)  # told once
+            time.sleep(_STILL_STOPPED)
+            if os.waitid(os.P_PID, server.pid, os.WEXITED | os.WCONTINUED | os.WNOHANG | os.WNOWAIT):
+                os.waitid(os.P_PID, server.pid, os.WCONTINUED | os.WNOHANG)
+                continue
+        except ChildProcessError:
+            break  # its end was noticed elsewhere
+        _say(
+            f"the warm worker (process {server.pid}) was stopped by a signal, and jobs wait for it: "
+            f"kill -CONT {server.pid} lets it go on, kill -KILL {server.pid} has another one take its place"
+        )
+    server.wait()
+
+
 def _let_go(server: subprocess.Popen[bytes]) -> None:
     """Close the pipe whose end tells the server to end."""
     if server.stdin:
@@ -164,14 +200,27 @@ class WarmWorker:
             return
         listener.close()
         _let_go(self._process)
+        self._process.send_signal(signal.SIGCONT)  # stopped, it could not end
         try:
-            self._process.wait(timeout=_PATIENCE)
-        except subprocess.TimeoutExpired:
+            self._wait_for_steps()
+        except (subprocess.TimeoutExpired, KeyboardInterrupt):
             self._process.kill()
             self._process.wait()
         Path(os.environ[ADDRESS]).unlink(missing_ok=True)
         for name in (ADDRESS, WORKFLOW, GPUS, LOCKS):
             os.environ.pop(name, None)
+
+    def _wait_for_steps(self) -> None:
+        """Wait for the server to end its children and itself; says so where that takes long.
+
+        Raises:
+            subprocess.TimeoutExpired: longer than jobs are given.
+        """
+        try:
+            self._process.wait(timeout=_GRACE + _PATIENCE)
+        except subprocess.TimeoutExpired:
+            _say("runs finish their step and keep their state, in a minute at most; Ctrl-C ends them at once")
+            self._process.wait(timeout=_GRACE_HEARD)
 
     @staticmethod
     def _listen(folder: Path) -> tuple[socket.socket, str]:
@@ -200,13 +249,13 @@ class WarmWorker:
     def _revive(self) -> None:
         """Start the server again when it dies; give up, and close the door, when it does so again and again."""
         for _ in range(_RESTARTS):
-            self._process.wait()
+            _wait_for_end(self._process)
             with self._lock:
                 if self._listener is None:
                     return
                 _let_go(self._process)
                 self._process = self._spawn(self._listener)
-        self._process.wait()
+        _wait_for_end(self._process)
         with self._lock:
             if self._listener is not None:
                 self._listener.close()  # from here on clients are refused, and do their work themselves
