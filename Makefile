@@ -9,7 +9,8 @@
 #   make clean      removes .venv; results, figures and data stay
 #
 # PYTHON=python3.12 make setup    builds the environment with another interpreter.
-# TORCH=cpu make setup            takes PyTorch without CUDA, half of what there is to download (from its own index).
+# TORCH=cpu make setup            takes PyTorch without CUDA, half of what there is to download (from its own index,
+#                                 unlike everything else without hashes of ours).
 
 PYTHON ?= python3
 VENV := .venv
@@ -35,6 +36,8 @@ INSTALL = $(BIN)/python -m pip install $(PIP_COMPILES) --disable-pip-version-che
 endif
 
 # TORCH=cpu: the same versions of torch without CUDA, from PyTorch's own index, which has other wheels with other hashes.
+# `make pins` does not know these: the two wheels are checked against what that index itself says of them, so they are
+# trusted as far as it is. All other packages, and torch itself without TORCH=cpu, are checked against the pins.
 ifeq ($(TORCH),cpu)
 NOT_PINNED := torch|torchvision|triton|nvidia-|cuda-
 VERSION_OF = $$(sed -n 's/^$(1)==\([0-9.]*\).*/\1/p' envs/requirements.txt)

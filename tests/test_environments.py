@@ -101,6 +101,16 @@ def test_what_is_imported_is_declared() -> None:
     assert {canonicalize_name(of[one][0]) for one in imported} == declared
 
 
+def test_what_is_declared_is_asked_for_by_name() -> None:
+    """Not only pinned because something else needs it: that could end with any newer version."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    listed = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
+    declared = {canonicalize_name(Requirement(one).name) for one in listed}
+    text = re.sub("#.*", "", (ROOT / "envs" / "requirements.in").read_text())
+    asked = {canonicalize_name(Requirement(one).name) for one in text.split("\n") if one.strip()}
+    assert declared - asked == set()
+
+
 def test_conda_has_the_same_pins() -> None:
     text = (ROOT / "workflow" / "envs" / "dualgrad.yaml").read_text()
     *own, packages = yaml.safe_load(text)["dependencies"]
@@ -109,8 +119,10 @@ def test_conda_has_the_same_pins() -> None:
     assert any(one.startswith("connection_pool=") for one in own)  # which pip would have to build
     assert text == runpy.run_path(str(ROOT / "envs" / "write_conda.py"))["content"]()
     version = next(one for one in own if one.startswith("python=")).partition("=")[2]
-    container = re.search(r"^From: python:(\S+)-slim$", (ROOT / "envs" / "dualgrad.def").read_text(), re.M)
+    definition = (ROOT / "envs" / "dualgrad.def").read_text()
+    container = re.search(r"^ +BASE=python:(\S+)-slim$", definition.partition("%arguments")[2], re.M)
     assert container and container[1] == version
+    assert re.search(r"^From: \{\{ BASE \}\}$", definition, re.M), "a digest can be given when it is built"
     assert Requirement(f"python>={version}").specifier  # as in pyproject.toml
     assert f'requires-python = ">={version}"' in (ROOT / "pyproject.toml").read_text()
 
