@@ -118,6 +118,7 @@ def test_did_you_mean():
     assert did_you_mean("entirely", ["lambda", "seed"]) == ""
 
 
+@pytest.mark.surroundings
 @pytest.mark.parametrize(
     ("given", "means"),
     [
@@ -138,6 +139,7 @@ def test_a_folder_has_one_form(root, monkeypatch, given, means):
     assert project.results == root / means / "smoke" and project.records == project.results / "runs"
 
 
+@pytest.mark.surroundings
 @pytest.mark.parametrize(
     ("given", "message"),
     [

@@ -112,6 +112,7 @@ def test_what_pages_show_is_a_parameter_of_their_rules() -> None:
     assert "titles=[title_of" in (ROOT / "workflow" / "rules" / "compare.smk").read_text()
 
 
+@pytest.mark.surroundings
 def test_hostile_names_run_nothing(tmp_path: Path) -> None:
     (tmp_path / "flow").mkdir()
     folder = copy_workflow(tmp_path / "flow")

@@ -399,6 +399,7 @@ def test_a_url_that_leads_nowhere_is_no_fault_of_the_file(url, tmp_path, monkeyp
 REFUSING = [errno.EPERM, errno.EOPNOTSUPP, errno.EINVAL]
 
 
+@pytest.mark.surroundings
 @pytest.mark.parametrize("refusal", REFUSING)
 def test_file_systems_that_refuse_chmod_and_fsync_lose_nothing(refusal, tmp_path, monkeypatch):
     def refuse(*given):

@@ -661,6 +661,7 @@ def test_p_values():
     assert math.isnan(student_p(first[:0], second)) and math.isnan(paired_p(first[:1]))
 
 
+@pytest.mark.surroundings
 @pytest.mark.parametrize("backend", ["module://matplotlib_inline.backend_inline", "tkagg", "no such thing"])
 def test_figures_are_files_whatever_backend_the_environment_names(backend):
     """Matplotlib refuses what it does not have when it is imported, Seaborn's pyplot what has no display."""

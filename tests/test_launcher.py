@@ -57,6 +57,7 @@ def test_the_list_of_options_is_snakemakes() -> None:
     assert {option for one in actions for option in one.option_strings} >= GREEDY
 
 
+@pytest.mark.surroundings
 @pytest.mark.parametrize("name", ["a folder with spaces", 'it\'s $(touch pwned) `id` "x" \\N'])
 def test_installed_in_place_of_snakemake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     folder = tmp_path / name / "bin"

@@ -45,6 +45,7 @@ def test_snakemake(case: Case, root: Path) -> None:
     assert after == before
 
 
+@pytest.mark.surroundings
 def test_a_message_survives_any_terminal(root: Path) -> None:
     """Bytes that are no text, on a terminal that knows ASCII alone."""
     command = [os.fsencode(sys.executable), b"-m", b"dualgrad", b"show", b"A/\xff\xe9\x1b[31m"]

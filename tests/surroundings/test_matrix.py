@@ -1,0 +1,267 @@
+"""Folders, environments, limits and file systems in which a run must come out as it does here: the same digest.
+
+Each of them trains one tiny run, mostly in a process of its own. Tests of single functions under such conditions
+stand with the functions, and have the mark of these: `python -m pytest -m surroundings`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import pwd
+import resource
+import shutil
+import stat
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import pytest
+from workflows import copy_workflow
+
+from dualgrad.cli import main
+from dualgrad.records import read_record
+
+ROOT = Path(__file__).resolve().parents[2]
+RUN, SMOKE = "S1/lam0.42_seed0", ("--edition", "smoke")
+RECORD = f"results/smoke/runs/{RUN}.json"
+ODD = """it's "a" $(touch pwned) `touch pwned`; touch pwned & é 🙂 {x} *"""
+
+# Several commands in one process: torch is imported once for all of them.
+COMMANDS = """
+import json, sys
+from dualgrad.cli import main
+sys.exit(max(main(words) for words in json.loads(sys.argv[1])))
+"""
+
+
+@pytest.fixture(scope="module")
+def flow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The workflow in a folder of its own, with the data of the run. Read-only: tests copy it."""
+    folder = copy_workflow(tmp_path_factory.mktemp("surroundings") / "flow")
+    assert main(["train", RUN, "--root", str(folder), *SMOKE]) == 0
+    return folder
+
+
+@pytest.fixture(scope="module")
+def digest(flow: Path) -> str:
+    """What the run comes to."""
+    return read_record(flow / RECORD)["digest"]
+
+
+@pytest.fixture
+def folder(flow: Path, tmp_path: Path) -> Path:
+    """A copy without results, in which the run can be trained."""
+    return copied(flow, tmp_path / "flow")
+
+
+def copied(flow: Path, target: Path) -> Path:
+    shutil.copytree(flow, target, symlinks=True, ignore=shutil.ignore_patterns("results"))
+    return target
+
+
+def environment(changes: Mapping[str, str | None]) -> dict[str, str]:
+    """This process's environment without what the test suite itself sets; None removes a name."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("DUALGRAD_")}
+    return {name: value for name, value in (kept | dict(changes)).items() if value is not None}
+
+
+def python(
+    words: Sequence[str], folder: Path, changes: Mapping[str, str | None], **settings
+) -> subprocess.CompletedProcess[str]:
+    """Run Python in a folder, in another environment."""
+    return subprocess.run(
+        [sys.executable, "-P", *words],
+        cwd=folder,
+        env=environment(changes),
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=120,
+        check=False,
+        **settings,
+    )
+
+
+def trained(folder: Path, changes: Mapping[str, str | None] | None = None, **settings) -> str:
+    """Train the run by hand in another process; its digest."""
+    done = python(["-m", "dualgrad", "train", RUN, *SMOKE], folder, changes or {}, **settings)
+    assert done.returncode == 0, done.stderr
+    return read_record(folder / RECORD)["digest"]
+
+
+def snakemake(folder: Path, *words: str, more: Mapping[str, str | None] | None = None, **settings) -> str:
+    """Run Snakemake as `make setup` installs it, to a good end; what it says."""
+    command = ["-c", "from dualgrad.jobs.launcher import main; main()", *words, "--cores", "1"]
+    done = python([*command, "--config", "edition=smoke"], folder, more or {}, **settings)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout + done.stderr
+
+
+def limited(kind: int, limit: int):
+    """For a new process: so much of something, and no more."""
+    return lambda: resource.setrlimit(kind, (limit, limit))
+
+
+# ---------------------------------------------------------------------------------------------- environments
+
+
+def test_the_environment_of_a_cluster_without_a_home(folder: Path, digest: str) -> None:
+    threads = {"OMP_NUM_THREADS": "3", "MKL_NUM_THREADS": "5", "OPENBLAS_NUM_THREADS": "2"}
+    pinned = {"OMP_PROC_BIND": "true", "OMP_PLACES": "cores", "GOMP_CPU_AFFINITY": "0"}
+    nowhere = dict.fromkeys(("HOME", "USER", "LOGNAME", "XDG_CACHE_HOME", "XDG_RUNTIME_DIR", "TMPDIR"))
+    assert trained(folder, {**threads, **pinned, **nowhere}) == digest
+
+
+def test_an_ascii_locale(flow: Path, digest: str, tmp_path: Path) -> None:
+    """Names and texts beyond ASCII, bytes that are no text at all, and a home that is not there."""
+    folder = copied(flow, tmp_path / f"λ é {os.fsdecode(bytes([0xE9]))}")
+    commands = [["train", RUN], ["tables", "S1"], ["results", "S1"], ["show", RUN]]
+    words = json.dumps([[*command, *SMOKE] for command in commands])
+    ascii_only = {"LC_ALL": "C", "LANG": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    more = {**ascii_only, "PYTHONIOENCODING": None, "HOME": "/nowhere", "XDG_CACHE_HOME": "/nowhere"}
+    done = python(["-c", COMMANDS, words], folder, more)
+    assert done.returncode == 0, done.stderr
+    assert read_record(folder / RECORD)["digest"] == digest
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can take on another user's identity")
+def test_a_user_without_a_name(folder: Path, digest: str) -> None:
+    """As in a container that is started with `--user`: no entry of passwd, no home."""
+    number = 54321
+    with pytest.raises(KeyError):
+        pwd.getpwuid(number)
+    for path in (folder, *folder.rglob("*")):
+        os.chown(path, number, number, follow_symlinks=False)
+    others = subprocess.run([sys.executable, "-c", ""], user=number, check=False, capture_output=True)
+    within = subprocess.run(["ls", str(folder)], user=number, check=False, capture_output=True)
+    if others.returncode or within.returncode:
+        pytest.skip("another user cannot reach this Python or the folders of these tests")
+    names = dict.fromkeys(("HOME", "USER", "LOGNAME"))
+    assert trained(folder, names, user=number, group=number, extra_groups=[]) == digest
+
+
+# ---------------------------------------------------------------------------------------------- limits
+
+
+@pytest.mark.parametrize(("mask", "mode"), [(0o077, 0o600), (0o002, 0o664)])
+def test_results_follow_the_umask(folder: Path, digest: str, mask: int, mode: int) -> None:
+    before = os.umask(mask)
+    try:
+        assert main(["train", RUN, "--root", str(folder), *SMOKE]) == 0
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE((folder / RECORD).stat().st_mode) == mode
+    assert read_record(folder / RECORD)["digest"] == digest
+
+
+def test_files_that_may_not_grow(folder: Path) -> None:
+    """`ulimit -f`, or a quota: one line, and nothing left behind."""
+    words = ["-m", "dualgrad", "train", RUN, *SMOKE]
+    done = python(words, folder, {}, preexec_fn=limited(resource.RLIMIT_FSIZE, 1000))
+    assert done.returncode == 1
+    (line,) = done.stderr.splitlines()
+    assert f"{RECORD}: File too large" in line
+    assert not [path for path in (folder / "results").rglob("*") if path.is_file()]
+
+
+# ---------------------------------------------------------------------------------------------- file systems
+
+
+@pytest.fixture(scope="module")
+def refusing(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A library that refuses chmod, fsync and flock, to be preloaded."""
+    compiler = shutil.which("cc") or shutil.which("gcc")
+    if compiler is None:
+        pytest.skip("no C compiler to build the library that refuses system calls")
+    library = tmp_path_factory.mktemp("refusing") / "refusing.so"
+    source = Path(__file__).with_name("refusing.c")
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    return str(library)
+
+
+def test_a_file_system_that_refuses_chmod_fsync_and_flock(folder: Path, digest: str, refusing: str) -> None:
+    """The whole workflow: Snakemake, worker, training, tables."""
+    probe = (
+        "import fcntl, os, tempfile\n"
+        "with tempfile.TemporaryFile() as file:\n"
+        "    for call in (lambda: os.fchmod(file.fileno(), 0o600), lambda: os.fsync(file),\n"
+        "                 lambda: fcntl.flock(file, fcntl.LOCK_EX)):\n"
+        "        try:\n"
+        "            call()\n"
+        "        except OSError:\n"
+        "            print('refused')\n"
+    )
+    more = {"LD_PRELOAD": refusing}
+    assert python(["-c", probe], folder, more).stdout == "refused\n" * 3, "the library works"
+    table = "results/smoke/tables/parts/S1/runs.parquet"
+    snakemake(folder, table, more=more)
+    assert read_record(folder / RECORD)["digest"] == digest and (folder / table).is_file()
+    left = [path for name in ("results", "data", "logs") for path in (folder / name).rglob(".*")]
+    assert left == []
+
+
+# ---------------------------------------------------------------------------------------------- folders
+
+
+def test_an_odd_place_with_few_open_files(flow: Path, digest: str, tmp_path: Path) -> None:
+    """A project's path with all that means something to a shell or to Snakemake, through Snakemake and worker."""
+    folder = copied(flow, tmp_path / ODD / ("x" * 40))
+    snakemake(folder, RECORD, preexec_fn=limited(resource.RLIMIT_NOFILE, 64))
+    assert read_record(folder / RECORD)["digest"] == digest
+    assert not list(tmp_path.rglob("pwned"))
+
+
+# ---------------------------------------------------------------------------------------------- clones
+
+
+@pytest.fixture
+def clone(tmp_path: Path) -> Path:
+    """A clone by a git that turns line ends into those of Windows where it may."""
+    words = [
+        "git",
+        "clone",
+        "-q",
+        "--no-hardlinks",
+        "-c",
+        "core.autocrlf=true",
+        str(ROOT),
+        str(tmp_path / "clone"),
+    ]
+    if not (ROOT / ".git").exists() or subprocess.run(words, check=False, capture_output=True).returncode:
+        pytest.skip("no git, or no clone to clone from")
+    return tmp_path / "clone"
+
+
+def test_a_clone_with_autocrlf_runs_its_jobs(clone: Path, flow: Path, digest: str) -> None:
+    """A job's own command, a shell script, with the code of that clone."""
+    shutil.copytree(flow / "data", clone / "data")
+    script = clone / "src" / "dualgrad" / "jobs" / "bin" / "dualgrad"
+    assert b"\r" not in script.read_bytes()
+    more = {"DUALGRAD_PYTHON": sys.executable, "PYTHONPATH": str(clone / "src")}
+    done = subprocess.run(
+        [str(script), "train", RUN, *SMOKE],
+        cwd=clone,
+        env=environment({}) | more,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert read_record(clone / RECORD)["digest"] == digest
+
+
+def test_a_copied_clone_is_told_from_the_one_that_it_was_copied_from(folder: Path) -> None:
+    """The package beside the Snakefile is not the one that Snakemake imports: which is which, before any job."""
+    beside = folder / "src" / "dualgrad"
+    shutil.copytree(ROOT / "src" / "dualgrad", beside, ignore=shutil.ignore_patterns("__pycache__"))
+    command = ["-c", "from dualgrad.jobs.launcher import main; main()", RECORD, "--cores", "1", "--dry-run"]
+    words = [*command, "--config", "edition=smoke"]
+    with (beside / "cli.py").open("a") as file:
+        file.write("# edited\n")
+    done = python(words, folder, {})
+    said = done.stdout + done.stderr
+    assert done.returncode != 0 and "Traceback" not in said
+    assert str(beside) in said and str(ROOT / "src" / "dualgrad") in said and "make clean setup" in said
