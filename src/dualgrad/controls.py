@@ -17,6 +17,7 @@ from scipy import stats
 
 from dualgrad.estimators.bootstrap import LEVEL, exact_bounds
 from dualgrad.outcomes import Condition, runs_of, summarise
+from dualgrad.pages import in_markdown
 
 if TYPE_CHECKING:
     from dualgrad.census import Census
@@ -228,7 +229,7 @@ def markdown(data: Mapping[str, Any]) -> str:
             cells.append("–" if None in ends else f"{ends[0]:.3f} to {ends[1]:.3f}")
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
-    return "\n".join(lines)
+    return in_markdown("\n".join(lines))
 
 
 def _shown(value: float | None) -> str:

@@ -14,7 +14,7 @@ from dualgrad.claims import verdicts
 from dualgrad.claims.data import Selection, Tables
 from dualgrad.claims.evaluate import PUBLISHED, Report, Result, plain_number
 from dualgrad.claims.words import name_of
-from dualgrad.pages import assemble, escape, packed
+from dualgrad.pages import assemble, escape, in_markdown, packed
 from dualgrad.records import write_atomically
 from dualgrad.release.manifest import COMMIT, PAPER, REPOSITORY
 from dualgrad.tables import parquet
@@ -184,7 +184,7 @@ def markdown(report: Report) -> str:
                 note,
             )
             lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return "\n".join(lines) + "\n"
+    return in_markdown("\n".join(lines) + "\n")
 
 
 def _about(report: Report) -> str:

@@ -12,7 +12,7 @@ import pandas as pd
 from dualgrad import __version__
 from dualgrad.compare import conditions as conditions_module
 from dualgrad.compare.phenomena import NO_DATA, SHOWN
-from dualgrad.pages import assemble, data_uri, escape
+from dualgrad.pages import assemble, data_uri, escape, in_markdown
 
 TEMPLATE = Path(__file__).parent / "compare.html"
 WORST = 10
@@ -197,33 +197,41 @@ def _worst_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
 
 def markdown(comparison: Comparison, picture: str) -> str:
     """Return the summary as Markdown; ``picture`` is the picture's file name."""
-    first, second = comparison.names
+    first, second = map(in_markdown, comparison.names)
     lines = [f"# {second} against {first}", ""]
     lines += [
-        f"- **{name}**: {title}" for name, title in zip(comparison.names, comparison.titles, strict=True)
+        f"- **{name}**: {title}"
+        for name, title in zip((first, second), map(in_markdown, comparison.titles), strict=True)
     ]
-    lines += ["", *(f"{line}\n" for line in overview(comparison))]
+    lines += ["", *(f"{in_markdown(line)}\n" for line in overview(comparison))]
     lines += [f"![mean errors of {second} against {first}]({picture})", "", "## Phenomena", ""]
     lines += [_HOW.format(first=first, second=second), ""]
     for result, says in results(comparison):
-        lines.append(f"**{result}** ({len(says)}): " + " ".join(says))
+        lines.append(in_markdown(f"**{result}** ({len(says)}): " + " ".join(says)))
         lines.append("")
     lines += [f"| phenomenon | {first} | {second} | result |", "|---|---|---|---|"]
     for _, row in comparison.phenomena.iterrows():
         note = f" ({row['caveat']})" if row["caveat"] else ""
         cells = [
-            f"{row['says']}<br>{row['measure']}{note}",
-            *(_cell(row, side) for side in ("first", "second")),
+            "<br>".join(map(in_markdown, (row["says"], f"{row['measure']}{note}"))),
+            *(in_markdown(_cell(row, side)) for side in ("first", "second")),
+            f"**{in_markdown(row['result'])}**",
         ]
-        lines.append(
-            "| " + " | ".join([*(cell.replace("|", "\\|") for cell in cells), f"**{row['result']}**"]) + " |"
-        )
+        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     for title, (heads, body) in (
         ("Conditions by experiment", _experiment_lines(comparison)),
         ("Largest differences", _worst_lines(comparison)),
     ):
-        lines += ["", f"## {title}", "", "| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
-        lines += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in body]
+        lines += [
+            "",
+            f"## {title}",
+            "",
+            "| " + " | ".join(map(in_markdown, heads)) + " |",
+            "|" + "---|" * len(heads),
+        ]
+        lines += [
+            "| " + " | ".join(in_markdown(cell).replace("|", "\\|") for cell in row) + " |" for row in body
+        ]
     lines += ["", f"dualgrad {__version__}. {_COLUMNS}", ""]
     return "\n".join(lines)
 

@@ -24,6 +24,7 @@ from dualgrad.records import write_atomically
 SHARED = Path(__file__).parent
 _PLACE = re.compile(r"\{\{ *([\w.-]+) *\}\}")
 _SCRIPTS = "{{ scripts }}"
+_TAG = re.compile(r"<(?=[A-Za-z/!?])")
 _SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)  # one with a type holds data
 
 
@@ -88,6 +89,11 @@ def data_uri(path: Path, kind: str) -> str:
 def escape(text: object) -> str:
     """Return a text as HTML, for element content and attribute values."""
     return html.escape(str(text))
+
+
+def in_markdown(text: object) -> str:
+    """Return a text for Markdown, in which no HTML begins; plain texts, ``a < b`` too, stay as they are."""
+    return _TAG.sub(r"\\<", str(text))
 
 
 def write_page(path: Path, page: str) -> None:

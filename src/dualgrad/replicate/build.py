@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from dualgrad.census.load import load_census
-from dualgrad.pages import assemble, data_uri, escape, write_page
+from dualgrad.pages import assemble, data_uri, escape, in_markdown, write_page
 from dualgrad.project import Project, load_project
 from dualgrad.records import write_atomically
 from dualgrad.replicate import compare, picture, words
@@ -136,7 +136,7 @@ def markdown(made: words.Replication, image: str, preface: str = "") -> str:
         "",
     ]
     parts += ["\n".join([words.as_markdown(table), ""]) for table in words.tables_of(made, DOCUMENT_EPOCHS)]
-    return "\n".join(parts).rstrip() + "\n"
+    return in_markdown("\n".join(parts).rstrip() + "\n")
 
 
 def _html(table: words.Table) -> str:

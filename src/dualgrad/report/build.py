@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from dualgrad.census import Census
 from dualgrad.compare.pair import newest_comparison
@@ -181,7 +182,7 @@ def _index(
             "title": escape(edition["title"]),
             "kind": escape(KINDS.get(edition["name"], "Not the published results.") + differing),
             "numbers": "".join(
-                f"<div><dt>{key}</dt><dd>{value}</dd></div>" for key, value in numbers.items()
+                f"<div><dt>{escape(key)}</dt><dd>{value}</dd></div>" for key, value in numbers.items()
             ),
             "cards": "".join(_card(name, edition_dir) for name in PAGES if name in pages),
             "tables": _tables(tables),
@@ -220,17 +221,20 @@ def _figure(
         _picture(figure, f"{name}: {one['title']}, {variant}", variant, hidden=variant != variants[0])
         for variant in variants
     )
-    panels = "".join(f"<li><b>{letter}</b> {escape(text)}</li>" for letter, text in one["panels"].items())
+    panels = "".join(
+        f"<li><b>{escape(letter)}</b> {escape(text)}</li>" for letter, text in one["panels"].items()
+    )
     link = "explorer.html#exp={}" if "explorer" in pages else None
     runs = [
-        f'<a href="{link.format(experiment)}" title="{escape(counted[experiment]["title"])}">{experiment}</a>'
+        f'<a href="{link.format(quote(experiment))}" title="{escape(counted[experiment]["title"])}">'
+        f"{escape(experiment)}</a>"
         if link
-        else f'<span title="{escape(counted[experiment]["title"])}">{experiment}</span>'
+        else f'<span title="{escape(counted[experiment]["title"])}">{escape(experiment)}</span>'
         for experiment in one["experiments"]
     ]
     count = sum(len(counted[experiment]["runs"]) for experiment in one["experiments"])
     together = (
-        f'<a href="{link.format(",".join(one["experiments"]))}">{count:,} runs</a>'
+        f'<a href="{link.format(",".join(map(quote, one["experiments"])))}">{count:,} runs</a>'
         if link
         else f"{count:,} runs"
     )
@@ -243,7 +247,9 @@ def _figure(
         )
         inner = "figure_data" if variant == "published" else f"figure_data/{variant}"
         there = [file for file in one["numbers"] if f"{inner}/{file}" in numbers]
-        plotted[variant] = " ".join(f'<a href="{inner}/{file}">{file}</a>' for file in there) or "not there"
+        plotted[variant] = (
+            " ".join(f'<a href="{inner}/{quote(file)}">{escape(file)}</a>' for file in there) or "not there"
+        )
     return f"""
 <article class="figure" id="{figure}">
   <div class="pictures by-variant">{pictures}</div>
