@@ -56,6 +56,12 @@ except ImportError as error:
 # The folder of this workflow; where it is read from a repository's URL, no folder.
 OWN = Path(str(workflow.current_basedir)).parents[1]
 
+# Before any rule names its environment's file, which lies here.
+if set("{}") & set(str(OWN)):
+    raise WorkflowError(
+        f"{OWN}: Snakemake reads braces in a workflow's path as wildcards; move it to a folder without {{ and }}."
+    )
+
 # A copied clone has the environment of the one that it was copied from, whose code would run unnoticed.
 if problem := other_code(Path(dualgrad.__file__).parent, OWN / "src" / "dualgrad"):
     raise WorkflowError(problem)

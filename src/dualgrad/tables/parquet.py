@@ -30,7 +30,8 @@ def writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
     with replacing(path) as temporary:
         # The Arrow schema travels in the file, so that units and meanings can be read back.
         options = {"compression": "zstd", "version": "2.6", "store_schema": True}
-        with pq.ParquetWriter(temporary, schema, **options) as opened:
+        # Opened here: Arrow takes no path that is no UTF-8, as any name beyond ASCII is in an ASCII locale.
+        with temporary.open("wb") as stream, pq.ParquetWriter(stream, schema, **options) as opened:
             yield opened
             opened.add_key_value_metadata({_KEY: _BLANK})
         content = temporary.read_bytes()
