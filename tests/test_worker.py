@@ -65,9 +65,9 @@ def run(args):
         elif name == "stubborn":
             signal.signal(signal.SIGTERM, signal.SIG_IGN)
         elif name == "step":
-            def finish(*_):
+            def finish(*_, seconds=float(value)):
                 warm_worker.heard[0] = 1
-                time.sleep(float(value))
+                time.sleep(seconds)
                 print("kept", flush=True)
                 os._exit(143)
             signal.signal(signal.SIGTERM, finish)

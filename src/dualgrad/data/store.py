@@ -16,7 +16,7 @@ import numpy as np
 from dualgrad.archives import ArchiveDamage, open_tar
 from dualgrad.data.errors import DataError
 from dualgrad.downloads import DownloadError, download, pause
-from dualgrad.files import replacing
+from dualgrad.files import read_regular, replacing
 
 
 def content_digest(arrays: Mapping[str, np.ndarray]) -> str:
@@ -119,7 +119,7 @@ def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], note: Mapping[str,
 def read_note(path: Path) -> dict[str, Any]:
     """Return what is noted beside a prepared file; empty where that cannot be read."""
     try:
-        note = json.loads(path.with_suffix(".json").read_text())
+        note = json.loads(read_regular(path.with_suffix(".json")))
     except (OSError, ValueError, RecursionError):
         return {}
     return note if isinstance(note, dict) else {}
@@ -148,7 +148,7 @@ def load_arrays(path: Path, *, expected: str | None = None, remedy: str) -> dict
         if not needed.is_file():
             raise DataError(f"{needed} is missing: {remedy}")
     try:
-        recorded = json.loads(note_path.read_text())["content_sha256"]
+        recorded = json.loads(read_regular(note_path))["content_sha256"]
         with zipfile.ZipFile(path) as archive:
             for member in archive.infolist():
                 _check_size(archive, member)

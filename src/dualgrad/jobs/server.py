@@ -206,7 +206,7 @@ class Server:
         if not self._libc:
             return
         size = 1 << 21
-        for line in Path("/proc/self/maps").read_text().splitlines():
+        for line in Path("/proc/self/maps").read_text("utf-8", errors="replace").splitlines():
             place, access, *_, last = line.split()
             if access != "rw-p" or (last != "[heap]" and not last.isdigit()):
                 continue  # not plain memory: a file's, or a stack
