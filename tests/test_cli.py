@@ -260,3 +260,19 @@ def test_several_runs_are_trained_and_what_is_equal_is_left_alone(
     assert json.loads(record.read_bytes())["digest"] == json.loads(files[record][1])["digest"]
     assert main([*words, *runs, "--output", "x.json"]) == 2
     assert "--output: is for one run; 2 are named" in capsys.readouterr().err
+
+
+@pytest.mark.surroundings
+@pytest.mark.parametrize(
+    ("encoding", "shown"), [("ascii", rb"\u03bb caf\udce9"), ("utf-8", rb"\xce\xbb caf\udce9")]
+)
+def test_what_a_terminal_cannot_show_ends_no_command(monkeypatch, encoding, shown):
+    """λ where only ASCII is known, and a folder's name that is no text anywhere."""
+    from dualgrad import cli
+
+    stream = io.TextIOWrapper(io.BytesIO(), encoding=encoding)
+    monkeypatch.setattr(sys, "stdout", stream)
+    monkeypatch.setattr(cli, "_help", lambda: "λ caf\udce9")
+    assert cli.main(["--help"]) == 0
+    text = stream.buffer.getvalue()
+    assert text == shown.replace(rb"\xce\xbb", "λ".encode()) + b"\n"

@@ -7,6 +7,7 @@ To add a command, write a module with ``add_arguments(parser)`` and ``run(args) 
 from __future__ import annotations
 
 import argparse
+import io
 import os
 import re
 import signal
@@ -70,6 +71,10 @@ def command() -> NoReturn:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status (2 for a mistake in what was typed or written)."""
+    if isinstance(
+        sys.stdout, io.TextIOWrapper
+    ):  # λ in an ASCII locale, names of files that are no text anywhere
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         try:
             return _main(list(sys.argv[1:] if argv is None else argv))
