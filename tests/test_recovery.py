@@ -200,7 +200,7 @@ def test_settings_that_train_nothing_again_are_named(workspace: Path) -> None:
         path.write_text(json.dumps({"provenance": provenance}))
 
     assert changed_settings(project) == []
-    first = {name: one["runs"][0] for name, one in project.census.experiments.items()}
+    first = {name: one["runs"][0] for name, one in project.census.experiments.items() if one["runs"]}
     recorded(first["A"], device="cpu", threads=1)
     recorded(first["B"], device="cpu", threads=4)
     (project.records / f"{first['C']}.json").parent.mkdir()
