@@ -6,8 +6,13 @@ No test looks at a time.
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import yaml
@@ -22,15 +27,16 @@ from oracles.lab import (
     stage,
 )
 
-from dualgrad.bench import flops
-from dualgrad.bench.gpu import PUBLISHED, Gpu, _together, census_epochs
+from dualgrad.bench import flops, mps
+from dualgrad.bench.gpu import PUBLISHED, WINDOW, Gpu, _together, census_epochs
 from dualgrad.bench.made_up import made_up_run
 from dualgrad.bench.sides import make_sides
 from dualgrad.bench.timing import lines_of, measurement, spread, take_turns
 from dualgrad.census.datasets import load_datasets
 from dualgrad.census.run import read
 from dualgrad.cli import main
-from dualgrad.data.prepare import prepare
+from dualgrad.data.prepare import content_path, prepare
+from dualgrad.data.store import save_arrays
 from dualgrad.models import build_model
 from dualgrad.planning.given import BENCHMARK, given_in_words
 from dualgrad.planning.plan import make_plan
@@ -229,9 +235,19 @@ def test_bench_gpu_on_the_cpu(capsys) -> None:
     )
     report = bench(capsys, "gpu", *words, "--workers", "1", "--census-epochs", "1000")
     what = " ".join(result["what"] for result in report["results"])
-    assert not [note for note in report["notes"] if "hours" not in note], report["notes"]
-    for part in ("epoch with an evaluation", "step of", "1 run(s) at once", "float64", "float32"):
-        assert part in what
+    expected = ("hours of the census", "to compile for a CPU takes minutes")
+    assert not [note for note in report["notes"] if not any(one in note for one in expected)]
+    parts = ("epoch with an evaluation", "step of", "kernels of a refresh step", "kernels of a plain step")
+    more = ("steps and an evaluation, twice", "in other ways", "1 run(s) at once", "float64", "float32")
+    assert all(part in what for part in (*parts, *more)), what
+    found = {result["what"]: result for result in report["results"]}
+    twice = next(result for what, result in found.items() if "twice" in what)
+    assert twice["details"]["digests_equal"] is True
+    others = found["plain step, in other ways"]
+    assert list(others["values"]) == ["as is", "images contiguous", "cudnn_benchmark"]
+    differences = [value for name, value in others["details"].items() if "difference" in name]
+    assert differences == [0.0, 0.0]
+    assert found["kernels of a plain step"]["details"]["launches"] > 50
     assert "hours of the census left out: measured with another" in report["notes"][-1]
 
 
@@ -240,6 +256,79 @@ def test_bench_gpu_does_what_time_allows(capsys) -> None:
     report = bench(capsys, "gpu", *words, "--workers", "1", "--census-epochs", "1000", "--minutes", "0.01")
     assert any("seconds were left" in note for note in report["notes"])
     assert "epoch with an evaluation" in report["results"][-1]["what"]
+
+
+def test_packed_processes_train_for_what_is_left_of_their_time() -> None:
+    run = made_up_run("simplecnn", 4, 8, 4, "float32")
+    began = time.monotonic()
+    rates, window = _together(run, CPU, 1, 2, 0.0, 300.0)
+    assert len(rates) == 2 and window >= WINDOW  # their start took all of it
+    start = time.monotonic() - began
+    _, window = _together(run, CPU, 1, 1, start + 3.0, 300.0)
+    assert window > 2 * WINDOW
+
+
+def test_the_first_epoch_of_k_beside_the_published_one(tmp_path) -> None:
+    folder = tmp_path / "pictures"
+    images = {
+        f"{split}_images": np.zeros((n, 3, 32, 32), np.uint8) for split, n in (("train", 9), ("test", 4))
+    }
+    labels = {f"{split}_labels": np.zeros(n, np.int64) for split, n in (("train", 9), ("test", 4))}
+    folder.mkdir()
+    save_arrays(content_path(tmp_path, "pictures"), images | labels, {"set": {"name": "pictures"}})
+    gpu = Gpu(CPU, 1, "simplecnn", 4, 9, 4, 1, 1, "float32", [1], 60.0, None, folder)
+    gpu._first_epoch(1e-9)
+    (result,) = gpu.results
+    assert (
+        len(result["details"]["test_errors"]) == 1 and result["details"]["test_errors_published"][0] == 0.6927
+    )
+    gpu.pictures = tmp_path / "nothing"
+    gpu._part("the first epoch of K", 0.0, 1.0, gpu._first_epoch)
+    assert "holds no prepared data set" in gpu.notes[-1]
+
+
+def test_k_of_the_benchmark_is_k_of_the_census(census) -> None:
+    mine = Gpu(CPU, 1, *PUBLISHED, 1, 4, census.edition["precision"], [1], 1.0, None)._k("cifar10", 3)
+    run = read(definition(census.run("K/lam0.3_eta0.4_seed3"))).plain()
+    different = {key for key in mine if key in run and mine[key] != run[key]}
+    assert different <= {"series", "counted", "edition", "factors", "labels", "thresholds", "task"}
+    task = {key: value for key, value in run["task"].items() if mine["task"][key] != value}
+    assert task == {"model": {"name": "resnet18_own", "width": 1.0}}
+
+
+def test_the_service_for_several_processes_is_ours_and_ends(tmp_path, monkeypatch) -> None:
+    calls = tmp_path / "calls"
+    stub = tmp_path / mps.CONTROL
+    stub.write_text(
+        f'#!/bin/sh\necho "$CUDA_MPS_PIPE_DIRECTORY $*" >> {calls}\n[ $# -gt 0 ] || cat >> {calls}\n'
+    )
+    stub.chmod(0o755)
+    assert not mps.available()
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    assert mps.available()
+    with mps.serving():
+        pipe = os.environ["CUDA_MPS_PIPE_DIRECTORY"]
+        assert Path(pipe).is_dir()
+    assert "CUDA_MPS_PIPE_DIRECTORY" not in os.environ and not Path(pipe).exists()
+    assert calls.read_text().split("\n") == [f"{pipe} -d", f"{pipe} ", "quit", ""]
+    stub.write_text("#!/bin/sh\nexit 1\n")
+    with pytest.raises(RuntimeError, match="does not start"), mps.serving():
+        pass
+
+
+def test_the_gpu_is_measured_without_the_workflow() -> None:
+    """A machine lent for minutes may have torch and little else."""
+    blocked = "snakemake jsonschema pandas pyarrow matplotlib scipy transformers torchvision"
+    small = "--model simplecnn --images 4 --batch 2 --rounds 1 --minutes 0.01"
+    words = f"bench gpu --device cpu {small} --json"
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({blocked!r}.split())); "
+        f"from dualgrad.cli import main; sys.exit(main({words!r}.split()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    report = json.loads(done.stdout)
+    assert report["results"] and any("without the published loop" in note for note in report["notes"])
 
 
 def test_a_packed_process_that_fails_ends_the_others_wait() -> None:

@@ -194,7 +194,7 @@ def test_crops_and_flips_equal_torchvision():
     prepared = load_task(cifar_task(), "cpu", torch.float32)
     stored = made_up.images(cifar_task())["train_images"]
     indices = torch.arange(300).flip(0)
-    (batch,) = prepared.inputs(indices, torch.Generator().manual_seed(4))
+    (batch,) = prepared.inputs(indices, prepared.crops(300, torch.Generator().manual_seed(4)))
     assert batch.shape == (300, 3, 32, 32) and batch.is_contiguous()
     draws = torch.randint(0, 162, (300,), generator=torch.Generator().manual_seed(4))
     mean, std = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
@@ -211,26 +211,29 @@ def test_crops_and_flips_equal_torchvision():
 def test_padding_is_black_before_normalisation():
     prepared = load_task(cifar_task(), "cpu", torch.float64)
     generator = torch.Generator().manual_seed(0)
-    corner = torch.stack([prepared.inputs(torch.arange(64), generator)[0][:, :, 0, 0] for _ in range(20)])
+    crops = prepared.crops(64 * 20, generator).split(64)
+    corner = torch.stack([prepared.inputs(torch.arange(64), part)[0][:, :, 0, 0] for part in crops])
     black = -prepared.mean / prepared.std
     assert (corner == black).all(-1).any()
 
 
-def test_augmentation_draws_once_per_batch_whatever_is_evaluated():
+def test_crops_drawn_at_once_are_those_drawn_batch_by_batch():
     prepared = load_task(cifar_task(), "cpu", torch.float32)
     one, two = torch.Generator().manual_seed(9), torch.Generator().manual_seed(9)
-    prepared.inputs(torch.arange(100), one)
-    prepared.test_inputs(0, 50)
-    torch.randint(0, 162, (100,), generator=two)
+    parts = []
+    for count in (100, 100, 28):
+        parts.append(prepared.crops(count, one))
+        prepared.test_inputs(0, 50)
+    assert torch.equal(torch.cat(parts), prepared.crops(228, two))
     assert torch.equal(one.get_state(), two.get_state())
-    with pytest.raises(ValueError, match="needs a generator"):
+    with pytest.raises(ValueError, match="needs crops"):
         prepared.inputs(torch.arange(3))
 
 
 def test_flips_and_crops_can_be_switched_off():
     prepared = load_task(cifar_task(augment={"crop_padding": 0, "flip": False}), "cpu", torch.float32)
     plain = load_task(cifar_task(augment=None), "cpu", torch.float32)
-    (one,) = prepared.inputs(torch.arange(5), torch.Generator())
+    (one,) = prepared.inputs(torch.arange(5), prepared.crops(5, torch.Generator()))
     (two,) = plain.inputs(torch.arange(5))
     assert torch.allclose(one, two, atol=1e-6)
     assert torch.allclose(prepared.test_inputs(3, 9)[0], plain.test_inputs(3, 9)[0], atol=1e-6)
@@ -241,7 +244,7 @@ def test_inputs_do_not_depend_on_the_device():
     one, two = (load_task(cifar_task(), device, torch.float64) for device in ("cpu", "cuda"))
     index = torch.arange(200)
     (a,), (b,) = (
-        prepared.inputs(index.to(device), torch.Generator().manual_seed(1))
+        prepared.inputs(index.to(device), prepared.crops(200, torch.Generator().manual_seed(1)))
         for prepared, device in ((one, "cpu"), (two, "cuda"))
     )
     assert torch.equal(a, b.cpu())

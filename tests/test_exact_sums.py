@@ -64,7 +64,7 @@ def pictures(dtype: torch.dtype, number: int, size: int = 32) -> tuple[Tensor, T
     data |= {"augment": {"crop_padding": 4, "flip": True}, "synthetic": {"train": 300, "test": 10}}
     task: Task = load_task(data, "cpu", dtype)
     index = torch.arange(number)
-    (images,) = task.inputs(index, torch.Generator().manual_seed(0))
+    (images,) = task.inputs(index, task.crops(len(index), torch.Generator().manual_seed(0)))
     return images[:, :, :size, :size], task.train_labels[index]
 
 

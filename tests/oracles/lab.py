@@ -371,7 +371,8 @@ class Bench:
 
     def images(self, indices: Tensor, epoch: int) -> tuple[Tensor, ...]:
         """Model inputs of a batch."""
-        return self.task.inputs(indices, self._generators["augment"] if self.task.augments else None)
+        crops = self.task.crops(len(indices), self._generators["augment"]) if self.task.augments else None
+        return self.task.inputs(indices, crops)
 
     def normals(self) -> Tensor:
         """Standard normal numbers, parameter after parameter."""

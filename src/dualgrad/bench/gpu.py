@@ -1,12 +1,14 @@
 """``dualgrad bench gpu``: what one GPU does in one call of a few minutes, without Snakemake and without data.
 
-A ResNet-18 on made-up pictures of CIFAR's shape: epochs of ours beside the published loop's, single steps, other
-precisions, several runs packed on the device, and the hours that the census would take. Each part has a share of the
-time; a part that does not fit or fails is left out, and the notes say so.
+A ResNet-18 on made-up pictures of CIFAR's shape: epochs of ours beside the published loop's, single steps and their
+kernels, the step in other ways, whether a run repeats to the last bit, other precisions, several runs packed on the
+device, and the hours that the census would take; and, on real pictures, the first epoch of experiment K beside the
+published one. Each part has a share of the time; a part that does not fit or fails is left out, and the notes say so.
 """
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import multiprocessing
 import queue
@@ -17,28 +19,36 @@ from functools import partial
 from multiprocessing.queues import Queue
 from multiprocessing.synchronize import Barrier
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import torch
 
-from dualgrad.bench import flops
+from dualgrad.bench import flops, mps
 from dualgrad.bench.baseline import published_switches
+from dualgrad.bench.kernels import kernels, time_variants
 from dualgrad.bench.made_up import MODELS, made_up_run
 from dualgrad.bench.sides import Sides, make_sides
 from dualgrad.bench.step import time_steps
 from dualgrad.bench.timing import measurement, seconds_of, take_turns
-from dualgrad.census import Census
 from dualgrad.census.run import Run
-from dualgrad.planning.networks import network_of
-from dualgrad.planning.rates import completed, rates_of_epochs
-from dualgrad.planning.selection import select
-from dualgrad.planning.work import work_of
+from dualgrad.data.prepare import content_path
 from dualgrad.training.session import evaluate
+from dualgrad.training.trainer import Context
+from dualgrad.training.trainer import train as train_run
 from dualgrad.training.trajectory import StepStatistics
+
+if TYPE_CHECKING:
+    from dualgrad.census import Census
 
 EPOCHS_OF_A_RUN = 100
 # Network, batch, training and test images whose epoch is the census's unit.
 PUBLISHED = ("resnet18", 256, 50_000, 10_000)
 START = 60.0  # seconds that a process of its own may take to be ready
+STEPS_REPEATED = 20  # of a run that is trained twice
+WINDOW = 1.0  # seconds that packed processes train at least
+# Published after the first epoch of experiment K at λ = .3 and η = .4, seeds 0 to 4 (results.json of the release).
+K_ERRORS = (0.6927, 0.7037, 0.6824, 0.7262, 0.7193)
+K_LOSSES = (2.3275, 2.3559, 2.4018, 2.3528, 2.3117)
 _NOWHERE = Path("/nonexistent")  # made-up pictures need no folder
 
 
@@ -56,6 +66,7 @@ class Gpu:
         packed: numbers of processes to pack on the device.
         seconds: time for everything.
         census_epochs: what the census comes to (see ``census_epochs``), or None.
+        pictures: folder of a prepared data set of CIFAR-10's pictures, or None.
     """
 
     device: torch.device
@@ -70,6 +81,7 @@ class Gpu:
     packed: list[int]
     seconds: float
     census_epochs: float | None
+    pictures: Path | None = None
     results: list[dict] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
 
@@ -84,8 +96,14 @@ class Gpu:
 
     def measure(self) -> None:
         """Do every part that the time allows, the most wanted first; fills ``results`` and ``notes``."""
-        self._part("epochs", 0.0, 0.45, self._epochs)
-        self._part("packed runs", 2 * START if self.device.type == "cuda" else 0.0, 0.6, self._packing)
+        gpu = self.device.type == "cuda"
+        self._part("epochs", 0.0, 0.3, self._epochs)
+        self._part("kernels", 1.0, 0.1, self._kernels)
+        self._part("the same run twice", 1.0, 0.1, self._twice)
+        if self.pictures is not None:
+            self._part("the first epoch of K", 1.0, 0.3, self._first_epoch)
+        self._part("steps in other ways", 5.0, 0.3, self._variants)
+        self._part("packed runs", START if gpu else 0.0, 0.6, self._packing)
         for precision in ("float64", "float32"):
             if precision != self.precision:
                 self._part(precision, 5.0, 0.4, partial(self._precision, precision))
@@ -163,6 +181,83 @@ class Gpu:
         self.results.append(result)
         self._epoch_seconds = result["values"]["ours"]["median"]
 
+    # ------------------------------------------------------------------------------------- kernels and repetitions
+
+    def _kernels(self, share: float) -> None:
+        self.results += kernels(self._sides(self.precision, published=False), self.device)
+
+    def _variants(self, share: float) -> None:
+        until = time.monotonic() + share
+        run = self._run(self.precision)
+        found = time_variants(
+            *(run, self.device, self.threads, self.rounds),
+            lambda: time.monotonic() > until,
+            lambda what: self.notes.append(f"left out: {what}"),
+        )
+        self.results.append(found)
+
+    def _twice(self, share: float) -> None:
+        run = {**self._run(self.precision).plain(), "max_steps": STEPS_REPEATED}
+        digests, seconds = [], []
+        for _ in range(2):
+            record = self._trained(run, _NOWHERE)
+            digests.append(record["digest"])
+            seconds.append(record["provenance"]["seconds"])
+        same = len(set(digests)) == 1
+        result = measurement(
+            f"a run of {STEPS_REPEATED} steps and an evaluation, twice",
+            "s",
+            {"ours": seconds},
+            digests_equal=same,
+        )
+        self.results.append(result)
+
+    def _trained(self, run: dict[str, Any], data_dir: Path) -> dict[str, Any]:
+        record, _ = train_run(run, Context(_NOWHERE, _NOWHERE, data_dir, self.device, self.threads))
+        return record
+
+    def _first_epoch(self, share: float) -> None:
+        """Train K's first epochs (λ = .3, η = .4) on real pictures, as many seeds as fit."""
+        until, folder = time.monotonic() + share, self.pictures
+        assert folder is not None
+        if not content_path(folder.parent, folder.name).is_file():
+            raise FileNotFoundError(
+                f"{folder} holds no prepared data set (dualgrad data NAME --data-dir FOLDER)"
+            )
+        seconds: list[float] = []
+        errors, losses = [], []
+        for seed in range(len(K_ERRORS)):
+            if seed and time.monotonic() + seconds[-1] > until:
+                break
+            record = self._trained(self._k(folder.name, seed), folder.parent)
+            trajectory = record["trajectory"]
+            seconds.append(record["provenance"]["seconds"])
+            errors.append(trajectory["evaluations"]["test_error"][-1])
+            losses.append(trajectory["epochs"]["loss_struct"][-1])
+        result = measurement(
+            f"first epoch of K, λ = .3, η = .4, {folder.name}, {self.precision}: with an evaluation",
+            "s",
+            {"ours": seconds},
+            test_errors=[round(error, 4) for error in errors],
+            test_errors_published=list(K_ERRORS),
+            losses=[round(loss, 4) for loss in losses],
+            losses_published=list(K_LOSSES),
+        )
+        self.results.append(result)
+
+    def _k(self, dataset: str, seed: int) -> dict[str, Any]:
+        """The run of experiment K, its first epoch. (As ``dualgrad show`` prints it; the census is not at hand.)"""
+        model, batch, _, _ = PUBLISHED
+        run = made_up_run(model, self.batch or batch, 1, 1, self.precision, lam=0.3).plain()
+        run |= {"experiment": "K", "run": f"lam0.3_eta0.4_seed{seed}", "seed": seed, "max_epochs": 1}
+        run["streams"] = {"group": "K", "replicate": 0}
+        run["log"]["epochs"] = True
+        cifar = {"mean": [0.4914, 0.4822, 0.4465], "std": [0.2023, 0.1994, 0.201]}
+        run["task"] |= {"dataset": dataset, "synthetic": False, "normalize": cifar}
+        run["task"]["model"] = {"name": MODELS[self.model][0]}
+        run["stages"][0]["evaluate"] = {"every": 1}
+        return run
+
     # ------------------------------------------------------------------------------------------ other precisions
 
     def _precision(self, precision: str, share: float) -> None:
@@ -202,25 +297,36 @@ class Gpu:
     # -------------------------------------------------------------------------------------- several runs at once
 
     def _packing(self, share: float) -> None:
-        run, each = self._run(self.precision), share / len(self.packed)
-        per_hour: dict[int, float] = {}
-        for count in self.packed:
-            if self.left() < each:
-                self.notes.append(f"{count} packed runs left out: too little time")
+        run, alone = self._run(self.precision), None
+        ways = [(count, False) for count in self.packed]
+        if self.device.type == "cuda":
+            if mps.available():
+                ways += [(count, True) for count in self.packed if count > 1]
+            else:
+                self.notes.append(f"packed runs through MPS left out: there is no {mps.CONTROL} here")
+        until = time.monotonic() + share
+        for number, (count, served) in enumerate(ways):
+            each = (until - time.monotonic()) / (len(ways) - number)
+            try:
+                with mps.serving() if served else contextlib.nullcontext():
+                    rates, window = _together(run, self.device, self.threads, count, each, self.left())
+            except (RuntimeError, TimeoutError) as problem:
+                self.notes.append(f"{count} packed runs{' through MPS' * served} left out: {problem}")
                 continue
-            window = max(1.0, min(20.0, each - START)) if self.device.type == "cuda" else 1.0
-            rates = _together(run, self.device, self.threads, count, window, self.left())
             steps = self.images // self.batch * EPOCHS_OF_A_RUN
-            per_hour[count] = 3600 * sum(rates) / steps
+            per_hour = 3600 * sum(rates) / steps
             self._packed_rate = max(self._packed_rate or 0.0, sum(rates))
-            alone = per_hour.get(1)
+            if count == 1:
+                alone = per_hour
             self.results.append(
                 measurement(
-                    f"{count} run(s) at once on the device, {EPOCHS_OF_A_RUN} epochs each, without evaluations",
+                    f"{count} run(s) at once on the device{' through MPS' * served}, {EPOCHS_OF_A_RUN} epochs each, "
+                    "without evaluations",
                     "runs/h",
-                    {"in all": [per_hour[count]]},
+                    {"in all": [per_hour]},
                     steps_per_second_of_each=[round(rate, 3) for rate in rates],
-                    times_one_alone=per_hour[count] / alone if alone and count > 1 else None,
+                    seconds_measured=round(window, 1),
+                    times_one_alone=per_hour / alone if alone and count > 1 else None,
                 )
             )
 
@@ -250,6 +356,11 @@ class Gpu:
 
 def census_epochs(census: Census) -> float:
     """Return how many epochs of ResNet-18 (as measured here, with an evaluation) the census's training comes to."""
+    from dualgrad.planning.networks import network_of
+    from dualgrad.planning.rates import completed, rates_of_epochs
+    from dualgrad.planning.selection import select
+    from dualgrad.planning.work import work_of
+
     runs = [census.runs[name] for name in select(census, ["census"])]
     tasks = {network_of(run["task"]): run["task"] for run in runs}
     rates = completed(rates_of_epochs({"resnet18": 1.0}, runs, "one second an epoch"), tasks)
@@ -291,19 +402,27 @@ def evaluate_published(sides: Sides) -> None:
 
 
 def _together(
-    run: Run, device: torch.device, threads: int, count: int, window: float, patience: float
-) -> list[float]:
-    """Train in ``count`` processes at once for ``window`` seconds; return the steps per second of each."""
+    run: Run, device: torch.device, threads: int, count: int, seconds: float, patience: float
+) -> tuple[list[float], float]:
+    """Train in ``count`` processes at once; return the steps per second of each, and for how many seconds.
+
+    Args:
+        run, device, threads: what each trains, and where.
+        count: how many.
+        seconds: from now on, until when they train; what it takes them to be ready goes off it, but for WINDOW.
+        patience: seconds to wait for them at most, if that is less than they may need.
+    """
+    window = max(WINDOW, seconds)
     context = multiprocessing.get_context("spawn")
     barrier, answers = context.Barrier(count), context.Queue()
-    arguments = (run, str(device), threads, window, barrier, answers)
+    arguments = (run, str(device), threads, time.time() + seconds, barrier, answers)
     processes = [context.Process(target=_one_of_several, args=arguments, daemon=True) for _ in range(count)]
     for process in processes:
         process.start()
     until = time.monotonic() + min(patience, START * 3 + window)
     try:
-        rates: list[float] = []
-        while len(rates) < count:
+        found: list[tuple[float, float]] = []
+        while len(found) < count:
             try:
                 answer = answers.get(timeout=1.0)
             except queue.Empty:
@@ -314,8 +433,8 @@ def _together(
                 continue
             if isinstance(answer, str):
                 raise RuntimeError(f"{count} at once: {answer}")
-            rates.append(answer)
-        return rates
+            found.append(answer)
+        return [rate for rate, _ in found], min(measured for _, measured in found)
     finally:
         for process in processes:
             process.join(timeout=5)
@@ -324,22 +443,25 @@ def _together(
 
 
 def _one_of_several(
-    run: Run, device: str, threads: int, window: float, barrier: Barrier, answers: Queue
+    run: Run, device: str, threads: int, until: float, barrier: Barrier, answers: Queue
 ) -> None:
-    """Train until the window is over, beginning when all others are ready; answer with steps per second."""
+    """Train until then, beginning when all others are ready; answer with steps per second and seconds."""
     try:
         where = torch.device(device)
         sides = make_sides(run, _NOWHERE, where, threads, published=False)
         cut(sides, 1)
         seconds_of(lambda: train(sides), where)
         one = seconds_of(lambda: train(sides), where)
+        window = max(WINDOW, until - time.time())
         cut(sides, max(1, min(16, sides.trainer.order.steps_per_epoch, int(window / 4 / one))))
         barrier.wait(timeout=START * 2)
+        window = max(WINDOW, until - time.time())
         steps, began = 0, time.perf_counter()
         while time.perf_counter() - began < window:
             seconds_of(lambda: train(sides), where)
             steps += sides.plan[0].steps or 0
-        answers.put(steps / (time.perf_counter() - began))
+        took = time.perf_counter() - began
+        answers.put((steps / took, took))
     except Exception as problem:
         barrier.abort()
         answers.put(f"{type(problem).__name__}: {problem}")

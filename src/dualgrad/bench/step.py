@@ -57,7 +57,7 @@ def time_steps(sides: Sides, device: torch.device, rounds: int, enough: Callable
     pieces: dict[str, Callable[[], object]] = {}
     repeats: dict[str, int] = {}
     for kind in kinds:
-        one = {"ours": _ours(sides, batches, kind), "baseline": _published(sides, batches, kind)}
+        one = {"ours": our_steps(sides, batches, kind), "baseline": _published(sides, batches, kind)}
         for side, piece in one.items():
             count = repeats[f"{side} {kind}"] = repeats_for(partial(piece, 1), device, PIECE)
             pieces[f"{side} {kind}"] = partial(piece, count)
@@ -101,7 +101,12 @@ def time_steps(sides: Sides, device: torch.device, rounds: int, enough: Callable
 def batches_of(sides: Sides) -> list[Batch]:
     """Return batches as training makes them: indices, inputs, and a trusted batch where the run has such."""
     trainer, streams = sides.trainer, sides.session.streams
-    draw = streams.generator("augment", 0) if trainer.task.augments else None
+
+    def inputs(index: Tensor) -> tuple[Tensor, ...]:
+        crops = trainer.task.crops(len(index), draw) if trainer.task.augments else None
+        return trainer.task.inputs(index, crops)
+
+    draw = streams.generator("augment", 0)
     others = None
     if trainer.labels.trusted is not None and sides.run.value.labels == "trusted_batches":
         others = trusted_batches(trainer.labels.trusted, sides.run.task.batch_size, 0, streams)
@@ -110,12 +115,13 @@ def batches_of(sides: Sides) -> list[Batch]:
         trusted = None
         if others is not None:
             other = next(others)
-            trusted = (other, trainer.task.inputs(other, draw))
-        made.append((index, trainer.task.inputs(index, draw), trusted))
+            trusted = (other, inputs(other))
+        made.append((index, inputs(index), trusted))
     return made
 
 
-def _ours(sides: Sides, batches: list[Batch], kind: str) -> Callable[[int], None]:
+def our_steps(sides: Sides, batches: list[Batch], kind: str) -> Callable[[int], None]:
+    """Return a function that does so many of our steps, each a ``refresh`` or ``plain``."""
     session, minimum = sides.session, sides.trainer.min_trusted
 
     def steps(count: int) -> None:
@@ -156,7 +162,7 @@ def _difference(sides: Sides, batch: Batch) -> float | None:
     models = (sides.session.model, sides.loop.model)
     before = [copy.deepcopy(model.state_dict()) for model in models]
     for kind in ("refresh", "plain"):
-        _ours(sides, [batch], kind)(1)
+        our_steps(sides, [batch], kind)(1)
         _published(sides, [batch], kind)(1)
     pairs = zip(*(model.state_dict().values() for model in models), strict=True)
     largest = max((a - b).abs().max().item() for a, b in pairs if a.is_floating_point())

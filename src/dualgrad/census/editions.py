@@ -21,7 +21,15 @@ from dualgrad.validation import check_schema, did_you_mean, read_yaml
 
 FOLDER = "config/editions"
 # Settings that make another edition of an edition, with the values that do not.
-_OPTIONS: dict[str, Any] = {"paper_data": "published", "max_steps": None, "max_epochs": None}
+_OPTIONS: dict[str, Any] = {
+    "paper_data": "published",
+    "max_steps": None,
+    "max_epochs": None,
+    "compile": False,
+    "cudnn_benchmark": False,
+}
+# What a run says only where it is so: all other runs are what they were before there was such an option.
+_NAMED = ("max_epochs", "compile", "cudnn_benchmark")
 
 
 def edition_names(root: Path) -> list[str]:
@@ -179,9 +187,7 @@ class _Transform:
             "synthetic": synthetic or self.cut,
             "max_steps": edition["max_steps"],
         }
-        # Named only where it cuts: the runs of all other editions are what they were before it could.
-        if edition["max_epochs"] is not None:
-            self.common["max_epochs"] = edition["max_epochs"]
+        self.common |= {key: edition[key] for key in _NAMED if edition[key] != _OPTIONS[key]}
         self.stands_in: dict[str, str] = edition["stands_in"]
 
     def run(self, run: Mapping[str, Any]) -> dict[str, Any]:
@@ -205,7 +211,7 @@ class _Transform:
             "precision",
             "synthetic",
             "max_steps",
-            *(["max_epochs"] if "max_epochs" in self.common else []),
+            *(key for key in _NAMED if key in self.common),
         )
         whole = {**run, **self.common, **changed}
         return {key: whole[key] for key in order} | whole

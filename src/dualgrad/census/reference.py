@@ -254,6 +254,8 @@ _NOT_WRITTEN = (
         "synthetic",
         "max_steps",
         "max_epochs",
+        "compile",
+        "cudnn_benchmark",
     ),
     *("needs", "saves", "save", "factors"),
 )

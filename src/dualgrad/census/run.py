@@ -670,6 +670,10 @@ class Run(Part):
         default=None, description="steps that every stage is cut to, in trials"
     )
     max_epochs: Positive | None = optional("epochs that every stage is cut to, where an edition is")
+    compile: bool | None = optional("whether training passes go through torch.compile, where they do")
+    cudnn_benchmark: bool | None = optional(
+        "whether cuDNN chooses its algorithms by trying them, where it does"
+    )
     factors: dict[str, Level] = Field(default_factory=dict, description="levels of the experiment's factors")
     labels: dict[Word, Level] = Field(
         default_factory=dict,
@@ -851,6 +855,8 @@ _GIVEN = (
     "synthetic",
     "max_steps",
     "max_epochs",
+    "compile",
+    "cudnn_benchmark",
 )
 _LINKED = ("needs", "saves")
 # The others, in the order in which they are written down.

@@ -4,7 +4,8 @@
   epoch     data, steps and evaluation
   run       a whole run as a process: fresh, through the warm worker, and the published loop
   pipeline  runs through Snakemake: overhead per job, rate of scheduling, dry run, nothing to do, memory
-  gpu       everything about one GPU in one call: epochs, precisions, runs packed on it, hours of the census
+  gpu       everything about one GPU in one call: epochs, kernels, the step in other ways, precisions, runs packed on
+            it, hours of the census
 
 Alternatives take turns within one call. Printed are medians, quartiles in brackets, and ratios of the same round, so
 other work on the machine does little harm; it should rest all the same. Results and records are left alone.
@@ -50,6 +51,7 @@ KNOWN_BY = {
     "minutes": ("gpu",),
     "packed": ("gpu",),
     "census_epochs": ("gpu",),
+    "pictures": ("gpu",),
 }
 
 
@@ -86,6 +88,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_positive_number,
         metavar="N",
         help="gpu: what the census comes to in epochs of ResNet-18, where it cannot be read",
+    )
+    parser.add_argument(
+        "--pictures",
+        type=Path,
+        metavar="FOLDER",
+        help="gpu: a prepared data set of CIFAR-10's pictures (data/cifar10); trains the first epoch of K on it",
     )
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     parser.add_argument("--output", type=Path, help="also write the JSON to this file")
@@ -278,6 +286,7 @@ def _gpu(args: argparse.Namespace) -> dict:
         packed=args.packed or [1, 2, 4],
         seconds=60 * (args.minutes or 8.0),
         census_epochs=args.census_epochs or _census_epochs(args.root),
+        pictures=args.pictures,
     )
     gpu.measure()
     return {**report("gpu", device, gpu.threads, gpu.precision, gpu.results), "notes": gpu.notes}

@@ -175,8 +175,6 @@ def run(args: argparse.Namespace) -> int:
 
 def preload(root: Path, overrides: dict) -> None:
     """Import and read, before a worker forks, what every run of this configuration needs."""
-    import torch
-
     from dualgrad.data import preload as preload_tasks
     from dualgrad.data.errors import DataError
     from dualgrad.models import import_for
@@ -185,9 +183,7 @@ def preload(root: Path, overrides: dict) -> None:
 
     code_digest()  # read once for all
     project = _cached(root, overrides)
-    wanted = project.settings["device"], project.edition_file["device"]
-    if "cpu" not in wanted and ("cuda" in wanted or torch.cuda.is_available()):
-        return  # a CUDA context does not survive a fork
+    # On the host, for a GPU too: a CUDA context does not survive a fork.
     tasks: dict[tuple, dict[str, Any]] = {}
     for spec in project.census.runs.values():
         task = spec["task"]
@@ -198,7 +194,7 @@ def preload(root: Path, overrides: dict) -> None:
         if not (project.data / spec["task"]["dataset"]).is_dir():
             continue  # preparing a set here would start threads, which no fork survives; a rule does it
         try:
-            preload_tasks([spec], "cpu", DTYPES[spec["precision"]], project.data)
+            preload_tasks([spec], DTYPES[spec["precision"]], project.data)
         except DataError:
             continue  # not there yet: a rule of the workflow prepares it before the first run needs it
 

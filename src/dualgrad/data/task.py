@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,15 @@ from dualgrad.data.store import load_arrays, read_note
 from dualgrad.data.tokens import UNKNOWN
 
 Inputs = tuple[Tensor, ...]
+
+
+# How images and weights of convolutions lie in memory, where not as they come: on a GPU that is fastest.
+IMAGE_FORMATS = {"cuda": torch.channels_last}
+
+
+def image_format(device: torch.device) -> torch.memory_format:
+    """How images and weights of convolutions lie in a device's memory."""
+    return IMAGE_FORMATS.get(device.type, torch.preserve_format)
 
 
 @dataclass
@@ -65,21 +74,60 @@ class Task:
 
     @property
     def augments(self) -> bool:
-        """Whether `inputs` draws random numbers."""
+        """Whether `inputs` needs crops."""
         return self.padding is not None
 
-    def inputs(self, indices: Tensor, generator: torch.Generator | None = None) -> Inputs:
+    def to(self, device: torch.device) -> Task:
+        """The same task on another device, images as its convolutions like them."""
+
+        def moved(part: Tensor) -> Tensor:
+            images = (
+                part.dim() == 4 and self.padding is None
+            )  # those to be cropped are stored with channels last
+            return part.to(device, memory_format=image_format(device) if images else torch.preserve_format)
+
+        return replace(
+            self,
+            train_labels=moved(self.train_labels),
+            test_labels=moved(self.test_labels),
+            train=tuple(map(moved, self.train)),
+            test=tuple(map(moved, self.test)),
+            mean=None if self.mean is None else moved(self.mean),
+            std=None if self.std is None else moved(self.std),
+        )
+
+    def crops(self, count: int, generator: torch.Generator) -> Tensor:
+        """Draw how `count` training images are cropped and flipped, for a task that augments.
+
+        However they are divided over calls, a generator gives the same ones: an epoch's are drawn at once, and copied
+        to the device once.
+
+        Returns:
+            (count, 3) int64, on the device: first row, first column, and the step to the next column (-1: flipped).
+        """
+        assert self.padding is not None
+        offsets, width = 2 * self.padding + 1, self.train[0].shape[2] - 2 * self.padding
+        # One number per image holds flip, row and column.
+        draws = torch.randint(0, offsets * offsets * (2 if self.flip else 1), (count,), generator=generator)
+        flipped, place = draws >= offsets * offsets, draws % (offsets * offsets)
+        rows, columns = place // offsets, place % offsets + flipped * (width - 1)
+        crops = torch.stack([rows, columns, 1 - 2 * flipped.long()], dim=1)
+        device = self.train[0].device
+        if device.type == "cuda":
+            crops = crops.pin_memory()
+        return crops.to(device, non_blocking=True)
+
+    def inputs(self, indices: Tensor, crops: Tensor | None = None) -> Inputs:
         """Model inputs of the training examples `indices` (int64, (b,), on the device).
 
-        Images: one tensor (b, C, H, W) of the task's dtype, randomly cropped and flipped, each on its own,
-        where the task augments; exactly one draw of b numbers is taken from `generator` per call. Text:
-        (input ids, attention mask), int64 and bool, both (b, length), or (input ids,) for TextCNN.
+        Images: one tensor (b, C, H, W) of the task's dtype, cropped and flipped as `crops` (b, 3) say, where the task
+        augments. Text: (input ids, attention mask), int64 and bool, both (b, length), or (input ids,) for TextCNN.
         """
         if self.padding is None:
             return tuple(stored.index_select(0, indices) for stored in self.train)
-        if generator is None:
-            raise ValueError(f"task {self.name} augments its training images: inputs() needs a generator")
-        return (self._augmented(indices, generator, self.padding),)
+        if crops is None:
+            raise ValueError(f"task {self.name} augments its training images: inputs() needs crops")
+        return (self._augmented(indices, crops, self.padding),)
 
     def test_inputs(self, start: int, stop: int) -> Inputs:
         """Model inputs of the test examples start <= i < stop, never augmented; shapes as from `inputs`."""
@@ -93,37 +141,23 @@ class Task:
         assert self.mean is not None and self.std is not None  # they come with the padding
         return images.to(self.dtype).div_(255).sub_(self.mean).div_(self.std)
 
-    def _augmented(self, indices: Tensor, generator: torch.Generator, padding: int) -> Tensor:
+    def _augmented(self, indices: Tensor, crops: Tensor, padding: int) -> Tensor:
         stored = self.train[0]
-        offsets = 2 * padding + 1
-        # One number per example holds flip, row and column: one draw, one copy to the device.
-        draws = torch.randint(
-            0,
-            offsets * offsets * (2 if self.flip else 1),
-            indices.shape,
-            generator=generator,
-            device=generator.device,
-        ).to(stored.device, non_blocking=True)
         height, width = stored.shape[1] - 2 * padding, stored.shape[2] - 2 * padding
-        if self._grid is None:
+        if self._grid is None or self._grid[0].device != stored.device:
             self._grid = (
                 torch.arange(height, device=stored.device),
                 torch.arange(width, device=stored.device),
             )
-        rows, columns = self._grid
-        place = draws % (offsets * offsets)
-        rows = (place // offsets)[:, None] + rows
-        columns = columns.expand(len(indices), width)
-        if self.flip:
-            flipped = (draws >= offsets * offsets)[:, None]
-            columns = torch.where(flipped, width - 1 - columns, columns)
-        columns = (place % offsets)[:, None] + columns
-        crops = stored[indices[:, None, None], rows[:, :, None], columns[:, None, :]]
+        row, column, step = crops[:, :, None].unbind(1)
+        rows = row + self._grid[0]
+        columns = torch.addcmul(column, step, self._grid[1])
+        cropped = stored[indices[:, None, None], rows[:, :, None], columns[:, None, :]]
         # Stored with channels last: a pixel is gathered at once, and the result is already in channels_last
         # layout, which GPUs like. On the CPU torch's BatchNorm adds such images up in float32 one number after
         # another and loses three digits (https://github.com/pytorch/pytorch/issues/121651); contiguous ones it adds
         # up exactly. Double precision has digits to lose.
-        images = self._normalised(crops).permute(0, 3, 1, 2)
+        images = self._normalised(cropped).permute(0, 3, 1, 2)
         return images.contiguous() if images.is_cpu and images.dtype is torch.float32 else images
 
 
@@ -165,7 +199,7 @@ def _stored(path: Path, name: str, kind: str, data_dir: Path) -> tuple[dict[str,
     return arrays, note
 
 
-def _image_task(task: Mapping[str, Any], device: torch.device, dtype: torch.dtype, data_dir: Path) -> Task:
+def _image_task(task: Mapping[str, Any], dtype: torch.dtype, data_dir: Path) -> Task:
     name, note = task["dataset"], dict[str, Any]()
     if task.get("synthetic"):
         arrays = made_up.images(task)
@@ -188,8 +222,8 @@ def _image_task(task: Mapping[str, Any], device: torch.device, dtype: torch.dtyp
         "name": name,
         "kind": "image",
         "classes": int(task["classes"]),
-        "train_labels": torch.from_numpy(arrays["train_labels"]).to(device),
-        "test_labels": torch.from_numpy(arrays["test_labels"]).to(device),
+        "train_labels": torch.from_numpy(arrays["train_labels"]),
+        "test_labels": torch.from_numpy(arrays["test_labels"]),
         "model_options": {"inputs": math.prod(shape), "shape": [int(size) for size in shape]},
         "origin": _origin(note) if note else {},
     }
@@ -200,7 +234,7 @@ def _image_task(task: Mapping[str, Any], device: torch.device, dtype: torch.dtyp
         for split in ("train", "test"):
             images = arrays[f"{split}_images"].astype(real) / real(255)
             images = (images - mean[:, None, None]) / std[:, None, None]
-            stored[split] = (torch.from_numpy(images).to(device=device, dtype=dtype),)
+            stored[split] = (torch.from_numpy(images).to(dtype),)
         return Task(**common, train=stored["train"], test=stored["test"])
     padding = int(augment["crop_padding"])
     border = ((0, 0), (padding, padding), (padding, padding), (0, 0))
@@ -208,13 +242,13 @@ def _image_task(task: Mapping[str, Any], device: torch.device, dtype: torch.dtyp
     test = np.ascontiguousarray(arrays["test_images"].transpose(0, 2, 3, 1))
     return Task(
         **common,
-        train=(torch.from_numpy(train).to(device),),
-        test=(torch.from_numpy(test).to(device),),
+        train=(torch.from_numpy(train),),
+        test=(torch.from_numpy(test),),
         padding=padding,
         flip=bool(augment["flip"]),
         dtype=dtype,
-        mean=torch.from_numpy(mean).to(device=device, dtype=dtype),
-        std=torch.from_numpy(std).to(device=device, dtype=dtype),
+        mean=torch.from_numpy(mean).to(dtype),
+        std=torch.from_numpy(std).to(dtype),
     )
 
 
@@ -245,7 +279,7 @@ def _text_arrays(
     return arrays, options, _origin(note) if note else {}
 
 
-def _text_task(task: Mapping[str, Any], device: torch.device, data_dir: Path) -> Task:
+def _text_task(task: Mapping[str, Any], data_dir: Path) -> Task:
     model = (task.get("model") or {}).get("name", "")
     arrays, options, origin = _text_arrays(task, model, data_dir)
     source = task.get("split") or "train"
@@ -259,13 +293,13 @@ def _text_task(task: Mapping[str, Any], device: torch.device, data_dir: Path) ->
         kept = min(length, ids.shape[1])
         full[:, :kept] = ids[:, :kept]
         parts = (full,) if model == "textcnn" else (full, full != 0)
-        inputs[target] = tuple(torch.from_numpy(part).to(device) for part in parts)
+        inputs[target] = tuple(map(torch.from_numpy, parts))
     return Task(
         name=task["dataset"],
         kind="text",
         classes=int(task["classes"]),
-        train_labels=torch.from_numpy(arrays[f"{source}_labels"]).to(device),
-        test_labels=torch.from_numpy(arrays["test_labels"]).to(device),
+        train_labels=torch.from_numpy(arrays[f"{source}_labels"]),
+        test_labels=torch.from_numpy(arrays["test_labels"]),
         model_options=options,
         origin=origin,
         train=inputs["train"],
@@ -281,31 +315,33 @@ def load_task(
 ) -> Task:
     """The task of a resolved run (or of its `task` block), with its examples on `device`.
 
-    Prepared once per process for equal data, normalisation, augmentation, device and dtype.
+    Prepared once per process for equal data, normalisation, augmentation, device and dtype; for a GPU on the host
+    first, where a process that forks may have done it before.
     Raises DataError where the data are missing, damaged or do not fit the run.
     """
     task = run.get("task", run)
     device, data_dir = torch.device(device), Path(data_dir)
     model = task.get("model") or {}
     text_model = (model.get("name"), model.get("pretrained", True)) if task["kind"] == "text" else None
-    key = (repr([task.get(name) for name in _KEYS]), text_model, device, dtype, str(data_dir.resolve()))
-    if key not in _TASKS:
-        if task["kind"] == "image":
-            _TASKS[key] = _image_task(task, device, dtype, data_dir)
-        elif task["kind"] == "text":
-            _TASKS[key] = _text_task(task, device, data_dir)
-        else:
-            raise DataError(f"unknown task kind {task['kind']!r}; expected image or text")
-    return _TASKS[key]
+    what = (repr([task.get(name) for name in _KEYS]), text_model, dtype, str(data_dir.resolve()))
+    host, here = (what, torch.device("cpu")), (what, device)
+    if here not in _TASKS:
+        if host not in _TASKS:
+            if task["kind"] == "image":
+                _TASKS[host] = _image_task(task, dtype, data_dir)
+            elif task["kind"] == "text":
+                _TASKS[host] = _text_task(task, data_dir)
+            else:
+                raise DataError(f"unknown task kind {task['kind']!r}; expected image or text")
+        if here != host:
+            _TASKS[here] = _TASKS[host].to(device)
+    return _TASKS[here]
 
 
 def preload(
-    runs: Iterable[Mapping[str, Any]],
-    device: torch.device | str = "cpu",
-    dtype: torch.dtype = torch.float32,
-    data_dir: Path | str = "data",
+    runs: Iterable[Mapping[str, Any]], dtype: torch.dtype = torch.float32, data_dir: Path | str = "data"
 ) -> None:
-    """Prepare the tasks of these runs and import what their models need, so that forked processes start fast.
+    """Prepare the tasks of these runs on the host and import what their models need, so that forks start fast.
 
     Starts no threads. A task whose data are missing is left for the run that needs it, which will say so.
     """
@@ -315,6 +351,6 @@ def preload(
         task = run.get("task", run)
         import_for(task["model"]["name"])
         try:
-            load_task(task, device, dtype, data_dir)
+            load_task(task, "cpu", dtype, data_dir)
         except DataError:
             continue

@@ -42,14 +42,13 @@ class StructureOrder:
         self._order = indices
         self.steps_per_epoch = steps_per_epoch or self._per_pass
 
-    def epoch(self, epoch: int, steps: int | None = None, *, after: int = 0) -> Iterator[Tensor]:
+    def epoch(self, epoch: int, steps: int | None = None) -> Iterator[Tensor]:
         """Yield the index batches of 0-based ``epoch``, each an int64 tensor on the indices' device.
 
-        With ``steps`` so many of them, even if that is more than an epoch has (J's ten batches); but for the first
-        ``after``.
+        With ``steps`` so many of them, even if that is more than an epoch has (J's ten batches).
         """
         first = epoch * self.steps_per_epoch
-        for number in range(first + after, first + (steps or self.steps_per_epoch)):
+        for number in range(first, first + (steps or self.steps_per_epoch)):
             which, within = divmod(number, self._per_pass)
             if which != self._pass:
                 self._order = _shuffled(self._indices, self._streams, "order", which)

@@ -17,7 +17,9 @@ from dualgrad import __version__
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "published": torch.float32}
 
 
-def configure(precision: str, device: torch.device, threads: int) -> torch.dtype:
+def configure(
+    precision: str, device: torch.device, threads: int, *, cudnn_benchmark: bool = False
+) -> torch.dtype:
     """Set every switch that could change a result, and return the dtype of weights and arithmetic.
 
     Args:
@@ -25,6 +27,8 @@ def configure(precision: str, device: torch.device, threads: int) -> torch.dtype
             ``published`` (float32 with TF32 convolutions, as the published runs were in fact computed).
         device: where the run trains.
         threads: intra-op threads; fixed per job, because the order of sums depends on it.
+        cudnn_benchmark: let cuDNN choose among its deterministic algorithms by trying them; the choice may differ
+            from process to process, and with it the last bits.
 
     Raises:
         ValueError: unknown precision.
@@ -39,7 +43,7 @@ def configure(precision: str, device: torch.device, threads: int) -> torch.dtype
     # It would fill every new tensor with NaN, so that a bug repeats; nothing here reads what it has not written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     torch.backends.cudnn.deterministic = True
-    torch.backends.cudnn.benchmark = False
+    torch.backends.cudnn.benchmark = cudnn_benchmark
     torch.backends.cudnn.allow_tf32 = precision == "published"
     torch.backends.cuda.matmul.allow_tf32 = False
     return DTYPES[precision]

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from dualgrad.census.networks import Imported
 from dualgrad.census.run import Aggregated, Run, Schedule
-from dualgrad.data.task import Task
+from dualgrad.data.task import Task, image_format
 from dualgrad.method.flat import Layout, Parts
 from dualgrad.method.gradients import (
     Number,
@@ -83,11 +83,13 @@ class Session:
         weights = layout.take(self.params).vector
         self.optimizer = make_optimizer(self.run.optimizer, weights, self.base_lr)
         self.batchnorms = batchnorm_modules(self.model)
+        self._forward: Callable[..., Tensor] = self.model
+        if self.run.compile:
+            torch._functorch.config.donated_buffer = False  # two losses of one pass need its buffers twice
+            self._forward = torch.compile(self.model)
         # Some small models know their gradients, of cross-entropies as they are.
-        mixed_losses = self.run.method == "lossmix"
-        self._training_pass = (
-            None if self.autocast or mixed_losses else getattr(self.model, "training_pass", None)
-        )
+        plain = not (self.autocast or self.run.method == "lossmix" or self.run.compile)
+        self._training_pass = getattr(self.model, "training_pass", None) if plain else None
         # Dropout draws a new mask in the second pass, so the two passes cannot share one forward (I-P.md#0).
         self.shares_forward = not has_dropout(self.model)
         # The text experiments normalise without eps (X-Y.md#1.5), the vision ones add 1e-12 (A-G.md#1.9).
@@ -121,10 +123,9 @@ class Session:
     def _logits(self, inputs: tuple[Tensor, ...]) -> Tensor:
         logits: Tensor
         if self.autocast is None:
-            logits = self.model(*inputs)
-            return logits
+            return self._forward(*inputs)
         with torch.autocast(inputs[0].device.type, dtype=self.autocast):
-            logits = self.model(*inputs)
+            logits = self._forward(*inputs)
         return logits.float()
 
     def _gradients(self, inputs: tuple[Tensor, ...], *targets: Tensor) -> list[tuple[Number, Parts]]:
@@ -342,7 +343,11 @@ def new_model(run: Run, task: Task, seed: int, dtype: torch.dtype) -> nn.Module:
             raise TrainingError(f"{run.experiment}/{run.run}: task.model.import: {error}") from None
         asked = {key: value for key, value in spec.items() if key not in task.model_options}
         raise TrainingError(f"task.model: {asked} cannot be built ({error})") from error
-    model = model.to(device=task.train_labels.device, dtype=dtype)
+    device = task.train_labels.device
+    model = model.to(device, dtype).to(memory_format=image_format(device))
+    for module in batchnorm_modules(model):  # counts of batches are no work for a GPU
+        if module.num_batches_tracked is not None:
+            module.num_batches_tracked = torch.zeros((), dtype=torch.long)
     if isinstance(run.task.model, Imported):
         _try_out(run, run.task.model, model, task)
     return model
@@ -354,7 +359,8 @@ def _try_out(run: Run, network: Imported, model: nn.Module, task: Task) -> None:
         if (run.head_cosine_every or network.body_from) and not hasattr(model, "head_modules"):
             raise ValueError(f"{network.path}: its network names no head_modules, which this run needs")
         two = torch.arange(2, device=task.train_labels.device)
-        imported.try_out(model, task.inputs(two, torch.Generator()), task.classes, network.path)
+        crops = task.crops(2, torch.Generator()) if task.augments else None
+        imported.try_out(model, task.inputs(two, crops), task.classes, network.path)
     except ValueError as error:
         raise TrainingError(f"{run.experiment}/{run.run}: task.model.import: {error}") from None
 
@@ -376,25 +382,23 @@ def evaluate(
         text; None where not finite) and ``constant_prediction`` (every example got the same class).
     """
     model.eval()
-    correct = 0
+    predictions: list[Tensor] = []
     losses: list[Tensor] = []
-    classes: set[int] = set()
     for start in range(0, task.n_test, batch_size):
         if start and between is not None:
             between()
         stop = min(start + batch_size, task.n_test)
         inputs = task.test_inputs(start, stop)
         logits = model(*inputs)
-        target = task.test_labels[start:stop]
-        predicted = logits.argmax(dim=1)
-        correct += int((predicted == target).sum())
-        losses.append(F.cross_entropy(logits, target))
-        if len(classes) < 2:
-            classes.update(predicted.unique().tolist())
+        predictions.append(logits.argmax(dim=1))
+        losses.append(F.cross_entropy(logits, task.test_labels[start:stop]))
     model.train()
+    # Nothing waited for a GPU up to here.
+    predicted = torch.cat(predictions)
+    correct = int((predicted == task.test_labels).sum())
     loss = float(torch.stack(losses).mean())
     return {
         "test_error": (task.n_test - correct) / task.n_test,
         "test_loss": loss if loss == loss and abs(loss) != float("inf") else None,
-        "constant_prediction": len(classes) == 1,
+        "constant_prediction": bool((predicted == predicted[0]).all()),
     }

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -278,7 +279,9 @@ class Trainer:
 
     def __init__(self, run: Run, context: Context) -> None:
         self.run, self.context = run, context
-        self.dtype = configure(run.precision, context.device, context.threads)
+        self.dtype = configure(
+            *(run.precision, context.device, context.threads), cudnn_benchmark=bool(run.cudnn_benchmark)
+        )
         keep_freed_memory()
         self.task = load_task(run.task.plain(), context.device, self.dtype, context.data_dir)
         self.progress = Progress()
@@ -559,27 +562,24 @@ class Trainer:
     def train_epoch(self, planned: PlannedEpoch, statistics: StepStatistics, stage: Stage) -> None:
         """Do the steps of an epoch, and nothing else; what they log goes to ``statistics``."""
         session, run, streams, epoch = self.session, self.run, self.session.streams, self.session.epoch
-        generators = self._generators
-        if self.task.augments:
-            generators["augment"] = streams.generator("augment", epoch)
+        direction = None
         if run.value.synthetic is not None:
-            generators["direction"] = streams.generator("direction", epoch, device=self.context.device)
-        separate = None
+            direction = streams.generator("direction", epoch, device=self.context.device)
+            self._generators["direction"] = direction
+        self._reenter(statistics)
+        batches = list(self.order.epoch(epoch, planned.steps))
+        structure, separate = self._with_inputs(batches, "augment", statistics.steps), None
         if run.value.labels == "trusted_batches":
             assert self.labels.trusted is not None
-            separate = trusted_batches(self.labels.trusted, run.task.batch_size, epoch, streams)
-        self._reenter(statistics, separate)
-        augment, direction = generators.get("augment"), generators.get("direction")
+            others = trusted_batches(self.labels.trusted, run.task.batch_size, epoch, streams)
+            separate = self._with_inputs(
+                list(islice(others, len(batches))), "augment_trusted", statistics.steps
+            )
         assert planned.lam is not None  # only a stage that trains nothing has none
         every = run.log.steps_every
         minimum = self.min_trusted
-        planned_steps = planned.steps or self.order.steps_per_epoch
-        for index in self.order.epoch(epoch, planned.steps, after=statistics.steps):
-            inputs = self.task.inputs(index, augment)
-            trusted = None
-            if separate is not None:
-                other = next(separate)
-                trusted = other, self.task.inputs(other, augment)
+        for index, inputs in structure:
+            trusted = None if separate is None else next(separate)
             step = session.update
             log = session.step(
                 index, inputs, planned.lam, trusted=trusted, direction=direction, min_trusted=minimum
@@ -588,10 +588,22 @@ class Trainer:
             if every and step % every == 0:
                 self._log_step(stage, planned, step, log)
             if self.context.report_step is not None:
-                self.context.report_step(statistics.steps, planned_steps)
+                self.context.report_step(statistics.steps, len(batches))
             self._pause()
 
-    def _reenter(self, statistics: StepStatistics, separate: Iterator[Tensor] | None) -> None:
+    def _with_inputs(
+        self, batches: list[Tensor], stream: str, after: int
+    ) -> Iterator[tuple[Tensor, tuple[Tensor, ...]]]:
+        """Yield the batches of an epoch (indices) but for the first ``after``, each with its model inputs."""
+        crops: Sequence[Tensor | None] = [None] * len(batches)
+        if self.task.augments:  # an epoch's are drawn at once, also where only its end is still to be trained
+            sizes = list(map(len, batches))
+            generator = self.session.streams.generator(stream, self.session.epoch)
+            crops = self.task.crops(sum(sizes), generator).split(sizes)
+        for index, crop in zip(batches[after:], crops[after:], strict=True):
+            yield index, self.task.inputs(index, crop)
+
+    def _reenter(self, statistics: StepStatistics) -> None:
         """Go to where an interrupted attempt left this epoch, if it did."""
         entry, self._entry = self._entry, None
         if entry is None:
@@ -601,9 +613,6 @@ class Trainer:
             self._generators[name].set_state(state.cpu())
         if entry["dropout"] is not None:
             self._dropout_state(entry["dropout"].cpu())
-        if separate is not None:
-            for _ in range(statistics.steps):
-                next(separate)
 
     def _dropout_state(self, state: Tensor | None = None) -> Tensor:
         """Return the state of the generator that dropout draws from, having set it if one is given."""
@@ -628,7 +637,8 @@ class Trainer:
             self._takes_one = True
             if self.session.batchnorms:
                 index = self.labels.structure[:1]
-                inputs = self.task.inputs(index, torch.Generator())
+                crops = self.task.crops(1, torch.Generator()) if self.task.augments else None
+                inputs = self.task.inputs(index, crops)
                 trial = copy.deepcopy(self.session.model)
                 try:
                     with torch.random.fork_rng(devices=[]), torch.no_grad():

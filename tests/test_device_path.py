@@ -1,0 +1,165 @@
+"""What a step asks of a device: few operations, and never to be waited for; and what its variants change.
+
+No GPU is needed: on torch's device ``meta`` tensors have no numbers, so whatever would have to wait for one fails.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
+
+from dualgrad.bench.made_up import made_up_run
+from dualgrad.census import CensusError, load_census
+from dualgrad.census.run import Run
+from dualgrad.data import preload
+from dualgrad.data import task as task_module
+from dualgrad.data.task import load_task
+from dualgrad.training.labels import Labels
+from dualgrad.training.session import Session, new_model
+from dualgrad.training.trainer import Context, Trainer
+from dualgrad.training.trajectory import StepStatistics
+
+META, NOWHERE = torch.device("meta"), Path("/nonexistent")
+# What only makes another view of a tensor, or a tensor that holds nothing yet.
+NOT_LAUNCHED = (
+    "detach",
+    "as_strided",
+    "empty",
+    "empty_like",
+    "t",
+    "view",
+    "unsqueeze",
+    "unbind",
+    "permute",
+    "expand",
+)
+
+
+class Operations(TorchDispatchMode):
+    """Counts the operations that a device is given; the gradients of a convolution are two of them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.counted: Counter[str] = Counter()
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Count one, and do it where it can be done without numbers."""
+        name = operation.overloadpacket.__name__
+        result = None if name == "_fused_sgd_" else operation(*args, **(kwargs or {}))
+        on_device = any(
+            isinstance(leaf, Tensor) and leaf.device == META for leaf in tree_leaves((args, kwargs, result))
+        )
+        if on_device and name not in NOT_LAUNCHED:
+            self.counted[name] += 2 if name == "convolution_backward" else 1
+        return result
+
+
+def opened(run: Run) -> Trainer:
+    """A trainer of a run with its first session."""
+    trainer = Trainer(run, Context(NOWHERE, NOWHERE, NOWHERE))
+    trainer.open_session(run.stages[0])
+    return trainer
+
+
+def steps_on_meta(run: Run, count: int) -> list[Counter[str]]:
+    """Operations of the first steps of a run, pictures cut out of the stored ones included."""
+    trainer = opened(run)
+    task = trainer.task.to(META)
+    tables = vars(trainer.labels).items()
+    session = Session(
+        run=run,
+        model=new_model(run, task, 0, torch.float32),
+        labels=Labels(**{name: None if part is None else part.to(META) for name, part in tables}),
+        streams=trainer.session.streams,
+        base_lr=0.1,
+        schedule=run.stages[0].schedule,
+        total_updates=10,
+    )
+    batch = run.task.batch_size
+    index, crops = torch.arange(batch).to(META), trainer.task.crops(batch, torch.Generator()).to(META)
+    counted = []
+    for _ in range(count):
+        with Operations() as operations:
+            session.step(index, task.inputs(index, crops), 0.35)
+        counted.append(operations.counted)
+    return counted
+
+
+@pytest.mark.parametrize("image_format", [torch.preserve_format, torch.channels_last])
+def test_a_resnet18_step_asks_little_of_a_device_and_waits_for_nothing(image_format, monkeypatch) -> None:
+    monkeypatch.setitem(task_module.IMAGE_FORMATS, "meta", image_format)
+    refresh, plain = steps_on_meta(made_up_run("resnet18", 4, 8, 4, "published"), 2)
+    assert plain["convolution"] == 20 and plain["dot"] == 1 and plain["_fused_sgd_"] == 1
+    assert plain.total() <= 200, plain
+    assert refresh.total() <= plain.total() + 130, refresh  # one more way back, of 62 gradients
+
+
+def test_batches_are_counted_on_the_host() -> None:
+    trainer = opened(made_up_run("resnet18", 4, 8, 4, "published"))
+    model = new_model(trainer.run, trainer.task.to(META), 0, torch.float32)
+    states = {name: state.device.type for name, state in model.state_dict().items()}
+    assert {kind for name, kind in states.items() if name.endswith("num_batches_tracked")} == {"cpu"}
+    assert states["bn1.running_mean"] == "meta"
+
+
+def test_what_a_fork_finds_prepared_is_moved_to_a_gpu(monkeypatch) -> None:
+    run = made_up_run("simplecnn", 4, 12, 4, "published")
+    preload([run.plain()], torch.float32, NOWHERE)
+    monkeypatch.delattr(task_module, "_image_task")  # nothing is prepared twice
+    task = load_task(run.task.plain(), META, torch.float32, NOWHERE)
+    assert {part.device for part in (*task.train, *task.test, task.train_labels, task.mean)} == {META}
+    assert load_task(run.task.plain(), META, torch.float32, NOWHERE) is task
+
+
+# ------------------------------------------------------------------------------------------------------ variants
+
+
+def trained(precision: str, **settings: Any) -> Tensor:
+    """All weights after an epoch of four steps, a refresh and three plain ones."""
+    run = made_up_run("simplecnn", 4, 16, 4, precision).model_copy(update=settings)
+    trainer = opened(run)
+    trainer.train_epoch(trainer.plans["main"][0], StepStatistics(), run.stages[0])
+    return torch.cat([part.detach().flatten() for part in trainer.session.params])
+
+
+def test_choosing_kernels_by_trying_changes_nothing_on_the_cpu() -> None:
+    weights = trained("float32", cudnn_benchmark=True)
+    assert torch.backends.cudnn.benchmark
+    assert torch.equal(weights, trained("float32"))
+    assert not torch.backends.cudnn.benchmark
+
+
+def test_compiled_passes_train_the_same(monkeypatch) -> None:
+    """Both gradients come from one compiled pass. (Inductor's own kernels take minutes to compile on a CPU.)"""
+    compiled, original = [], functools.partial(torch.compile, backend="aot_eager")
+    monkeypatch.setattr(torch, "compile", lambda model: compiled.append(model) or original(model))
+    weights = trained("float32", compile=True)
+    assert len(compiled) == 1
+    torch.testing.assert_close(weights, trained("float32"), rtol=0, atol=1e-6)
+
+
+def test_channels_last_trains_the_same(monkeypatch) -> None:
+    """But for rounding: on the CPU, in float32, BatchNorm adds such images up worse."""
+    plain = {precision: trained(precision) for precision in ("float64", "float32")}
+    monkeypatch.setitem(task_module.IMAGE_FORMATS, "cpu", torch.channels_last)
+    torch.testing.assert_close(trained("float64"), plain["float64"], rtol=0, atol=1e-14)
+    torch.testing.assert_close(trained("float32"), plain["float32"], rtol=0, atol=1e-3)
+
+
+def test_other_kernels_are_part_of_a_run() -> None:
+    root = Path(__file__).parents[1]
+    plain = load_census(root, {"edition": "paper"}).runs["T1a/seed0"]
+    other = load_census(root, {"edition": "paper", "compile": True, "cudnn_benchmark": True})
+    run = other.runs["T1a/seed0"]
+    assert other.edition["name"] == "paper"
+    assert {key: run[key] for key in run if key not in plain} == {"compile": True, "cudnn_benchmark": True}
+    with pytest.raises(CensusError, match="compile: applies to the edition paper only"):
+        load_census(root, {"edition": "demo", "compile": True})
