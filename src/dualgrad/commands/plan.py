@@ -48,7 +48,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NETWORK=SECONDS",
         action="append",
         default=[],
-        help="an epoch with one evaluation, e.g. resnet18=1.5; can be given several times. Other networks are scaled",
+        help="an epoch with one evaluation, e.g. resnet18=1.85; can be repeated. Other networks are scaled",
     )
     source.add_argument(
         "--rates", type=Path, metavar="FILE", help="what --calibrate --json or bench gpu wrote"
@@ -66,7 +66,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=_packed,
         default=(1, 1.0),
         metavar="N:GAIN",
-        help="N runs share a GPU and together do GAIN times the work of one, e.g. 2:1.6",
+        help="N runs share a GPU and together do GAIN times the work of one, as `dualgrad bench gpu` measures it",
     )
     parser.add_argument("--json", action="store_true", help="write the plan as JSON")
 
