@@ -234,7 +234,10 @@ def test_the_table_of_settings_is_complete_and_true() -> None:
     assert [row[0] for row in rows] == list(schema["properties"])
     for key, kind, default, example, meaning in rows:
         rule = schema["properties"][key]
-        expected = "null" if defaults[key] is None else f"`{defaults[key]}`"
+        value = defaults[key]
+        expected = (
+            "null" if value is None else f"`{str(value).lower() if isinstance(value, bool) else value}`"
+        )
         assert default == expected, f"{key}: the default is {expected}"
         types = rule.get("type", "")
         words = (
