@@ -95,7 +95,7 @@ def made(monkeypatch) -> Counter:
         return own(self, inputs, *targets)
 
     def logits(self, inputs, own=Session._logits):
-        if self.run["method"] == "lossmix":  # which has one loss of two parts, and one backward pass
+        if self.run.method == "lossmix":  # which has one loss of two parts, and one backward pass
             counts["passes"] += len(inputs[0])
         return own(self, inputs)
 
