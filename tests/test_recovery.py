@@ -90,11 +90,11 @@ def test_what_another_machine_is_writing_is_left_alone(tmp_path: Path, elsewhere
         return kept.rename(temporary)
 
     theirs, ours = elsewhere(leave_one, "theirs"), leave_one("ours")
-    assert files.sweep(tmp_path) == [ours]
+    assert files.remove_stale_files(tmp_path) == [ours]
     assert theirs.exists()
     old = time.time() - 2 * 24 * 3600
     os.utime(theirs, (old, old))
-    assert files.sweep(tmp_path) == [theirs]
+    assert files.remove_stale_files(tmp_path) == [theirs]
 
 
 def test_the_lock_of_a_workflow_on_another_machine_is_left_alone(tmp_path: Path, elsewhere) -> None:

@@ -32,7 +32,7 @@ def replacing(path: Path) -> Iterator[Path]:
     """Name a temporary file beside *path* to write to; it becomes *path* when the block ends well, or vanishes.
 
     So *path* holds its old content or all of the new one, even after a crash. A lock that ends with this process
-    tells a file that is being written from one whose writer was killed (:func:`sweep`).
+    tells a file that is being written from one whose writer was killed (:func:`remove_stale_files`).
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     try:
@@ -103,7 +103,7 @@ def explain(error: OSError) -> str:
     return ": ".join(str(part) for part in (file, reason, remedy) if part)
 
 
-def sweep(folder: Path) -> list[Path]:
+def remove_stale_files(folder: Path) -> list[Path]:
     """Remove the temporary files and folders below *folder* that nobody is writing any more; return them.
 
     Locks can be local to a machine (NFS, for one): what another one writes is left alone for a day.
@@ -134,6 +134,6 @@ def _flush(handle: int) -> None:
 
 
 def _lock(handle: int) -> None:
-    # File systems without locks refuse here and in `sweep`, which then leaves everything where it is.
+    # File systems without locks refuse here and in `remove_stale_files`, which then leaves everything where it is.
     with contextlib.suppress(OSError):
         fcntl.flock(handle, fcntl.LOCK_EX)

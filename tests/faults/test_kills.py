@@ -42,22 +42,22 @@ def test_only_the_dead_are_swept(tmp_path: Path) -> None:
     writer = write_and_hang(path)
     (left,) = path.parent.iterdir()
     try:
-        assert files.sweep(tmp_path) == [] and left.exists()
+        assert files.remove_stale_files(tmp_path) == [] and left.exists()
     finally:
         os.kill(writer, signal.SIGKILL)
         os.waitpid(writer, 0)
     assert left.exists() and not path.exists()
-    assert files.sweep(tmp_path) == [left] and not left.exists()
+    assert files.remove_stale_files(tmp_path) == [left] and not left.exists()
 
 
 def test_a_scratch_folder_is_swept_with_what_is_in_it(tmp_path: Path) -> None:
     with files.scratch(tmp_path, "fetch") as folder:
         (folder / "part").write_text("half")
-        assert files.sweep(tmp_path) == []
+        assert files.remove_stale_files(tmp_path) == []
         os.rename(folder, tmp_path / "moved")  # noqa: PTH104
         left = tmp_path / f".fetch.dead.{files.host()}.tmp"
         (tmp_path / "moved").rename(left)
-    assert files.sweep(tmp_path) == [left]
+    assert files.remove_stale_files(tmp_path) == [left]
     assert list(tmp_path.iterdir()) == []
 
 
@@ -68,7 +68,7 @@ def test_states_to_resume_from_go_with_their_record(tmp_path: Path) -> None:
         (folder / f".{name}.json.resume").touch()
         if finished:
             (folder / f"{name}.json").touch()
-    assert recovery.sweep(tmp_path) == [folder / ".done.json.resume"]
+    assert recovery.remove_stale_files(tmp_path) == [folder / ".done.json.resume"]
 
 
 @pytest.mark.parametrize("other", ["none", "alive", "killed"])

@@ -150,7 +150,7 @@ def test_times_from_the_future_come_back_in_their_order(tmp_path: Path) -> None:
         path = tmp_path / name
         path.touch()
         os.utime(path, (now + ahead, now + ahead))
-    assert recovery.settle_times([tmp_path], now) == 4
+    assert recovery.clamp_future_mtimes([tmp_path], now) == 4
     after = {name: (tmp_path / name).stat().st_mtime for name in times}
     assert {name: after[name] - now for name in ("old", "now", "soon")} == {
         "old": -5.0,
@@ -158,7 +158,7 @@ def test_times_from_the_future_come_back_in_their_order(tmp_path: Path) -> None:
         "soon": 0.5,
     }
     assert now - 0.1 < after["a"] == after["twin"] < after["b"] < after["c"] <= now
-    assert recovery.settle_times([tmp_path], now) == 0
+    assert recovery.clamp_future_mtimes([tmp_path], now) == 0
 
 
 def test_a_clock_that_was_ahead_and_one_that_is_behind(unhurt: Pipeline, tmp_path: Path) -> None:

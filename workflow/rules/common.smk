@@ -34,8 +34,8 @@ try:
         release_lock,
         remove_stale_lock,
         settle_copies,
-        settle_times,
-        sweep,
+        clamp_future_mtimes,
+        remove_stale_files,
         workflows_elsewhere,
     )
     from dualgrad.jobs.requests import Requests

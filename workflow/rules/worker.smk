@@ -47,7 +47,7 @@ onstart:
 
 onsuccess:
     WORKER.stop()
-    sweep(*PLACES)
+    remove_stale_files(*PLACES)
     release_lock(Path(".snakemake"))
     for place in places_of_targets():
         logger.info(place)
@@ -55,5 +55,5 @@ onsuccess:
 
 onerror:
     WORKER.stop()
-    sweep(*PLACES)
+    remove_stale_files(*PLACES)
     release_lock(Path(".snakemake"))

@@ -19,7 +19,7 @@ from dualgrad.census.dependencies import dependency_depth
 _TOLERANCE = 1.0  # seconds that the clocks of a file server may differ
 
 
-def sweep(results: Path, *others: Path) -> list[Path]:
+def remove_stale_files(results: Path, *others: Path) -> list[Path]:
     """Remove what killed jobs left: temporary files, and states to resume from of runs that are recorded.
 
     Args:
@@ -29,7 +29,7 @@ def sweep(results: Path, *others: Path) -> list[Path]:
     Returns:
         What was removed.
     """
-    removed = [path for folder in (results, *others) for path in files.sweep(folder)]
+    removed = [path for folder in (results, *others) for path in files.remove_stale_files(folder)]
     for state in results.glob("runs/*/.*.json.resume"):
         record = state.with_name(state.name[1 : -len(".resume")])
         if record.is_file() and record.stat().st_mtime_ns >= state.stat().st_mtime_ns:
@@ -149,7 +149,7 @@ def _files_of(name: str, census: Census, results: Path) -> list[Path]:
     return [*files_there, results / f"checkpoints/{name}.pt"] if census.runs[name]["saves"] else files_there
 
 
-def settle_times(folders: Iterable[Path], now: float | None = None) -> int:
+def clamp_future_mtimes(folders: Iterable[Path], now: float | None = None) -> int:
     """Date files from the future at *now*, in the order that they had.
 
     Snakemake refuses a job whose input is younger than what it has just made of it, and takes a result from the
