@@ -219,7 +219,7 @@ def test_sigterm_keeps_the_state_and_the_next_start_continues(alone: Path, tmp_p
         assert process.returncode == 143, errors
         said = rf"{LONG}: stopped in (the training, after )?epoch \d+ of 350(, after step \d+)?; run the same target"
         assert re.search(said, errors), errors
-        state = checkpoints.load_sealed(resume_file(folder, LONG))["progress"]
+        state = checkpoints.load_with_checksum(resume_file(folder, LONG))["progress"]
         done = state["stage_epoch"] + (50 if state["stage"] else 0)  # the first stage has 50 epochs
         assert done == epochs_of(folder)[-1] >= wanted
         assert not (folder / "results" / "demo" / "runs" / f"{LONG}.json").exists()
@@ -251,7 +251,7 @@ def test_a_stopped_workflow_goes_on_where_its_job_was(alone: Path, tmp_path: Pat
     if not (folder / target).exists():  # not too late for the signal
         assert running.returncode != 0
         if resume_file(folder, LONG).exists():  # nor too early
-            assert checkpoints.load_sealed(resume_file(folder, LONG))["progress"]["steps"] > 0
+            assert checkpoints.load_with_checksum(resume_file(folder, LONG))["progress"]["steps"] > 0
     done = snakemake(folder, target)
     assert done.returncode == 0, done.stdout
     assert record_of(folder, LONG)["digest"] == record_of(alone, LONG)["digest"]
@@ -268,8 +268,8 @@ def test_resume_files_are_written_once_a_minute(tmp_path: Path, monkeypatch: pyt
     whole, _ = lab.train(run)
     now, saved = 0.0, []
     monkeypatch.setattr(training.time, "perf_counter", lambda: now)
-    keep = checkpoints.save_sealed
-    monkeypatch.setattr(checkpoints, "save_sealed", lambda *given: (saved.append(now), keep(*given)))
+    keep = checkpoints.save_with_checksum
+    monkeypatch.setattr(checkpoints, "save_with_checksum", lambda *given: (saved.append(now), keep(*given)))
 
     def epoch(done: int, total: int, error: float | None) -> None:
         nonlocal now
@@ -281,12 +281,12 @@ def test_resume_files_are_written_once_a_minute(tmp_path: Path, monkeypatch: pyt
 
 
 def test_a_resume_file_holds_no_code_and_is_a_few_kilobytes(alone: Path, tmp_path: Path) -> None:
-    """It is sealed by a checksum and read with weights_only: what a killed job left behind can run nothing."""
+    """It has a checksum and is read with weights_only: what a killed job left behind can run nothing."""
     folder = copy_workflow(tmp_path)
     process = wrapped(folder, ALONE, seconds=0.0, dies_at=100)
     process.communicate(timeout=120)
     path = resume_file(folder, ALONE)
-    state = checkpoints.load_sealed(path)
+    state = checkpoints.load_with_checksum(path)
     assert set(state) == {"run", "surroundings", "progress", "session", "epoch"}
     assert json.loads(state["run"]) == record_of(alone, ALONE)["spec"]
     assert path.stat().st_size < 1 << 20

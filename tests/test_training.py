@@ -390,7 +390,7 @@ def test_stopped_again_and_again(lab, tmp_path, kind, patience):
             break
         except Interrupted as stopped:
             assert "again" in str(stopped) and resume.exists()
-            state = checkpoints.load_sealed(resume)
+            state = checkpoints.load_with_checksum(resume)
             places.append((state["progress"]["stage"], state["progress"]["stage_epoch"], state["epoch"]))
             assert len(places) < 200
     # The next one goes on behind the place of the last one, and many are within an epoch.
@@ -493,11 +493,13 @@ def test_resume_file_of_another_run_or_damaged_is_ignored(lab, tmp_path):
     wider = copy.deepcopy(run)
     wider["task"]["model"] = {**MLP, "hidden": [6, 6]}
     interrupted(wider)
-    misfit = checkpoints.load_sealed(resume) | {"run": canonical_json(run).decode()}
-    checkpoints.save_sealed(resume, misfit)
+    misfit = checkpoints.load_with_checksum(resume) | {"run": canonical_json(run).decode()}
+    checkpoints.save_with_checksum(resume, misfit)
     misfit = resume.read_bytes()
     interrupted(run)
-    needle = checkpoints.load_sealed(resume)["session"]["model"]["body.0.weight"].numpy().tobytes()[:64]
+    needle = (
+        checkpoints.load_with_checksum(resume)["session"]["model"]["body.0.weight"].numpy().tobytes()[:64]
+    )
     at = mine.index(needle) + 6
     flipped = mine[:at] + bytes([mine[at] ^ 1]) + mine[at + 1 :]  # torch itself would not notice
     for content in (other, flipped, mine[: len(mine) // 2], b"", b"not a torch file", misfit):
@@ -520,12 +522,12 @@ def test_a_state_of_other_code_or_another_machine_is_not_continued(lab, tmp_path
     run, resume = long_run(lab, "staircase"), tmp_path / "resume"
     with pytest.raises(Interrupted):
         lab.train(run, resume=resume, stop_requested=Asked(7))
-    state = checkpoints.load_sealed(resume)
+    state = checkpoints.load_with_checksum(resume)
     place = state["surroundings"]
     for key in where[:-1]:
         place = place[key]
     place[where[-1]] = value
-    checkpoints.save_sealed(resume, state)
+    checkpoints.save_with_checksum(resume, state)
     begun = []
     lab.train(run, resume=resume, report_begin=lambda done, total: begun.append((done, total)))
     assert begun == [(0, 10)]

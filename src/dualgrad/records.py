@@ -3,7 +3,7 @@
 A record is ``{format, edition, experiment, run, series, counted, factors, synthetic, spec, outcome, trajectory,
 checkpoint, digest, provenance}``. The digest covers what was trained and what came of it (spec, outcome, trajectory,
 weights saved), never when, where or how fast (docs/specification/contract.md#determinism). In the file a record
-also has a ``seal``: a checksum of all of it.
+also has a checksum of all of it, called ``seal``.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def changed_conditions(before: Mapping[str, Any], now: Mapping[str, Any]) -> lis
     ]
 
 
-def _seal(record: dict) -> str:
+def _checksum(record: dict) -> str:
     return hashlib.sha256(canonical_json(record)).hexdigest()
 
 
@@ -131,8 +131,8 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def write_record(path: Path, record: dict) -> None:
-    """Write a record atomically as one line of JSON, sealed."""
-    write_atomically(path, canonical_json(record | {"seal": _seal(record)}) + b"\n")
+    """Write a record atomically as one line of JSON, with its checksum."""
+    write_atomically(path, canonical_json(record | {"seal": _checksum(record)}) + b"\n")
 
 
 def read_record(path: Path, *, edition: str | None = None, name: str | None = None) -> dict:
@@ -165,8 +165,8 @@ def read_record(path: Path, *, edition: str | None = None, name: str | None = No
         if not isinstance(record[key], dict):
             raise RecordError(f"{path}: malformed record, {key}: expected an object; {remedy}")
     try:
-        seal = record.pop("seal", None)
-        whole = seal == _seal(record)
+        checksum = record.pop("seal", None)
+        whole = checksum == _checksum(record)
         actual = digest(record)
     except (TypeError, AttributeError, ValueError, KeyError) as error:
         raise RecordError(f"{path}: malformed record ({error}); {remedy}") from None
@@ -175,7 +175,7 @@ def read_record(path: Path, *, edition: str | None = None, name: str | None = No
     if actual != record["digest"] or not marked or any(record[key] != spec.get(key) for key in _IDENTITY):
         raise RecordError(f"{path}: content does not match its digest {record['digest']!r}; {remedy}")
     if not whole:  # what the digest leaves out
-        raise RecordError(f"{path}: content does not match its seal; {remedy}")
+        raise RecordError(f"{path}: content does not match its checksum; {remedy}")
     found = f"{record['experiment']}/{record['run']}"
     if name is not None and found != name:
         raise RecordError(f"{path}: holds the run {found}, expected {name}; {remedy}")

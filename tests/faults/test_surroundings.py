@@ -87,7 +87,7 @@ def test_a_state_that_cannot_be_kept_costs_nothing_but_itself(
     def full(path: Path, content: dict) -> None:
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
-    monkeypatch.setattr(checkpoints, "save_sealed", full)
+    monkeypatch.setattr(checkpoints, "save_with_checksum", full)
     monkeypatch.setattr(run.Context, "resume_seconds", 0.0)
     plain = run.Context.__init__
     monkeypatch.setattr(
@@ -116,7 +116,7 @@ def test_training_is_not_lost_to_a_disk_that_fills_at_its_end(
     assert dualgrad(folder, "train", RUN) == 1
     assert "No space left on device" in capsys.readouterr().err
     state = (folder / TARGET).with_name(f".{Path(TARGET).name}.resume")
-    done = checkpoints.load_sealed(state)["progress"]["stage_epoch"]
+    done = checkpoints.load_with_checksum(state)["progress"]["stage_epoch"]
     monkeypatch.setattr(records, "write_record", write)
     epochs = []
     monkeypatch.setattr(run.Trainer, "run_epoch", lambda *given: epochs.append(given))

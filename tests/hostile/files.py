@@ -23,8 +23,8 @@ RECORD = "results/demo/runs/A/lam0.1_eta0.4_seed0.json"
 TABLES = ("tables", "A", "--output", "{root}/new")
 
 
-def resealed(made: Callable[[dict], Any]) -> Change:
-    """Change a record and give it the digest and the seal that fit, as somebody would who means harm."""
+def with_checksum(made: Callable[[dict], Any]) -> Change:
+    """Change a record and give it the digest and the checksum that fit, as somebody would who means harm."""
 
     def change(root: Path) -> None:
         from dualgrad.records import digest, write_record
@@ -96,112 +96,116 @@ RECORDS = [
     ),
     record(
         "of another edition",
-        resealed(lambda one: {**one, "edition": "paper", "spec": {**one["spec"], "edition": "paper"}}),
+        with_checksum(lambda one: {**one, "edition": "paper", "spec": {**one["spec"], "edition": "paper"}}),
         "edition 'paper'",
         "expected 'demo'",
     ),
     record(
-        "of another definition", resealed(lambda one: put(one, 7, "spec", "protocol")), "another definition"
+        "of another definition",
+        with_checksum(lambda one: put(one, 7, "spec", "protocol")),
+        "another definition",
     ),
     record("a folder", lambda root: ((root / RECORD).unlink(), (root / RECORD).mkdir()), "cannot be read"),
     record(
-        "sealed, but its outcome is a list",
-        resealed(lambda one: put(one, [], "outcome")),
+        "checksum fits, but its outcome is a list",
+        with_checksum(lambda one: put(one, [], "outcome")),
         "outcome",
         "object",
     ),
     record(
-        "sealed, but its trajectory is a text",
-        resealed(lambda one: put(one, "up", "trajectory")),
+        "checksum fits, but its trajectory is a text",
+        with_checksum(lambda one: put(one, "up", "trajectory")),
         "trajectory",
         "object",
     ),
     record(
-        "sealed, but a block is a list", resealed(lambda one: put(one, [1], *_EVALUATIONS)), "evaluations"
-    ),
-    record(
-        "sealed, but a column is a number",
-        resealed(lambda one: put(one, 3, *_EVALUATIONS, "epoch")),
+        "checksum fits, but a block is a list",
+        with_checksum(lambda one: put(one, [1], *_EVALUATIONS)),
         "evaluations",
     ),
     record(
-        "sealed, but columns differ in length",
-        resealed(lambda one: put(one, [1], *_EVALUATIONS, "epoch")),
+        "checksum fits, but a column is a number",
+        with_checksum(lambda one: put(one, 3, *_EVALUATIONS, "epoch")),
+        "evaluations",
+    ),
+    record(
+        "checksum fits, but columns differ in length",
+        with_checksum(lambda one: put(one, [1], *_EVALUATIONS, "epoch")),
         "differ in length",
     ),
     record(
-        "sealed, but an error is a text",
-        resealed(lambda one: put(one, "low", *_EVALUATIONS, "test_error", 0)),
+        "checksum fits, but an error is a text",
+        with_checksum(lambda one: put(one, "low", *_EVALUATIONS, "test_error", 0)),
         "evaluations.test_error[0]",
         "'low'",
         "a number",
     ),
     record(
-        "sealed, but an error is a flag",
-        resealed(lambda one: put(one, True, *_EVALUATIONS, "test_error", 0)),
+        "checksum fits, but an error is a flag",
+        with_checksum(lambda one: put(one, True, *_EVALUATIONS, "test_error", 0)),
         "test_error[0]",
         "a number",
     ),
     record(
-        "sealed, but an error is above one",
-        resealed(lambda one: put(one, 1.5, *_EVALUATIONS, "test_error", 0)),
+        "checksum fits, but an error is above one",
+        with_checksum(lambda one: put(one, 1.5, *_EVALUATIONS, "test_error", 0)),
         "test_error[0]",
         "at most 1",
     ),
     record(
-        "sealed, but an error is missing",
-        resealed(lambda one: put(one, None, *_EVALUATIONS, "test_error", 0)),
+        "checksum fits, but an error is missing",
+        with_checksum(lambda one: put(one, None, *_EVALUATIONS, "test_error", 0)),
         "test_error[0]",
         "nothing there",
     ),
     record(
-        "sealed, but an epoch is enormous",
-        resealed(lambda one: put(one, 10**400, *_EVALUATIONS, "epoch", 0)),
+        "checksum fits, but an epoch is enormous",
+        with_checksum(lambda one: put(one, 10**400, *_EVALUATIONS, "epoch", 0)),
         "epoch[0]",
         "whole number",
     ),
     record(
-        "sealed, but a column is unknown",
-        resealed(lambda one: put(one, [1, 2], *_EVALUATIONS, "colour")),
+        "checksum fits, but a column is unknown",
+        with_checksum(lambda one: put(one, [1, 2], *_EVALUATIONS, "colour")),
         "'colour'",
     ),
     record(
-        "sealed, but evaluations have no errors",
-        resealed(lambda one: one["trajectory"]["evaluations"].pop("test_error") and None),
+        "checksum fits, but evaluations have no errors",
+        with_checksum(lambda one: one["trajectory"]["evaluations"].pop("test_error") and None),
         "test_error",
         "nothing there",
     ),
     record(
-        "sealed, but an outcome is unknown",
-        resealed(lambda one: put(one, 1, "outcome", "colour")),
+        "checksum fits, but an outcome is unknown",
+        with_checksum(lambda one: put(one, 1, "outcome", "colour")),
         "'colour'",
     ),
     record(
-        "sealed, but the status is a number",
-        resealed(lambda one: put(one, 1, "outcome", "status")),
+        "checksum fits, but the status is a number",
+        with_checksum(lambda one: put(one, 1, "outcome", "status")),
         "status",
         "text",
     ),
     record(
-        "sealed, but the status is missing",
-        resealed(lambda one: one["outcome"].pop("status") and None),
+        "checksum fits, but the status is missing",
+        with_checksum(lambda one: one["outcome"].pop("status") and None),
         "status",
     ),
     record(
-        "sealed, but an outcome is nested",
-        resealed(lambda one: put(one, {"a": 1}, "outcome", "test_error")),
+        "checksum fits, but an outcome is nested",
+        with_checksum(lambda one: put(one, {"a": 1}, "outcome", "test_error")),
         "test_error",
         "a number",
     ),
     record(
-        "sealed, but its provenance is a number",
-        resealed(lambda one: put(one, 5, "provenance")),
+        "checksum fits, but its provenance is a number",
+        with_checksum(lambda one: put(one, 5, "provenance")),
         "provenance",
         "object",
     ),
     record(
-        "sealed, but its seconds are a text",
-        resealed(lambda one: put(one, "long", "provenance", "seconds")),
+        "checksum fits, but its seconds are a text",
+        with_checksum(lambda one: put(one, "long", "provenance", "seconds")),
         "seconds",
         "a number",
     ),

@@ -37,7 +37,7 @@ def test_a_pipe_is_no_record_no_checkpoint_and_no_settings(pipe: Path) -> None:
     with pytest.raises(RecordError, match="not a regular file"):
         read_record(pipe)
     with pytest.raises(checkpoints.CheckpointError, match="not a regular file"):
-        checkpoints.load_sealed(pipe)
+        checkpoints.load_with_checksum(pipe)
     with pytest.raises(checkpoints.CheckpointError, match="not a regular file"):
         checkpoints.load(pipe)
     with pytest.raises(InputError, match="not a regular file"):

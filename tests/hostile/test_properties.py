@@ -212,7 +212,7 @@ def test_published_rows(written: Path, data: st.DataObject) -> None:
 @settings(quick, max_examples=120)
 @given(st.data())
 def test_records(good: Path, tmp_path: Path, data: st.DataObject) -> None:
-    """Records that are changed, with or without digest and seal that fit, give tables or a message."""
+    """Records that are changed, with or without digest and checksum that fit, give tables or a message."""
     record = data.draw(mutated(json.loads((good / files.RECORD).read_bytes())))
     run = load_census(good).runs["A/lam0.1_eta0.4_seed0"]
     path = tmp_path / "lam0.1_eta0.4_seed0.json"

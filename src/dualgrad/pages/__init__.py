@@ -1,7 +1,7 @@
 """What the project's HTML pages share: one file each, with everything in it, for any browser and no server.
 
 A page is a template with ``{{ name }}`` where a piece goes: a file of the template's folder or of this one, or a
-value that is passed in. ``head.html`` holds what every head has, ``sealed.html`` keeps a page from loading anything,
+value that is passed in. ``head.html`` holds what every head has, ``policy.html`` keeps a page from loading anything,
 ``scripts`` is the content policy's list of the page's own scripts, by hash: nothing else runs, no ``onclick`` either.
 Data travel deflated, as base64 (``DecompressionStream`` unpacks it in the browser).
 """

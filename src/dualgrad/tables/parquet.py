@@ -1,7 +1,7 @@
-"""Parquet files: one way to write them, sealed by a checksum, and one way to read them that heeds it.
+"""Parquet files: one way to write them, with a checksum, and one way to read them that heeds it.
 
 Parquet's own checksums leave out its page headers and its footer, where one flipped bit can pass for other numbers.
-The seal is the SHA-256 of the whole file, with zeros in its own place; it stands in the footer as metadata, so any
+It is the SHA-256 of the whole file, with zeros in its own place; it stands in the footer as metadata, so any
 reader of Parquet can read the file.
 """
 
@@ -21,7 +21,7 @@ from dualgrad.tables.errors import TableError
 
 _KEY, _BLANK = "dualgrad-sha256", "0" * 64
 # As Thrift's compact protocol writes the pair: the key, type and length of the value, the value.
-_SEAL = re.compile(_KEY.encode() + rb"\x18\x40([0-9a-f]{64})")
+_CHECKSUM = re.compile(_KEY.encode() + rb"\x18\x40([0-9a-f]{64})")
 
 
 @contextmanager
@@ -35,10 +35,10 @@ def writer(path: Path, schema: pa.Schema) -> Iterator[pq.ParquetWriter]:
             yield opened
             opened.add_key_value_metadata({_KEY: _BLANK})
         content = temporary.read_bytes()
-        seal = _SEAL.search(content)
-        assert seal is not None  # just added
+        found = _CHECKSUM.search(content)
+        assert found is not None  # just added
         with temporary.open("r+b") as file:
-            file.seek(seal.start(1))
+            file.seek(found.start(1))
             file.write(hashlib.sha256(content).hexdigest().encode())
 
 
@@ -68,9 +68,9 @@ def read(path: Path, schema: pa.Schema | None = None, names: Sequence[str] | Non
         raise TableError(f"{path}: cannot be read ({error.strerror})") from None
     if not (content.startswith(b"PAR1") and content.endswith(b"PAR1")):
         raise TableError(f"{path}: not a complete Parquet file; {remedy}")
-    seal = _SEAL.search(content)
-    blank = content[: seal.start(1)] + _BLANK.encode() + content[seal.end(1) :] if seal else b""
-    if not seal or hashlib.sha256(blank).hexdigest().encode() != seal[1]:
+    found = _CHECKSUM.search(content)
+    blank = content[: found.start(1)] + _BLANK.encode() + content[found.end(1) :] if found else b""
+    if not found or hashlib.sha256(blank).hexdigest().encode() != found[1]:
         raise TableError(f"{path}: content does not match its checksum; {remedy}")
     with pq.ParquetFile(pa.BufferReader(content)) as file:
         if schema is not None and not file.schema_arrow.equals(schema):

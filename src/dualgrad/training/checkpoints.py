@@ -41,7 +41,7 @@ def save(path: Path, content: Mapping[str, Any]) -> None:
     write_atomically(path, buffer.getvalue())
 
 
-def save_sealed(path: Path, content: Mapping[str, Any]) -> None:
+def save_with_checksum(path: Path, content: Mapping[str, Any]) -> None:
     """Write a torch file atomically, with a checksum in front: torch itself overlooks flipped bits."""
     buffer = io.BytesIO()
     torch.save(content, buffer)
@@ -49,8 +49,8 @@ def save_sealed(path: Path, content: Mapping[str, Any]) -> None:
     write_atomically(path, hashlib.sha256(data).digest() + data)
 
 
-def load_sealed(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
-    """Read what :func:`save_sealed` wrote, without running any code in it.
+def load_with_checksum(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
+    """Read what :func:`save_with_checksum` wrote, without running any code in it.
 
     Raises:
         CheckpointError: missing, damaged, or holding anything but plain data and tensors.
@@ -59,8 +59,8 @@ def load_sealed(path: Path, device: torch.device | str = "cpu") -> dict[str, Any
         content = read_regular(path)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error})") from None
-    seal, data = content[:32], content[32:]
-    if hashlib.sha256(data).digest() != seal:
+    checksum, data = content[:32], content[32:]
+    if hashlib.sha256(data).digest() != checksum:
         raise CheckpointError(f"{path}: damaged, its checksum does not match")
     return _load(path, io.BytesIO(data), device)
 

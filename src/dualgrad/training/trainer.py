@@ -838,7 +838,7 @@ class Trainer:
     def _save(self, state: Mapping[str, Any]) -> None:
         assert self.context.resume is not None
         try:
-            checkpoints.save_sealed(self.context.resume, state)
+            checkpoints.save_with_checksum(self.context.resume, state)
         except OSError as error:  # the run itself needs no disk until its end
             print(f"the state to resume from cannot be kept: {explain(error)}", file=sys.stderr)
         self._saved_at = time.perf_counter()
@@ -849,7 +849,7 @@ class Trainer:
         if resume is None or not resume.exists():
             return False
         try:
-            state = checkpoints.load_sealed(resume, self.context.device)
+            state = checkpoints.load_with_checksum(resume, self.context.device)
             if state["run"] != self._fingerprint():
                 return self._start_over("is of another definition of this run")
             # A record half of one and half of another would have a digest of neither.
