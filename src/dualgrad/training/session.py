@@ -62,7 +62,7 @@ class Session:
     Attributes:
         update: t, optimizer steps done; never reset within a session.
         epoch: epochs done.
-        dead: the weights are no longer finite, and training them further would change nothing.
+        diverged: the weights are no longer finite, and training them further would change nothing.
     """
 
     run: Run
@@ -75,7 +75,7 @@ class Session:
     autocast: torch.dtype | None = None
     update: int = 0
     epoch: int = 0
-    dead: bool = False
+    diverged: bool = False
 
     def __post_init__(self) -> None:
         self.params = list(self.model.parameters())
@@ -317,14 +317,14 @@ class Session:
             "update": self.update,
             "epoch": self.epoch,
             "cache": self.pair.state(),
-            "dead": self.dead,
+            "diverged": self.diverged,
         }
 
     def load_state(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`state` returned."""
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state(state["optimizer"])
-        self.update, self.epoch, self.dead = state["update"], state["epoch"], state["dead"]
+        self.update, self.epoch, self.diverged = state["update"], state["epoch"], state["diverged"]
         self.pair.load_state(state["cache"])
 
 

@@ -161,7 +161,7 @@ class Progress:
     averaged: dict[str, list[float]] = field(default_factory=dict)
     first_steps: dict[str, list[float]] = field(default_factory=dict)
     steps: int = 0
-    dead: bool = False
+    diverged: bool = False
     gate_failed: bool = False
     constant_prediction: bool | None = None
     seconds: float = 0.0
@@ -498,14 +498,14 @@ class Trainer:
                 f"{source} was trained; run {source} again"
             ) from None
 
-    def _note_if_dead(self) -> None:
+    def _note_divergence(self) -> None:
         session = self.session
-        if not session.dead and not all(bool(torch.isfinite(p).all()) for p in session.params):
-            session.dead = self.progress.dead = True
+        if not session.diverged and not all(bool(torch.isfinite(p).all()) for p in session.params):
+            session.diverged = self.progress.diverged = True
 
     def _end(self, stage: Stage) -> None:
         progress, name = self.progress, stage.name
-        self._note_if_dead()
+        self._note_divergence()
         rows = [r for r in progress.trajectory.rows("evaluations") if r["stage"] == name]
         # A number: what is not evaluated has at least a start.
         error: Any = rows[-1]["test_error"] if rows else progress.start_errors.get(name)
@@ -533,7 +533,7 @@ class Trainer:
         session, progress = self.session, self.progress
         statistics = self._statistics = StepStatistics()
         self._generators = {}
-        if not session.dead:  # nothing that is done to non-finite weights changes what they predict
+        if not session.diverged:  # nothing that is done to non-finite weights changes what they predict
             self._seed_dropout(session.streams.seed_for("dropout", session.epoch))
             self.train_epoch(planned, statistics, stage)
         result = self._test() if planned.evaluate else None
@@ -673,7 +673,7 @@ class Trainer:
         run, progress = self.run, self.progress
         loss = statistics.mean("loss_struct") or 0.0
         if not math.isfinite(loss):
-            self._note_if_dead()
+            self._note_divergence()
         # Text runs measure c_sv on the head, every so many updates (docs/specification/X-Y.md#1.5).
         cosine = "cos_head" if run.head_cosine_every is not None else "cos"
         names = ["norm_mix", "cos_actual", "cos_struct_clean"]
@@ -747,7 +747,7 @@ class Trainer:
     def extra(self) -> dict[str, Any]:
         """Return what the outcome needs beside the trajectory."""
         progress = self.progress
-        status = "dead" if progress.dead else "gate_failed" if progress.gate_failed else "completed"
+        status = "dead" if progress.diverged else "gate_failed" if progress.gate_failed else "completed"
         extra: dict[str, Any] = {
             "status": status,
             "steps": progress.steps,
@@ -890,7 +890,7 @@ def _surroundings(run: Run, context: Context) -> dict[str, Any]:
 
 
 def _average(values: Sequence[float | None]) -> float | None:
-    """Return the mean, or None where there is nothing to average or a value is not finite (a dead run)."""
+    """Return the mean, or None where there is nothing to average or a value is not finite (a run that diverged)."""
     known = [value for value in values if value is not None and math.isfinite(value)]
     if not values or len(known) < len(values):
         return None
