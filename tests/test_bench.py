@@ -29,8 +29,9 @@ from oracles.lab import (
 
 from dualgrad.bench import flops, mps
 from dualgrad.bench.gpu import PUBLISHED, WINDOW, Gpu, _together, census_epochs
-from dualgrad.bench.made_up import made_up_run
+from dualgrad.bench.synthetic import synthetic_run
 from dualgrad.bench.sides import make_sides
+from dualgrad.bench.synthetic import synthetic_run
 from dualgrad.bench.timing import lines_of, measurement, spread, take_turns
 from dualgrad.census.datasets import load_datasets
 from dualgrad.census.run import read
@@ -259,7 +260,7 @@ def test_bench_gpu_does_what_time_allows(capsys) -> None:
 
 
 def test_packed_processes_train_for_what_is_left_of_their_time() -> None:
-    run = made_up_run("simplecnn", 4, 8, 4, "float32")
+    run = synthetic_run("simplecnn", 4, 8, 4, "float32")
     began = time.monotonic()
     rates, window = _together(run, CPU, 1, 2, 0.0, 300.0)
     assert len(rates) == 2 and window >= WINDOW  # their start took all of it
@@ -332,7 +333,7 @@ def test_the_gpu_is_measured_without_the_workflow() -> None:
 
 
 def test_a_packed_process_that_fails_ends_the_others_wait() -> None:
-    run = made_up_run("simplecnn", 8, 16, 4, "float32")
+    run = synthetic_run("simplecnn", 8, 16, 4, "float32")
     run = run.model_copy(update={"task": run.task.model_copy(update={"synthetic": False})})
     with pytest.raises(RuntimeError, match=r"1 at once: DataError: .*run: dualgrad data cifar10"):
         _together(run, CPU, 1, 1, 1.0, 60.0)
@@ -409,7 +410,7 @@ def test_operations_of_a_resnet18() -> None:
     forward, training = flops.pass_flops(model, (torch.empty(8, 3, 32, 32, device="meta"),))
     assert forward / 8 == pytest.approx(2 * 0.5556e9, rel=1e-3)
     assert 2.99 < training / forward < 3
-    value = made_up_run("resnet18", 8, 8, 8, "float32").value
+    value = synthetic_run("resnet18", 8, 8, 8, "float32").value
     assert flops.update_flops(1.0, 3.0, value, "dual", shared=True) == 3 + 2 / 16
     assert flops.update_flops(1.0, 3.0, value, "dual", shared=False) == 3 + 3 / 16
     assert flops.update_flops(1.0, 3.0, value, "ce", shared=True) == 3

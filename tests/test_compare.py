@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from browser import Browser
-from made_up import write_results
+from synthetic import write_results
 
 from dualgrad.census import load_census
 from dualgrad.compare import build, conditions, page

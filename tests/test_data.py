@@ -27,7 +27,7 @@ import yaml  # noqa: E402
 from dualgrad import downloads  # noqa: E402
 from dualgrad.census.datasets import load_datasets  # noqa: E402
 from dualgrad.commands import data as command  # noqa: E402
-from dualgrad.data import made_up, prepare, pretrained, store, task, tokens  # noqa: E402
+from dualgrad.data import prepare, pretrained, store, synthetic, task, tokens  # noqa: E402
 from dualgrad.data.content import sentences_of  # noqa: E402
 from dualgrad.data.errors import DataError  # noqa: E402
 from dualgrad.data.store import content_digest, file_hash, load_arrays, save_arrays, tar_member  # noqa: E402
@@ -192,7 +192,7 @@ def test_crops_and_flips_equal_torchvision():
     """
     functional = pytest.importorskip("torchvision.transforms.functional")
     prepared = load_task(cifar_task(), "cpu", torch.float32)
-    stored = made_up.images(cifar_task())["train_images"]
+    stored = synthetic.images(cifar_task())["train_images"]
     indices = torch.arange(300).flip(0)
     (batch,) = prepared.inputs(indices, prepared.crops(300, torch.Generator().manual_seed(4)))
     assert batch.shape == (300, 3, 32, 32) and batch.is_contiguous()
@@ -253,12 +253,12 @@ def test_inputs_do_not_depend_on_the_device():
 
 def test_stand_ins_have_the_published_shapes():
     given = {"classes": 10, "synthetic": {"train": 1000, "test": 100}}
-    arrays = made_up.images(given)
+    arrays = synthetic.images(given)
     assert arrays["train_images"].shape == (1000, 3, 32, 32)
-    assert content_digest(arrays) == content_digest(made_up.images(given))
-    small = made_up.images({"classes": 3, "synthetic": {"train": 6, "test": 3, "shape": [1, 8, 16]}})
+    assert content_digest(arrays) == content_digest(synthetic.images(given))
+    small = synthetic.images({"classes": 3, "synthetic": {"train": 6, "test": 3, "shape": [1, 8, 16]}})
     assert small["test_images"].shape == (3, 1, 8, 16)
-    text = made_up.token_ids({"synthetic": True}, "distilbert")
+    text = synthetic.token_ids({"synthetic": True}, "distilbert")
     assert np.bincount(text["train_labels"]).tolist() == [29_780, 37_569]
     assert np.bincount(text["test_labels"]).tolist() == [428, 444]
     spec = {

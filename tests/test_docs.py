@@ -24,7 +24,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from made_up import write_results
+from synthetic import write_results
 
 from dualgrad.census import load_census
 from dualgrad.cli import COMMANDS, main, parser_of

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 from browser import Browser, needed
-from made_up import error_of, write_results
+from synthetic import error_of, write_results
 
 from dualgrad.cli import main
 from dualgrad.explorer import build

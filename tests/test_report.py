@@ -14,7 +14,7 @@ import jinja2
 import pytest
 from browser import Browser, needed
 from docutils.core import publish_string
-from made_up import write_results
+from synthetic import write_results
 
 from dualgrad.cli import main
 from dualgrad.compare.pair import newest_comparison

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from made_up import write_results
 from scipy import stats
+from synthetic import write_results
 
 from dualgrad.cli import main
 from dualgrad.outcomes import Condition, bars, factors_of, runs_of, summarise, table

@@ -11,7 +11,7 @@ import pytest
 import yaml
 
 from dualgrad import strict_json
-from dualgrad.bench.made_up import made_up_run
+from dualgrad.bench.synthetic import synthetic_run
 from dualgrad.census import CensusError, load_census, reference
 from dualgrad.census import stages as words
 from dualgrad.census.networks import BuiltIn
@@ -279,7 +279,7 @@ def test_a_run_asks_for_no_more_than_there_is(workspace, change, expected):
 
 
 def test_a_run_of_a_benchmark_is_a_run():
-    run = made_up_run("resnet18", 8, 16, 4, "float32")
+    run = synthetic_run("resnet18", 8, 16, 4, "float32")
     assert read(run.plain()) == run and run.task.model.plain() == {"name": "resnet18_own"}
 
 

@@ -75,7 +75,7 @@ def make_record(
     record = {
         "format": FORMAT,
         **{key: spec[key] for key in _IDENTITY},
-        # True: made-up data or a few steps only. Written once more where nobody reading the file can miss it.
+        # True: synthetic data or a few steps only. Written once more where nobody reading the file can miss it.
         "synthetic": bool(spec.get("synthetic", False)),
         "spec": spec,
         "outcome": outcome,

@@ -1,6 +1,6 @@
 """``dualgrad bench gpu``: what one GPU does in one call of a few minutes, without Snakemake and without data.
 
-A ResNet-18 on made-up pictures of CIFAR's shape: epochs of ours beside the published loop's, single steps and their
+A ResNet-18 on synthetic pictures of CIFAR's shape: epochs of ours beside the published loop's, single steps and their
 kernels, the step in other ways, whether a run repeats to the last bit, other precisions, several runs packed on the
 device, and the hours that the census would take; and, on real pictures, the first epoch of experiment K beside the
 published one. Each part has a share of the time; a part that does not fit or fails is left out, and the notes say so.
@@ -26,9 +26,10 @@ import torch
 from dualgrad.bench import flops, mps
 from dualgrad.bench.baseline import published_switches
 from dualgrad.bench.kernels import kernels, time_variants
-from dualgrad.bench.made_up import MODELS, made_up_run
+from dualgrad.bench.synthetic import MODELS, synthetic_run
 from dualgrad.bench.sides import Sides, make_sides
 from dualgrad.bench.step import time_steps
+from dualgrad.bench.synthetic import MODELS, synthetic_run
 from dualgrad.bench.timing import measurement, seconds_of, take_turns
 from dualgrad.census.run import Run
 from dualgrad.data.prepare import content_path
@@ -49,7 +50,7 @@ WINDOW = 1.0  # seconds that packed processes train at least
 # Published after the first epoch of experiment K at λ = .3 and η = .4, seeds 0 to 4 (results.json of the release).
 K_ERRORS = (0.6927, 0.7037, 0.6824, 0.7262, 0.7193)
 K_LOSSES = (2.3275, 2.3559, 2.4018, 2.3528, 2.3117)
-_NOWHERE = Path("/nonexistent")  # made-up pictures need no folder
+_NOWHERE = Path("/nonexistent")  # synthetic pictures need no folder
 
 
 @dataclass
@@ -58,8 +59,8 @@ class Gpu:
 
     Attributes:
         device, threads: where, and with how many threads.
-        model: one of ``made_up.MODELS``.
-        batch, images, test_images: sizes of the made-up task.
+        model: one of ``synthetic.MODELS``.
+        batch, images, test_images: sizes of the synthetic task.
         rounds: most turns of each alternative.
         workers: processes of the published image loader.
         precision: of the comparison with the published loop.
@@ -125,7 +126,7 @@ class Gpu:
             torch.cuda.empty_cache()
 
     def _run(self, precision: str) -> Run:
-        return made_up_run(self.model, self.batch, self.images, self.test_images, precision)
+        return synthetic_run(self.model, self.batch, self.images, self.test_images, precision)
 
     def _sizes(self) -> str:
         return f"{MODELS[self.model][1]}, batch {self.batch}, {self.images} images"
@@ -248,7 +249,7 @@ class Gpu:
     def _k(self, dataset: str, seed: int) -> dict[str, Any]:
         """The run of experiment K, its first epoch. (As ``dualgrad show`` prints it; the census is not at hand.)"""
         model, batch, _, _ = PUBLISHED
-        run = made_up_run(model, self.batch or batch, 1, 1, self.precision, lam=0.3).plain()
+        run = synthetic_run(model, self.batch or batch, 1, 1, self.precision, lam=0.3).plain()
         run |= {"experiment": "K", "run": f"lam0.3_eta0.4_seed{seed}", "seed": seed, "max_epochs": 1}
         run["streams"] = {"group": "K", "replicate": 0}
         run["log"]["epochs"] = True

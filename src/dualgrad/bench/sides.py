@@ -15,7 +15,7 @@ from torch.utils.data import DataLoader, Dataset
 
 from dualgrad.bench import baseline
 from dualgrad.census.run import MeasuredScale, Normalize, Run, Stage
-from dualgrad.data import made_up
+from dualgrad.data import synthetic
 from dualgrad.data.prepare import content_path
 from dualgrad.data.store import load_arrays, read_note
 from dualgrad.models.distilbert import Classifier
@@ -175,7 +175,7 @@ def _pictures(sides: Sides, data_dir: Path) -> tuple[baseline.Images, baseline.I
     task = sides.run.task
     path = content_path(data_dir, task.dataset)
     if task.synthetic:
-        arrays = made_up.images(task.plain())
+        arrays = synthetic.images(task.plain())
     else:
         arrays = load_arrays(path, remedy=f"run: dualgrad data {task.dataset}")
     normalize = task.normalize or Normalize(**read_note(path)["set"]["normalize"])

@@ -57,7 +57,7 @@ def load_edition(
 ) -> dict[str, Any]:
     """Read the edition that *config* names, with what it extends beneath it and *config*'s options on top.
 
-    An edition that is tried out on made-up data or cut to a few steps becomes the edition that its file names under
+    An edition that is tried out on synthetic data or cut to a few steps becomes the edition that its file names under
     `trial`; on other copies of its data sets, or cut to its first epochs, it becomes one of a name of its own
     (``paper-sst2_tsv``, ``paper-cifar10_jpeg-first3``). Another name, another folder, so none of these records can be
     taken for, or replace, one of another kind.
@@ -179,11 +179,11 @@ class _Transform:
         self.synthetic = synthetic
         self.cut = edition["max_steps"] is not None
         self.shortened = self.cut or edition["max_epochs"] is not None
-        self.made_up = edition.get("made_up", {}) if synthetic else {}
+        self.synthetic_rules = edition.get("synthetic", {}) if synthetic else {}
         self.common = {
             "edition": edition["name"],
             "precision": edition["precision"],
-            # Whatever was trained on made-up data or cut short must never pass for a record of the census.
+            # Whatever was trained on synthetic data or cut short must never pass for a record of the census.
             "synthetic": synthetic or self.cut,
             "max_steps": edition["max_steps"],
         }
@@ -224,7 +224,7 @@ class _Transform:
         return self.memo[key][1]
 
     def _rules(self, task: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-        """What applies to a task, from the general to the special: kind, data set, model; then made-up data.
+        """What applies to a task, from the general to the special: kind, data set, model; then synthetic data.
 
         Data sets and networks without a rule stay as they are.
         """
@@ -238,8 +238,8 @@ class _Transform:
                 continue
             if name in known:
                 rules.append(known[name])
-        made_up = (self.made_up.get(where, {}).get(name) for where, name in names.items())
-        return rules + [rule for rule in made_up if rule]
+        synthetic = (self.synthetic_rules.get(where, {}).get(name) for where, name in names.items())
+        return rules + [rule for rule in synthetic if rule]
 
     def _task(self, task: Mapping[str, Any]) -> tuple[dict[str, Any], float]:
         changed, factor = dict(task), 1.0

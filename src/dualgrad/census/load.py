@@ -220,8 +220,8 @@ def _add_data(
 def _too_few(run: Mapping[str, Any], dataset: DataSet) -> tuple[str, str] | None:
     """Which key of a run asks for more examples than there are, and what is wrong with it; None: none does."""
     task, trusted = run["task"], run["value"]["trusted"]
-    made_up = task["synthetic"] if isinstance(task["synthetic"], Mapping) else {}
-    examples = made_up.get("train") or dataset.examples(task.get("split") or "train")
+    given = task["synthetic"] if isinstance(task["synthetic"], Mapping) else {}
+    examples = given.get("train") or dataset.examples(task.get("split") or "train")
     if examples is None or (task["synthetic"] is True):
         return None
     pool = run["noise"]["kind"] == "text_pool"

@@ -60,7 +60,7 @@ class Augment(Part):
 
 
 class Sizes(Part):
-    """How many examples are made up."""
+    """How many synthetic examples, and of which shape."""
 
     train: Positive | None = optional("training examples")
     test: Positive | None = optional("test examples")
@@ -69,7 +69,7 @@ class Sizes(Part):
     )
 
 
-MadeUp = Annotated[
+Synthetic = Annotated[
     Annotated[bool, Tag("flag")] | Annotated[Sizes, Tag("sizes")],
     Discriminator(lambda given: "sizes" if isinstance(given, (Mapping, Sizes)) else "flag"),
 ]
@@ -104,8 +104,8 @@ class Task(Part):
         default=None,
         description="size of the structure set, drawn from the pool of noise text_pool; else null",
     )
-    synthetic: MadeUp = Field(
-        default=False, description="made-up data of the same shape, or how many examples of them"
+    synthetic: Synthetic = Field(
+        default=False, description="synthetic data of the same shape, or how many examples of them"
     )
 
     @model_validator(mode="after")
@@ -665,7 +665,7 @@ class Run(Part):
     precision: Literal["float64", "float32", "published"] = Field(
         default="float64", description="arithmetic of the training"
     )
-    synthetic: bool = Field(default=False, description="made-up data or cut short: no result")
+    synthetic: bool = Field(default=False, description="synthetic data or cut short: no result")
     max_steps: Positive | None = Field(
         default=None, description="steps that every stage is cut to, in trials"
     )

@@ -1,6 +1,6 @@
 """Measure how fast training and pipeline are, beside the published loop, in one call.
 
-  step      one training step; --model for a network on made-up 32x32 pictures
+  step      one training step; --model for a network on synthetic 32x32 pictures
   epoch     data, steps and evaluation
   run       a whole run as a process: fresh, through the warm worker, and the published loop
   pipeline  runs through Snakemake: overhead per job, rate of scheduling, dry run, nothing to do, memory
@@ -65,7 +65,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--model",
         choices=MODELS,
-        help="step: a network on made-up pictures, instead of runs; gpu: which one (default: resnet18)",
+        help="step: a network on synthetic pictures, instead of runs; gpu: which one (default: resnet18)",
     )
     parser.add_argument("--batch", type=positive, metavar="N", help="batch size with --model, and of gpu")
     parser.add_argument("--precision", choices=("float64", "float32", "published"))
@@ -185,11 +185,11 @@ def _step(args: argparse.Namespace) -> dict:
         raise InputError("bench", "--model", "expected a model or runs, not both")
     project, device, threads = _settings(args)
     if args.model:
-        from dualgrad.bench.made_up import made_up_run
+        from dualgrad.bench.synthetic import synthetic_run
 
         batch = args.batch or 256
         precision = project.settings["precision"] or "float64"
-        runs = [made_up_run(args.model, batch, 4 * batch, 10, precision)]
+        runs = [synthetic_run(args.model, batch, 4 * batch, 10, precision)]
     else:
         runs = _runs(args, project)
     results = [bench_step(run, project.data, device, threads, args.rounds or 15) for run in runs]

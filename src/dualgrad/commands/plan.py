@@ -2,7 +2,7 @@
 
 A selection is what Snakemake is asked for: census, experiments, figures (Figure2, figures/main), runs or their paths;
 what they need is planned as well. Seconds come from the edition's own records where there are any, else from the
-publication's; --calibrate measures a few steps of each network on this machine, on made-up data, and
+publication's; --calibrate measures a few steps of each network on this machine, on synthetic data, and
 --seconds-per-epoch and --rates say what was measured elsewhere. Every number says where it comes from.
 
     dualgrad plan census --edition paper --config precision=published

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from dualgrad.census.datasets import reader_of
-from dualgrad.data import made_up
+from dualgrad.data import synthetic
 from dualgrad.data.errors import DataError
 from dualgrad.data.prepare import content_path, tokens_path
 from dualgrad.data.pretrained import checked_model_folder, model_folder
@@ -43,7 +43,7 @@ class Task:
     2p, C).
     model_options: what a model has to know about the data (inputs, vocab_size, path), to be merged under its
     specification: build_model({**task.model_options, **spec}, ...).
-    origin: which data these are: the set's name, the digest of its content, what it is a copy of; empty: made up.
+    origin: which data these are: the set's name, the digest of its content, what it is a copy of; empty: synthetic.
     """
 
     name: str
@@ -202,7 +202,7 @@ def _stored(path: Path, name: str, kind: str, data_dir: Path) -> tuple[dict[str,
 def _image_task(task: Mapping[str, Any], dtype: torch.dtype, data_dir: Path) -> Task:
     name, note = task["dataset"], dict[str, Any]()
     if task.get("synthetic"):
-        arrays = made_up.images(task)
+        arrays = synthetic.images(task)
     else:
         arrays, note = _stored(content_path(data_dir, name), name, "image", data_dir)
     shape = arrays["train_images"].shape[1:]
@@ -264,7 +264,7 @@ def _text_arrays(
     """Token numbers and labels of all splits, what the model has to know about them, and where they come from."""
     name, reader, note = task["dataset"], reader_of(model), dict[str, Any]()
     if task.get("synthetic"):
-        arrays = made_up.token_ids(task, reader)
+        arrays = synthetic.token_ids(task, reader)
     else:
         arrays, note = _stored(tokens_path(data_dir, name, reader), name, "text", data_dir)
     _check_classes(task, note)

@@ -31,7 +31,7 @@ function inWords(spec) {
   const rows = [];
   const add = (label, ...parts) => rows.push([label, joined(parts.filter(Boolean), '; ')]);
   add('Task', `${spec.data?.title ?? task.dataset}, ${plural(task.classes, 'class').replace('classs', 'classes')}`,
-    task.synthetic && 'made-up data of the same shape',
+    task.synthetic && 'synthetic data of the same shape',
     task.augment ? `random crop (padding ${task.augment.crop_padding})${task.augment.flip ? ' and flip' : ''}` : task.kind === 'image' && 'no augmentation',
     task.subset && `${task.subset.toLocaleString('en')} noisy examples`, task.max_length && `at most ${task.max_length} tokens`);
   add('Network', markup`<code>${task.model.name}</code>${options(task.model, ['name', 'body_from']) ? `: ${options(task.model, ['name', 'body_from'])}` : ''}`,

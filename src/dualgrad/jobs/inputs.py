@@ -63,7 +63,7 @@ def trained_to_verify(name: str, census: Census) -> list[str]:
 
 
 def data_files(run: Run) -> list[str]:
-    """Return the prepared files of a run's data set, below the folder of data sets; none for made-up examples."""
+    """Return the prepared files of a run's data set, below the folder of data sets; none for synthetic examples."""
     task = run["task"]
     name, model = task["dataset"], task["model"]
     if task["synthetic"]:

@@ -1,4 +1,4 @@
-"""Rates measured here and now, by a few steps of each network on made-up data. Only this module needs torch."""
+"""Rates measured here and now, by a few steps of each network on synthetic data. Only this module needs torch."""
 
 from __future__ import annotations
 
@@ -69,7 +69,7 @@ def _measured(run: Mapping[str, Any], device: torch.device, threads: int) -> tup
 
 
 class _Bench:
-    """The trainer with one open session of a run on made-up data."""
+    """The trainer with one open session of a run on synthetic data."""
 
     def __init__(self, resolved: Mapping[str, Any], batch: int, device: torch.device, threads: int):
         run: dict[str, Any] = copy.deepcopy(definition(resolved))

@@ -1,4 +1,4 @@
-"""A run on made-up pictures of CIFAR's shape: experiment A's protocol with any of the image networks."""
+"""A run on synthetic pictures of CIFAR's shape: experiment A's protocol with any of the image networks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MODELS = {
 }
 
 
-def made_up_run(
+def synthetic_run(
     model: str, batch: int, images: int, test_images: int, precision: str, lam: float = 0.35
 ) -> Run:
     """Return a run that needs neither census nor data: one stage, with what the models of a run have as defaults."""
@@ -36,7 +36,7 @@ def made_up_run(
     return read(
         {
             "experiment": "A",
-            "run": f"made-up-{model}",
+            "run": f"synthetic-{model}",
             "edition": "bench",
             "precision": precision,
             "streams": {"group": "bench"},

@@ -21,7 +21,7 @@ SENTENCES = {"train": (29_780, 37_569), "test": (428, 444)}
 
 
 def sizes_of(task: Mapping[str, Any]) -> Mapping[str, Any]:
-    """Return what a task says of its made-up data: ``train``, ``test``, ``shape``, as far as it does."""
+    """Return what a task says of its synthetic data: ``train``, ``test``, ``shape``, as far as it does."""
     given = task["synthetic"]
     return given if isinstance(given, Mapping) else {}
 

@@ -1,4 +1,4 @@
-"""Made-up results for tests of what is made from tables: evaluated where the protocols say, errors by a formula."""
+"""Synthetic results for tests of what is made from tables: evaluated where the protocols say, errors by a formula."""
 
 from __future__ import annotations
 
