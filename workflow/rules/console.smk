@@ -70,13 +70,11 @@ class Telling(logging.Formatter):
         text = self._inner.format(record)
         if event == LogEvent.PROGRESS and (left := TIME_LEFT.words()):
             return f"{text}, {left}"
-        if (
-            event == LogEvent.RUN_INFO
-            and workflow.dryrun
-            and (warning := requests().unasked_cpu(planned_runs()))
-        ):
-            return f"{text.rstrip()}\n\n{warning}\n"
-        return text
+        return self._with_warning(text) if event == LogEvent.RUN_INFO and workflow.dryrun else text
+
+    def _with_warning(self, text):
+        warning = requests().unasked_cpu(planned_runs())
+        return f"{text.rstrip()}\n\n{warning}\n" if warning else text
 
     def _asked(self, run):
         asked = requests()
