@@ -2,7 +2,8 @@
 #
 #   make figures    Figures 1-5 in miniature, in figures/main (edition demo; about five minutes on two cores)
 #   make test       the whole test suite
-#   make lint       formatting, static checks, types
+#   make lint       formatting, static checks, types; the pages' scripts where node is there
+#   make coverage   the tests again, and what they reach of the package: htmlcov/index.html (ARGS='-m unit')
 #   make docs       the documents as a site: open site/index.html
 #   make setup      .venv alone: pinned packages, this package, and a `snakemake` that takes targets last
 #   make pins       pins and hashes anew from envs/requirements.in (needs uv; UPGRADE=--upgrade for newer versions)
@@ -15,6 +16,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+BIOME := npx --yes @biomejs/biome@2.6.8
 READY := $(VENV)/ready
 
 # With uv, where it is installed, in a fraction of the time; with pip otherwise. Both show how far they are. Bytecode is
@@ -48,7 +50,7 @@ NOT_PINNED := none-of-them
 TORCH_OF_ITS_OWN := @:
 endif
 
-.PHONY: figures test lint docs setup pins clean
+.PHONY: figures test lint coverage docs setup pins clean
 .DEFAULT_GOAL := figures
 
 figures: setup
@@ -63,6 +65,13 @@ lint: setup
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/mypy
 	$(BIN)/snakemake --lint
+	@if $(BIOME) --version >/dev/null 2>&1; then echo "$(BIOME) lint"; $(BIOME) lint --error-on-warnings; \
+	  else echo "node, or what npm fetches, is not here: the pages' scripts are not linted"; fi
+
+# Which lines and branches of the package the tests in this process reach; what workers and jobs run is not counted.
+coverage: setup
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov dualgrad --cov-branch \
+	  --cov-report term:skip-covered --cov-report html:htmlcov $(ARGS)
 
 # MkDocs 1 is what the theme is for; its notice about a successor is not for our readers.
 docs: setup

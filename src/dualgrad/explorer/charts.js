@@ -153,7 +153,7 @@ function drawRuns(ctx, place, list, colourOf, { radius = 2, alpha = 0.8, lines =
       for (const stage of stages) {
         ctx.setLineDash(stage.direction === 'down' ? [3, 2] : []);
         ctx.beginPath();
-        stage.points.forEach((point, k) => ctx[k ? 'lineTo' : 'moveTo'](place.x(point.lam), place.y(point.error)));
+        stage.points.forEach((point, k) => { ctx[k ? 'lineTo' : 'moveTo'](place.x(point.lam), place.y(point.error)); });
         ctx.stroke();
         for (const point of stage.points) {
           if (stage.points.length === 1 || radius > 2) dot(ctx, place.x(point.lam), place.y(point.error), radius > 2 ? 2.2 : 1.6);
@@ -166,7 +166,7 @@ function drawRuns(ctx, place, list, colourOf, { radius = 2, alpha = 0.8, lines =
         for (const branch of new Set(stages.map(stage => stage.branch))) {
           ctx.beginPath();
           stages.filter(stage => stage.branch === branch)
-            .forEach((stage, k) => ctx[k ? 'lineTo' : 'moveTo'](place.x(stage.points[0].lam), place.y(stage.points[0].error)));
+            .forEach((stage, k) => { ctx[k ? 'lineTo' : 'moveTo'](place.x(stage.points[0].lam), place.y(stage.points[0].error)); });
           ctx.stroke();
         }
       }
@@ -189,7 +189,7 @@ function drawRuns(ctx, place, list, colourOf, { radius = 2, alpha = 0.8, lines =
     ctx.lineWidth = radius > 2 ? 1.6 : 1.1;
     ctx.beginPath();
     const means = [...at].sort(([a], [b]) => a - b).map(([lam, errors]) => [lam, errors.reduce((sum, one) => sum + one, 0) / errors.length]);
-    means.forEach(([lam, mean], k) => ctx[k ? 'lineTo' : 'moveTo'](place.x(lam), place.y(mean)));
+    means.forEach(([lam, mean], k) => { ctx[k ? 'lineTo' : 'moveTo'](place.x(lam), place.y(mean)); });
     ctx.stroke();
     if (label) labels.push({ label, colour, x: place.x(means.at(-1)[0]), y: place.y(means.at(-1)[1]) });
   }
@@ -315,8 +315,8 @@ function drawHistories(canvas, list, colourOf, marked) {
   const alpha = Math.max(0.12, Math.min(0.8, 14 / Math.sqrt(histories.length * 12)));
   for (const [i, stretches] of histories) {
     line(i, stretches, 1.1, alpha);
-    for (const stretch of stretches) stretch.x.forEach((x, k) => points.push({ x: place.x(x), y: place.y(stretch.errors[k]), i,
-      text: `epoch ${x}, λ ${stretch.lam === null ? '–' : trim(stretch.lam, 4)}, error ${stretch.errors[k].toFixed(4)}` }));
+    for (const stretch of stretches) for (const [k, x] of stretch.x.entries()) points.push({ x: place.x(x), y: place.y(stretch.errors[k]), i,
+      text: `epoch ${x}, λ ${stretch.lam === null ? '–' : trim(stretch.lam, 4)}, error ${stretch.errors[k].toFixed(4)}` });
   }
   for (const [i, stretches] of histories) if (i === marked) {
     ctx.strokeStyle = colours.ink;
@@ -353,7 +353,7 @@ function drawRun(canvas, i, { againstLambda = false, withSiblings = true } = {})
     for (const points of againstLambda ? strokes(list) : polylines(list)) {
       ctx.setLineDash(points.dashed ? [5, 3] : []);
       ctx.beginPath();
-      points.forEach(([at, error], k) => ctx[k ? 'lineTo' : 'moveTo'](place.x(at), place.y(error)));
+      points.forEach(([at, error], k) => { ctx[k ? 'lineTo' : 'moveTo'](place.x(at), place.y(error)); });
       ctx.stroke();
     }
     ctx.setLineDash([]);
@@ -409,7 +409,7 @@ function drawRun(canvas, i, { againstLambda = false, withSiblings = true } = {})
     ctx.strokeStyle = colour;
     ctx.lineWidth = 1.5;
     ctx.beginPath();
-    cosine.forEach(([epoch, value], k) => Number.isNaN(value) || ctx[k ? 'lineTo' : 'moveTo'](at.x(epoch), at.y(value)));
+    cosine.forEach(([epoch, value], k) => { if (!Number.isNaN(value)) ctx[k ? 'lineTo' : 'moveTo'](at.x(epoch), at.y(value)); });
     ctx.stroke();
     for (const [epoch, value] of cosine) if (!Number.isNaN(value)) points.push({ x: at.x(epoch), y: at.y(value), i, text: `epoch ${epoch}, cosine ${trim(value, 3)}` });
   }

@@ -12,7 +12,7 @@ const level = (column, i) => column.of[i] < 0 ? null : column.levels[column.of[i
 const status = i => level(D.status, i);
 const made = i => D.error[i] >= 0 || status(i) !== 'not made';
 const experimentOf = i => D.experiments[runs.experiment[i]];
-const part = (key, i) => { const value = level(D.protocols[key], i); return value && value[0]; };
+const part = (key, i) => { const value = level(D.protocols[key], i); return value?.[0]; };
 
 function load(data) {
   D = data;
@@ -34,9 +34,13 @@ function load(data) {
     }
   }
   for (const [name, column] of Object.entries(D.outcomes)) {
-    const values = outcomes[name] = new Map();
+    const values = new Map();
+    outcomes[name] = values;
     let at = 0;
-    column.gaps.forEach((gap, k) => values.set(at += gap, column.levels[column.of[k]]));
+    for (const [k, gap] of column.gaps.entries()) {
+      at += gap;
+      values.set(at, column.levels[column.of[k]]);
+    }
   }
   for (let i = 0; i < N; i++) {
     const one = experimentOf(i);
@@ -135,7 +139,7 @@ function nearestName(name) {
   return far <= Math.max(1, Math.floor(name.length / 3)) ? best : null;
 }
 
-function valueOf(i, key) {
+function outcomeOf(i, key) {
   switch (key) {
     case 'lambda': return runs.lam[i];
     case 'eta': return runs.eta[i];
@@ -169,7 +173,7 @@ function comparison(word) {
   const number = right.trim() === '' ? NaN : Number(right);
   const same = value => typeof value === 'number' ? Math.abs(value - number) < 1e-9 : String(value).toLowerCase() === right.toLowerCase();
   return i => {
-    const value = valueOf(i, key);
+    const value = outcomeOf(i, key);
     if (value === null || Number.isNaN(value)) return false;
     switch (sign) {
       case '=': return same(value);
@@ -207,7 +211,7 @@ function select() {
 function sorted(list) {
   if (!order.key) return list;
   const sign = order.down ? -1 : 1;
-  const value = order.key === 'run' ? i => runs.id[i] : i => valueOf(i, order.key);
+  const value = order.key === 'run' ? i => runs.id[i] : i => outcomeOf(i, order.key);
   const empty = one => one === null || Number.isNaN(one);
   const keyed = list.map(i => [value(i), i]);
   keyed.sort(([a, i], [b, k]) => {

@@ -350,7 +350,8 @@ function drawOverview() {
   const bottom = $('content').getBoundingClientRect().bottom;
   for (const [canvas, one] of visible) (canvas.getBoundingClientRect().top < bottom ? now : later).push([canvas, one]);
   for (const [canvas, one] of now) drawPanel(canvas, one, fits);
-  const round = drawOverview.round = {};
+  const round = {};
+  drawOverview.round = round;
   const rest = () => {
     if (drawOverview.round !== round || !later.length) return;
     for (const [canvas, one] of later.splice(0, 8)) drawPanel(canvas, one, fits);
@@ -462,7 +463,10 @@ function hovering(canvas, opens) {
   canvas.onpointermove = event => {
     const point = nearest(canvas, event);
     canvas.style.cursor = point && opens ? 'pointer' : '';
-    if (!point) return void ($('tip').hidden = true);
+    if (!point) {
+      $('tip').hidden = true;
+      return;
+    }
     $('tip').replaceChildren(opens ? element('b', { textContent: D.names[point.i] }) : '', opens ? element('br') : '', point.text);
     $('tip').hidden = false;
     const box = $('tip').getBoundingClientRect();

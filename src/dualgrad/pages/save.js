@@ -4,7 +4,7 @@ function saveTable(name, head, rows) {
     const text = value === null || value === undefined ? '' : String(value);
     return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
   };
-  const text = [head, ...rows].map(row => row.map(cell).join(',')).join('\r\n') + '\r\n';
+  const text = [head, ...rows].map(row => `${row.map(cell).join(',')}\r\n`).join('');
   const link = document.createElement('a');
   link.href = URL.createObjectURL(new Blob([text], { type: 'text/csv' }));
   link.download = name;
