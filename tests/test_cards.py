@@ -15,19 +15,11 @@ import torch
 import yaml
 
 from dualgrad.census import load_census
-from dualgrad.census.cards import (
-    PARAMETERS,
-    blocks,
-    card,
-    counts,
-    document,
-    grid,
-    network_words,
-    path,
-    shared_groups,
-    told_apart,
-    values,
-)
+from dualgrad.census.cards.document import document
+from dualgrad.census.cards.experiments import card, counts, shared_groups
+from dualgrad.census.cards.runs import network_words
+from dualgrad.census.cards.words import blocks, grid, path, told_apart, values
+from dualgrad.census.networks import PARAMETERS
 from dualgrad.cli import main
 from dualgrad.models import build_model
 

@@ -13,6 +13,6 @@ rule cards:
     conda:
         "../envs/dualgrad.yaml"
     params:
-        revision=revision("census/cards.py"),
+        revision=revision("census/cards/*.py"),
     shell:
         "dualgrad cards --output {output:q} > {log:q} 2>&1"

@@ -201,3 +201,22 @@ Model = Annotated[
 def network_names() -> list[str]:
     """Names of the built-in networks."""
     return [get_args(one.model_fields["name"].annotation)[0] for one in get_args(get_args(BuiltIn)[0])]
+
+
+# Trainable numbers of the published networks, by name, width and number of classes, as the specs print them; a test
+# counts them.
+PARAMETERS: dict[tuple[str, float | None, int], int] = {
+    ("resnet18_own", 0.5, 10): 2_797_610,
+    ("resnet18_own", 1.0, 10): 11_173_962,
+    ("resnet18_own", 2.0, 10): 44_662_922,
+    ("resnet18_own", 1.0, 100): 11_220_132,
+    ("resnet18_tv", None, 10): 11_173_962,
+    ("resnet18_tv", None, 100): 11_220_132,
+    ("resnet34_own", None, 10): 21_282_122,
+    ("resnet34_tv", None, 10): 21_282_122,
+    ("vgg11_p", None, 10): 9_231_114,
+    ("vgg11_p2", None, 10): 9_493_770,
+    ("simplecnn_p", None, 10): 399_626,
+    ("simplecnn_p2", None, 10): 2_360_906,
+    ("distilbert", None, 2): 66_955_010,
+}

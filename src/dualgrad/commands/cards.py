@@ -30,7 +30,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Write, check or print."""
     from dualgrad.census import load_census
-    from dualgrad.census.cards import card, document
+    from dualgrad.census.cards.document import document
+    from dualgrad.census.cards.experiments import card
     from dualgrad.records import write_atomically
 
     census = load_census(args.root, {"edition": "paper"})

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from dualgrad.census.networks import PARAMETERS
+
 
 @dataclass(frozen=True)
 class Network:
@@ -29,17 +31,17 @@ class Network:
 # The demo's: medians over its runs, float64, two jobs at once on two cores of an x86-64 machine.
 # tests/test_plan.py counts sizes and recorded seconds again.
 NETWORKS = {
-    "resnet18_own": Network(11_173_962, 1_177_440, 37.7),
-    "resnet18_own x0.5": Network(2_797_610, 590_256, 35.4),
-    "resnet18_own x2": Network(44_662_922, 2_351_808, 86.1),
-    "resnet18_tv": Network(11_173_962, 1_177_440, 40.2),
-    "resnet34_own": Network(21_282_122, 1_998_496, 62.7),
-    "resnet34_tv": Network(21_282_122, 1_998_496, 60.7),
-    "vgg11_p": Network(9_231_114, 401_248, 32.5),
-    "vgg11_p2": Network(9_493_770, 402_784, 32.5),
-    "simplecnn_p": Network(399_626, 172_272, 32.3),
-    "simplecnn_p2": Network(2_360_906, 470_976, 32.5),
-    "distilbert": Network(66_955_010, 13_866_880, 164.4),
+    "resnet18_own": Network(PARAMETERS["resnet18_own", 1.0, 10], 1_177_440, 37.7),
+    "resnet18_own x0.5": Network(PARAMETERS["resnet18_own", 0.5, 10], 590_256, 35.4),
+    "resnet18_own x2": Network(PARAMETERS["resnet18_own", 2.0, 10], 2_351_808, 86.1),
+    "resnet18_tv": Network(PARAMETERS["resnet18_tv", None, 10], 1_177_440, 40.2),
+    "resnet34_own": Network(PARAMETERS["resnet34_own", None, 10], 1_998_496, 62.7),
+    "resnet34_tv": Network(PARAMETERS["resnet34_tv", None, 10], 1_998_496, 60.7),
+    "vgg11_p": Network(PARAMETERS["vgg11_p", None, 10], 401_248, 32.5),
+    "vgg11_p2": Network(PARAMETERS["vgg11_p2", None, 10], 402_784, 32.5),
+    "simplecnn_p": Network(PARAMETERS["simplecnn_p", None, 10], 172_272, 32.3),
+    "simplecnn_p2": Network(PARAMETERS["simplecnn_p2", None, 10], 470_976, 32.5),
+    "distilbert": Network(PARAMETERS["distilbert", None, 2], 13_866_880, 164.4),
     "textcnn": Network(3_354_502, 27_520, 13.1),
     "mlp": Network(3_154, 244, 1.25),
     "distilbert_mini": Network(54_146, 3_466, 20.0),
