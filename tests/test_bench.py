@@ -29,7 +29,6 @@ from oracles.lab import (
 
 from dualgrad.bench import flops, mps
 from dualgrad.bench.gpu import PUBLISHED, WINDOW, Gpu, _together, census_epochs
-from dualgrad.bench.synthetic import synthetic_run
 from dualgrad.bench.sides import make_sides
 from dualgrad.bench.synthetic import synthetic_run
 from dualgrad.bench.timing import lines_of, measurement, spread, take_turns

@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from dualgrad.bench.made_up import made_up_run
+from dualgrad.bench.synthetic import synthetic_run
 from dualgrad.census import CensusError, load_census
 from dualgrad.census.run import Run
 from dualgrad.data import preload
@@ -96,14 +96,14 @@ def steps_on_meta(run: Run, count: int) -> list[Counter[str]]:
 @pytest.mark.parametrize("image_format", [torch.preserve_format, torch.channels_last])
 def test_a_resnet18_step_asks_little_of_a_device_and_waits_for_nothing(image_format, monkeypatch) -> None:
     monkeypatch.setitem(task_module.IMAGE_FORMATS, "meta", image_format)
-    refresh, plain = steps_on_meta(made_up_run("resnet18", 4, 8, 4, "published"), 2)
+    refresh, plain = steps_on_meta(synthetic_run("resnet18", 4, 8, 4, "published"), 2)
     assert plain["convolution"] == 20 and plain["dot"] == 1 and plain["_fused_sgd_"] == 1
     assert plain.total() <= 200, plain
     assert refresh.total() <= plain.total() + 130, refresh  # one more way back, of 62 gradients
 
 
 def test_batches_are_counted_on_the_host() -> None:
-    trainer = opened(made_up_run("resnet18", 4, 8, 4, "published"))
+    trainer = opened(synthetic_run("resnet18", 4, 8, 4, "published"))
     model = new_model(trainer.run, trainer.task.to(META), 0, torch.float32)
     states = {name: state.device.type for name, state in model.state_dict().items()}
     assert {kind for name, kind in states.items() if name.endswith("num_batches_tracked")} == {"cpu"}
@@ -111,7 +111,7 @@ def test_batches_are_counted_on_the_host() -> None:
 
 
 def test_what_a_fork_finds_prepared_is_moved_to_a_gpu(monkeypatch) -> None:
-    run = made_up_run("simplecnn", 4, 12, 4, "published")
+    run = synthetic_run("simplecnn", 4, 12, 4, "published")
     preload([run.plain()], torch.float32, NOWHERE)
     monkeypatch.delattr(task_module, "_image_task")  # nothing is prepared twice
     task = load_task(run.task.plain(), META, torch.float32, NOWHERE)
@@ -124,7 +124,7 @@ def test_what_a_fork_finds_prepared_is_moved_to_a_gpu(monkeypatch) -> None:
 
 def trained(precision: str, **settings: Any) -> Tensor:
     """All weights after an epoch of four steps, a refresh and three plain ones."""
-    run = made_up_run("simplecnn", 4, 16, 4, precision).model_copy(update=settings)
+    run = synthetic_run("simplecnn", 4, 16, 4, precision).model_copy(update=settings)
     trainer = opened(run)
     trainer.train_epoch(trainer.plans["main"][0], StepStatistics(), run.stages[0])
     return torch.cat([part.detach().flatten() for part in trainer.session.params])

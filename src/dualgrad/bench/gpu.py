@@ -26,7 +26,6 @@ import torch
 from dualgrad.bench import flops, mps
 from dualgrad.bench.baseline import published_switches
 from dualgrad.bench.kernels import kernels, time_variants
-from dualgrad.bench.synthetic import MODELS, synthetic_run
 from dualgrad.bench.sides import Sides, make_sides
 from dualgrad.bench.step import time_steps
 from dualgrad.bench.synthetic import MODELS, synthetic_run

@@ -32,7 +32,7 @@ class Variant:
     images: torch.memory_format | None = None
 
     def sides(self, run: Run, device: torch.device, threads: int) -> Sides:
-        """Our side of a run on made-up pictures, done so."""
+        """Our side of a run on synthetic pictures, done so."""
         formats = {} if self.images is None else {device.type: self.images}
         with mock.patch.dict(IMAGE_FORMATS, formats):
             changed = run.model_copy(update=self.settings)
@@ -68,7 +68,7 @@ def time_variants(
     """Return the measurement of a plain step, as it is and in each other way, in turns, in milliseconds.
 
     Args:
-        run: a resolved run on made-up pictures.
+        run: a resolved run on synthetic pictures.
         device, threads, rounds: as from ``bench_step``.
         enough: asked before each variant is made ready, and before every round but the first; True ends it.
         left_out: told of a variant that is left out or fails, and why.
