@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -65,32 +65,27 @@ def only_text(html: str) -> str:
     return "".join(found.text)
 
 
-def poisoned(columns: Any, **numbers: Any) -> pd.DataFrame:
-    """Two rows with a hostile text in every column that is not named."""
-    return pd.DataFrame({name: numbers.get(name, [f"{HOSTILE}{name}"] * 2) for name in columns})
+# Columns of a comparison that are texts; the rest are numbers.
+TEXTS = (
+    "series|experiment|condition|outcome|name|group|says|measure|unit|expected|caveat|result"
+    "|(note|verdict|interval).*"
+)
+
+
+def poisoned(columns: Iterable[str], **others: Any) -> pd.DataFrame:
+    """Two rows with a hostile text in every column that is one."""
+    values = {
+        name: [f"{HOSTILE}{name}"] * 2 if re.fullmatch(TEXTS, name) else [0.1, np.nan] for name in columns
+    }
+    return pd.DataFrame(values | others)
 
 
 @pytest.fixture
 def comparison() -> page.Comparison:
-    real = [
-        name
-        for name in conditions.COLUMNS
-        if re.match("n_|mean_|sd_|constant_|low|high|diff|ks|p_|tost|mar|lam|noi", name)
-    ]
-    first = poisoned(
-        conditions.COLUMNS,
-        **{name: [0.1, 0.3] for name in real},
-        field=["test_error"] * 2,
-        equivalent=[True, False],
-    )
-    first[["n_first", "n_second", "constant_first", "constant_second"]] = 3
-    numbers = [name for name in _PHENOMENA if re.match("value_|low_|high_|n_", name)]
-    second = poisoned(
-        _PHENOMENA,
-        **{name: [0.1, np.nan] for name in numbers if name[0] != "n"},
-        n_first=[3, 3],
-        n_second=[3, 3],
-    )
+    counts = {f"{name}_{side}": [3, 3] for name in ("n", "constant") for side in ("first", "second")}
+    ends = {"low": [0.1, 0.3], "high": [0.2, 0.4], "difference": [0.15, 0.35], "equivalent": [True, False]}
+    first = poisoned(conditions.COLUMNS, **counts, **ends, field=["test_error"] * 2)
+    second = poisoned(_PHENOMENA, n_first=[3, 3], n_second=[3, 3])
     return page.Comparison((f"{HOSTILE}1", f"{HOSTILE}2"), (HOSTILE, HOSTILE), 0.02, first, second)
 
 
@@ -117,7 +112,9 @@ def test_summaries_in_markdown(comparison: page.Comparison) -> None:
         ledger=ledger,
         edition=HOSTILE,
         results={"one": result},
-        conclusions=[SimpleNamespace(title=HOSTILE, text=HOSTILE, numbers=[(HOSTILE, HOSTILE)])],
+        conclusions=[
+            SimpleNamespace(title=HOSTILE, question=HOSTILE, text=HOSTILE, numbers=[(HOSTILE, HOSTILE)])
+        ],
         counts=lambda: counts,
         counts_by_document=lambda: {"paper": counts},
         composition=lambda: HOSTILE,
