@@ -8,6 +8,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import pytest
+from accessibility import problems
 from browser import Browser, needed
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -91,10 +92,14 @@ def test_it_works_from_the_disk(site: Path) -> None:
     with Browser() as browser:
         for width, dark in ((1440, False), (420, True)):
             for name in ("index", "gallery", "specification/A-G", "reference"):
-                with browser.open((site / f"{name}.html").as_uri(), width, 900, dark=dark) as page:
+                with browser.open(
+                    (site / f"{name}.html").as_uri(), width, 900, dark=dark, before="localStorage.clear()"
+                ) as page:
                     page.wait("document.readyState === 'complete'")
-                    assert page.evaluate("document.documentElement.scrollWidth") <= width, name
-                    page.check()
+                    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == (
+                        "rgb(30, 33, 41)" if dark else "rgb(255, 255, 255)"
+                    )
+                    assert problems(page, width, rules=name == "index") == [], name
         with browser.open((site / "index.html").as_uri()) as page:
             page.wait("document.querySelector('.md-search__input') !== null")
             page.click(".md-search__input")

@@ -339,8 +339,7 @@ function drawOverview() {
     const count = one.runs.reduce((sum, i) => sum + fits.has(i), 0);
     button.hidden = !count;
     if (!count) continue;
-    button.querySelector('small').textContent = count === one.count ? `${count} runs` : `${count} of ${one.count}`;
-    button.setAttribute('aria-label', `${one.name}: ${one.title}, ${count} of ${one.count} runs`);
+    button.querySelector('small').textContent = count === one.count ? `${count} runs` : `${count} of ${one.count} runs`;
     visible.push([canvas, one]);
   }
   for (const section of document.querySelectorAll('.series')) section.hidden = ![...section.querySelectorAll('.panel')].some(panel => !panel.hidden);
@@ -429,7 +428,7 @@ function meansTable(list) {
   const head = markup`<tr><th scope="col">λ</th>${samples.map(i => markup`<th scope="col"><i class="swatch" style="background:${etaColour(runs.eta[i])}"></i> ${title(i)}</th>`)}</tr>`;
   const body = [...lambdas].sort((a, b) => a - b).map(lam => markup`<tr><td>${trim(lam, 4)}</td>${[...groups.values()].map(({ at }) => markup`<td>${cell(at.get(lam))}</td>`)}</tr>`);
   return [element('h3', { textContent: 'Mean final test error ± standard deviation over runs' }),
-    element('div', { className: 'scroll', innerHTML: markup`<table class="means"><thead>${head}</thead><tbody>${body}</tbody></table>` })];
+    element('div', { className: 'scroll', tabIndex: 0, role: 'region', 'aria-label': 'Mean final test errors', innerHTML: markup`<table class="means"><thead>${head}</thead><tbody>${body}</tbody></table>` })];
 }
 
 function drawFocus() {
@@ -569,7 +568,7 @@ function runView(i) {
     element('div', { className: 'two' },
       element('section', {}, element('h3', { textContent: 'Protocol' }), words),
       results.children.length ? element('section', {}, element('h3', { textContent: 'Outcome and provenance' }), results) : ''),
-    element('section', {}, element('h3', { textContent: 'Stages' }), element('div', { className: 'scroll', innerHTML: stagesTable(spec) })),
+    element('section', {}, element('h3', { textContent: 'Stages' }), element('div', { className: 'scroll', tabIndex: 0, role: 'region', 'aria-label': 'Stages', innerHTML: stagesTable(spec) })),
     whole);
   return parts;
 }

@@ -147,9 +147,11 @@ def _html(table: words.Table) -> str:
         + "</tr>"
         for row in table.rows
     )
+    title = escape(table.title)
     return (
-        f"<section><h2>{escape(table.title)}</h2><p class=muted>{escape(table.note)}</p>"
-        f'<div class="wide"><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></section>'
+        f"<section><h2>{title}</h2><p class=muted>{escape(table.note)}</p>"
+        f'<div class="wide" tabindex="0" role="region" aria-label="{title}">'
+        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></section>"
     )
 
 

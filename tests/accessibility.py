@@ -1,0 +1,62 @@
+"""What every page must be: quiet in the console, alone, as wide as its window, legible, reachable by keyboard.
+
+The rules of contrast, names and roles are those of axe-core (https://github.com/dequelabs/axe-core), which is taken
+from $AXE, or from where `npm install --prefix .venv/node axe-core` puts it in the environment of the tests.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+
+from browser import Browser, Page
+
+PHONE, DESKTOP = (390, 844), (1440, 900)
+# Each width and each scheme once: colours are the same at both widths, and widths in both schemes.
+VIEWS = ((DESKTOP, False), (PHONE, True))
+# What can be clicked and is neither a control nor in one nor holds one: a keyboard does not get there.
+_OUT_OF_REACH = """[...document.querySelectorAll('body *')].filter(one => {
+    const controls = 'a[href], button, input, select, textarea, summary, label, [tabindex]';
+    return one.checkVisibility() && getComputedStyle(one).cursor === 'pointer' && !one.closest(controls)
+        && !one.querySelector(controls) && !one.closest('tr')?.querySelector(controls);
+}).map(one => one.outerHTML.slice(0, 100))"""
+_AXE = """axe.run(document, {resultTypes: ['violations'], preload: false}).then(found => found.violations
+    .filter(one => ['serious', 'critical'].includes(one.impact))
+    .map(one => `${one.id}: ` + one.nodes.slice(0, 3).map(node => node.target.join(' ')).join(', ')))"""
+
+
+def axe() -> str | None:
+    """Return axe-core's script, or None where it is not installed."""
+    places = [os.environ.get("AXE"), f"{sys.prefix}/node/node_modules/axe-core/axe.min.js"]
+    return next((Path(path).read_text("utf-8") for path in places if path and Path(path).is_file()), None)
+
+
+def problems(page: Page, width: int, rules: bool = True) -> list[str]:
+    """Return what is wrong with an open page that is ready; by the rules of axe-core too, or the rest alone."""
+    found = []
+    if (wide := page.evaluate("document.documentElement.scrollWidth")) > width:
+        found.append(f"{wide} pixels wide")
+    found += [f"out of reach: {one}" for one in page.evaluate(_OUT_OF_REACH)]
+    if rules and (script := axe()):
+        page.evaluate(f"{script};0")
+        found += page.evaluate(_AXE)
+    page.evaluate("new Promise(done => setTimeout(done, 50))")  # what is on its way arrives
+    return [*found, *page.errors, *(f"asks for {url}" for url in page.requests)]
+
+
+def all_problems(browser: Browser, url: str, ready: str) -> dict[str, list[str]]:
+    """Return what is wrong with a page on a desktop in light and on a phone in dark; empty where nothing is.
+
+    Args:
+        browser: where to open it.
+        url: its address.
+        ready: a script's condition that it is set up.
+    """
+    found = {}
+    for (width, height), dark in VIEWS:
+        with browser.open(url, width, height, dark=dark, before="localStorage.clear()") as page:
+            page.wait(ready)
+            if wrong := problems(page, width):
+                found[f"{width} {'dark' if dark else 'light'}"] = wrong
+    return found

@@ -1,0 +1,139 @@
+"""Every page on desktop and phone, light and dark: no error, no request, nothing too wide, contrast, keyboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from accessibility import all_problems, axe
+from browser import Browser, needed
+from made_up import write_results
+
+from dualgrad.census import load_census
+from dualgrad.claims import report as claims
+from dualgrad.claims.data import Tables
+from dualgrad.claims.evaluate import measure_all
+from dualgrad.claims.load import load_ledger
+from dualgrad.compare import build as compare_build
+from dualgrad.compare.editions import Edition
+from dualgrad.explorer import build as build_explorer
+from dualgrad.figures.sources import FIGURE_EXPERIMENTS
+from dualgrad.release.contents import Release
+from dualgrad.report import build
+from dualgrad.statistics import build as statistics_build
+from dualgrad.tables.read import merge_parts
+
+ROOT = Path(__file__).resolve().parents[1]
+MADE = ("A", "C", "K", "M2", "T1a", "V1")
+# Address within the report, and when it is set up.
+PAGES = {
+    "index.html": "document.readyState === 'complete'",
+    "index.html#audited": "document.getElementById('audit')?.hidden === false",
+    "explorer.html": "document.querySelectorAll('.row').length > 0",
+    "explorer.html#exp=A": "document.querySelector('.means') !== null",
+    "explorer.html#run=V1/seed1": "document.getElementById('trajectory') !== null",
+    "claims.html": "document.querySelectorAll('.row').length > 0",
+    "claims.html#ce-eta04": "document.querySelectorAll('.detail').length === 1",
+    "statistics.html": "document.querySelectorAll('tbody tr').length > 3",
+    "comparison.html": "document.querySelectorAll('tr[id]').length > 0",
+    "replication.html": "document.querySelectorAll('table').length > 0",
+}
+
+
+@pytest.fixture(scope="module")
+def pages(demo, tmp_path_factory) -> Path:
+    """A report of made-up results with all pages that one can have."""
+    from dualgrad.project import load_project
+    from dualgrad.replicate import build as replicate_build
+
+    results = tmp_path_factory.mktemp("results")
+    folder = write_results(results, demo, MADE)
+    merge_parts(folder / "tables" / "parts", MADE, folder / "tables")
+    for name in ("summaries", "boundaries"):
+        statistics_build.make(name, folder, folder / "statistics" / f"{name}.parquet", MADE, partial=True)
+    build_explorer(demo, {"results_dir": "results"}, folder, folder / "explorer.html")
+    tables = Tables.read(folder)
+    measured = measure_all(load_ledger(ROOT, demo.experiments), tables, Release(None, [], demo.runs))
+    claims.write(measured, tables, folder)
+    write_results(results, load_census(ROOT, {"edition": "paper"}), MADE[:3])
+    editions = [Edition(results / name, list(MADE)) for name in ("paper", "demo")]
+    compare_build.make(*editions, ("as published", "in miniature"), results / "compare" / "paper_demo", 0.02)
+    kept = replicate_build.kept_editions(ROOT)[:1]
+    made = replicate_build.gather(load_project(ROOT, {}), kept, results / "released", results)
+    replicate_build.make(made, folder / "replication")
+    for figure in FIGURE_EXPERIMENTS:
+        for variant in ("published", "audited"):
+            (folder / "figures" / variant).mkdir(parents=True, exist_ok=True)
+            source = ROOT / "docs" / "images" / "gallery" / f"{figure}.png"
+            (folder / "figures" / variant / f"{figure}.png").write_bytes(source.read_bytes())
+    build(demo, {"results_dir": "results"}, folder, folder / "report")
+    return folder / "report"
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A browser; the tests are skipped where there is none."""
+    needed()
+    with Browser() as one:
+        yield one
+
+
+def test_axe_is_there() -> None:
+    if axe() is None:
+        pytest.skip("no axe-core: npm install --prefix .venv/node axe-core (or set AXE to its axe.min.js)")
+
+
+@pytest.mark.parametrize("place", PAGES)
+def test_a_page_serves_everybody(browser, pages: Path, place: str) -> None:
+    name, mark, rest = place.partition("#")
+    url = (pages / name).as_uri() + mark + rest
+    assert all_problems(browser, url, PAGES[place]) == {}
+
+
+def test_the_claims_address_survives_a_reload(browser, pages: Path) -> None:
+    address = (pages / "claims.html").as_uri()
+    shown = "[...document.querySelectorAll('.row')].map(one => one.id)"
+    strange = (
+        "document.getElementById('strange').hidden ? '' : document.getElementById('strange').textContent"
+    )
+    with browser.open(address) as page:
+        page.wait("document.querySelectorAll('.row').length > 20")
+        verdict = page.evaluate("D.claims[0].verdict")
+        page.click(f"#tiles button[data-verdict={verdict}]")
+        page.click("th[data-sort=units] button")
+        page.press("/")
+        page.type("0.4")
+        rows, there = page.evaluate(shown), page.evaluate("location.hash")
+        assert there == f"#q=0.4&verdict={verdict}&sort=units" and 0 < len(rows) < 400
+        page.call("Page.reload")
+        page.wait(f"document.querySelectorAll('.row').length === {len(rows)}")
+        assert page.evaluate(shown) == rows and page.evaluate("$('search').value") == "0.4"
+        assert page.evaluate(strange) == ""
+        page.click("#reset")
+        page.click("th[data-sort=order] button")
+        assert page.evaluate("location.hash") == ""
+        page.check()
+    for part in ("no-such-claim", "verdict=excellent", "colour=red", "50%"):
+        with browser.open(f"{address}#{part}") as page:
+            page.wait("document.querySelectorAll('.row').length > 20")
+            assert part in page.evaluate(strange)
+            page.check()
+
+
+def test_verdicts_are_in_view_on_a_phone_and_headings_are_questions(browser, pages: Path) -> None:
+    with browser.open((pages / "claims.html").as_uri(), 390, 844) as page:
+        page.wait("document.querySelectorAll('.row').length > 20")
+        edges = page.evaluate(
+            "[...document.querySelectorAll('.row .mark')].map(one => one.getBoundingClientRect().right)"
+        )
+        assert min(edges) > 0 and max(edges) <= 390
+        heads = page.evaluate(
+            "[...document.querySelectorAll('#conclusions summary')].map(one => one.textContent)"
+        )
+        assert len(heads) == 15 and all(head.endswith("?") for head in heads)
+        order = page.evaluate(
+            "[...document.querySelectorAll('#conclusions li')].map(one => "
+            "[...one.querySelectorAll('.chip')].map(chip => order.indexOf(byId.get(chip.textContent).verdict)))"
+        )
+        assert all(one == sorted(one) for one in order)
+        page.check()
