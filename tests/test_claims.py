@@ -111,8 +111,8 @@ def test_a_claim_counts_once_in_each_document_that_prints_it(ledger) -> None:
     assert [of(*figures), of(*extended)] == [101, 102]
 
 
-def test_fifteen_conclusions(ledger) -> None:
-    assert len(ledger.conclusions) == 15
+def test_twenty_conclusions(ledger) -> None:
+    assert len(ledger.conclusions) == 20
     for one in ledger.conclusions:
         assert one.values and one.claims
 
@@ -890,7 +890,7 @@ def test_page_shows_all_claims_and_counts(page, measured) -> None:
     assert ids(page) == list(measured.results)
     tiles = page.evaluate("[...document.querySelectorAll('#tiles b')].map(one => Number(one.textContent))")
     assert tiles == list(measured.counts().values())
-    assert page.evaluate("document.querySelectorAll('#conclusions li').length") == 15
+    assert page.evaluate("document.querySelectorAll('#conclusions li').length") == 20
     page.click("#every")
     text = page.evaluate("document.getElementById('conclusions').innerText")
     for one in measured.conclusions:
@@ -996,7 +996,7 @@ def test_page_of_another_edition(browser, elsewhere, tmp_path) -> None:
         page.wait("document.querySelectorAll('.row').length === 466")
         assert "edition demo" in page.evaluate("document.title")
         assert "not the published data" in page.evaluate("document.querySelector('.banner').textContent")
-        assert page.evaluate("document.querySelectorAll('#conclusions dl').length") == 15
+        assert page.evaluate("document.querySelectorAll('#conclusions dl').length") == 20
         page.check()
 
 
@@ -1006,3 +1006,14 @@ def test_page_fits_its_window(browser, written, width) -> None:
         page.wait("document.querySelectorAll('.row').length === 466")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
         page.check()
+
+
+def test_a_statistic_is_read_by_its_levels(tables, ledger) -> None:
+    measurer = Measurer(tables, ledger.rows, functions.FUNCTIONS)
+    wanted = {"name": "reruns", "quantity": "within_share", "level": {"lam_from": 0.45, "noise_rate": None}}
+    measured = {"function": "statistic", "unit": "%", "with": {**wanted, "give": ["value", "low", "high"]}}
+    assert measurer.measure(measured) == pytest.approx([92.9, 49.6, 100.0], abs=0.05)
+    ratio = {"function": "statistic", "unit": "%", "with": {**wanted, "quantity": "rerun_ratio"}}
+    assert measurer.measure(ratio) == pytest.approx([83.6], abs=0.05)  # the audit's 84 %
+    with pytest.raises(MissingError, match="no within_share in the statistic reruns"):
+        measurer.measure({"function": "statistic", "with": {**wanted, "level": {"lam_from": 0.31}}})

@@ -149,7 +149,12 @@ ALLOWED = {
     "README.md": {"3.11": "a version", "2.5": "a version"},
     "CONTRIBUTING.md": {"3.11": "a version", "1.9": "a version"},
     "CHANGELOG.md": {"1.2": "a version"},
-    "docs/cluster.md": {"22.05": "a version", "2.8": "a version", "10,000 times": "a setting of the profile"},
+    "docs/cluster.md": {
+        "22.05": "a version",
+        "2.8": "a version",
+        "1.2": "a version",
+        "10,000 times": "a setting of the profile",
+    },
     "config/README.md": {"3×": "a size"},
     "docs/demo.md": {
         "8×": "a size",

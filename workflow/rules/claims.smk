@@ -2,7 +2,7 @@
 
 CLAIMS_REVISION = [
     TABLE_REVISION,
-    revision("claims/*.py", "claims/page/*.*", "pages/*.*"),
+    revision("claims/*.py", "claims/page/*.*", "pages/*.*", "statistics/*.py", "estimators/*.py"),
 ]
 
 

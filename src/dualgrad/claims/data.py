@@ -160,6 +160,8 @@ class Tables:
     def __init__(self, tables: edition.Tables) -> None:
         """Take the edition's tables; experiments outside of them are sought in its parts."""
         self._folder = tables.edition_dir
+        self._source = tables
+        self._statistics: dict[str, pd.DataFrame] = {}
         self._codes: dict[str, int] = {}
         self._tables = {name: Table.of(tables.table(name), name, self._codes) for name in TABLES}
         self._more: dict[tuple[str, str], Rows] = {}
@@ -228,6 +230,23 @@ class Tables:
         if not pieces:
             raise MissingError("no experiments")
         return Rows(source, np.concatenate(pieces) if len(pieces) > 1 else pieces[0])
+
+    def statistic(self, name: str) -> pd.DataFrame:
+        """Return the rows of a statistic (dualgrad.statistics), computed on these tables when first asked for."""
+        from dualgrad.statistics import build
+        from dualgrad.statistics.sources import STATISTICS
+
+        if name not in self._statistics:
+            source = STATISTICS[name]
+            frames = {}
+            for table in source.tables:
+                whole = self._source.table(table)
+                known = source.experiments
+                frames[table] = whole if known is None else whole[whole["experiment"].isin(known)]
+            self._statistics[name] = build.compute(
+                name, edition.Tables.of_frames(frames, self._source.edition)
+            )
+        return self._statistics[name]
 
     def _uncounted(self, table: str, experiment: str) -> Rows:
         """Rows of an experiment outside the merged tables, such as an archived one."""

@@ -586,6 +586,36 @@ def _release(measurer: Measurer) -> Any:
     return measurer.release
 
 
+@function("{give} of {quantity} in the statistic {name}")
+def statistic(
+    measurer: Measurer,
+    node: Node,
+    name: str,
+    quantity: str,
+    level: Mapping[str, Any] | None = None,
+    give: Sequence[str] = ("value",),
+) -> list[float]:
+    """Columns of the rows of a statistic that have these levels (null: none); only rows with a value count.
+
+    Raises:
+        MissingError: there is no such row.
+    """
+    rows = measurer.tables.statistic(name)
+    rows = rows[(rows["quantity"] == quantity) & rows["value"].notna()]
+    for key, wanted in (level or {}).items():
+        column = rows[key]
+        if wanted is None:
+            kept = column.isna()
+        elif isinstance(wanted, str):
+            kept = column == wanted
+        else:
+            kept = (column.astype(float) - wanted).abs() < 1e-9
+        rows = rows[kept.to_numpy(dtype=bool)]
+    if rows.empty:
+        raise MissingError(f"no {quantity} in the statistic {name}")
+    return [float(value) for _, row in rows.iterrows() for value in row[list(give)]]
+
+
 # ------------------------------------------------------------------------------------------------- about the ledger
 
 

@@ -11,6 +11,9 @@ the variance between runs splits into
 the sense of the seed, ends differently. The interval is that of the intraclass correlation of a one-way layout (F
 distribution; Shrout & Fleiss 1979). `lam_from` pools all λ at and above it: mean squares are taken about each λ's
 mean.
+`rerun_ratio` asks the same in another way: the square of within over the variance between the seeds of one execution
+(n - 1), 1 where a rerun differs as much as another seed. That variance leaves out what two executions differ by at a
+λ as a whole, and few seeds tell it badly: the two numbers need not agree.
 Needs an edition whose two executions differ: where training is deterministic and replicates share streams, every
 difference is 0.
 
@@ -39,6 +42,9 @@ QUANTITIES = {
     "within_sd": Quantity("fraction", "standard deviation of one execution about its seed's mean"),
     "between_sd": Quantity("fraction", "standard deviation of seeds' means, executions taken out"),
     "largest_difference": Quantity("fraction", "largest difference of two executions of one seed"),
+    "rerun_ratio": Quantity(
+        "1", "within_sd squared over the variance between seeds within one execution, mean over both"
+    ),
     "identical_share": Quantity("1", "share of pairs with exactly the same error"),
 }
 POOLED_FROM = (0.0, 0.45)
@@ -89,6 +95,11 @@ def _add(sheet: Sheet, keys: dict, values: np.ndarray, lam: np.ndarray) -> None:
     sheet.add(
         "between_sd", np.sqrt(between) if known else None, n, note=None if known else "one pair", **keys
     )
+    by_level = pd.DataFrame(values).groupby(lam)
+    spread = float(by_level.var(ddof=1).to_numpy().mean()) if by_level.size().min() > 1 else np.nan
+    ratio = within / spread if spread > 0 else None
+    why = None if ratio is not None else "a λ has one pair, or no spread"
+    sheet.add("rerun_ratio", ratio, n, note=why, **keys)
     sheet.add("largest_difference", apart.max(), n, **keys)
     same = int((apart == 0).sum())
     sheet.add("identical_share", same / n, n, bounds=bootstrap.exact_bounds(same, n), **keys)
