@@ -525,7 +525,7 @@ def draw_d_audited(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
                 marker="_",
                 ms=9,
                 zorder=2,
-                label=f"{rate}: runs and mean",
+                label=f"{_eta(rate)}: runs and mean",
             )
         censored = cells[cells["high"] > 0]
         ax.plot(
@@ -537,14 +537,19 @@ def draw_d_audited(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
             ms=4,
             zorder=3,
         )
-        never.append(f"{cells['high'].sum():.0f}/{cells['n'].sum():.0f} at {rate}")
+        never.append(f"{cells['high'].sum():.0f}/{cells['n'].sum():.0f} at {_eta(rate)}")
     ax.text(
         0.425,
         1.29 * last,
         f"▲ never within {last:.0f} epochs: {', '.join(never)}",
         ha="center",
         va="center",
-        fontsize=5.8,
+        fontsize=5.4,
         color=s.GREY,
     )
     page.legend(ax, corner="lower left")
+
+
+def _eta(words: str) -> str:
+    """A noise rate as the data's rows name it, for reading."""
+    return words.replace("eta", "η")

@@ -359,7 +359,7 @@ def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         )
     s.limits(ax, page.look, x=(0.15, 0.70), y=(0.56, 0.98), floor=0)
     if not page.look.exact:
-        room = 0.7 if page.look.audited and not page.look.published_scale else 0.3
+        room = 1.0 if page.look.audited and not page.look.published_scale else 0.3
         ax.set_ylim(top=ax.get_ylim()[1] + room * (ax.get_ylim()[1] - ax.get_ylim()[0]))
     where, size = f.get(data, "gap", "x"), f.get(data, "gap")
     if f.known(where, size):
