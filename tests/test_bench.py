@@ -27,7 +27,7 @@ from oracles.lab import (
     stage,
 )
 
-from dualgrad.bench import flops, mps
+from dualgrad.bench import flops, library, mps
 from dualgrad.bench.gpu import PUBLISHED, WINDOW, Gpu, _together, census_epochs
 from dualgrad.bench.sides import make_sides
 from dualgrad.bench.synthetic import synthetic_run
@@ -429,3 +429,43 @@ def test_the_census_in_epochs_of_a_resnet18(census) -> None:
 def test_plans_read_what_the_benchmark_calls_an_epoch() -> None:
     gpu = Gpu(CPU, 1, *PUBLISHED, 1, 4, "published", [1], 1.0, None)
     assert f"epoch with an evaluation: {gpu._sizes()}" == BENCHMARK
+
+
+# --- the library ---------------------------------------------------------------------------------------------
+
+
+def test_a_step_of_the_library_beside_autograd_and_torchjd(capsys, tmp_path) -> None:
+    pytest.importorskip("torchjd")
+    file = tmp_path / "library.json"
+    words = ["bench", "library", "--model", "mlp", "--batch", "8", "--rounds", "2", "--output", str(file)]
+    assert main([*words, "--json"]) == 0
+    report = json.loads(capsys.readouterr().out)
+    validate(report, SCHEMA)
+    assert json.loads(file.read_text()) == report
+    time, memory = report["results"]
+    for result in (time, memory):
+        assert list(result["values"]) == ["library", "autograd", "torchjd"]
+    assert time["unit"] == "ms" and memory["unit"] == "MiB"
+    assert main(["bench", "library", "--model", "vgg11"]) == 2
+    assert "expected --model mlp, resnet18, distilbert" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("network", ["mlp", "resnet18"])
+def test_what_is_measured_takes_the_same_steps(monkeypatch, network) -> None:
+    """Three steps of each side, in double precision, end with the same weights."""
+    pytest.importorskip("torchjd")
+    made = []
+
+    def kept(*given, **more):
+        made.append(build_model(*given, **more))
+        return made[-1]
+
+    monkeypatch.setattr(library, "build_model", kept)
+    for side in library.SIDES:
+        step = library.make_step(network, side, 4, CPU, torch.float64)
+        for _ in range(3):
+            step()
+    first, *others = (model.state_dict() for model in made)
+    for other in others:
+        for name, value in first.items():
+            torch.testing.assert_close(other[name], value, rtol=1e-9, atol=1e-11)

@@ -8,6 +8,7 @@ import re
 import runpy
 import subprocess
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -437,10 +438,60 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
 def test_examples_run(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if file.stem == "with_torchjd":
-        pytest.importorskip("torchjd")
+    if file.stem.startswith("with_"):
+        pytest.importorskip(file.stem.removeprefix("with_"))
     runpy.run_path(str(file), run_name="__main__")
     assert capsys.readouterr().out
+
+
+# Nothing that the workflow brings can be imported: what `pip install dualgrad` gives, torch and numpy, is left.
+LIBRARY_ALONE = """
+import importlib.util, sys
+
+class Absent:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] in {absent!r}:
+            raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
+
+sys.meta_path.insert(0, Absent())
+"""
+
+
+def library_alone(code: str) -> subprocess.CompletedProcess[str]:
+    """Run code in a process that has torch and numpy, and of the declared packages no other."""
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    declared = {re.match(r"[\w-]+", one)[0].replace("-", "_") for one in sum(extras.values(), [])}
+    names = {"pyyaml": "yaml", "scikit_learn": "sklearn", "pillow": "PIL"}
+    absent = sorted({names.get(one, one) for one in declared} | {"accelerate", "tokenizers"})
+    words = [sys.executable, "-c", LIBRARY_ALONE.format(absent=absent) + code]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+def test_examples_run_with_torch_and_numpy_alone() -> None:
+    files = [str(file) for file in EXAMPLES if not file.stem.startswith("with_")]
+    assert len(files) >= 3
+    code = f"""
+import re, runpy
+for file in {files!r}:
+    runpy.run_path(file, run_name="__main__")
+(code,) = re.findall("```python\\n(import torch\\n.*?)```", open("README.md").read(), re.DOTALL)
+exec(code, {{}})
+"""
+    done = library_alone(code)
+    assert done.returncode == 0, done.stderr
+    assert "cosine of the two gradients" in done.stdout
+
+
+def test_the_command_says_what_it_needs_beside_the_library() -> None:
+    done = library_alone(
+        "import sys; sys.argv = ['dualgrad', 'census']\nfrom dualgrad.entry import command; command()"
+    )
+    assert done.returncode == 2 and done.stderr.count("\n") == 1
+    assert 'pip install "dualgrad[workflow]"' in done.stderr and "yaml is not installed" in done.stderr
+    done = library_alone(
+        "import sys; sys.argv = ['dualgrad', '--version']\nfrom dualgrad.entry import command; command()"
+    )
+    assert done.returncode == 0 and done.stdout.startswith("dualgrad 0.")
 
 
 def test_the_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,5 +1,5 @@
 """``python -m dualgrad``."""
 
-from dualgrad.cli import command
+from dualgrad.entry import command
 
 command()

@@ -26,13 +26,15 @@ def synchronise(device: torch.device) -> None:
         torch.cuda.synchronize(device)
 
 
-def seconds_of(piece: Callable[[], object], device: torch.device) -> float:
-    """Return the wall seconds that a piece of work takes on ``device``."""
+def seconds_of(
+    piece: Callable[[], object], device: torch.device, clock: Callable[[], float] = time.perf_counter
+) -> float:
+    """Return the seconds that a piece of work takes on ``device``, by default those of the wall."""
     synchronise(device)
-    began = time.perf_counter()
+    began = clock()
     piece()
     synchronise(device)
-    return time.perf_counter() - began
+    return clock() - began
 
 
 def take_turns(
@@ -40,6 +42,7 @@ def take_turns(
     rounds: int,
     device: torch.device,
     enough: Callable[[], bool] = lambda: False,
+    clock: Callable[[], float] = time.perf_counter,
 ) -> dict[str, list[float]]:
     """Time each piece once in every round; every other round goes backwards, so that no piece is always first.
 
@@ -48,16 +51,17 @@ def take_turns(
         rounds: how often.
         device: what to wait for.
         enough: asked before every round but the first; True ends the benchmark early.
+        clock: seconds so far, of the wall or of the processor.
 
     Returns:
-        Wall seconds by piece, one per round.
+        Seconds by piece, one per round.
     """
     seconds: dict[str, list[float]] = {name: [] for name in pieces}
     for number in range(rounds):
         if number and enough():
             break
         for name in list(pieces)[:: -1 if number % 2 else 1]:
-            seconds[name].append(seconds_of(pieces[name], device))
+            seconds[name].append(seconds_of(pieces[name], device, clock))
     return seconds
 
 

@@ -4,6 +4,7 @@
   epoch     data, steps and evaluation
   run       a whole run as a process: fresh, through the warm worker, and the published loop
   pipeline  runs through Snakemake: overhead per job, rate of scheduling, dry run, nothing to do, memory
+  library   a step by the library, by plain autograd and by TorchJD, and its memory; --model mlp, resnet18, distilbert
   gpu       everything about one GPU in one call: epochs, kernels, the step in other ways, precisions, runs packed on
             it, hours of the census
 
@@ -14,6 +15,7 @@ other work on the machine does little harm; it should rest all the same. Results
     dualgrad bench step A/lam0.35_eta0.4_seed0 --precision float32
     dualgrad bench step --model resnet18 --batch 128 --precision float32 --threads 2
     dualgrad bench epoch X1d/lam0.3_seed0 --json
+    dualgrad bench library --model mlp --rounds 30
     dualgrad bench gpu --output gpu.json
 """
 
@@ -36,16 +38,18 @@ if TYPE_CHECKING:
 # The demo's vision and text task.
 RUNS = ("A/lam0.35_eta0.4_seed0", "X1d/lam0.3_seed0")
 MODELS = ("resnet18", "resnet34", "vgg11", "simplecnn")
+# Those of the library's benchmark.
+SMALL_AND_LARGE = ("mlp", "resnet18", "distilbert")
 # Which benchmarks know an argument.
 KNOWN_BY = {
     "runs": ("step", "epoch", "run"),
-    "model": ("step", "gpu"),
-    "batch": ("step", "gpu"),
+    "model": ("step", "library", "gpu"),
+    "batch": ("step", "library", "gpu"),
     "workers": ("epoch", "run", "gpu"),
-    "precision": ("step", "epoch", "run", "gpu"),
-    "device": ("step", "epoch", "run", "gpu"),
-    "threads": ("step", "epoch", "run", "gpu"),
-    "rounds": ("step", "epoch", "run", "pipeline", "gpu"),
+    "precision": ("step", "epoch", "run", "library", "gpu"),
+    "device": ("step", "epoch", "run", "library", "gpu"),
+    "threads": ("step", "epoch", "run", "library", "gpu"),
+    "rounds": ("step", "epoch", "run", "pipeline", "library", "gpu"),
     "jobs": ("pipeline",),
     "images": ("gpu",),
     "minutes": ("gpu",),
@@ -57,15 +61,16 @@ KNOWN_BY = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    names = ("step", "epoch", "run", "pipeline", "gpu")
+    names = ("step", "epoch", "run", "pipeline", "library", "gpu")
     parser.add_argument("benchmark", choices=names, metavar="BENCHMARK", help=", ".join(names))
     parser.add_argument(
         "runs", metavar="EXPERIMENT/RUN", nargs="*", help=f"runs to measure (default: {' and '.join(RUNS)})"
     )
     parser.add_argument(
         "--model",
-        choices=MODELS,
-        help="step: a network on synthetic pictures, instead of runs; gpu: which one (default: resnet18)",
+        choices=tuple(dict.fromkeys((*MODELS, *SMALL_AND_LARGE))),
+        help="step: a network on synthetic pictures, instead of runs; gpu: which one (default: resnet18); library: "
+        "mlp, resnet18 or distilbert (default: all three)",
     )
     parser.add_argument("--batch", type=positive, metavar="N", help="batch size with --model, and of gpu")
     parser.add_argument("--precision", choices=("float64", "float32", "published"))
@@ -127,6 +132,9 @@ def run(args: argparse.Namespace) -> int:
             shown = "EXPERIMENT/RUN" if name == "runs" else f"--{name.replace('_', '-')}"
             known = f"known by: {', '.join(benchmarks)}"
             raise InputError("bench", args.benchmark, f"does not know {shown} ({known})")
+    allowed = {"step": MODELS, "gpu": MODELS, "library": SMALL_AND_LARGE}.get(args.benchmark, ())
+    if args.model and args.model not in allowed:
+        raise InputError("bench", args.benchmark, f"expected --model {', '.join(allowed)}; got {args.model}")
     if args.output and not args.output.resolve().parent.is_dir():
         raise InputError("bench", "--output", f"the folder {args.output.parent} does not exist")
     from dualgrad.bench.timing import lines_of
@@ -137,6 +145,7 @@ def run(args: argparse.Namespace) -> int:
         "epoch": _epoch,
         "run": _run,
         "pipeline": _pipeline,
+        "library": _library,
         "gpu": _gpu,
     }[args.benchmark]
     try:
@@ -256,6 +265,24 @@ def _pipeline(args: argparse.Namespace) -> dict:
     census = project.census
     results = bench_pipeline(args.root, project.data, census, args.jobs, args.rounds or 3)
     return report("pipeline", torch.device("cpu"), 1, census.edition["precision"], results)
+
+
+def _library(args: argparse.Namespace) -> dict:
+    import torch
+
+    from dualgrad.bench.library import bench_library
+    from dualgrad.bench.timing import report
+    from dualgrad.training.determinism import DTYPES
+
+    device = torch.device(args.device or "cpu")
+    _check_device(device)
+    precision, threads = args.precision or "float32", args.threads or 1
+    results = [
+        result
+        for model in ([args.model] if args.model else SMALL_AND_LARGE)
+        for result in bench_library(model, args.batch, device, DTYPES[precision], threads, args.rounds or 15)
+    ]
+    return report("library", device, threads, precision, results)
 
 
 def _gpu(args: argparse.Namespace) -> dict:

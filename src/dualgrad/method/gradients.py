@@ -72,7 +72,7 @@ def norm(vector: Tensor) -> Number:
     """Return the L2 norm of a vector (n,), right to 1e-6 in float32 for 100 million numbers."""
     if vector.dtype in _HALF:
         vector = vector.float()
-    if not _adds_up_plainly(vector):
+    if not _adds_up_plainly(vector) or len(vector) < _NORM_STRETCH:
         return number(torch.linalg.vector_norm(vector))
     whole = len(vector) // _NORM_STRETCH * _NORM_STRETCH
     norms = [torch.linalg.vector_norm(vector[whole:]).reshape(1)]

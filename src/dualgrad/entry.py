@@ -1,0 +1,27 @@
+"""The command where the library alone is installed: it says what is missing instead of failing to import it."""
+
+from __future__ import annotations
+
+import sys
+from typing import NoReturn
+
+from dualgrad import __version__
+
+
+def command() -> NoReturn:
+    """Be the command ``dualgrad``; leave with its exit status."""
+    if sys.argv[1:] == ["--version"]:
+        print(f"dualgrad {__version__}")
+        sys.exit(0)
+    try:
+        from dualgrad.cli import command as whole
+    except ModuleNotFoundError as error:
+        if error.name is None or error.name.partition(".")[0] == "dualgrad":
+            raise
+        print(
+            f"dualgrad: {error.name} is not installed. The library (from dualgrad import DualGradient) needs torch "
+            'and numpy alone, the commands need the rest: pip install "dualgrad[workflow]"',
+            file=sys.stderr,
+        )
+        sys.exit(2)
+    whole()
