@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from accessibility import all_problems, axe
 from browser import Browser, needed
-from made_up import write_results
+from synthetic import write_results
 
 from dualgrad.census import load_census
 from dualgrad.claims import report as claims
