@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import operator
 import re
-import shutil
 import subprocess
 import sys
 from itertools import product
@@ -13,6 +12,7 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from workflows import copy_workflow
 
 from dualgrad.census import load_census
 from dualgrad.census.cards.document import document
@@ -337,10 +337,7 @@ def test_an_experiment_of_one_s_own_has_a_card(workspace: Path) -> None:
 
 
 def test_the_rule(tmp_path: Path) -> None:
-    for name in ("Snakefile", "config", "workflow"):
-        source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
-    (tmp_path / "profiles").symlink_to("workflow/profiles")
+    copy_workflow(tmp_path)
     command = [sys.executable, "-c", "from dualgrad.jobs.launcher import main; main()", "docs/protocols.md"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr

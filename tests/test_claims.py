@@ -6,7 +6,6 @@ import csv
 import json
 import math
 import re
-import shutil
 import subprocess
 import sys
 import zlib
@@ -19,6 +18,7 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 from browser import Browser, needed
+from workflows import copy_workflow
 
 from dualgrad.claims import functions, measure, report, verdicts
 from dualgrad.claims.data import MissingError, Tables
@@ -836,10 +836,7 @@ def test_the_archive_that_was_ingested_is_remembered(
 
 
 def test_target(tmp_path) -> None:
-    for name in ("Snakefile", "config", "workflow"):
-        source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
-    (tmp_path / "profiles").symlink_to("workflow/profiles")
+    copy_workflow(tmp_path)
     words = ["claims", "--dry-run", "--quiet", "rules", "--cores", "1", "--config", "edition=released"]
     done = subprocess.run(
         [sys.executable, "-m", "snakemake", *words],

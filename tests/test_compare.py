@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from browser import Browser
 from synthetic import write_results
+from workflows import copy_workflow
 
 from dualgrad.census import load_census
 from dualgrad.compare import build, conditions, page
@@ -404,11 +405,7 @@ def snakemake(folder: Path, *words: str) -> subprocess.CompletedProcess:
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A fresh copy of the workflow."""
-    for name in ("Snakefile", "config", "workflow"):
-        source = ROOT / name
-        (shutil.copytree if source.is_dir() else shutil.copy)(source, tmp_path / name)
-    (tmp_path / "profiles").symlink_to("workflow/profiles")
-    return tmp_path
+    return copy_workflow(tmp_path)
 
 
 def test_what_the_target_needs(checkout):

@@ -376,9 +376,8 @@ def test_a_worker_that_is_stopped_is_noticed(
     os.kill(number, signal.SIGCONT)
     assert server(worker) == number
     os.kill(number, signal.SIGSTOP)
-    began = time.monotonic()
     worker.stop()
-    assert time.monotonic() - began < 5 and not is_alive(number)
+    assert not is_alive(number)
 
 
 def listening(address: str) -> bool:

@@ -720,7 +720,7 @@ class Run(Part):
     outcome: Outcome = Field(
         default="fixed",
         description="what the record is about: fixed (error after one training), loop (λ up and down), survival "
-        "(lifetime), spinodal (λ of an event on a staircase), prep (a starting state), sweep (one branch), branches "
+        "(lifetime), spinodal (λ of an event on a ladder), prep (a starting state), sweep (one branch), branches "
         "(both), base (the states before a jump), jump, trap, escape, phases, measure (a quantity that another run "
         "needs)",
     )

@@ -10,7 +10,7 @@ from dualgrad.census.load import Census
 
 _SERIES = {
     "A-Q": "images, from scratch",
-    "R-W": "loops, staircases, lifetimes, two branches, traps",
+    "R-W": "loops, ladders, lifetimes, two branches, traps",
     "X": "text",
     "Y": "controls for the text runs",
     "helper": "needed by others, not counted",
