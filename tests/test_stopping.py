@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from dualgrad.cli import main
-from dualgrad.commands.train import StopSignals, _duration, _Progress
+from dualgrad.commands.train import StopSignals, _Progress
 from dualgrad.jobs import warm_worker
+from dualgrad.progress import duration
 from dualgrad.records import read_record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -132,7 +133,7 @@ def test_where_epochs_are_long_steps_and_time_left_are_shown(monkeypatch, capsys
     text = capsys.readouterr().out.split("\r\x1b[K")
     assert text[1] == "A/run: epoch 1 of 100, step 1 of 196"
     left = 90.0 / (9 / 196) * (100 - 10 / 196)
-    assert text[-1] == f"A/run: epoch 1 of 100, step 10 of 196, about {_duration(left)} left"
+    assert text[-1] == f"A/run: epoch 1 of 100, step 10 of 196, about {duration(left)} left"
     shown.epoch(1, 100, 0.25)
     quick = _Progress("A/quick", echo=True)
     quick.begin(0, 3)
@@ -148,4 +149,4 @@ def test_where_epochs_are_long_steps_and_time_left_are_shown(monkeypatch, capsys
     [(4.4, "4 s"), (75, "1 min 15 s"), (7_260, "2 h 1 min"), (3 * 86_400 + 7_200, "3 d 2 h")],
 )
 def test_durations(seconds, words):
-    assert _duration(seconds) == words
+    assert duration(seconds) == words
