@@ -71,10 +71,7 @@ def command() -> NoReturn:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit status (2 for a mistake in what was typed or written)."""
-    if isinstance(
-        sys.stdout, io.TextIOWrapper
-    ):  # λ in an ASCII locale, names of files that are no text anywhere
-        sys.stdout.reconfigure(errors="backslashreplace")
+    show_anything()
     try:
         try:
             return _main(list(sys.argv[1:] if argv is None else argv))
@@ -83,6 +80,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+
+
+def show_anything() -> None:
+    """Have standard output show what it cannot encode (λ in an ASCII locale, names that are no text) as escapes."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and sys.stdout.errors != "backslashreplace":
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _main(argv: list[str]) -> int:

@@ -291,6 +291,8 @@ def _receive(connection: socket.socket) -> tuple[str, list[str], dict[str, str],
 
 def main() -> None:
     """Serve on the listening socket whose descriptor is the first argument."""
+    # Here, not in the children: their standard output is another file than this stream was opened on.
+    cli.show_anything()
     Server(socket.socket(fileno=int(sys.argv[1]))).serve()
 
 
