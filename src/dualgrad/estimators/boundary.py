@@ -95,6 +95,7 @@ def fit(
         moved = [near.shift, near.widening] if several else []
         starts = [[near.middle, math.log(near.width), *moved, *np.clip(near.floors, 1e-3, ceiling - 1e-3)]]
     for start in starts:
+        start = np.clip(start, np.array(low) + 1e-9, np.array(high) - 1e-9)
         found = least_squares(lambda p: model(p) - error, start, bounds=(low, high), x_scale="jac")
         if best is None or found.cost < best.cost - 1e-12:
             best = found

@@ -108,7 +108,10 @@ def fit(
     whole, error_of_whole, between, p_values["experiment"] = _together(p[:count], covariance[:count, :count])
     rng = np.random.default_rng([3916, len(lam)])
     curve = rng.multivariate_normal(p[-2:], covariance[-2:, -2:], size=resamples)
-    draws = {"middle": rng.normal(whole, error_of_whole, resamples), "width": np.exp(curve[:, 0])}
+    draws = {
+        "middle": rng.normal(whole, error_of_whole, resamples),
+        "width": np.exp(np.clip(curve[:, 0], -20, 5)),
+    }
     draws["floor"] = curve[:, 1]
     spreads = {name: float(np.exp(one)) for name, one in zip(SHIFTS, logs, strict=False)}
     ends, at_ends = {}, [logs]

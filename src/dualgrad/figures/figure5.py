@@ -359,7 +359,7 @@ def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         )
     s.limits(ax, page.look, x=(0.15, 0.70), y=(0.56, 0.98), floor=0)
     if not page.look.exact:
-        room = 1.0 if page.look.audited and not page.look.published_scale else 0.3
+        room = 0.7 if page.look.audited and not page.look.published_scale else 0.3
         ax.set_ylim(top=ax.get_ylim()[1] + room * (ax.get_ylim()[1] - ax.get_ylim()[0]))
     where, size = f.get(data, "gap", "x"), f.get(data, "gap")
     if f.known(where, size):
@@ -398,7 +398,8 @@ def _signed(data: pd.DataFrame, speed: str) -> str:
     sizes = 100 * gap["y"].to_numpy(dtype=float)
     if speed == "fast":
         rest = np.abs(sizes[2:]).max()
-        return f"up – down, fast: {sizes[0]:+.1f} pp (first step),\n{sizes[1]:+.1f} (second), then |gap| ≤ {rest:.1f}"
+        steps = f"{sizes[0]:+.1f} pp (first step),\n{sizes[1]:+.1f} (second),\nthen |gap| ≤ {rest:.1f}"
+        return f"up – down, fast:\n{steps}"
     return f"slow: {sizes.min():+.1f} to {sizes.max():+.1f} pp".replace("-", "−")
 
 

@@ -104,7 +104,11 @@ def _add(sheet: Sheet, eta: Any, runs: pd.DataFrame, ceiling: float) -> None:
     lam, error, part, seed = (
         runs[name].to_numpy(dtype=float) for name in ("lam", "test_error", "part", "seed")
     )
-    found = fit(lam, error, part, seed, ceiling) if n else None
+    try:
+        found = fit(lam, error, part, seed, ceiling) if n else None
+    except np.linalg.LinAlgError:  # runs that no boundary of this kind could have given
+        sheet.add("middle", None, n, note="the model cannot be fitted to these runs", **keys)
+        return
     if found is None:
         sheet.add("middle", None, n, note="fewer than two experiments, three seeds or four λ", **keys)
         return
