@@ -48,6 +48,7 @@ else:
 include: "workflow/rules/cards.smk"
 include: "workflow/rules/tables.smk"
 include: "workflow/rules/figures.smk"
+include: "workflow/rules/results.smk"
 include: "workflow/rules/explorer.smk"
 include: "workflow/rules/statistics.smk"
 include: "workflow/rules/compare.smk"
@@ -100,6 +101,14 @@ if not INGESTED:
         localrule: True
 
 
+# Experiments of one's own, all of them: what came of each, and their statistics. The census need not be there.
+rule own:
+    input:
+        results_of(OWN_EXPERIMENTS),
+        "<results>/statistics/own.parquet" if OWN_EXPERIMENTS else [],
+    localrule: True
+
+
 rule tables:
     input:
         collect("<results>/tables/{table}.parquet", table=TABLES),
@@ -108,7 +117,7 @@ rule tables:
 
 rule statistics:
     input:
-        collect("<results>/statistics/{statistic}.parquet", statistic=STATISTICS),
+        collect("<results>/statistics/{statistic}.parquet", statistic=MADE_STATISTICS),
     localrule: True
 
 

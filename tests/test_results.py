@@ -11,7 +11,8 @@ from scipy import stats
 from synthetic import write_results
 
 from dualgrad.cli import main
-from dualgrad.outcomes import Condition, bars, factors_of, runs_of, summarise, table
+from dualgrad.outcomes.conditions import Condition, factors_of, runs_of, summarise
+from dualgrad.outcomes.words import bars, table
 from dualgrad.validation import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -64,9 +65,14 @@ def test_the_command(demo, tmp_path, capsys, monkeypatch) -> None:
     words = ["results", "K", "--root", str(ROOT), "--config", f"results_dir={made.parent}"]
     assert main([*words, "--plot"]) == 0
     said = capsys.readouterr().out
-    assert "edition demo, 60 of 60 runs" in said and said.count("●") == 12
+    assert (
+        "edition demo, 60 of 60 runs" in said
+        and said.count("●") == 12
+        and said.count("lowest test_error") == 2
+    )
     assert main([*words, "--by", "lambda", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
+    found = found["conditions"]
     assert [one["levels"]["lambda"] for one in found] == [0.3, 0.35, 0.43, 0.45, 0.47, 0.55]
     assert all(one["n"] == 10 and one["low"] < one["mean"] < one["high"] for one in found)
     assert main([*words[:1], "Kk", *words[2:]]) == 2

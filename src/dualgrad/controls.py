@@ -7,7 +7,7 @@ they come to. What is said is computed; ``docs/controls.md`` is the answer of th
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,11 @@ import numpy as np
 from scipy import stats
 
 from dualgrad.estimators.bootstrap import LEVEL, exact_bounds
-from dualgrad.outcomes import Condition, runs_of, summarise
+from dualgrad.outcomes.conditions import Condition, runs_of, summarise
+from dualgrad.outcomes.scans import choices
+from dualgrad.outcomes.words import advised
 from dualgrad.pages import in_markdown
+from dualgrad.project import controls_of
 
 if TYPE_CHECKING:
     from dualgrad.census import Census
@@ -35,6 +38,7 @@ class Answer:
         by: factors of the table.
         of: what its numbers are.
         conditions: its lines.
+        cost: what it takes at published scale, as planned; empty where it cannot be.
         sentences: the answer, each with its numbers.
     """
 
@@ -43,6 +47,7 @@ class Answer:
     by: list[str]
     of: str
     conditions: list[Condition]
+    cost: str = ""
     sentences: list[str] = field(default_factory=list)
 
 
@@ -109,7 +114,7 @@ def _period(rows: Rows) -> list[str]:
             if min(map(len, sides)) < 2:
                 continue
             apart, low, high = difference(*sides)
-            verdict = "rises" if low > 0 else "falls" if high < 0 else "is not told apart"
+            verdict = _verdict(low, high)
             found.append(
                 f"η = {rate:g}, K = {period}: from λ = {lams[0]:g} to {lams[-1]:g} the error {verdict}: "
                 f"{_ends(apart, low, high)}, n = {len(sides[0])} and {len(sides[1])}."
@@ -173,12 +178,72 @@ def _trusted(rows: Rows) -> list[str]:
     return found
 
 
+def _validation(rows: Rows) -> list[str]:
+    return [advised(one) for one in choices(rows, ["lambda", "noise_rate"])]
+
+
+def _verdict(low: float, high: float) -> str:
+    return "rises" if low > 0 else "falls" if high < 0 else "is not told apart"
+
+
+def _combination(rows: Rows) -> list[str]:
+    """What a stale gradient costs each combination, and what a large λ does where there is one."""
+    found = []
+    for rate in _levels(rows, "noise_rate"):
+        for name in dict.fromkeys(row["combination"] for row in rows):
+            mine = [row for row in rows if row["combination"] == name and row["noise_rate"] == rate]
+            lams = _levels(mine, "lambda")
+            stale = []
+            for lam in lams:
+                sides = [_values(mine, period=period, **{"lambda": lam}) for period in (16, 1)]
+                if min(map(len, sides)) > 1:
+                    where = f" at λ = {lam:g}" if len(lams) > 1 else ""
+                    stale.append(f"{_ends(*difference(*sides))}{where}")
+                    n = f"n = {len(sides[0])} and {len(sides[1])}"
+            if stale:
+                found.append(
+                    f"η = {rate:g}, {name}: K = 16 changes the error of K = 1 by {', '.join(stale)}; {n}."
+                )
+            for period in _levels(mine, "period") if len(lams) > 1 else ():
+                ends = [_values(mine, period=period, **{"lambda": lam}) for lam in (lams[-1], lams[0])]
+                if min(map(len, ends)) > 1:
+                    apart = difference(*ends)
+                    found.append(
+                        f"η = {rate:g}, {name}, K = {period}: from λ = {lams[0]:g} to {lams[-1]:g} the error "
+                        f"{_verdict(*apart[1:])}: {_ends(*apart)}, n = {len(ends[0])} and {len(ends[1])}."
+                    )
+    return found
+
+
+def _labels(rows: Rows) -> list[str]:
+    found = []
+    kinds = [kind for kind in dict.fromkeys(row["labels"] for row in rows) if kind != "symmetric"]
+    for kind in kinds:
+        for lam in _levels(rows, "lambda"):
+            sides = [_values(rows, labels=one, **{"lambda": lam}) for one in (kind, "symmetric")]
+            if min(map(len, sides)) > 1:
+                apart = _ends(*difference(*sides))
+                found.append(
+                    f"λ = {lam:g}: with {kind} noise the error differs from symmetric noise's "
+                    f"{np.mean(sides[1]):.3f} by {apart}, n = {len(sides[0])} and {len(sides[1])}."
+                )
+    return found
+
+
 ANSWERS: dict[str, tuple[list[str], Callable[[Rows], list[str]]]] = {
     "Control-period": (["noise_rate", "period", "lambda"], _period),
     "Control-rerun": (["lambda", "seed"], _rerun),
     "Control-quench": (["arm"], _quench),
     "Control-trusted": (["period", "signal", "lambda"], _trusted),
+    "Control-validation": (["noise_rate", "lambda"], _validation),
+    "Control-combination": (["noise_rate", "combination", "period", "lambda"], _combination),
+    "Control-labels": (["labels", "lambda"], _labels),
+    "Control-human": (["labels", "lambda"], _labels),
 }
+
+
+# Controls that are answered beside the runs of others.
+BESIDE = {"Control-human": ("Control-labels",)}
 
 
 def answer(census: Census, edition_dir: Path) -> dict[str, Answer]:
@@ -189,13 +254,40 @@ def answer(census: Census, edition_dir: Path) -> dict[str, Answer]:
         TableError, RecordError: what there is cannot be read.
     """
     found = {}
+    planned = costs(census.root, ANSWERS)
+    possible = controls_of(census)
     for name, (by, say) in ANSWERS.items():
         experiment = census.experiment(name)
-        rows = runs_of(census, name, edition_dir)
+        asked = [name, *BESIDE.get(name, ())] if name in possible else []
+        rows = [row for one in asked for row in runs_of(census, one, edition_dir)]
         found[name] = Answer(
-            experiment["title"], list(experiment["notes"]), by, "test_error", summarise(rows, by), say(rows)
+            question=experiment["title"],
+            background=list(experiment["notes"]),
+            by=by,
+            of="test_error",
+            conditions=summarise(rows, by) if rows else [],
+            cost=planned[name],
+            sentences=say(rows) if rows else [f"Not asked of the edition {census.edition['name']}."],
         )
     return found
+
+
+def costs(root: Path, names: Iterable[str]) -> dict[str, str]:
+    """Return what controls take at published scale, by ``dualgrad plan`` without records."""
+    from dualgrad.planning.plan import make_plan
+    from dualgrad.planning.recorded import Recorded
+    from dualgrad.project import load_project
+
+    hours: dict[str, list[float]] = {name: [] for name in names}
+    for precision in ("published", "float64"):
+        census = load_project(root, {"edition": "paper", "precision": precision}).census
+        for name, taken in hours.items():
+            plan = make_plan(census, census.experiment(name)["runs"], "cuda", Recorded())
+            taken.append(plan.total()[1] / 3600)
+    return {
+        name: f"{published:,.0f} hours of an A100 computing as the published runs did, {double:,.0f} in float64"
+        for name, (published, double) in hours.items()
+    }
 
 
 def plain(answers: Mapping[str, Answer], edition: str) -> dict[str, Any]:
@@ -216,10 +308,16 @@ def markdown(data: Mapping[str, Any]) -> str:
         f"exact (F distribution) for a share of variance, at {100 * LEVEL:g} %.",
         "",
     ]
+    lines += _period_table(data["controls"].get("Control-period"))
     for name, one in data["controls"].items():
         lines += [f"## {one['question']}", "", f"Experiment `{name}`.", ""]
         lines += [" ".join(note.split()) for note in one["background"]] + [""]
         lines += [f"- {sentence}" for sentence in one["sentences"]] + [""]
+        if one["cost"]:
+            plan = f"dualgrad plan {name} --edition paper"
+            lines += [f"At published scale: {one['cost']}, as planned (`{plan}`).", ""]
+        if not one["conditions"]:
+            continue
         head = [*(word.replace("_", " ") for word in one["by"]), "n", "mean test error", "sd", "interval"]
         lines += [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
         for condition in one["conditions"]:
@@ -230,6 +328,38 @@ def markdown(data: Mapping[str, Any]) -> str:
             lines.append(f"| {' | '.join(cells)} |")
         lines.append("")
     return in_markdown("\n".join(lines))
+
+
+def _period_table(one: Mapping[str, Any] | None) -> list[str]:
+    """The period's control in short: a row for each K, a column for each λ."""
+    if one is None:
+        return []
+    cells = {
+        tuple(condition["levels"][word] for word in ("noise_rate", "period", "lambda")): condition
+        for condition in one["conditions"]
+    }
+    rates, periods, lams = (sorted({key[place] for key in cells}) for place in range(3))
+    lines = []
+    for rate in rates:
+        n = {
+            cells[rate, period, lam]["n"]
+            for period in periods
+            for lam in lams
+            if (rate, period, lam) in cells
+        }
+        lines += [f"Mean test error at η = {rate:g} (n = {' or '.join(map(str, sorted(n)))} each):", ""]
+        lines += [f"| K | {' | '.join(f'λ = {lam:g}' for lam in lams)} |", f"|{'---|' * (len(lams) + 1)}"]
+        for period in periods:
+            row = [cells.get((rate, period, lam)) for lam in lams]
+            shown = ["–" if cell is None else f"{_shown(cell['mean'])} [{_interval(cell)}]" for cell in row]
+            lines.append(f"| {period} | {' | '.join(shown)} |")
+        lines.append("")
+    return lines
+
+
+def _interval(condition: Mapping[str, Any]) -> str:
+    ends = [condition["low"], condition["high"]]
+    return "–" if None in ends else f"{ends[0]:.3f}, {ends[1]:.3f}"
 
 
 def _shown(value: float | None) -> str:

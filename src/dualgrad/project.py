@@ -23,6 +23,30 @@ FOLDERS = ("data_dir", "results_dir")
 _MEANINGFUL = "{}<>"
 
 
+# Series whose experiments are not counted and yet nobody's own: needed by others, superseded, with a page of theirs.
+_OF_THE_PROJECT = ("helper", "archived", "controls")
+
+
+def is_own(experiment: Mapping[str, Any]) -> bool:
+    """Whether an experiment of the census is neither published nor part of this project."""
+    return not experiment["counted"] and experiment["series"] not in _OF_THE_PROJECT
+
+
+def controls_of(census: Census) -> list[str]:
+    """Names of the controls that an edition can train.
+
+    Labels in a file belong to the data set that was annotated, so an edition that puts another one in its place
+    leaves their control out.
+    """
+    other_data = bool(census.edition.get("datasets"))
+
+    def needs_file(one: Mapping[str, Any]) -> bool:
+        return any(census.runs[run]["noise"]["kind"] == "file" for run in one["runs"])
+
+    controls = {name: one for name, one in census.experiments.items() if one["series"] == "controls"}
+    return [name for name, one in controls.items() if not (other_data and needs_file(one))]
+
+
 class ConfigError(InputError):
     """A setting is unknown or cannot have this value; the message names file, key and what was expected."""
 
@@ -63,6 +87,13 @@ class Project:
     def counted(self) -> list[str]:
         """Names of the counted experiments, in census order."""
         return [name for name, experiment in self.census.experiments.items() if experiment["counted"]]
+
+    @property
+    def own(self) -> list[str]:
+        """Names of experiments of one's own, in census order; an ingested edition has none: they are trained."""
+        if self.ingested:
+            return []
+        return [name for name, one in self.census.experiments.items() if is_own(one)]
 
     @property
     def all_results(self) -> Path:

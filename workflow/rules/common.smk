@@ -41,7 +41,8 @@ try:
     from dualgrad.jobs.requests import Requests
     from dualgrad.jobs.trained_before import changed_settings
     from dualgrad.jobs.warm_worker import WarmWorker, local_gpus, prepare_jobs
-    from dualgrad.project import load_project
+    from dualgrad.outcomes import FILES as RESULT_FILES
+    from dualgrad.project import controls_of, load_project
     from dualgrad.records import training
     from dualgrad.release.errors import ArchiveError
     from dualgrad.release.manifest import check_named
@@ -88,8 +89,8 @@ except (InputError, ArchiveError) as error:
     raise WorkflowError(str(error))
 
 # A trial of an edition is an edition of its own.
-EDITION, INGESTED, COUNTED = PROJECT.edition, PROJECT.ingested, PROJECT.counted
-CONTROLS = [name for name, one in CENSUS.experiments.items() if one["series"] == "controls"]
+EDITION, INGESTED, COUNTED, OWN_EXPERIMENTS = PROJECT.edition, PROJECT.ingested, PROJECT.counted, PROJECT.own
+CONTROLS = controls_of(CENSUS)
 RECORDED = Path(SETTINGS["results_dir"]) / EDITION
 TABLES = ("runs", "trajectories", "epochs", "geometry", "steps")
 
@@ -233,6 +234,11 @@ def records_of_experiment(wildcards):
     return below("<results>/runs", [f"{run}.json" for run in CENSUS.experiment(wildcards.experiment)["runs"]])
 
 
+def results_of(experiments):
+    """Return the files that say what came of these experiments."""
+    return [f"<results>/experiments/{one}/{file}" for one in experiments for file in RESULT_FILES]
+
+
 def parts_of(experiments, tables=TABLES, results="<results>"):
     """Return the parts that hold these experiments' tables."""
     return [f"{results}/tables/parts/{one}/{table}.parquet" for one in experiments for table in tables]
@@ -313,4 +319,5 @@ def caption_of_figure(wildcards):
     name = wildcards.figure
     variant = "audited" if wildcards.folder == "audited" else "published"
     counts = {one: len(CENSUS.experiment(one)["runs"]) for one in experiments_of(name, variant)}
-    return {"title": CAPTIONS[name].title, "panels": CAPTIONS[name].panels, "experiments": counts}
+    caption = CAPTIONS[name]
+    return {"title": caption.title, "panels": caption.panels, "note": caption.note, "experiments": counts}

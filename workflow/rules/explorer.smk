@@ -6,7 +6,7 @@ EXPLORER_REVISION = [TABLE_REVISION, revision("explorer/*.*", "pages/*.*")]
 rule explorer:
     """Put all runs, their trajectories and protocols on one page."""
     input:
-        parts_of(COUNTED, ["runs", "trajectories", "epochs"]),
+        parts_of(COUNTED + OWN_EXPERIMENTS, ["runs", "trajectories", "epochs"]),
     output:
         report(
             "<results>/explorer.html",

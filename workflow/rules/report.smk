@@ -22,9 +22,10 @@ rule report_pages:
     """Put figures and pages into one folder, with a table of contents."""
     input:
         "<results>/claims.parquet",
-        parts_of(COUNTED),
+        parts_of(COUNTED + OWN_EXPERIMENTS),
+        results_of(OWN_EXPERIMENTS),
         REPORTED_NUMBERS,
-        collect("<results>/statistics/{statistic}.parquet", statistic=STATISTICS),
+        collect("<results>/statistics/{statistic}.parquet", statistic=MADE_STATISTICS),
         collect(
             "<results>/figures/{variant}/{figure}.{ending}",
             variant=VARIANTS,
@@ -35,7 +36,10 @@ rule report_pages:
     output:
         collect("<results>/report/{page}.html", page=["index", *REPORT_PAGES]),
         collect("<results>/report/tables/{table}.{ending}", table=TABLES, ending=["parquet", "csv"]),
-        [file.replace("<results>", "<results>/report") for file in REPORTED_NUMBERS],
+        [
+            file.replace("<results>", "<results>/report")
+            for file in [*REPORTED_NUMBERS, *results_of(OWN_EXPERIMENTS)]
+        ],
         collect(
             "<results>/report/figures/{variant}/{figure}.{ending}",
             variant=VARIANTS,

@@ -1,16 +1,19 @@
 """Statistics: one file each, from the parts of the tables that it reads."""
 
-from dualgrad.statistics.sources import STATISTICS
+from dualgrad.statistics.sources import ALL_STATISTICS, OWN_STATISTIC, STATISTICS
 
-STATISTICS_REVISION = [TABLE_REVISION, revision("statistics/*.py", "estimators/*.py")]
+STATISTICS_REVISION = [TABLE_REVISION, revision("statistics/*.py", "estimators/*.py", "outcomes/*.py")]
+MADE_STATISTICS = [*STATISTICS, *([OWN_STATISTIC] if OWN_EXPERIMENTS else [])]
 
-for statistic, source in STATISTICS.items():
+for statistic in MADE_STATISTICS:
+    source = ALL_STATISTICS[statistic]
+    read = OWN_EXPERIMENTS if statistic == OWN_STATISTIC else list(source.experiments or COUNTED)
 
     rule:
         name:
             f"statistics_{statistic}"
         input:
-            parts_of(list(source.experiments or COUNTED), source.tables),
+            parts_of(read, source.tables),
         output:
             f"<results>/statistics/{statistic}.parquet",
         log:

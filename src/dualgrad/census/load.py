@@ -11,6 +11,7 @@ from dualgrad.census import dependencies, editions
 from dualgrad.census.datasets import FOLDER as DATASETS
 from dualgrad.census.datasets import DataSet, load_datasets
 from dualgrad.census.expand import FACTS, Experiment, Library
+from dualgrad.census.run import trained_on
 from dualgrad.census.stages import CensusError, closest
 from dualgrad.validation import check_schema, did_you_mean, holds_workflow, read_yaml
 
@@ -234,7 +235,7 @@ def _too_few(run: Mapping[str, Any], dataset: DataSet) -> tuple[str, str] | None
     left = examples - int(ratio * examples) + task["classes"] if pool else examples
     if pool and task["subset"] and task["subset"] > left:
         return "task.subset", f"expected at most the pool of {left:,} examples; got {task['subset']:,}"
-    structure = task["subset"] or examples
+    structure = trained_on(task, task["subset"] or examples)
     if task["drop_last"] and task["batch_size"] > structure:
         problem = f"with drop_last no batch of {task['batch_size']:,} is left of {structure:,} examples"
         return "task.batch_size", problem

@@ -75,6 +75,14 @@ Synthetic = Annotated[
 ]
 
 
+class Validation(Part):
+    """Training examples set aside: no gradient sees them, every evaluation does. A private stream draws them."""
+
+    share: Annotated[float, Field(gt=0, lt=1)] = Field(
+        description="share of the training set; drawn once per seed, whatever λ and K are"
+    )
+
+
 class Task(Part):
     """Data, batches and network."""
 
@@ -103,6 +111,9 @@ class Task(Part):
     subset: Positive | None = Field(
         default=None,
         description="size of the structure set, drawn from the pool of noise text_pool; else null",
+    )
+    validation: Validation | None = optional(
+        "training examples set aside to choose by; records then hold their error too"
     )
     synthetic: Synthetic = Field(
         default=False, description="synthetic data of the same shape, or how many examples of them"
@@ -194,6 +205,31 @@ class LabelFile(_FromFile):
     )
 
 
+Row = Annotated[tuple[Share, ...], Field(min_length=2, strict=False)]
+
+
+class Transition(_Noise):
+    """Every label on its own, by what its class is turned into: class-dependent noise."""
+
+    kind: Literal["transition"] = Field(description="how labels are flipped")
+    matrix: Annotated[tuple[Row, ...], Field(min_length=2, strict=False)] = Field(
+        description="for each true class, the shares of the labels that it gets; a row sums to 1, and the shares of "
+        "wrong ones, over equally many examples of each class, come to the rate"
+    )
+
+    @model_validator(mode="after")
+    def _is_a_transition(self) -> Transition:
+        for place, row in enumerate(self.matrix):
+            if len(row) != len(self.matrix):
+                wrong(f"matrix.{place}", f"expected as many shares as there are rows ({len(self.matrix)})")
+            if abs(sum(row) - 1) > 1e-3:
+                wrong(f"matrix.{place}", f"expected shares that sum to 1; got {sum(row):.4f}")
+        kept = sum(row[place] for place, row in enumerate(self.matrix)) / len(self.matrix)
+        if abs(1 - kept - self.rate) > 5e-3:
+            wrong("rate", f"expected that of the matrix, {1 - kept:.4f}; got {self.rate:g}")
+        return self
+
+
 class TextPool(_Noise):
     """Trusted set, flips and structure set, drawn from one generator."""
 
@@ -201,7 +237,8 @@ class TextPool(_Noise):
 
 
 Noise = Annotated[
-    Symmetric | AsymmetricBernoulli | AsymmetricExact | TextPool | LabelFile, Field(discriminator="kind")
+    Symmetric | AsymmetricBernoulli | AsymmetricExact | Transition | TextPool | LabelFile,
+    Field(discriminator="kind"),
 ]
 
 
@@ -749,6 +786,10 @@ class Run(Part):
                         f"expected classes below {task.classes}, which is their number; got {list(pair)}"
                     )
                     wrong(f"noise.map.{place}", problem)
+        if isinstance(noise, Transition) and len(noise.matrix) != task.classes:
+            wrong(
+                "noise.matrix", f"expected a row for each of {task.classes} classes; got {len(noise.matrix)}"
+            )
         if noise.kind == "text_pool":
             if value.trusted is None:
                 wrong(
@@ -827,6 +868,12 @@ class Run(Part):
         met, expected = needs.get(self.outcome, (trained, "a stage with segments"))
         if not met:
             wrong("outcome", f"'{self.outcome}' needs {expected}")
+
+
+def trained_on(task: Mapping[str, Any], examples: int) -> int:
+    """Return how many of a task's training examples are left for gradients."""
+    share = (task.get("validation") or {}).get("share", 0.0)
+    return examples - int(share * examples)
 
 
 def measured(run: Mapping[str, Any]) -> set[str]:

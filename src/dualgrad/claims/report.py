@@ -193,7 +193,8 @@ def _about(report: Report) -> str:
             "Every number and statement that was published about the census, measured on the published result files. "
             "Reproduced: equal after rounding to the printed digits; close: within two units of the last one; "
             "ambiguous: some readings agree, some do not. A verdict speaks of the number, the caveat of what it "
-            f"can carry. {report.composition()}"
+            f"can carry. {report.composition()} What the data cannot tell apart, because the census never varies the "
+            "one without the other (a stale value gradient, the oracle, the learning rate's drop): docs/controls.md."
         )
     return (
         f"**This is edition {report.edition}, not the published data.** The published claims are measured on its "

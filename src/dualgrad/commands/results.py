@@ -1,11 +1,14 @@
-"""Print what came of an experiment: number of runs, mean, standard deviation and interval, by its factors.
+"""Print what came of an experiment, published or one's own: runs, mean, standard deviation and interval by factor.
 
 Taken from the experiment's table, or from its records as far as there are any. A condition is a combination of the
-factors named by --by (default: all that have several levels); seeds and replicates repeat it.
+factors named by --by (default: all that have several levels); seeds and replicates repeat it. Where a factor has
+numbers at three levels, what is read off the curve follows: where the outcome is lowest, what one step of the grid
+loses, from where on it is higher, where it spreads most. Where the runs have validation examples, a choice of λ.
 
     dualgrad results M2 --edition released
     dualgrad results A --by lambda,noise_rate --plot
     dualgrad results T1a --of lifetime --json
+    dualgrad results my-scan --output my-scan
 """
 
 from __future__ import annotations
@@ -13,7 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
+from pathlib import Path
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -22,31 +25,46 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--by", metavar="FACTOR,FACTOR", help="factors that make a condition")
     parser.add_argument("--of", metavar="OUTCOME", default="test_error", help="a column of the table runs")
     parser.add_argument(
+        "--over", metavar="FACTOR", help="numeric factor of the curves (default: lambda, if it is one)"
+    )
+    parser.add_argument(
+        "--level", metavar="VALUE", type=float, help="also say where the mean crosses this value"
+    )
+    parser.add_argument(
         "--plot", action="store_true", help="draw means and intervals (default: on a terminal)"
     )
-    parser.add_argument("--json", action="store_true", help="print the conditions as JSON")
+    parser.add_argument("--json", action="store_true", help="print everything as JSON")
+    parser.add_argument("--results", type=Path, help="the edition's results (default: results/EDITION)")
+    parser.add_argument("--output", type=Path, help="folder to write: page, JSON and figure")
 
 
 def run(args: argparse.Namespace) -> int:
-    """Print the conditions."""
-    from dualgrad.outcomes import factors_of, runs_of, summarise, table
+    """Print or write what came of the experiment."""
+    from dualgrad.outcomes import build
     from dualgrad.project import load_project
     from dualgrad.records import RecordError
     from dualgrad.tables.errors import TableError
 
     project = load_project(args.root, args.config)
+    by = [name for name in args.by.split(",") if name] if args.by else None
     try:
-        rows = runs_of(project.census, args.experiment, project.results)
+        found = build.gather(
+            project.census,
+            args.experiment,
+            args.results or project.results,
+            by=by,
+            of=args.of,
+            over=args.over,
+            level=args.level,
+        )
     except (TableError, RecordError) as error:
         print(f"dualgrad results: {error}", file=sys.stderr)
         return 1
-    by = args.by.split(",") if args.by else factors_of(rows, project.census, args.experiment)
-    conditions = summarise(rows, by, args.of)
-    if args.json:
-        print(json.dumps([asdict(one) for one in conditions], indent=2, ensure_ascii=False))
-        return 0
-    planned = len(project.census.experiment(args.experiment)["runs"])
-    print(f"{args.experiment}: {project.census.experiment(args.experiment)['title']}")
-    print(f"edition {project.edition}, {len(rows)} of {planned} runs\n")
-    print(table(conditions, by, args.of, chart=args.plot or sys.stdout.isatty()))
+    if args.output:
+        paths = build.write(found, args.output)
+        print(", ".join(map(str, paths)))
+    elif args.json:
+        print(json.dumps(build.plain(found), indent=2, ensure_ascii=False))
+    else:
+        print(build.text(found, chart=args.plot or sys.stdout.isatty()))
     return 0

@@ -17,11 +17,10 @@ from pathlib import Path
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    from dualgrad.statistics.sources import STATISTICS
+    from dualgrad.statistics.sources import ALL_STATISTICS
 
-    parser.add_argument(
-        "names", metavar="STATISTIC", nargs="*", help=f"statistics (default: all): {', '.join(STATISTICS)}"
-    )
+    known = ", ".join(ALL_STATISTICS)
+    parser.add_argument("names", metavar="STATISTIC", nargs="*", help=f"statistics (default: all): {known}")
     parser.add_argument(
         "--results", type=Path, help="the edition's results, with its tables (default: results/EDITION)"
     )
@@ -42,7 +41,7 @@ def run(args: argparse.Namespace) -> int:
     from dualgrad.progress import progress
     from dualgrad.project import load_project
     from dualgrad.statistics import build
-    from dualgrad.statistics.sources import STATISTICS
+    from dualgrad.statistics.sources import ALL_STATISTICS, OWN_STATISTIC, STATISTICS
     from dualgrad.tables.errors import TableError
     from dualgrad.validation import InputError, did_you_mean
 
@@ -50,15 +49,22 @@ def run(args: argparse.Namespace) -> int:
         print(build.describe(), end="")
         return 0
     for name in args.names:
-        if name not in STATISTICS:
-            raise InputError("", name, f"no such statistic{did_you_mean(name, STATISTICS)}")
+        if name not in ALL_STATISTICS:
+            raise InputError("", name, f"no such statistic{did_you_mean(name, ALL_STATISTICS)}")
     project = load_project(args.root, args.config)
     results = args.results or project.results
     output = args.output or results / "statistics"
-    files = {name: output / f"{name}.parquet" for name in args.names or STATISTICS}
+    if OWN_STATISTIC in args.names and not project.own:
+        problem = (
+            f"config/census holds no experiments of one's own that the edition '{project.edition}' trains"
+        )
+        raise InputError("", OWN_STATISTIC, problem)
+    names = args.names or [*STATISTICS, *([OWN_STATISTIC] if project.own else [])]
+    files = {name: output / f"{name}.parquet" for name in names}
     try:
         for name, file in progress(files.items(), len(files), "statistic", lambda one: one[0]):
-            build.make(name, results, file, project.counted, partial=args.partial)
+            every = project.own if name == OWN_STATISTIC else project.counted
+            build.make(name, results, file, every, partial=args.partial)
     except TableError as error:
         print(f"dualgrad statistics: {error}", file=sys.stderr)
         return 1

@@ -21,6 +21,7 @@ from dualgrad.census.run import (
     Noise,
     Symmetric,
     TextPool,
+    Transition,
     ValueSignal,
 )
 from dualgrad.data.errors import DataError
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
 # X-Y.md#1.2: the private generator of trusted set, flips and subsample is seeded with run seed + 10000.
 TEXT_SEED_OFFSET = 10_000
-ImageNoise = Symmetric | AsymmetricBernoulli | AsymmetricExact
+ImageNoise = Symmetric | AsymmetricBernoulli | AsymmetricExact | Transition
 
 
 def _check_rate(rate: float) -> None:
@@ -94,6 +95,18 @@ def asymmetric_exact(
         members = np.flatnonzero(labels == source)
         noisy[members[state.permutation(len(members))[: int(rate * len(members))]]] = destination
     return noisy
+
+
+def transition(labels: np.ndarray, matrix: Sequence[Sequence[float]], seed: int) -> np.ndarray:
+    """Noisy labels (n,): each example of class c gets class k with probability `matrix[c][k]`, on its own.
+
+    One uniform draw u per example, in data-set order; its label is the first k whose cumulative share exceeds u.
+    """
+    labels = np.asarray(labels, dtype=np.int64)
+    ends = np.cumsum(np.asarray(matrix, dtype=float), axis=1)
+    ends /= ends[:, -1:]
+    draws = np.random.RandomState(seed).random_sample(len(labels))
+    return (draws[:, None] >= ends[labels]).sum(axis=1).astype(np.int64)
 
 
 def text_pool(
@@ -186,6 +199,8 @@ def noisy_labels(noise: ImageNoise, labels: np.ndarray, classes: int, base_seed:
     seed = generator_seed(noise.seed, noise.seed_offset, base_seed)
     if isinstance(noise, Symmetric):
         return symmetric(labels, classes, noise.rate, seed)
+    if isinstance(noise, Transition):
+        return transition(labels, noise.matrix, seed)
     draw = asymmetric_bernoulli if isinstance(noise, AsymmetricBernoulli) else asymmetric_exact
     return draw(labels, noise.map, noise.rate, seed)
 

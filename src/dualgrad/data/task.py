@@ -136,6 +136,15 @@ class Task:
             return part
         return (self._normalised(part[0]).permute(0, 3, 1, 2),)
 
+    def plain_inputs(self, indices: Tensor) -> Inputs:
+        """Model inputs of the training examples `indices`, never augmented; shapes as from `inputs`."""
+        part = tuple(stored.index_select(0, indices) for stored in self.train)
+        if self.padding is None:
+            return part
+        height, width = (size - self.padding for size in part[0].shape[1:3])
+        images = part[0][:, self.padding : height, self.padding : width]
+        return (self._normalised(images).permute(0, 3, 1, 2),)
+
     def _normalised(self, images: Tensor) -> Tensor:
         # ToTensor, then Normalize: the same three operations in the same order, so float32 is bit-identical.
         assert self.mean is not None and self.std is not None  # they come with the padding

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from dualgrad.census import Census
+from dualgrad.project import is_own
 from dualgrad.tables import schema
 from dualgrad.tables.build import effective_values
 from dualgrad.tables.edition import Tables, native
@@ -30,8 +31,6 @@ SERIES = {
     "X": "Text: fixed λ and loops",
     "Y": "Text: damage and recovery",
 }
-# Series of runs that only others need, that were superseded, or that have a page of their own.
-_UNSHOWN = ("helper", "archived", "controls")
 # Shown by other means, or the same as another column.
 _LEFT_OUT = {"status", "test_error", "test_acc", "best_acc"}
 _OUTCOMES = [
@@ -79,8 +78,7 @@ def gather(census: Census, edition_dir: Path) -> dict[str, Any]:
     Raises:
         TableError: a part is of another version, or a table of it is missing.
     """
-    own = [name for name, one in census.experiments.items() if one["series"] not in (*SERIES, *_UNSHOWN)]
-    own = made(edition_dir, own)
+    own = made(edition_dir, [name for name, one in census.experiments.items() if is_own(one)])
     shown = {name: one for name, one in census.experiments.items() if one["counted"] or name in own}
     targets = [target for one in shown.values() for target in one["runs"]]
     specs = [census.runs[target] for target in targets]

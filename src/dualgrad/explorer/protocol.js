@@ -38,7 +38,7 @@ function inWords(spec) {
     task.model.body_from && markup`body from ${runLink(task.model.body_from)}`);
   add('Batches', `${task.batch_size} examples`, task.steps_per_epoch ? `an epoch is ${plural(task.steps_per_epoch, 'step')}` : 'an epoch is one pass',
     task.drop_last ? 'an incomplete last batch is left out' : '');
-  const kinds = { symmetric: 'symmetric', asymmetric_bernoulli: 'asymmetric, each label by itself', asymmetric_exact: 'asymmetric, exact numbers', text_pool: 'labels of the text pool flipped' };
+  const kinds = { symmetric: 'symmetric', asymmetric_bernoulli: 'asymmetric, each label by itself', asymmetric_exact: 'asymmetric, exact numbers', transition: 'class-dependent, each label by itself', text_pool: 'labels of the text pool flipped' };
   add('Label noise', `${kinds[noise.kind] ?? noise.kind}, η = ${trim(noise.rate)}`, seedText(noise, spec),
     noise.map && `classes ${noise.map.map(([a, b]) => `${a} → ${b}`).join(', ')}`);
   if (spec.method === 'ce') {

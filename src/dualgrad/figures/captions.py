@@ -10,10 +10,11 @@ from typing import NamedTuple
 
 
 class Caption(NamedTuple):
-    """A figure's title and, by panel letter, what the panel shows."""
+    """A figure's title, what its panels show by their letters, and what to know before reading a result off it."""
 
     title: str
     panels: dict[str, str]
+    note: str = ""
 
 
 CAPTIONS: dict[str, Caption] = {
@@ -25,6 +26,8 @@ CAPTIONS: dict[str, Caption] = {
             "c": "Distribution of the final error at five λ near the boundary (S2)",
             "d": "First epoch with a test error below 0.20, against λ (K)",
         },
+        "The value gradient is up to 15 steps old (K = 16), and its labels are the true ones of the whole batch; "
+        "what the data cannot tell apart for that is in docs/controls.md (snakemake controls).",
     ),
     "Figure2": Caption(
         "Hysteresis",

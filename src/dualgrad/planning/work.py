@@ -8,7 +8,7 @@ from itertools import accumulate
 from math import ceil
 from typing import Any
 
-from dualgrad.census.run import has_two_gradients, trusted_share
+from dualgrad.census.run import has_two_gradients, trained_on, trusted_share
 
 # Networks with dropout: their two gradients cannot share a forward pass (docs/specification/I-P.md#0).
 DROPOUT = frozenset({"distilbert", "distilbert_mini", "textcnn", "vgg11_p2", "simplecnn_p2"})
@@ -93,11 +93,13 @@ def _first_epochs(lengths: list[tuple[int, int]], most: int) -> list[tuple[int, 
 
 
 def examples_of(run: Mapping[str, Any]) -> tuple[int, int]:
-    """Return how many examples a run's epoch draws from, and how many it is tested on."""
+    """Return how many examples a run's epoch draws from, and how many it is evaluated on."""
     task, (train, test) = run["task"], (run["data"]["train"], run["data"]["test"])
     if isinstance(task["synthetic"], Mapping):
         train, test = task["synthetic"].get("train", train), task["synthetic"].get("test", test)
-    return task["subset"] or train, test
+    train = task["subset"] or train
+    left = trained_on(task, train)
+    return left, test + train - left
 
 
 def _evaluations(calendar: Mapping[str, Any], segments: list[int]) -> int:

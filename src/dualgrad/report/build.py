@@ -11,8 +11,11 @@ from urllib.parse import quote
 from dualgrad.census import Census
 from dualgrad.compare.pair import newest_comparison
 from dualgrad.files import replacing
+from dualgrad.outcomes import FILES
+from dualgrad.outcomes.conditions import Condition
+from dualgrad.outcomes.words import rows_of
 from dualgrad.pages import assemble, escape, linked, packed, write_page
-from dualgrad.project import load_settings
+from dualgrad.project import is_own, load_settings
 from dualgrad.report import content
 from dualgrad.tables.read import read_tables
 
@@ -84,9 +87,17 @@ def build(
                 source = edition_dir / "figures" / variant / f"{one['figure']}.{ending}"
                 if source.is_file():
                     _copy(source, output / "figures" / variant / source.name)
+    own = content.own(edition_dir, census)
+    for one in (one for members in own.values() for one in members):
+        folder = f"experiments/{one['experiment']}"
+        for name in FILES:
+            if (edition_dir / folder / name).is_file():
+                _copy(edition_dir / folder / name, output / folder / name)
+    if (edition_dir / "controls.md").is_file():
+        _copy(edition_dir / "controls.md", output / "controls.md")
     numbers = _copy_numbers(figures, edition_dir, output)
     tables = _copy_tables(census, edition_dir, output)
-    texts["index"] = _index(census, config, edition_dir, figures, pages, numbers, tables)
+    texts["index"] = _index(census, config, edition_dir, figures, pages, numbers, tables, own)
     titles = {"index.html": "Report"} | {f"{name}.html": PAGES[name][0] for name in pages}
     for name, text in texts.items():
         write_page(output / f"{name}.html", linked(text, f"{name}.html", titles))
@@ -110,8 +121,8 @@ def _copy_numbers(figures: Sequence[Mapping[str, Any]], edition_dir: Path, outpu
 def _copy_tables(census: Census, edition_dir: Path, output: Path) -> list[str]:
     """Write the edition's tables, as Parquet and as CSV; returns the names of those that have rows."""
     parts = edition_dir / "tables" / "parts"
-    counted = [name for name, one in census.experiments.items() if one["counted"]]
-    there = [name for name in counted if (parts / name / "runs.parquet").is_file()]
+    shown = [name for name, one in census.experiments.items() if one["counted"] or is_own(one)]
+    there = [name for name in shown if (parts / name / "runs.parquet").is_file()]
     written = []
     for table in TABLES if there else ():
         frame = read_tables(edition_dir, there, table)
@@ -132,7 +143,7 @@ def _copy(source: Path, target: Path) -> None:
 def _statistics(census: Census, sheets: Sequence[Mapping[str, Any]], *, explorer: bool) -> str:
     data = {
         "edition": census.edition["name"],
-        "experiments": [name for name, one in census.experiments.items() if one["counted"]],
+        "experiments": [name for name, one in census.experiments.items() if one["counted"] or is_own(one)],
         "explorer": explorer,
         "sheets": sheets,
     }
@@ -150,8 +161,10 @@ def _index(
     pages: Sequence[str],
     numbers_there: set[str],
     tables: Sequence[str],
+    own: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
 ) -> str:
     edition = census.edition
+    controls = (edition_dir / "controls.md").is_file()
     counted = {name: one for name, one in census.experiments.items() if one["counted"]}
     total = sum(len(one["runs"]) for one in counted.values())
     statuses = content.record_counts(edition_dir, list(counted))
@@ -181,15 +194,56 @@ def _index(
             "edition": escape(edition["name"]),
             "title": escape(edition["title"]),
             "kind": escape(KINDS.get(edition["name"], "Not the published results.") + differing),
+            "oracle": f"{sum(_has_oracle(run) for run in census.runs.values() if run['counted']):,}",
+            "controls": '<a href="controls.md">controls</a>' if controls else "<code>docs/controls.md</code>",
             "numbers": "".join(
                 f"<div><dt>{escape(key)}</dt><dd>{value}</dd></div>" for key, value in numbers.items()
             ),
             "cards": "".join(_card(name, edition_dir) for name in PAGES if name in pages),
             "tables": _tables(tables),
+            "own": "\n".join(_series(name, members, pages) for name, members in (own or {}).items()),
             "figures": "\n".join(sections) or '<p class="muted">No figure has been drawn yet.</p>',
             "audited": "" if any("audited" in one["variants"] for one in figures) else "hidden",
         },
     )
+
+
+def _has_oracle(run: Mapping[str, Any]) -> bool:
+    """Whether a run's value labels are the true ones of the whole batch."""
+    return run["method"] == "dual" and run["value"]["labels"] == "clean"
+
+
+def _series(series: str, members: Sequence[Mapping[str, Any]], pages: Sequence[str]) -> str:
+    """A series of experiments of one's own: each with its figure, what it says, and its conditions."""
+    return (
+        f'<section class="figures own"><h2>Series {escape(series)}</h2>'
+        + "".join(_experiment(one, pages) for one in members)
+        + "</section>"
+    )
+
+
+def _experiment(one: Mapping[str, Any], pages: Sequence[str]) -> str:
+    name, address = escape(one["experiment"]), quote(one["experiment"])
+    folder = f"experiments/{address}"
+    links = [f'<a href="explorer.html#exp={address}">runs</a>'] if "explorer" in pages else []
+    if "statistics" in pages:
+        links.append(f'<a href="statistics.html#table=own&amp;experiment=%22{address}%22">statistics</a>')
+    links += [f'<a href="{folder}/{file}">{file}</a>' for file in FILES]
+    said = "".join(f"<li>{escape(text)}</li>" for text in [*one["advice"], *one["says"]])
+    head, cells = rows_of([Condition(**row) for row in one["conditions"]], one["by"], one["of"])
+    table = "".join(f"<tr>{''.join(f'<td>{escape(cell)}</td>' for cell in line)}</tr>" for line in cells)
+    heads = "".join(f"<th>{escape(word)}</th>" for word in head)
+    return f"""
+<article class="figure" id="{name}">
+  <div class="pictures"><a class="picture" href="{folder}/results.png"><img src="{folder}/results.png"
+    alt="{escape(one["of"].replace("_", " "))} of {name} by its factors" loading="lazy"></a></div>
+  <div class="about">
+    <h3>{name} <span class="muted">{escape(one["title"])}</span></h3>
+    <p class="muted">{one["made"]:,} of {one["planned"]:,} runs. {" · ".join(links)}</p>
+    <ul class="says">{said}</ul>
+    <details><summary>{len(cells):,} conditions</summary><table><tr>{heads}</tr>{table}</table></details>
+  </div>
+</article>"""
 
 
 def _card(name: str, edition_dir: Path) -> str:
@@ -224,6 +278,7 @@ def _figure(
     panels = "".join(
         f"<li><b>{escape(letter)}</b> {escape(text)}</li>" for letter, text in one["panels"].items()
     )
+    note = f"<p>{escape(one['note'])}</p>" if one.get("note") else ""
     link = "explorer.html#exp={}" if "explorer" in pages else None
     runs = [
         f'<a href="{link.format(quote(experiment))}" title="{escape(counted[experiment]["title"])}">'
@@ -256,6 +311,7 @@ def _figure(
   <div class="about">
     <h3>{escape(name)} <span class="muted">{escape(one["title"])}</span></h3>
     <ul class="panels">{panels}</ul>
+    {note}
     <dl>
       <dt>Drawn from</dt><dd>{together}: {", ".join(runs)}</dd>
       <dt>Plotted numbers</dt><dd class="by-variant">{by_variant("div", plotted)}</dd>

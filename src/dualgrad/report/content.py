@@ -7,13 +7,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from dualgrad import strict_json
+from dualgrad.census import Census
 from dualgrad.claims.verdicts import VERDICTS
 from dualgrad.figures.captions import CAPTIONS, figure_name
 from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_PANELS, VARIANTS
+from dualgrad.project import is_own
 from dualgrad.records import CONDITIONS
 from dualgrad.statistics import build as statistics_build
-from dualgrad.statistics.sources import STATISTICS
+from dualgrad.statistics.sources import ALL_STATISTICS
 from dualgrad.tables import parquet
+from dualgrad.tables.errors import TableError
 from dualgrad.tables.read import differing_conditions, read_tables
 
 # Summaries of every evaluation and epoch would be most of the page; they stay in the file.
@@ -26,13 +30,14 @@ def figures(edition_dir: Path) -> list[dict[str, Any]]:
     for figure, experiments in FIGURE_EXPERIMENTS.items():
         variants = [v for v in VARIANTS if (edition_dir / "figures" / v / f"{figure}.png").is_file()]
         if variants:
-            title, panels = CAPTIONS[figure]
+            title, panels, note = CAPTIONS[figure]
             found.append(
                 {
                     "figure": figure,
                     "name": figure_name(figure),
                     "title": title,
                     "panels": panels,
+                    "note": note,
                     "experiments": experiments,
                     "variants": variants,
                     "numbers": [f"{figure}_{panel}.parquet" for panel in FIGURE_PANELS[figure]],
@@ -57,7 +62,7 @@ def sheets(edition_dir: Path) -> list[dict[str, Any]]:
     where the cell is empty).
     """
     found = []
-    for name in STATISTICS:
+    for name in ALL_STATISTICS:
         path = edition_dir / "statistics" / f"{name}.parquet"
         if not path.is_file():
             continue
@@ -119,6 +124,23 @@ def record_counts(edition_dir: Path, experiments: Sequence[str]) -> dict[str, in
 
     frame = read_tables(edition_dir, made(edition_dir, experiments), "runs", ["status"])
     return {str(key): int(value) for key, value in frame["status"].value_counts().items()}
+
+
+def own(edition_dir: Path, census: Census) -> dict[str, list[dict[str, Any]]]:
+    """Return what came of experiments of one's own, by series, as far as it has been made.
+
+    Raises:
+        TableError: a file is damaged.
+    """
+    found: dict[str, list[dict[str, Any]]] = {}
+    for name, one in census.experiments.items():
+        path = edition_dir / "experiments" / name / "results.json"
+        if is_own(one) and path.is_file():
+            try:
+                found.setdefault(one["series"], []).append(strict_json.loads(path.read_bytes()))
+            except ValueError as error:
+                raise TableError(f"{path}: {error}; delete it and run the same target again") from None
+    return found
 
 
 def verdict_counts(edition_dir: Path) -> dict[str, int]:

@@ -123,7 +123,7 @@ function chosenColumns() {
   const all = state.sheet.columns, filled = column => rows.reduce((sum, row) => sum + (column.of[row] >= 0), 0);
   const keys = all.slice(0, all.findIndex(column => column.name === 'quantity')).filter(filled);
   const spelt = keys.some(column => column.name === 'condition'); // it holds the factors already
-  const own = keys.filter(column => spelt ? ['experiment', 'condition', 'field'].includes(column.name)
+  const own = keys.filter(column => spelt ? ['experiment', 'condition', 'field', 'over'].includes(column.name)
     : ['experiment', 'noise_rate', 'lam'].includes(column.name) || filled(column) > 0.6 * rows.length);
   const rest = spelt ? [] : keys.filter(column => !own.includes(column));
   const one = new Set(rows.map(row => `${named('quantity').of[row]} ${named('unit').of[row]}`)).size === 1;

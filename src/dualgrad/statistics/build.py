@@ -11,7 +11,7 @@ from types import ModuleType
 import pandas as pd
 
 from dualgrad.statistics import layout
-from dualgrad.statistics.sources import STATISTICS
+from dualgrad.statistics.sources import ALL_STATISTICS, OWN_STATISTIC
 from dualgrad.tables.edition import Tables
 
 
@@ -21,24 +21,24 @@ def module(name: str) -> ModuleType:
     Raises:
         ValueError: there is no such statistic.
     """
-    if name not in STATISTICS:
-        raise ValueError(f"unknown statistic '{name}', expected one of: {', '.join(STATISTICS)}")
+    if name not in ALL_STATISTICS:
+        raise ValueError(f"unknown statistic '{name}', expected one of: {', '.join(ALL_STATISTICS)}")
     return importlib.import_module(f"{__package__}.{name}")
 
 
 def open_tables(
-    name: str, edition_dir: Path, counted: Sequence[str] | None = None, *, partial: bool = False
+    name: str, edition_dir: Path, every: Sequence[str] | None = None, *, partial: bool = False
 ) -> Tables:
     """Return the tables that a statistic reads.
 
     Args:
         name: statistic.
         edition_dir: ``results/<edition>``.
-        counted: experiments of a statistic that reads them all.
+        every: experiments of a statistic that names none: all counted ones, or all of one's own.
         partial: leave out experiments without tables.
     """
-    source = STATISTICS[name]
-    experiments = source.experiments if source.experiments is not None else tuple(counted or ())
+    source = ALL_STATISTICS[name]
+    experiments = source.experiments or tuple(every or ())
     return Tables(edition_dir, experiments, source.tables, partial=partial)
 
 
@@ -51,7 +51,7 @@ def make(
     name: str,
     edition_dir: Path,
     output: Path,
-    counted: Sequence[str] | None = None,
+    every: Sequence[str] | None = None,
     *,
     partial: bool = False,
 ) -> pd.DataFrame:
@@ -62,7 +62,7 @@ def make(
         TableError: a table is missing or of another version.
     """
     known = module(name)
-    rows = compute(name, open_tables(name, edition_dir, counted, partial=partial))
+    rows = compute(name, open_tables(name, edition_dir, every, partial=partial))
     layout.write(rows, known.KEYS, output)
     return rows
 
@@ -70,11 +70,11 @@ def make(
 def describe() -> str:
     """Return what every file holds, as Markdown: definitions, columns, quantities. This is most of the docs."""
     lines = ["## Columns of every file", "", *_columns((*layout.FIRST, *layout.LAST))]
-    for name, source in STATISTICS.items():
+    for name, source in ALL_STATISTICS.items():
         known = module(name)
-        experiments = (
-            "all counted experiments" if source.experiments is None else " ".join(source.experiments)
-        )
+        experiments = " ".join(source.experiments or ()) or "all counted experiments"
+        if name == OWN_STATISTIC:
+            experiments = "all experiments of one's own"
         lines += ["", f"## {name}", "", _linked((known.__doc__ or "").strip()), ""]
         lines += [f"Reads: {', '.join(source.tables)} of {experiments}.", ""]
         lines += [*_columns(known.KEYS), "", "| quantity | unit | definition |", "|---|---|---|"]

@@ -6,6 +6,7 @@ statistic is the name of its module and of its file, ``results/<edition>/statist
 
 from __future__ import annotations
 
+from collections import ChainMap
 from dataclasses import dataclass
 
 
@@ -15,7 +16,7 @@ class Source:
 
     Attributes:
         tables: tables of :data:`dualgrad.tables.schema.TABLES`.
-        experiments: their names; None: every counted experiment of the census.
+        experiments: their names; None: every counted experiment of the census; empty: those of one's own.
     """
 
     tables: tuple[str, ...]
@@ -92,3 +93,7 @@ STATISTICS: dict[str, Source] = {
     ),
     "nlp_decomposition": Source(_PATHS, ("X3_fast", "X3_slow", "Y1A", "Y1B", "Y2k3", "Y2k10")),
 }
+
+# Made where config/census holds experiments of one's own; the others are of the published ones alone.
+OWN_STATISTIC = "own"
+ALL_STATISTICS = ChainMap({OWN_STATISTIC: Source(_RUNS, ())}, STATISTICS)

@@ -143,6 +143,10 @@ _OUTCOMES = _with_role(
         _error("best_acc", "1 - best_error"),
         Column("best_epoch", INT64, "first epoch with the lowest error", "epochs", 0),
         Column("test_loss", FLOAT64, "cross-entropy of the last evaluation", "nats", 0.0),
+        _error(
+            "validation_error", "error of the last evaluation on examples set aside, by the set's own labels"
+        ),
+        _error("validation_noisy_error", "the same by the noisy labels"),
         Column("epochs", INT64, "epochs trained, all stages of the run together", "epochs", 0),
         Column("steps", INT64, "optimizer steps, all stages of the run together", "steps", 0),
         Column("constant_prediction", BOOL, "the last evaluation gave one class to every example"),
@@ -255,6 +259,8 @@ SCHEMA: dict[str, tuple[Column, ...]] = {
         _STAGE_EPOCH,
         _error("test_error", "error of this evaluation", nullable=False),
         Column("test_loss", FLOAT64, "cross-entropy of this evaluation", "nats", 0.0),
+        _error("validation_error", "error on the examples set aside, by the data set's own labels"),
+        _error("validation_noisy_error", "the same by the noisy labels"),
     ),
     "epochs": (
         *_RUN_KEYS,

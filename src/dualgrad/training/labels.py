@@ -15,6 +15,7 @@ from dualgrad.census.run import LabelFile, Run
 from dualgrad.data.given import as_indices, as_labels, digest, measured, read_column
 from dualgrad.data.noise import label_tables
 from dualgrad.data.task import Task
+from dualgrad.training.errors import TrainingError
 from dualgrad.training.streams import Streams
 
 
@@ -28,6 +29,7 @@ class Labels:
         value: (n,) labels of the value gradient.
         trusted: (k,) indices of the trusted examples, or None.
         trusted_mask: (n,) whether an example is trusted, or None.
+        validation: (v,) indices of the examples set aside, which are in no other set of indices; or None.
     """
 
     structure: Tensor
@@ -35,6 +37,7 @@ class Labels:
     value: Tensor
     trusted: Tensor | None
     trusted_mask: Tensor | None
+    validation: Tensor | None = None
 
 
 @dataclass(frozen=True)
@@ -89,6 +92,9 @@ def read_own(run: Run, task: Task, names: Sequence[str], place: Callable[[str], 
 def make_labels(run: Run, clean: Tensor, seed: int, own: OwnLabels | None = None) -> Labels:
     """Build the label tables of a run from its base seed s, by the published procedures, and from its own files.
 
+    Validation examples are set aside after noise and trusted examples were drawn, so that the others keep their
+    labels.
+
     Random value labels without a fixed seed (B, C) came from the CUDA generator, which no other machine repeats;
     here they have a private stream.
     """
@@ -106,15 +112,25 @@ def make_labels(run: Run, clean: Tensor, seed: int, own: OwnLabels | None = None
         listed=own.listed,
     )
     device = clean.device
+    structure, chosen, aside = tables.structure, tables.trusted, None
+    if held := run.task.validation:
+        order = torch.randperm(len(clean), generator=streams.generator("validation")).numpy()
+        aside = np.sort(order[: int(held.share * len(clean))])
+        structure = structure[~np.isin(structure, aside)]
+        chosen = None if chosen is None else chosen[~np.isin(chosen, aside)]
+        for what, left in (("validation", aside), ("structure", structure), ("trusted", chosen)):
+            if left is not None and not len(left):
+                raise TrainingError(f"task.validation: a share of {held.share:g} leaves no {what} example")
     trusted = mask = None
-    if tables.trusted is not None:
-        trusted = torch.from_numpy(tables.trusted).to(device)
+    if chosen is not None:
+        trusted = torch.from_numpy(chosen).to(device)
         mask = torch.zeros(len(clean), dtype=torch.bool, device=device)
         mask[trusted] = True
     return Labels(
-        structure=torch.from_numpy(tables.structure).to(device),
+        structure=torch.from_numpy(structure).to(device),
         noisy=torch.from_numpy(tables.noisy).to(device),
         value=torch.from_numpy(tables.value).to(device),
         trusted=trusted,
         trusted_mask=mask,
+        validation=None if aside is None else torch.from_numpy(aside).to(device),
     )

@@ -13,6 +13,9 @@ from dualgrad.census.run import Gate, Run, Stop
 from dualgrad.thresholds import at_thresholds, main_rows
 from dualgrad.training.trajectory import Row, Trajectory
 
+# Errors on examples set aside, where a run has any.
+VALIDATION = ("validation_error", "validation_noisy_error")
+
 
 def gate_passes(gate: Gate, error: float) -> bool:
     """Return whether an error passes a gate: ``max`` (<=), ``below`` (<), ``min`` (>=)."""
@@ -63,6 +66,7 @@ def summarise(run: Run, trajectory: Trajectory, extra: Mapping[str, Any]) -> dic
     if main:
         outcome["test_error"] = main[-1]["test_error"]
         outcome["test_loss"] = main[-1]["test_loss"]
+        outcome |= {key: main[-1][key] for key in VALIDATION if key in main[-1]}
         best = min(
             (row for row in main if row["stage_epoch"] > 0), key=lambda r: r["test_error"], default=None
         )

@@ -402,3 +402,33 @@ def evaluate(
         "test_loss": loss if loss == loss and abs(loss) != float("inf") else None,
         "constant_prediction": bool((predicted == predicted[0]).all()),
     }
+
+
+@torch.inference_mode()
+def evaluate_aside(
+    model: nn.Module,
+    task: Task,
+    labels: Labels,
+    batch_size: int,
+    *,
+    between: Callable[[], None] | None = None,
+) -> dict[str, float]:
+    """Evaluate on the examples set aside, as :func:`evaluate` does on the test set.
+
+    Returns:
+        ``validation_error`` (by the data set's own labels) and ``validation_noisy_error`` (by the noisy ones), both
+        fractions; nothing where no example is set aside.
+    """
+    if labels.validation is None:
+        return {}
+    model.eval()
+    wrong = wrong_noisy = 0
+    for place, index in enumerate(torch.split(labels.validation, batch_size)):
+        if place and between is not None:
+            between()
+        predicted = model(*task.plain_inputs(index)).argmax(dim=1)
+        wrong += int((predicted != task.train_labels[index]).sum())
+        wrong_noisy += int((predicted != labels.noisy[index]).sum())
+    model.train()
+    n = len(labels.validation)
+    return {"validation_error": wrong / n, "validation_noisy_error": wrong_noisy / n}

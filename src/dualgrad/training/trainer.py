@@ -56,7 +56,7 @@ from dualgrad.training.errors import TrainingError
 from dualgrad.training.labels import make_labels, read_own
 from dualgrad.training.outcome import first_stop, gate_passes, summarise
 from dualgrad.training.plan import PlannedEpoch, plan_stage
-from dualgrad.training.session import Session, evaluate, new_model
+from dualgrad.training.session import Session, evaluate, evaluate_aside, new_model
 from dualgrad.training.streams import Streams
 from dualgrad.training.trajectory import StepStatistics, Trajectory
 
@@ -725,8 +725,9 @@ class Trainer:
         self._log_evaluation(stage, planned, self._test())
 
     def _test(self) -> dict[str, Any]:
-        size = self.run.task.eval_batch_size
-        return evaluate(self.session.model, self.task, size, between=self._pause)
+        size, model = self.run.task.eval_batch_size, self.session.model
+        result = evaluate(model, self.task, size, between=self._pause)
+        return result | evaluate_aside(model, self.task, self.labels, size, between=self._pause)
 
     def _log_evaluation(self, stage: Stage, planned: PlannedEpoch, result: dict[str, Any]) -> None:
         self.progress.constant_prediction = result.pop("constant_prediction")

@@ -49,6 +49,9 @@ COLUMNS = {
 # A row of a trajectory: values by column.
 Row = dict[str, Any]
 
+# Columns that a block has where its first row has them.
+_OPTIONAL = {"evaluations": ("validation_error", "validation_noisy_error")}
+
 
 class Trajectory:
     """Column-oriented log of one run; blocks that stay empty are left out of the record."""
@@ -61,7 +64,10 @@ class Trajectory:
 
     def add(self, block: str, **values: Any) -> None:
         """Append one row; every column of the block must be given."""
-        columns = self.blocks.setdefault(block, {name: [] for name in COLUMNS[block]})
+        if block not in self.blocks:
+            more = (name for name in _OPTIONAL.get(block, ()) if name in values)
+            self.blocks[block] = {name: [] for name in (*COLUMNS[block], *more)}
+        columns = self.blocks[block]
         if values.keys() != columns.keys():
             raise KeyError(f"{block}: columns {sorted(values)}, expected {sorted(columns)}")
         for name, value in values.items():

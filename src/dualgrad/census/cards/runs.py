@@ -8,6 +8,7 @@ from typing import Any
 from dualgrad.census.cards.stages import other
 from dualgrad.census.cards.words import Run, listed, number
 from dualgrad.census.networks import PARAMETERS
+from dualgrad.census.run import trained_on
 
 _NETWORKS = {
     "resnet18_own": "ResNet-18, own code",
@@ -54,7 +55,7 @@ _THRESHOLDS = {
 def steps_per_epoch(run: Run) -> int:
     """Optimizer steps of one epoch."""
     task = run["task"]
-    examples: int = task["subset"] or run["data"]["train"]
+    examples = trained_on(task, task["subset"] or run["data"]["train"])
     size: int = task["batch_size"]
     full, rest = divmod(examples, size)
     return full if task["drop_last"] or not rest else full + 1
@@ -69,10 +70,13 @@ def data_words(run: Run) -> str:
     """Data and batches."""
     task = run["task"]
     batches = f"batches of {task['batch_size']}"
-    rest = (task["subset"] or run["data"]["train"]) % task["batch_size"]
+    rest = trained_on(task, task["subset"] or run["data"]["train"]) % task["batch_size"]
     if rest:
         batches += ", the incomplete one left out" if task["drop_last"] else f", the last one of {rest} kept"
     parts = [run["data"]["title"], f"{batches}: {steps_per_epoch(run)} steps per epoch"]
+    if task.get("validation"):
+        share = number(100 * task["validation"]["share"])
+        parts.append(f"{share} % of the training examples set aside for validation")
     if task["normalize"]:
         std = ", ".join(f"{value:.4f}" for value in task["normalize"]["std"])
         parts.append(f"input std ({std})")
@@ -126,6 +130,8 @@ def noise_words(run: Run) -> str:
         return f"asymmetric ({pairs}), every label of these classes on its own with probability η; {seed}"
     if noise["kind"] == "asymmetric_exact":
         return f"asymmetric ({pairs}), exactly ⌊η · class size⌋ labels of each class, {_rate(run)}; {seed}"
+    if noise["kind"] == "transition":
+        return f"class-dependent, {_rate(run)}: every label on its own, by the row of its class in a matrix; {seed}"
     share = number(100 * run["value"]["trusted"]["ratio"])
     return (
         f"{_rate(run)}: {share} % of each class are set aside as trusted, exactly ⌊η · rest⌋ of the other labels "

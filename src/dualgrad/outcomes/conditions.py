@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from dualgrad.estimators.bootstrap import LEVEL, t_bounds
+from dualgrad.estimators.bootstrap import t_bounds
 from dualgrad.validation import InputError, did_you_mean
 
 if TYPE_CHECKING:
@@ -110,57 +110,3 @@ def _condition(levels: dict[str, Any], values: list[float]) -> Condition:
     sd = float(np.std(values, ddof=1)) if len(values) > 1 else None
     low, high = (bounds[0], bounds[1]) if bounds else (None, None)
     return Condition(levels, len(values), float(np.mean(values)), sd, low, high)
-
-
-def table(conditions: Sequence[Condition], by: Sequence[str], of: str, *, chart: bool) -> str:
-    """Return the conditions as text: a line each, with a bar of the interval where *chart*."""
-    titles = [*by, "n", of, "sd", f"{100 * LEVEL:g} % interval"]
-    lines = [
-        [*map(_level, (one.levels[name] for name in by)), str(one.n), *_numbers(one)] for one in conditions
-    ]
-    if chart:
-        titles.append("")
-        for line, bar in zip(lines, bars(conditions), strict=True):
-            line.append(bar)
-    widths = [max(len(line[k]) for line in [titles, *lines]) for k in range(len(titles))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if chart and k == len(widths) - 1 else cell.rjust(width)
-            for k, (cell, width) in enumerate(zip(line, widths, strict=True))
-        ).rstrip()
-        for line in [titles, *lines]
-    )
-
-
-def bars(conditions: Sequence[Condition], width: int = 40) -> list[str]:
-    """Return each condition's mean and interval on one scale, from 0 (or the least value) to the largest."""
-    ends = [value for one in conditions for value in (one.mean, one.low, one.high) if value is not None]
-    if not ends:
-        return [""] * len(conditions)
-    low, high = min(0.0, *ends), max(ends)
-    span = high - low or 1.0
-
-    def place(value: float) -> int:
-        return min(width - 1, max(0, round((value - low) / span * (width - 1))))
-
-    drawn = []
-    for one in conditions:
-        cells = [" "] * width
-        if one.low is not None and one.high is not None:
-            for k in range(place(one.low), place(one.high) + 1):
-                cells[k] = "─"
-        if one.mean is not None:
-            cells[place(one.mean)] = "●"
-        drawn.append("│" + "".join(cells).rstrip())
-    return drawn
-
-
-def _level(level: Any) -> str:
-    return "–" if level is None else f"{level:g}" if isinstance(level, float) else str(level)
-
-
-def _numbers(one: Condition) -> list[str]:
-    mean = "–" if one.mean is None else f"{one.mean:.4f}"
-    sd = "–" if one.sd is None else f"{one.sd:.4f}"
-    interval = "–" if one.low is None or one.high is None else f"[{one.low:.4f}, {one.high:.4f}]"
-    return [mean, sd, interval]

@@ -1,0 +1,34 @@
+"""What came of an experiment, published or one's own: a page, the same as JSON, and a figure, by its factors."""
+
+if workflow.is_main_process and "own" in sys.argv[1:] and not OWN_EXPERIMENTS:
+    why = (
+        f"the edition '{EDITION}' trains nothing"
+        if INGESTED
+        else "config/census holds no experiments of your own"
+    )
+    raise WorkflowError(f"own: {why}; docs/adding-an-experiment.md says how to write one")
+
+RESULTS_REVISION = [TABLE_REVISION, revision("outcomes/*.py", "estimators/*.py")]
+
+
+rule experiment_results:
+    """Say and draw what came of an experiment."""
+    input:
+        "<results>/tables/parts/{experiment}/runs.parquet",
+    output:
+        collect("<results>/experiments/{{experiment}}/{file}", file=RESULT_FILES),
+    log:
+        "<logs>/experiments/{experiment}.log",
+    wildcard_constraints:
+        experiment=r"[\w-]+",
+    localrule: True
+    conda:
+        "../envs/dualgrad.yaml"
+    params:
+        edition=EDITION,
+        revision=RESULTS_REVISION,
+        results=subpath(input[0], ancestor=4),
+        folder=subpath(output[0], parent=True),
+    shell:
+        "dualgrad results {wildcards.experiment:q} --edition {params.edition:q} --results {params.results:q}"
+        " --output {params.folder:q} > {log:q} 2>&1"
