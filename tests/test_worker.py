@@ -19,6 +19,7 @@ from pathlib import Path
 import pytest
 
 import dualgrad.jobs.warm_worker
+from dualgrad import __version__
 from dualgrad.jobs.warm_worker import (
     ADDRESS,
     GPUS,
@@ -545,14 +546,18 @@ def test_jobs_are_not_pinned_to_one_core(stub: Path, monkeypatch: pytest.MonkeyP
 @pytest.mark.surroundings
 @pytest.mark.parametrize("name", ["random.py", "signal.py"])
 def test_a_file_beside_the_snakefile_shadows_no_module(stub: Path, name: str) -> None:
+    # Without the hooks of these tests, which import both before the folder could shadow them.
+    (stub / "stub" / "sitecustomize.py").unlink()
     (stub / name).write_text("raise SystemExit('shadowed')\n")
     for start_worker in (False, True):
         worker = WarmWorker()
         if start_worker:
             worker.start()
-        done = job("say:fine")
+        done = subprocess.run(
+            ["dualgrad", "--version"], capture_output=True, text=True, timeout=60, check=False
+        )
         worker.stop()
-        assert (done.stdout, done.returncode) == ("fine\n", 0), done.stderr
+        assert (done.returncode, done.stdout) == (0, f"dualgrad {__version__}\n"), done.stderr
 
 
 def test_the_text_of_an_exit_is_told(worker: WarmWorker) -> None:
