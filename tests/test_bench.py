@@ -29,9 +29,11 @@ from oracles.lab import (
 
 from dualgrad.bench import flops, library, mps
 from dualgrad.bench.gpu import PUBLISHED, WINDOW, Gpu, _together, census_epochs
+from dualgrad.bench.pipeline import _grow, copy_workflow
 from dualgrad.bench.sides import make_sides
 from dualgrad.bench.synthetic import synthetic_run
 from dualgrad.bench.timing import lines_of, measurement, spread, take_turns
+from dualgrad.census import load_census
 from dualgrad.census.datasets import load_datasets
 from dualgrad.census.run import read
 from dualgrad.cli import main
@@ -45,6 +47,7 @@ from dualgrad.planning.selection import select
 from dualgrad.records import definition
 from dualgrad.training.session import evaluate
 from dualgrad.training.trajectory import StepStatistics
+from dualgrad.validation import InputError
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = yaml.safe_load((ROOT / "src" / "dualgrad" / "schemas" / "bench.schema.yaml").read_text())
@@ -216,6 +219,17 @@ def test_bench_pipeline(capsys, data) -> None:
         memory = found["memory of worker and children with two jobs at once (peak PSS)"]
         assert 50 < memory["values"]["worker"]["median"] < 50_000
     assert sorted(ROOT.glob("*")) == before
+
+
+def test_a_synthetic_census_adds_up(tmp_path) -> None:
+    copy_workflow(ROOT, tmp_path)
+    total, last = _grow(tmp_path, 3916 + 3600 + 50)
+    census = load_census(tmp_path, {"edition": "demo"})
+    counted = [run for run in census.runs.values() if run["counted"]]
+    assert len(counted) == total == 3916 + 3600 + 36  # full grids of 18
+    assert last == "Synthetic-1" and census.experiments[last]["count"] == 36
+    with pytest.raises(InputError, match=r"--census: expected more than the published 7552 runs; got 3920"):
+        _grow(tmp_path, 3920)
 
 
 def test_bench_gpu_on_the_cpu(capsys) -> None:

@@ -15,6 +15,7 @@ import tempfile
 import threading
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
@@ -48,6 +49,8 @@ while [ $# -gt 0 ]; do
     shift
 done
 """
+# Where a synthetic census stands, and how many runs an experiment of it has at most.
+SYNTHETIC, OF_AN_EXPERIMENT = "synthetic", 3600
 SNAKEMAKE = [sys.executable, "-c", "from dualgrad.jobs.launcher import main; main()"]
 REAL_JOBS = 60  # runs of one step
 
@@ -76,6 +79,94 @@ def bench_pipeline(root: Path, data_dir: Path, census: Census, jobs: int | None,
             *_overhead(folder, real, data_dir.resolve(), rounds),
             *_scheduling(folder, counted[:jobs], len(counted), rounds),
         ]
+
+
+@dataclass(frozen=True)
+class Took:
+    """What a command took: wall seconds, CPU seconds of its processes, and memory of the largest (MiB)."""
+
+    seconds: float
+    cpu: float
+    memory: float
+
+
+def bench_census(root: Path, total: int, rounds: int) -> list[dict]:
+    """Return how Snakemake takes a census of so many runs, published and synthetic ones, that train in no time.
+
+    Args:
+        root: folder of the workflow.
+        total: runs of the census; rounded down to what full factor grids give.
+        rounds: how often dry runs are timed.
+
+    Raises:
+        InputError: as from :func:`bench_pipeline`; or the census has more runs as it is.
+    """
+    with tempfile.TemporaryDirectory(prefix="dualgrad-bench-") as scratch:
+        folder = Path(scratch)
+        copy_workflow(root, folder)
+        total, last = _grow(folder, total)
+        words = ["--cores", "2", "--config", "data_dir=stub-data"]
+        more = {"PATH": _stubbed(folder)}
+        part = [f"results/demo/tables/parts/{last}/runs.parquet"]
+        dry = [_command(folder, "census", "--dry-run", *words) for _ in range(rounds)]
+        alone = [_command(folder, *part, "--dry-run", *words) for _ in range(rounds)]
+        whole = _command(folder, "census", *words, more=more)
+        moments = sorted(file.stat().st_mtime for file in folder.glob("results/demo/runs/*/*.json"))
+        return [
+            _taken(f"a census of {total} runs, dry run", dry),
+            _taken(f"a census of {total} runs, dry run of one experiment's tables", alone),
+            measurement(
+                f"a census of {total} runs, with training that takes no time: jobs per second",
+                "1/s",
+                {"rate": [(len(moments) - 1) / max(moments[-1] - moments[0], 1e-9)]},
+                jobs=len(moments),
+                seconds_in_all=whole.seconds,
+                cpu_ms_of_a_job=1000 * whole.cpu / len(moments),
+                mib=whole.memory,
+            ),
+        ]
+
+
+def _taken(what: str, took: Sequence[Took]) -> dict:
+    cpu, memory = sorted(one.cpu for one in took)[len(took) // 2], max(one.memory for one in took)
+    return measurement(what, "s", {"wall": [one.seconds for one in took]}, cpu_s=cpu, mib=memory)
+
+
+def _grow(folder: Path, total: int) -> tuple[int, str]:
+    """Add synthetic experiments to a copied census; return how many runs there are then, and the last of the names."""
+    file = folder / "config" / "census" / "totals.yaml"
+    totals = yaml.safe_load(file.read_text())
+    grid = {"lambda": [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5], "noise_rate": [0.4, 0.8]}
+    cells = len(grid["lambda"]) * len(grid["noise_rate"])
+    published = totals["totals"]["all"]
+    seeds = (total - published) // cells
+    if seeds < 1:
+        raise InputError(
+            "bench", "--census", f"expected more than the published {published} runs; got {total}"
+        )
+    experiments, name = {}, ""
+    for number, first in enumerate(range(0, seeds, OF_AN_EXPERIMENT // cells)):
+        last, name = min(seeds, first + OF_AN_EXPERIMENT // cells), f"Synthetic-{number}"
+        experiments[name] = {
+            "title": "Synthetic, to be many",
+            "count": (last - first) * cells,
+            "extends": ["base", "fixed"],
+            "factors": {**grid, "seed": f"{first}..{last - 1}"},
+        }
+    totals["totals"] |= {SYNTHETIC: seeds * cells, "all": published + seeds * cells}
+    file.write_text(yaml.safe_dump(totals, sort_keys=False))
+    content = {"series": SYNTHETIC, "experiments": experiments}
+    (file.parent / f"{SYNTHETIC}.yaml").write_text(yaml.safe_dump(content, sort_keys=False))
+    return published + seeds * cells, name
+
+
+def _stubbed(folder: Path) -> str:
+    """A PATH on which ``dualgrad`` makes files of no content."""
+    stub = folder / "stub" / "dualgrad"
+    stub.parent.mkdir()
+    stub.write_text(STUB)
+    stub.chmod(0o755)
+    return os.pathsep.join([str(stub.parent), str(CLIENT.parent), os.environ.get("PATH", os.defpath)])
 
 
 def copy_workflow(root: Path, folder: Path) -> None:
@@ -107,6 +198,11 @@ def _environment(more: dict[str, str] | None = None) -> dict[str, str]:
 
 def _snakemake(folder: Path, *words: str, more: dict[str, str] | None = None) -> float:
     """Run Snakemake in a folder; return its wall seconds."""
+    return _command(folder, *words, more=more).seconds
+
+
+def _command(folder: Path, *words: str, more: dict[str, str] | None = None) -> Took:
+    """Run Snakemake in a folder."""
     began = time.perf_counter()
     with subprocess.Popen(
         [*SNAKEMAKE, *words],
@@ -116,11 +212,15 @@ def _snakemake(folder: Path, *words: str, more: dict[str, str] | None = None) ->
         stderr=subprocess.STDOUT,
         text=True,
     ) as process:
-        output = process.communicate()[0]
+        assert process.stdout is not None
+        output = process.stdout.read()
+        _, status, used = os.wait4(process.pid, 0)
+        process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
         end = "\n".join(output.splitlines()[-15:])
         raise InputError("bench", f"snakemake {' '.join(words[-3:])}", f"failed:\n{end}")
-    return time.perf_counter() - began
+    memory = used.ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
+    return Took(time.perf_counter() - began, used.ru_utime + used.ru_stime, memory)
 
 
 # ------------------------------------------------------------------------------------- jobs that train one step
@@ -241,11 +341,7 @@ def _pss(pid: int) -> int:
 
 
 def _scheduling(folder: Path, names: list[str], census: int, rounds: int) -> list[dict]:
-    stub = folder / "stub" / "dualgrad"
-    stub.parent.mkdir()
-    stub.write_text(STUB)
-    stub.chmod(0o755)
-    path = os.pathsep.join([str(stub.parent), str(CLIENT.parent), os.environ.get("PATH", os.defpath)])
+    path = _stubbed(folder)
     words = ["--cores", "2", "--config", "data_dir=stub-data"]
     whole = len(names) == census
     targets = ["census"] if whole else _targets(names, "demo")

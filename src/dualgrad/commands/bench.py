@@ -51,6 +51,7 @@ KNOWN_BY = {
     "threads": ("step", "epoch", "run", "library", "gpu"),
     "rounds": ("step", "epoch", "run", "pipeline", "library", "gpu"),
     "jobs": ("pipeline",),
+    "census": ("pipeline",),
     "images": ("gpu",),
     "minutes": ("gpu",),
     "packed": ("gpu",),
@@ -81,6 +82,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--workers", type=positive, metavar="N", help="processes of the published image loader (default: 4)"
     )
     parser.add_argument("--jobs", type=positive, metavar="N", help="pipeline: runs (default: the census)")
+    parser.add_argument(
+        "--census",
+        type=positive,
+        metavar="N",
+        help="pipeline: a census of N runs instead, published and synthetic ones, whose training takes no time",
+    )
     parser.add_argument("--images", type=positive, metavar="N", help="gpu: training images (default: 50000)")
     parser.add_argument(
         "--minutes", type=_positive_number, metavar="M", help="gpu: time for all of it (default: 8)"
@@ -257,13 +264,16 @@ def _run(args: argparse.Namespace) -> dict:
 def _pipeline(args: argparse.Namespace) -> dict:
     import torch
 
-    from dualgrad.bench.pipeline import bench_pipeline
+    from dualgrad.bench.pipeline import bench_census, bench_pipeline
     from dualgrad.bench.timing import report
     from dualgrad.project import load_project
 
     project = load_project(args.root, {**args.config, "edition": "demo"})
     census = project.census
-    results = bench_pipeline(args.root, project.data, census, args.jobs, args.rounds or 3)
+    if args.census:
+        results = bench_census(args.root, args.census, args.rounds or 1)
+    else:
+        results = bench_pipeline(args.root, project.data, census, args.jobs, args.rounds or 3)
     return report("pipeline", torch.device("cpu"), 1, census.edition["precision"], results)
 
 
