@@ -133,7 +133,7 @@ def _taken(what: str, took: Sequence[Took]) -> dict:
 
 
 def _grow(folder: Path, total: int) -> tuple[int, str]:
-    """Add synthetic experiments to a copied census; return how many runs there are then, and the last of the names."""
+    """Add synthetic experiments to a copied census; return how many runs it has then, and the last name."""
     file = folder / "config" / "census" / "totals.yaml"
     totals = yaml.safe_load(file.read_text())
     grid = {"lambda": [0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.45, 0.5], "noise_rate": [0.4, 0.8]}
