@@ -206,7 +206,8 @@ def as_labels(found: np.ndarray, n: int, classes: int, names: Sequence[str], whe
     Args:
         found: numbers, or names of classes.
         n: number of training examples.
-        classes, names: number of classes, and their names where the data set has some.
+        classes: number of classes.
+        names: their names, where the data set has some.
         where: file and data set, for messages.
 
     Raises:
