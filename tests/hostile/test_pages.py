@@ -136,16 +136,20 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     ):
         monkeypatch.setattr(content, name, lambda *given, found=found: found)
     experiments = {HOSTILE: {"title": HOSTILE, "counted": True, "runs": [f"{HOSTILE}/run"]}}
-    return SimpleNamespace(edition={"name": HOSTILE, "title": HOSTILE}, experiments=experiments, root=ROOT)
+    edition = {"name": HOSTILE, "title": HOSTILE}
+    return SimpleNamespace(edition=edition, experiments=experiments, runs={}, root=ROOT)
 
 
 @pytest.mark.parametrize("pages", [["explorer", "claims"], []])
 def test_the_reports_index(drawn: SimpleNamespace, tmp_path: Path, pages: list[str]) -> None:
     figures = content.figures(tmp_path)
     numbers = {f"figure_data/{HOSTILE}"}
-    text = _index(drawn, {}, tmp_path, figures, pages, numbers, [])
+    condition = {"levels": {HOSTILE: HOSTILE}, "n": 1, **dict.fromkeys(("mean", "sd", "low", "high"))}
+    own = {"experiment": HOSTILE, "title": HOSTILE, "of": HOSTILE, "by": [HOSTILE], "made": 1, "planned": 1}
+    own |= {"says": [HOSTILE], "advice": [HOSTILE], "conditions": [condition]}
+    text = _index(drawn, {}, tmp_path, figures, pages, numbers, [], {HOSTILE: [own]})
     shown = only_text(text)
-    assert shown.count(HOSTILE) > 8
+    assert shown.count(HOSTILE) > 14
     links = [one for one in Markup(text).attributes if one.startswith(("explorer.html#", "figure_data/"))]
     assert links and not any("<" in one or '"' in one for one in links)
 
