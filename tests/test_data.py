@@ -115,7 +115,7 @@ def test_digit_task_without_augmentation(digits_folder):
     assert prepared.origin == {"set": "digits", "content_sha256": digest, "copy_of": None}
     assert (prepared.n_train, prepared.n_test, prepared.classes) == (1347, 450, 10)
     assert prepared.train_labels.dtype == torch.int64
-    assert not prepared.augments and prepared.model_options == {"inputs": 64}
+    assert not prepared.augments and prepared.model_options == {"inputs": 64, "shape": [1, 8, 8]}
     (batch,) = prepared.inputs(torch.tensor([3, 1, 3]))
     assert batch.shape == (3, 1, 8, 8) and batch.dtype == torch.float64
     assert torch.equal(batch[0], batch[2])
