@@ -91,7 +91,7 @@ def fit(
         [lam.min() + place * span, math.log(span) + shape, *slack, *np.maximum(lowest, 1e-3)]
         for place, shape in STARTS
     ]
-    if near is not None:
+    if near is not None and math.isfinite(near.middle):
         moved = [near.shift, near.widening] if several else []
         starts = [[near.middle, math.log(near.width), *moved, *np.clip(near.floors, 1e-3, ceiling - 1e-3)]]
     for start in starts:
