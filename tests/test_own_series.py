@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from made_up import write_results
+from synthetic import write_results
 
 from dualgrad.census import load_census
 from dualgrad.cli import main
