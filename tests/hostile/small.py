@@ -61,7 +61,11 @@ claims:
       step: 0.1
       measure: {experiments: [A], where: {seed: $seed}, over: lambda, take: max}
 conclusions:
-  - {title: It works, text: "Lowest error {low}.", values: {low: {rows: grid, statistic: min}}, claims: [best]}
+  - title: It works
+    question: Does it?
+    text: "Lowest error {low}."
+    values: {low: {rows: grid, statistic: min}}
+    claims: [best]
 """
 MAPPING = """\
 shapes:
