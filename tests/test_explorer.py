@@ -234,7 +234,9 @@ def test_a_browser_that_cannot_unpack_is_told_so(page, tmp_path, browser) -> Non
     assert text.count("<script>") >= 2
     # Scripts of the page are known by their hash, so the older browser is made before they run.
     with browser.open(page.as_uri(), before="delete globalThis.DecompressionStream") as one:
-        one.wait("document.getElementById('loading')?.textContent.includes('this browser has no DecompressionStream')")
+        one.wait(
+            "document.getElementById('loading')?.textContent.includes('this browser has no DecompressionStream')"
+        )
 
 
 def count_of(one) -> str:
