@@ -195,7 +195,7 @@ def test_pictures_labels_and_network_of_ones_own_through_the_workflow(own: Path,
     assert main(["results", "stripes", *where, "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
     means = runs.groupby("lam")["test_error"].mean().to_dict()
-    assert {row["levels"]["lambda"]: (row["n"], row["mean"]) for row in found} == {
+    assert {row["levels"]["lambda"]: (row["n"], row["mean"]) for row in found["conditions"]} == {
         lam: (2, pytest.approx(mean)) for lam, mean in means.items()
     }
 

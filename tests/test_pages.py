@@ -130,7 +130,7 @@ def test_verdicts_are_in_view_on_a_phone_and_headings_are_questions(browser, pag
         heads = page.evaluate(
             "[...document.querySelectorAll('#conclusions summary')].map(one => one.textContent)"
         )
-        assert len(heads) == 15 and all(head.endswith("?") for head in heads)
+        assert len(heads) == 20 and all(head.endswith("?") for head in heads)
         order = page.evaluate(
             "[...document.querySelectorAll('#conclusions li')].map(one => "
             "[...one.querySelectorAll('.chip')].map(chip => order.indexOf(byId.get(chip.textContent).verdict)))"

@@ -53,7 +53,12 @@ def shape(run: dict) -> tuple:
     parts = tuple(tuple(value[key]) if value[key] else () for key in ("random", "trusted"))
     about = (value["synthetic"] or {}).get("about")
     network = (task["model"]["name"], task["model"].get("width"), task["dataset"], run["noise"]["kind"])
-    rest = (run["method"], run["renormalize"], run["optimizer"]["name"], isinstance(run["lr_scale"], dict))
+    rest = (
+        str(run["method"]),
+        run["renormalize"],
+        run["optimizer"]["name"],
+        isinstance(run["lr_scale"], dict),
+    )
     return (network, value_kind, parts, about, rest, bool(run["copy_of"]), run["outcome"], stages)
 
 
