@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from browser import Browser
 from synthetic import write_results
-from workflows import copy_workflow
+from workflows import copy_workflow, planned, snakemake
 
 from dualgrad.census import load_census
 from dualgrad.compare import build, conditions, page
@@ -388,20 +385,6 @@ def test_an_edition_without_tables(tmp_path, counted):
         Edition(tmp_path / "demo", counted)
 
 
-def snakemake(folder: Path, *words: str) -> subprocess.CompletedProcess:
-    """Run Snakemake in a folder, with its messages in ``stdout``."""
-    return subprocess.run(
-        [sys.executable, "-m", "snakemake", *words, "--cores", "1"],
-        cwd=folder,
-        env={key: value for key, value in os.environ.items() if not key.startswith("DUALGRAD_")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-
-
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
     """A fresh copy of the workflow."""
@@ -413,9 +396,9 @@ def test_what_the_target_needs(checkout):
     assert done.returncode != 0 and "expected two different editions" in done.stdout
     done = snakemake(checkout, "compare", "--dry-run", "--config", "compare=released,demo")
     assert done.returncode == 0, done.stdout
-    jobs = dict(re.findall(r"^(\S+) +(\d+)$", done.stdout.rpartition("Job stats:")[2], re.MULTILINE))
-    assert (jobs["ingest_compared"], jobs["compare_editions"], jobs["compare"]) == ("1", "1", "1")
-    assert int(jobs["train"]) > 3000
+    jobs = planned(done.stdout)
+    assert jobs["ingest_compared"] == jobs["compare_editions"] == jobs["compare"] == 1
+    assert jobs["train"] > 3000
     done = snakemake(
         checkout, "compare", "--dry-run", "--config", "edition=released", "compare=released,demo"
     )

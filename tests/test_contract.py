@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_workflow import ROOT, copy_workflow, snakemake
+from workflows import ROOT, copy_workflow, snakemake
 
 from dualgrad import cli
 from dualgrad.cli import parser_of

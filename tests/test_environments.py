@@ -16,8 +16,7 @@ import pytest
 import yaml
 from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
-from test_workflow import ROOT, planned, snakemake
-from workflows import copy_workflow
+from workflows import ROOT, copy_workflow, planned, snakemake
 
 from dualgrad.jobs.warm_worker import PYTHON, prepare_jobs
 

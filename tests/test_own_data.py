@@ -9,8 +9,6 @@ import contextlib
 import csv
 import json
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -18,7 +16,7 @@ import numpy as np
 import pytest
 import yaml
 from PIL import Image
-from workflows import copy_workflow
+from workflows import copy_workflow, snakemake
 
 from dualgrad.cli import main
 from dualgrad.records import read_record
@@ -85,19 +83,6 @@ def draw(folder: Path) -> np.ndarray:
             path.parent.mkdir(parents=True, exist_ok=True)
             Image.fromarray(image).save(path)
     return np.arange(150) % 3
-
-
-def snakemake(folder: Path, *words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-c", "from dualgrad.jobs.launcher import main; main()", *words],
-        cwd=folder,
-        env={key: value for key, value in os.environ.items() if not key.startswith("DUALGRAD_")},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=600,
-        check=False,
-    )
 
 
 @contextlib.contextmanager

@@ -7,14 +7,11 @@ edition, ``paper-trial``: no record of theirs can be taken for a real one.
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
-from workflows import copy_workflow
+from workflows import copy_workflow, snakemake
 
 from dualgrad.census import CensusError, load_census
 from dualgrad.census.run import Stage
@@ -170,21 +167,6 @@ def test_a_trial_in_the_edition_s_own_precision(bench: Path) -> None:
 
 
 # --------------------------------------------------------------------------------------------------- in the workflow
-
-
-def snakemake(folder: Path, *words: str) -> subprocess.CompletedProcess:
-    """Run Snakemake in a folder, as `make setup` installs it, with its messages in ``stdout``."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("DUALGRAD_")}
-    return subprocess.run(
-        [sys.executable, "-c", "from dualgrad.jobs.launcher import main; main()", *words],
-        cwd=folder,
-        env=environment,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=900,
-        check=False,
-    )
 
 
 def test_a_trial_through_the_workflow(bench: Path, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from oracles.lab import MLP, Lab, run_of, stage, vectors
-from workflows import copy_workflow
+from workflows import copy_workflow, environment, snakemake
 
 from dualgrad.records import read_record
 from dualgrad.training import checkpoints
@@ -57,12 +57,6 @@ run.Context, session.Session.step = context, counted
 from dualgrad.cli import main
 sys.exit(main(["train", *sys.argv[4:]]))
 """
-
-
-def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment, without what a workflow around it may have put there."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("DUALGRAD_")}
-    return kept | (more or {})
 
 
 def train(folder: Path, name: str, more: Mapping[str, str] | None = None) -> dict:
@@ -110,20 +104,6 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 # --------------------------------------------------------------------------------------------------- how it is run
-
-
-def snakemake(folder: Path, *words: str) -> subprocess.CompletedProcess:
-    """Run Snakemake in a folder, as `make setup` installs it."""
-    return subprocess.run(
-        [sys.executable, "-c", "from dualgrad.jobs.launcher import main; main()", *words],
-        cwd=folder,
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=600,
-        check=False,
-    )
 
 
 @pytest.mark.parametrize(

@@ -20,8 +20,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 from slurm_host import SlurmHost, missing, slurm_host
-from test_workflow import ROOT, command, environment, planned, snakemake
-from workflows import copy_workflow
+from workflows import ROOT, command, copy_workflow, environment, planned, snakemake
 
 from dualgrad.census import load_census
 from dualgrad.census.dependencies import closure, dependency_depth

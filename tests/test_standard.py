@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 import yaml
-from test_workflow import ROOT, dry_run, environment, runs_in, snakemake
-from workflows import copy_workflow
+from test_workflow import dry_run, runs_in
+from workflows import ROOT, copy_workflow, environment, snakemake
 
 from dualgrad import __version__
 from dualgrad.census import find_root, load_census

@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from workflows import copy_workflow
+from workflows import command, copy_workflow, environment, planned, snakemake
 
 from dualgrad.census import load_census
 from dualgrad.census.dependencies import closure
@@ -32,41 +32,6 @@ RUN = "results/demo/runs/A/lam0.35_eta0.4_seed0.json"
 def checkout(tmp_path: Path) -> Path:
     """A fresh copy of the workflow."""
     return copy_workflow(tmp_path)
-
-
-def command(*words: str) -> list[str]:
-    """The command `snakemake`, as `make setup` installs it."""
-    return [sys.executable, "-c", "from dualgrad.jobs.launcher import main; main()", *words]
-
-
-def environment(more: Mapping[str, str] | None = None) -> dict[str, str]:
-    """This process's environment, without what a workflow around it may have put there."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("DUALGRAD_")}
-    return kept | (more or {})
-
-
-def snakemake(
-    folder: Path, *words: str, more: Mapping[str, str] | None = None
-) -> subprocess.CompletedProcess:
-    """Run Snakemake in a folder, with its messages in ``stdout``."""
-    return subprocess.run(
-        command(*words),
-        cwd=folder,
-        env=environment(more),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-
-
-def planned(output: str) -> dict[str, int]:
-    """Jobs by rule, from the job table that Snakemake prints; empty if there is nothing to do."""
-    if "Nothing to be done" in output:
-        return {}
-    table = output.rpartition("Job stats:")[2]
-    return {rule: int(count) for rule, count in re.findall(r"^(\S+) +(\d+)$", table, re.MULTILINE)}
 
 
 def dry_run(folder: Path, *words: str) -> dict[str, int]:

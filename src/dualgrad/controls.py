@@ -102,23 +102,28 @@ def _ends(apart: float, low: float, high: float) -> str:
     return f"{apart:+.3f} [{low:+.3f}, {high:+.3f}]"
 
 
+def _verdict(low: float, high: float) -> str:
+    return "rises" if low > 0 else "falls" if high < 0 else "is not told apart"
+
+
+def _along(rows: Rows, lams: list[float], where: str, **levels: Any) -> list[str]:
+    """What the error does from the lowest to the highest λ; nothing where an end has fewer than two runs."""
+    sides = [_values(rows, **(levels | {"lambda": lam})) for lam in (lams[-1], lams[0])]
+    if min(map(len, sides)) < 2:
+        return []
+    apart, low, high = difference(*sides)
+    return [
+        f"{where}: from λ = {lams[0]:g} to {lams[-1]:g} the error {_verdict(low, high)}: "
+        f"{_ends(apart, low, high)}, n = {len(sides[0])} and {len(sides[1])}."
+    ]
+
+
 def _period(rows: Rows) -> list[str]:
     found = []
     lams = _levels(rows, "lambda")
     for rate in _levels(rows, "noise_rate"):
         for period in _levels(rows, "period"):
-            sides = [
-                _values(rows, period=period, noise_rate=rate, **{"lambda": lam})
-                for lam in (lams[-1], lams[0])
-            ]
-            if min(map(len, sides)) < 2:
-                continue
-            apart, low, high = difference(*sides)
-            verdict = _verdict(low, high)
-            found.append(
-                f"η = {rate:g}, K = {period}: from λ = {lams[0]:g} to {lams[-1]:g} the error {verdict}: "
-                f"{_ends(apart, low, high)}, n = {len(sides[0])} and {len(sides[1])}."
-            )
+            found += _along(rows, lams, f"η = {rate:g}, K = {period}", period=period, noise_rate=rate)
     return found
 
 
@@ -182,10 +187,6 @@ def _validation(rows: Rows) -> list[str]:
     return [advised(one) for one in choices(rows, ["lambda", "noise_rate"])]
 
 
-def _verdict(low: float, high: float) -> str:
-    return "rises" if low > 0 else "falls" if high < 0 else "is not told apart"
-
-
 def _combination(rows: Rows) -> list[str]:
     """What a stale gradient costs each combination, and what a large λ does where there is one."""
     found = []
@@ -205,13 +206,7 @@ def _combination(rows: Rows) -> list[str]:
                     f"η = {rate:g}, {name}: K = 16 changes the error of K = 1 by {', '.join(stale)}; {n}."
                 )
             for period in _levels(mine, "period") if len(lams) > 1 else ():
-                ends = [_values(mine, period=period, **{"lambda": lam}) for lam in (lams[-1], lams[0])]
-                if min(map(len, ends)) > 1:
-                    apart = difference(*ends)
-                    found.append(
-                        f"η = {rate:g}, {name}, K = {period}: from λ = {lams[0]:g} to {lams[-1]:g} the error "
-                        f"{_verdict(*apart[1:])}: {_ends(*apart)}, n = {len(ends[0])} and {len(ends[1])}."
-                    )
+                found += _along(mine, lams, f"η = {rate:g}, {name}, K = {period}", period=period)
     return found
 
 

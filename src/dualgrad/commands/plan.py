@@ -318,6 +318,6 @@ def _packed(text: str) -> tuple[int, float]:
         found = 0, 0.0
     if found[0] < 1 or not 0 < found[1] <= found[0]:
         raise argparse.ArgumentTypeError(
-            f"expected N:GAIN with a gain between 0 and N, e.g. 2:1.6; got '{text}'"
+            f"expected N:GAIN with a gain between 0 and N, as `dualgrad bench gpu` measures it; got '{text}'"
         )
     return found

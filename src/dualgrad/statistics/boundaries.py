@@ -28,24 +28,18 @@ import pandas as pd
 from dualgrad.estimators import bootstrap
 from dualgrad.estimators.curves import fit_sigmoid, last_crossing, steepest
 from dualgrad.estimators.units import bounds_of
-from dualgrad.statistics.curves import CURVE_KEYS, Curve, curves, joined_curves, key_words
+from dualgrad.statistics.curves import CURVE_COLUMNS, CURVE_KEYS, Curve, curves, joined_curves, key_words
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.statistics.sources import TEXT_CURVES
 from dualgrad.tables.edition import Tables
-from dualgrad.tables.schema import BOOL, FLOAT64, STRING, Column
+from dualgrad.tables.schema import BOOL, FLOAT64, Column
 
 LEVELS = (0.20, 0.30, 0.40)
 TEXT_LEVELS = (0.50,)
 SIGMOID_RESAMPLES = 400
 
 KEYS = (
-    Column("noise_rate", FLOAT64, "label-noise rate η", "fraction"),
-    Column("width_mult", FLOAT64, "width multiplier (Q1)"),
-    Column("lr", FLOAT64, "initial learning rate (Q3; P2: as recorded)"),
-    Column("model", STRING, "architecture (P, P2, X)"),
-    Column("method", STRING, "method, where recorded"),
-    Column("clean_ratio", FLOAT64, "trusted share of the training set (D1, D2)", "fraction"),
-    Column("replicate", FLOAT64, "which execution of the same grid (M1)"),
+    *CURVE_COLUMNS,
     Column("error_level", FLOAT64, "error level of a crossing", "fraction"),
     Column("lambda_from", FLOAT64, "first λ of the grid; steepest step: λ where it starts"),
     Column("lambda_to", FLOAT64, "last λ of the grid; steepest step: λ where it ends"),

@@ -16,20 +16,11 @@ import numpy as np
 import pandas as pd
 
 from dualgrad.estimators import bootstrap
-from dualgrad.statistics.curves import CURVE_KEYS, SPLIT
+from dualgrad.statistics.curves import CURVE_COLUMNS, CURVE_KEYS, SPLIT
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
-from dualgrad.tables.schema import FLOAT64, INT64, STRING, Column
 
-KEYS = (
-    Column("noise_rate", FLOAT64, "label-noise rate η", "fraction"),
-    Column("width_mult", FLOAT64, "width multiplier (Q1)"),
-    Column("lr", FLOAT64, "initial learning rate (Q3)"),
-    Column("model", STRING, "architecture, where a factor"),
-    Column("method", STRING, "method, where a factor"),
-    Column("clean_ratio", FLOAT64, "trusted share, where a factor", "fraction"),
-    Column("replicate", INT64, "execution (M1)"),
-)
+KEYS = (*CURVE_COLUMNS,)
 
 QUANTITIES = {
     "chosen_lambda": Quantity("lambda", "λ with the lowest mean error over all seeds"),

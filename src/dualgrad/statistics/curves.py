@@ -19,6 +19,7 @@ from dualgrad.estimators import bootstrap
 from dualgrad.estimators.units import bounds_of
 from dualgrad.statistics.facts import constant_predictors
 from dualgrad.tables.edition import Tables
+from dualgrad.tables.schema import FLOAT64, STRING, Column
 
 # Factors that tell curves of one experiment apart.
 SPLIT = (
@@ -32,7 +33,16 @@ SPLIT = (
     "cos_target",
     "replicate",
 )
-CURVE_KEYS = ("noise_rate", "width_mult", "lr", "model", "method", "clean_ratio", "replicate")
+CURVE_COLUMNS = (
+    Column("noise_rate", FLOAT64, "label-noise rate η", "fraction"),
+    Column("width_mult", FLOAT64, "width multiplier (Q1)"),
+    Column("lr", FLOAT64, "initial learning rate (Q3; P2: as recorded)"),
+    Column("model", STRING, "architecture (P, P2, X)"),
+    Column("method", STRING, "method, where recorded"),
+    Column("clean_ratio", FLOAT64, "trusted share of the training set (D1, D2)", "fraction"),
+    Column("replicate", FLOAT64, "which execution of the same grid (M1)"),
+)
+CURVE_KEYS = tuple(column.name for column in CURVE_COLUMNS)
 
 # Experiments that repeat the same training at other λ or seeds: taken together as one curve. A where-clause picks the
 # rows that are the same training.

@@ -23,25 +23,19 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2, rankdata
 
-from dualgrad.statistics.curves import CURVE_KEYS, Curve, curves, key_words
+from dualgrad.statistics.curves import CURVE_COLUMNS, CURVE_KEYS, Curve, curves, key_words
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.statistics.sources import PREPARATIONS, START_STAGES
 from dualgrad.tables.edition import Tables
-from dualgrad.tables.schema import FLOAT64, INT64, STRING, Column
+from dualgrad.tables.schema import INT64, STRING, Column
 
 LEAST = 3
 DEAD = 0.85
 START_ERRORS = ("init_error", "ordered_init_error", "collapse_init_error")
 
 KEYS = (
-    Column("noise_rate", FLOAT64, "label-noise rate η", "fraction"),
     Column("with_experiment", STRING, "the other experiment"),
-    Column("width_mult", FLOAT64, "width multiplier (Q1)"),
-    Column("lr", FLOAT64, "initial learning rate (Q3; P2: as recorded)"),
-    Column("model", STRING, "architecture (P, P2, X)"),
-    Column("method", STRING, "method, where recorded"),
-    Column("clean_ratio", FLOAT64, "trusted share of the training set (D1, D2)", "fraction"),
-    Column("replicate", FLOAT64, "which execution of the same grid (M1)"),
+    *CURVE_COLUMNS,
     Column("levels", INT64, "λ of a concordance"),
 )
 

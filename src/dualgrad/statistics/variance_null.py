@@ -19,21 +19,15 @@ import pandas as pd
 from scipy.optimize import nnls
 
 from dualgrad.estimators import bootstrap
-from dualgrad.statistics.curves import CURVE_KEYS, Curve, curves, joined_curves, key_words
+from dualgrad.statistics.curves import CURVE_COLUMNS, CURVE_KEYS, Curve, curves, joined_curves, key_words
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
-from dualgrad.tables.schema import FLOAT64, INT64, STRING, Column
+from dualgrad.tables.schema import FLOAT64, Column
 
 LEAST = 3
 
 KEYS = (
-    Column("noise_rate", FLOAT64, "label-noise rate η", "fraction"),
-    Column("width_mult", FLOAT64, "width multiplier (Q1)"),
-    Column("lr", FLOAT64, "initial learning rate (Q3)"),
-    Column("model", STRING, "architecture, where a factor"),
-    Column("method", STRING, "method, where a factor"),
-    Column("clean_ratio", FLOAT64, "trusted share, where a factor", "fraction"),
-    Column("replicate", INT64, "execution (M1)"),
+    *CURVE_COLUMNS,
     Column("lam", FLOAT64, "λ of an observed and a modelled variance"),
 )
 

@@ -16,19 +16,13 @@ import numpy as np
 import pandas as pd
 
 from dualgrad.estimators import bootstrap
-from dualgrad.statistics.curves import CURVE_KEYS, Curve, curves, joined_curves, key_words
+from dualgrad.statistics.curves import CURVE_COLUMNS, CURVE_KEYS, Curve, curves, joined_curves, key_words
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import BOOL, FLOAT64, INT64, STRING, Column
 
 KEYS = (
-    Column("noise_rate", FLOAT64, "label-noise rate η", "fraction"),
-    Column("width_mult", FLOAT64, "width multiplier (Q1)"),
-    Column("lr", FLOAT64, "initial learning rate (Q3; P2: as recorded)"),
-    Column("model", STRING, "architecture (P, P2, X)"),
-    Column("method", STRING, "method, where recorded"),
-    Column("clean_ratio", FLOAT64, "trusted share of the training set (D1, D2)", "fraction"),
-    Column("replicate", FLOAT64, "which execution of the same grid (M1)"),
+    *CURVE_COLUMNS,
     Column("lam", FLOAT64, "λ of a variance"),
     Column("constant_runs", INT64, "runs at that λ that end as constant predictors"),
     Column("edge", BOOL, "the largest variance is at the first or last λ of the grid"),
