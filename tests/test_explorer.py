@@ -239,6 +239,24 @@ def test_a_browser_that_cannot_unpack_is_told_so(page, tmp_path, browser) -> Non
         )
 
 
+def test_runs_on_ones_own_files_have_words(opened) -> None:
+    """What no run of the published census has: labels and trusted examples from files, validation, aggregators."""
+    own = """inWords({...resolved(0), method: {aggregator: 'CAGrad', c: 0.4},
+      noise: {kind: 'file', path: '<b>.npy', column: null},
+      task: {...resolved(0).task, validation: {share: 0.1}}, value: {...resolved(0).value, labels: 'trusted',
+      trusted: {path: 't.csv', column: 'i', ratio: null}}})
+      .map(([label, text]) => `${label}: ${text}`).join('\\n')"""
+    said = opened.evaluate(own)
+    for words in (
+        "the labels of the file <code>&#60;b&#62;.npy</code>",
+        "10 % of the training examples are set aside for validation",
+        "true labels of the examples that the file <code>t.csv</code> (i) lists in the batch",
+        "TorchJD's <code>CAGrad</code>; c 0.4",
+    ):
+        assert words in said, said
+    assert "NaN" not in said and "undefined" not in said and "object" not in said
+
+
 def count_of(one) -> str:
     """What the page says about the number of runs."""
     one.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")

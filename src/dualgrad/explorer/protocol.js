@@ -40,20 +40,20 @@ function inWords(spec) {
   add('Batches', `${task.batch_size} examples`, task.steps_per_epoch ? `an epoch is ${plural(task.steps_per_epoch, 'step')}` : 'an epoch is one pass',
     task.drop_last ? 'an incomplete last batch is left out' : '');
   const kinds = { symmetric: 'symmetric', asymmetric_bernoulli: 'asymmetric, each label by itself', asymmetric_exact: 'asymmetric, exact numbers', transition: 'class-dependent, each label by itself', text_pool: 'labels of the text pool flipped' };
-  const file = one => markup`the file <code>${one.path}</code>${one.column ? `, ${one.column}` : ''}`;
+  const file = one => markup`the file <code>${one.path}</code>${one.column ? ` (${one.column})` : ''}`;
   if (noise.kind === 'file') add('Label noise', markup`the labels of ${file(noise)}`);
   else add('Label noise', `${kinds[noise.kind] ?? noise.kind}${noise.rate === undefined ? '' : `, η = ${trim(noise.rate)}`}`, seedText(noise, spec),
     noise.map && `classes ${noise.map.map(([a, b]) => `${a} → ${b}`).join(', ')}`);
   if (spec.method === 'ce') {
     add('Update', 'plain cross-entropy on the noisy labels: no value gradient');
   } else {
-    const share = value.trusted && (value.trusted.path ? 'examples that a file lists' : `${trim(100 * value.trusted.ratio)} %`);
+    const share = value.trusted && `the trusted ${trim(100 * value.trusted.ratio)} %`;
+    const listed = value.trusted?.path && markup`the examples that ${file(value.trusted)} lists`;
     const labels = { clean: 'true labels of the whole batch', random: 'labels drawn at random', shifted: 'labels shifted by one class',
-      trusted: `true labels of the trusted ${share} in the batch`, trusted_batches: `batches of their own from the trusted ${share}` };
+      trusted: markup`true labels of ${listed || share} in the batch`, trusted_batches: markup`batches of their own from ${listed || share}` };
     const made = value.synthetic && `a direction at cosine ${trim(value.synthetic.cosine)} to the ${value.synthetic.about === 'clean' ? 'cached clean' : 'structure'} gradient`;
     add('Value signal', made || labels[value.labels] || value.labels, value.sign === -1 && 'negated',
       seedText(value.labels === 'random' ? value.random : value.trusted, spec),
-      value.trusted?.path && markup`they are listed in ${file(value.trusted)}`,
       value.period === 1 ? 'computed in every step' : `computed every ${value.period} steps and kept in between`);
     if (spec.method.aggregator) add('Update', markup`both gradients combined by TorchJD's <code>${spec.method.aggregator}</code>`, options(spec.method, ['aggregator']));
     else add('Update', spec.method === 'lossmix' ? markup`losses mixed: (1 − λ)·L<sub>struct</sub> + λ·L<sub>value</sub>` : markup`(1 − λ)·ĝ<sub>struct</sub> + λ·ĝ<sub>value</sub>, both of unit length`,
