@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from jsonschema import validate
 
 from dualgrad import sentences as s
 from dualgrad.claims.load import load_ledger
@@ -17,6 +18,7 @@ from dualgrad.figures.captions import CAPTIONS
 from dualgrad.figures.sources import FIGURE_EXPERIMENTS
 
 ROOT = Path(__file__).resolve().parents[1]
+SCHEMA = yaml.safe_load((ROOT / "src/dualgrad/schemas/bench.schema.yaml").read_text(encoding="utf-8"))
 
 
 @pytest.fixture(scope="module")
@@ -29,15 +31,11 @@ def sentences(ledger, census) -> s.Sentences:
     return s.load_sentences(ROOT, ledger, census.experiments)
 
 
-def values_of(sentences: s.Sentences) -> dict[str, s.Values]:
-    return {form: s.read_numbers(ROOT, form) for form, names in sentences.quoted().items() if names}
-
-
 # ------------------------------------------------------------------------------------------------- in step
 
 
 def test_documents_hold_what_is_kept(sentences) -> None:
-    values = values_of(sentences)
+    values = s.values_of(sentences, ROOT)
     for document, passages in sentences.passages.items():
         text = (ROOT / document).read_text(encoding="utf-8")
         assert s.document_with(text, document, passages, values) == text, (
@@ -50,8 +48,17 @@ def test_every_fact_is_quoted_and_nothing_else_is_kept(sentences) -> None:
     for owner, facts in sentences.facts.items():
         forms = [form for form, whose in s.FORMS.items() if whose == owner]
         assert set(facts) == set().union(*(quoted[form] for form in forms)), owner
-    for form, names in quoted.items():
-        assert set(s.read_numbers(ROOT, form)) == names, form
+    for form in s.KEPT:
+        assert set(s.read_numbers(ROOT, form)) == quoted[form], form
+    benchmarks = {path.stem for path in (ROOT / s.BENCHMARKS).glob("*.json")}
+    assert benchmarks == {fact["file"] for fact in sentences.facts["bench"].values()}
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / s.BENCHMARKS).glob("*.json")), ids=lambda path: path.stem)
+def test_what_benchmarks_gave_is_of_a_clean_commit(path) -> None:
+    report = json.loads(path.read_text(encoding="utf-8"))
+    validate(report, SCHEMA)
+    assert report["code"]["commit"] and report["code"]["changed"] is False
 
 
 def test_the_plan_says_so(sentences) -> None:
@@ -107,7 +114,10 @@ def test_a_number_out_of_step_is_found_and_mended(workspace, capsys) -> None:
     ("change", "message"),
     [
         (("{demo.low[0]:.3f}", "{demo.lows[0]:.3f}"), "demo has no fact 'lows'; did you mean 'low'?"),
-        (("{demo.low[0]:.3f}", "{demmo.low[0]:.3f}"), "expected one of demo, released, complete, plan"),
+        (
+            ("{demo.low[0]:.3f}", "{demmo.low[0]:.3f}"),
+            "expected one of demo, released, complete, plan, bench",
+        ),
         (("{demo.low[0]:.3f}", "{demo.low[0]:.3q}"), "cannot be written"),
         (("experiments: [X1d]", "experiments: [X1dd]"), "no experiment 'X1dd'"),
         (("  demo:\n    low:", "  demmo:\n    low:"), "no such edition; did you mean 'demo'?"),

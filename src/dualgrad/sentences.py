@@ -1,8 +1,9 @@
 """Sentences of README and docs that carry measured numbers: measured, kept, written into the documents.
 
 ``docs/numbers/sentences.yaml`` holds measures by name and the passages that quote them. What an edition, a form of
-the published archive or the plan gives is kept in ``docs/numbers/<form>.json``. A passage stands in its document
-between ``<!-- numbers NAME -->`` and ``<!-- /numbers -->``, and nothing is typed there by hand.
+the published archive or the plan gives is kept in ``docs/numbers/<form>.json``; what benchmarks gave is read from the
+files that they wrote, ``docs/performance/<file>.json``. A passage stands in its document between
+``<!-- numbers NAME -->`` and ``<!-- /numbers -->``, and nothing is typed there by hand.
 """
 
 from __future__ import annotations
@@ -27,8 +28,12 @@ from dualgrad.validation import InputError, did_you_mean, read_yaml
 
 FOLDER = Path("docs/numbers")
 FILE = FOLDER / "sentences.yaml"
+#: What `dualgrad bench --output` wrote.
+BENCHMARKS = Path("docs/performance")
 #: Form -> whose measures it gives values to. Two forms of the published archive share theirs.
-FORMS = {"demo": "demo", "released": "released", "complete": "released", "plan": "plan"}
+FORMS = {"demo": "demo", "released": "released", "complete": "released", "plan": "plan", "bench": "bench"}
+#: Forms that are measured anew by `dualgrad numbers`, and kept beside the sentences.
+KEPT = tuple(form for form in FORMS if form != "bench")
 #: Digits that are kept: more than any sentence shows, fewer than differ between machines.
 SIGNIFICANT = 6
 WIDTH = 118
@@ -77,7 +82,16 @@ def load_sentences(root: Path, ledger: Ledger, experiments: Iterable[str]) -> Se
             raise SentencesError(
                 FILE, f"facts.{owner}", f"no such edition{did_you_mean(owner, FORMS.values())}"
             )
-        if owner != "plan":
+        if owner == "bench":
+            for name, fact in measures.items():
+                if not isinstance(fact, Mapping) or not {"file", "give"} <= set(fact) <= {
+                    *("file", "result", "give")
+                }:
+                    problem = (
+                        "expected file, give and, for what stands in a result, the beginning of its 'what'"
+                    )
+                    raise SentencesError(FILE, f"facts.bench.{name}", problem)
+        elif owner != "plan":
             for name, measure in measures.items():
                 check_measure(measure, ledger, known, f"{owner}.{name}")
     sentences = Sentences(data["facts"], data["passages"])
@@ -161,6 +175,57 @@ def plan(sentences: Sentences, root: Path) -> Values:
         }
         found[name] = [answers[word] for word in fact["give"]]
     return found
+
+
+def values_of(sentences: Sentences, root: Path) -> dict[str, Values]:
+    """Return the numbers of all forms that the passages quote.
+
+    Raises:
+        SentencesError: a file of numbers is missing or damaged, or has no such number.
+    """
+    found = {}
+    for form, names in sentences.quoted().items():
+        if form == "bench":
+            facts = sentences.facts.get(form, {})
+            found[form] = {name: _measured_by_benchmark(root, name, facts[name]) for name in sorted(names)}
+        elif names:
+            found[form] = read_numbers(root, form)
+    return found
+
+
+def _measured_by_benchmark(root: Path, name: str, fact: Mapping[str, Any]) -> list[Any]:
+    """The values of a fact about a benchmark: places in its report, or in the result whose name begins so."""
+    path = root / BENCHMARKS / f"{fact['file']}.json"
+    place = BENCHMARKS / path.name
+    try:
+        report = json.loads(path.read_text(encoding="utf-8"))
+        results = {result["what"]: result for result in report["results"]}
+    except FileNotFoundError:
+        known = [one.stem for one in path.parent.glob("*.json")]
+        problem = f"facts.bench.{name}: there is no such file{did_you_mean(str(fact['file']), known)}"
+        raise SentencesError(place, "", f"{problem}; `dualgrad bench --output` writes one") from None
+    except (OSError, ValueError, LookupError, TypeError) as error:
+        raise SentencesError(place, "", f"cannot be read ({error})") from None
+    within = report
+    if "result" in fact:
+        fitting = [result for what, result in results.items() if what.startswith(fact["result"])]
+        if len(fitting) != 1:
+            problem = f"expected one result whose 'what' begins so; found {len(fitting)}"
+            hint = did_you_mean(fact["result"], results)
+            raise SentencesError(FILE, f"facts.bench.{name}.result", f"'{fact['result']}': {problem}{hint}")
+        within = fitting[0]
+    values = []
+    for words in fact["give"]:
+        value = within
+        for key in str(words).split("."):
+            if not isinstance(value, Mapping) or key not in value:
+                hint = did_you_mean(key, value if isinstance(value, Mapping) else ())
+                raise SentencesError(
+                    FILE, f"facts.bench.{name}.give", f"'{words}': there is no {key!r}{hint}"
+                )
+            value = value[key]
+        values.append(rounded(value))
+    return values
 
 
 def read_numbers(root: Path, form: str) -> Values:

@@ -5,13 +5,18 @@ from __future__ import annotations
 import os
 import platform
 import statistics
+import subprocess
 import time
 from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from importlib import metadata
 from pathlib import Path
 
 import torch
 
 Spread = dict[str, float]
+# Packages whose versions may change what is measured.
+PACKAGES = ("numpy", "pydantic", "snakemake", "torch", "torchjd", "torchvision", "transformers")
 
 
 def spread(values: Sequence[float]) -> Spread:
@@ -95,22 +100,45 @@ def measurement(what: str, unit: str, values: Mapping[str, Sequence[float]], **d
 
 
 def report(benchmark: str, device: torch.device, threads: int, precision: str, results: list[dict]) -> dict:
-    """Return what a benchmark prints: where and with what it was measured, and its results."""
+    """Return what a benchmark prints: when, with what and where it was measured, and its results."""
     return {
         "benchmark": benchmark,
+        "date": datetime.now(UTC).date().isoformat(),
+        "code": code(),
         "machine": {
-            "host": platform.node(),
             "processor": _processor(),
             "cores": os.cpu_count(),
             "load": round(os.getloadavg()[0], 2),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
             "threads": threads,
             "precision": precision,
-            "python": platform.python_version(),
-            "torch": torch.__version__,
         },
         "results": results,
     }
+
+
+def code() -> dict[str, object]:
+    """Return what was measured: the commit, where the package lies in a git repository, and versions of packages."""
+    folder = Path(__file__).parents[2]
+    found: dict[str, object] = {}
+    if commit := _git(folder, "rev-parse", "HEAD"):
+        found = {"commit": commit, "changed": bool(_git(folder, "status", "--porcelain", "--", "."))}
+    versions = {"python": platform.python_version()}
+    for name in ("dualgrad", *PACKAGES):
+        try:
+            versions[name] = metadata.version(name)
+        except metadata.PackageNotFoundError:
+            continue
+    return {**found, "versions": versions}
+
+
+def _git(folder: Path, *words: str) -> str:
+    """What git says of a folder; nothing where there is no git, or no repository."""
+    try:
+        done = subprocess.run(["git", "-C", str(folder), *words], capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _processor() -> str:
@@ -123,10 +151,10 @@ def _processor() -> str:
 
 def lines_of(report: Mapping) -> list[str]:
     """Return a report as lines to read."""
-    machine = report["machine"]
+    machine, version = report["machine"], report["code"]["versions"].get("torch")
     lines = [
         f"{report['benchmark']} on {machine['device']} ({machine['processor']}, {machine['cores']} cores, load "
-        f"{machine['load']}), {machine['precision']}, {machine['threads']} thread(s), torch {machine['torch']}"
+        f"{machine['load']}), {machine['precision']}, {machine['threads']} thread(s), torch {version}"
     ]
     for result in report["results"]:
         lines.append(f"\n{result['what']}")

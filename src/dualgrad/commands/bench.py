@@ -156,14 +156,26 @@ def run(args: argparse.Namespace) -> int:
         "gpu": _gpu,
     }[args.benchmark]
     try:
-        report = measure(args)
+        measured = measure(args)
     except DataError as error:
         raise InputError("bench", "", str(error)) from None
+    report = {"benchmark": args.benchmark, "command": _again(args), **measured}
     text = json.dumps(report, indent=2)
     if args.output:
         args.output.write_text(f"{text}\n")
     print(text if args.json else "\n".join(lines_of(report)))
     return 0
+
+
+def _again(args: argparse.Namespace) -> str:
+    """The command line without folders and settings, which are this machine's."""
+    words = ["dualgrad", "bench", args.benchmark, *args.runs]
+    for name in KNOWN_BY:
+        given = getattr(args, name)
+        if name not in ("runs", "pictures") and given is not None:
+            shown = ",".join(map(str, given)) if isinstance(given, list) else f"{given}"
+            words += [f"--{name.replace('_', '-')}", shown]
+    return " ".join(words)
 
 
 def _settings(args: argparse.Namespace) -> tuple[Project, torch.device, int]:

@@ -3,8 +3,9 @@
 Sentences with measured numbers are written into the documents from docs/numbers/sentences.yaml and the kept numbers
 beside it: one file per edition (demo), per form of the published archive (released: its result files; complete: a
 clone with notebooks and pictures), and for what the plan says. Named forms are measured again on their tables, which
-have to be there, and compared with what is kept. --fix writes numbers and documents; without it, the exit status is 1
-where something is out of step.
+have to be there, and compared with what is kept. Numbers of benchmarks are read from docs/performance, where
+`dualgrad bench --output` has put them. --fix writes numbers and documents; without it, the exit status is 1 where
+something is out of step.
 
     dualgrad numbers
     dualgrad numbers demo plan --fix
@@ -41,9 +42,9 @@ def run(args: argparse.Namespace) -> int:
     from dualgrad.validation import InputError, did_you_mean
 
     for form in args.forms:
-        if form not in s.FORMS:
+        if form not in s.KEPT:
             problem = (
-                f"there is no such form, expected one of {', '.join(s.FORMS)}{did_you_mean(form, s.FORMS)}"
+                f"there is no such form, expected one of {', '.join(s.KEPT)}{did_you_mean(form, s.KEPT)}"
             )
             raise InputError("dualgrad numbers", form, problem)
     experiments = load_project(args.root, args.config).census.experiments
@@ -61,7 +62,7 @@ def run(args: argparse.Namespace) -> int:
             stale.append(str(s.FOLDER / path.name))
             if args.fix:
                 write_atomically(path, text.encode())
-    values = {form: s.read_numbers(args.root, form) for form, names in sentences.quoted().items() if names}
+    values = s.values_of(sentences, args.root)
     for document, passages in sentences.passages.items():
         path = args.root / document
         old = path.read_text(encoding="utf-8")
