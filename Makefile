@@ -50,6 +50,10 @@ NOT_PINNED := none-of-them
 TORCH_OF_ITS_OWN := @:
 endif
 
+# A process more than cores: many tests wait, for SLURM or for processes that they killed.
+TESTS = OMP_NUM_THREADS=1 PYTEST_XDIST_AUTO_NUM_WORKERS=$$(($$(getconf _NPROCESSORS_ONLN) + 1)) $(BIN)/python -m pytest \
+  --numprocesses auto --dist loadfile --no-loadscope-reorder
+
 .PHONY: figures test lint coverage docs setup pins clean
 .DEFAULT_GOAL := figures
 
@@ -57,7 +61,7 @@ figures: setup
 	$(BIN)/snakemake figures/main --cores all
 
 test: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --durations 20
+	$(TESTS) --durations 20
 
 lint: setup
 	$(BIN)/ruff check .
@@ -70,8 +74,7 @@ lint: setup
 
 # Which lines and branches of the package the tests in this process reach; what workers and jobs run is not counted.
 coverage: setup
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile --cov dualgrad --cov-branch \
-	  --cov-report term:skip-covered --cov-report html:htmlcov $(ARGS)
+	$(TESTS) --cov dualgrad --cov-branch --cov-report term:skip-covered --cov-report html:htmlcov $(ARGS)
 
 # MkDocs 1 is what the theme is for; its notice about a successor is not for our readers. (Not --quiet: with it, warnings
 # are not counted, and a strict build passes.)

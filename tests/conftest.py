@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from workflows import copy_workflow, snakemake
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -32,6 +33,10 @@ WORKFLOW = (
 )
 
 
+# Files that take or wait longest begin first, so that no process of the tests is left alone with one at the end.
+FIRST = ("slurm", "faults", "workflow", "surroundings", "hostile", "unit")
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Mark each test with the kind that it is of; kinds are described in pyproject.toml."""
     for item in items:
@@ -42,6 +47,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         else:
             kind = "slurm" if name == "slurm" else "workflow" if name in WORKFLOW else "unit"
         item.add_marker(kind)
+    items.sort(
+        key=lambda item: min(FIRST.index(mark.name) for mark in item.iter_markers() if mark.name in FIRST)
+    )
 
 
 @pytest.fixture(scope="session")
@@ -130,6 +138,22 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str, Callable[
         return folder
 
     return get
+
+
+@pytest.fixture(scope="session")
+def smoke_figures(shared) -> Path:
+    """A copy of the workflow in which the main figures of edition smoke have been made, with messages.txt.
+
+    Shared between workers too: nothing may change in it, and only test_workflow.py runs Snakemake there.
+    """
+
+    def draw(folder: Path) -> None:
+        copy_workflow(folder)
+        done = snakemake(folder, "figures/main", "--config", "edition=smoke")
+        assert done.returncode == 0, done.stdout
+        (folder / "messages.txt").write_text(done.stdout)
+
+    return shared("smoke-figures", draw)
 
 
 @pytest.fixture(scope="session")

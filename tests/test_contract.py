@@ -162,23 +162,9 @@ def digests(runs: Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def plain(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+def plain(smoke_figures: Path) -> dict[str, str]:
     """Digests of the runs of the main figures of edition smoke, trained on one file system."""
-    folder = copy_workflow(tmp_path_factory.mktemp("plain"))
-    records = list(dict.fromkeys(wanted(folder)))
-    done = snakemake(folder, *records, *SMOKE)
-    assert done.returncode == 0, done.stdout
-    return digests(folder / "results/smoke/runs")
-
-
-def wanted(folder: Path) -> Iterator[str]:
-    """Records of the experiments of the main figures."""
-    from dualgrad.figures.sources import FIGURE_EXPERIMENTS, MAIN_FIGURES
-
-    census = load_project(folder, {"edition": "smoke"}).census
-    for figure in MAIN_FIGURES:
-        for experiment in FIGURE_EXPERIMENTS[figure]:
-            yield from (f"results/smoke/runs/{run}.json" for run in census.experiment(experiment)["runs"])
+    return digests(smoke_figures / "results/smoke/runs")
 
 
 @pytest.mark.skipif(not shutil.which("rsync"), reason="snakemake-storage-plugin-fs copies with rsync")

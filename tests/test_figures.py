@@ -453,11 +453,19 @@ CUTS = [
 ]
 
 
+def cuts_of(figure: str, variant: str) -> list[str]:
+    """Two of the cuts, so that each is drawn by several figures; all where DUALGRAD_ALL_DRAWS is set."""
+    if os.environ.get("DUALGRAD_ALL_DRAWS"):
+        return CUTS
+    place = 2 * (len(FIGURES) * VARIANTS.index(variant) + FIGURES.index(figure))
+    return [CUTS[place % len(CUTS)], CUTS[(place + 1) % len(CUTS)]]
+
+
 @pytest.mark.filterwarnings("error")
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("figure", FIGURES)
 def test_draws_whatever_is_missing(invented, figure, variant):
-    for how in CUTS:
+    for how in cuts_of(figure, variant):
         drawn, frames = figure_of(figure, Tables.given(cut(invented, how), variant))
         drawn.canvas.draw()
         for frame in frames.values():

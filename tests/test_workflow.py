@@ -167,14 +167,10 @@ def test_mistakes_in_files(checkout: Path, file: str, old: str, new: str, messag
 SMOKE = ("--config", "edition=smoke")
 
 
-@pytest.fixture(scope="module")
-def drawn(tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture
+def drawn(smoke_figures: Path) -> Path:
     """A copy of the workflow in which the main figures of edition smoke have been made. Tests leave it as it is."""
-    folder = copy_workflow(tmp_path_factory.mktemp("drawn"))
-    done = snakemake(folder, "figures/main", *SMOKE)
-    assert done.returncode == 0, done.stdout
-    (folder / "messages.txt").write_text(done.stdout)
-    return folder
+    return smoke_figures
 
 
 def digest(folder: Path, name: str) -> str:

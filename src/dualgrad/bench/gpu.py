@@ -46,6 +46,7 @@ PUBLISHED = ("resnet18", 256, 50_000, 10_000)
 START = 60.0  # seconds that a process of its own may take to be ready
 STEPS_REPEATED = 20  # of a run that is trained twice
 WINDOW = 1.0  # seconds that packed processes train at least
+LONGEST = 10.0  # and, with their start, at most, for each round: a rate does not get better with minutes
 # Published after the first epoch of experiment K at λ = .3 and η = .4, seeds 0 to 4 (results.json of the release).
 K_ERRORS = (0.6927, 0.7037, 0.6824, 0.7262, 0.7193)
 K_LOSSES = (2.3275, 2.3559, 2.4018, 2.3528, 2.3117)
@@ -306,7 +307,7 @@ class Gpu:
                 self.notes.append(f"packed runs through MPS left out: there is no {mps.CONTROL} here")
         until = time.monotonic() + share
         for number, (count, served) in enumerate(ways):
-            each = (until - time.monotonic()) / (len(ways) - number)
+            each = min(LONGEST * self.rounds, (until - time.monotonic()) / (len(ways) - number))
             try:
                 with mps.serving() if served else contextlib.nullcontext():
                     rates, window = _together(run, self.device, self.threads, count, each, self.left())
