@@ -131,6 +131,12 @@ def test_the_container_installs_the_pins_themselves() -> None:
     assert re.search(r"^ +envs/requirements.txt (\S+)$", text, re.M)[1] in text.partition("%post")[2]
 
 
+def test_the_containers_base_is_one_image() -> None:
+    text = (ROOT / "envs" / "dualgrad.def").read_text()
+    assert re.search(r"^From: \{\{ BASE \}\}$", text, re.M)
+    assert re.search(r"^ +BASE=python@sha256:[0-9a-f]{64}$", text, re.M)
+
+
 def test_every_rule_with_a_command_has_the_environment() -> None:
     for file in sorted((ROOT / "workflow" / "rules").glob("*.smk")):
         text = file.read_text()
