@@ -14,14 +14,14 @@ from dualgrad.claims import verdicts
 from dualgrad.claims.data import Selection, Tables
 from dualgrad.claims.evaluate import PUBLISHED, Report, Result, plain_number
 from dualgrad.claims.words import name_of
-from dualgrad.pages import assemble, escape, in_markdown, packed
+from dualgrad.pages import packed, render
 from dualgrad.records import write_atomically
 from dualgrad.release.manifest import COMMIT, PAPER, REPOSITORY
 from dualgrad.tables import parquet
 
 _FILES = f"https://github.com/{REPOSITORY}/blob/{COMMIT}/{PAPER.as_posix()}/results"
 _SIGNIFICANT = 5
-_TEMPLATE = Path(__file__).parent / "page" / "claims.html"
+_FOLDER = Path(__file__).parent / "page"
 
 _SCHEMA = pa.schema(
     [
@@ -137,54 +137,19 @@ def difference_text(result: Result) -> str:
 
 def markdown(report: Report) -> str:
     """Return the report as Markdown: counts, conclusions, and all claims by topic."""
-    ledger = report.ledger
-    lines = ["# Claims of the published census", "", _about(report), ""]
-    lines += ["## Counts", "", "| | " + " | ".join(verdicts.TITLES.values()) + " | all |"]
-    lines.append("|---|" + "---:|" * (len(verdicts.VERDICTS) + 1))
-    counted = {"all claims": report.counts()} | {
-        ledger.documents[code]: counts for code, counts in report.counts_by_document().items()
-    }
-    for name, counts in counted.items():
-        bold = "**" if name == "all claims" else ""
-        numbers = " | ".join(str(count) for count in (*counts.values(), sum(counts.values())))
-        lines.append(f"| {bold}{name}{bold} | {numbers} |")
-    lines += [
-        "",
-        "A claim that several documents print counts once in the first line and once for each below.",
-        "",
-    ]
-    lines += ["## Conclusions", ""]
-    if report.edition != PUBLISHED:
-        lines += ["Written for the published data; here are the numbers that this edition gives.", ""]
-    for number, one in enumerate(report.conclusions, 1):
-        if report.edition == PUBLISHED:
-            lines.append(f"{number}. **{one.title}.** {one.text}")
-        else:
-            lines.append(f"{number}. **{one.question}**")
-            lines += [f"   - {words}: {value}" for words, value in one.numbers]
-    for topic, title in ledger.topics.items():
-        chosen = [result for result in report.results.values() if result.claim.topic == topic]
-        if not chosen:
-            continue
-        lines += [
-            "",
-            f"## {title}",
-            "",
-            "| claim | printed | measured | verdict | caveat |",
-            "|---|---|---|---|---|",
-        ]
-        for result in chosen:
-            claim = result.claim
-            note = ": ".join(filter(None, ["" if claim.caveat == "none" else claim.caveat, result.note]))
-            cells = (
-                f"`{claim.id}` {claim.says}",
-                result.printed,
-                result.measured or result.reason,
-                verdicts.TITLES[result.verdict],
-                note,
-            )
-            lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    return in_markdown("\n".join(lines) + "\n")
+    documents = report.ledger.documents
+    by_document = {documents[code]: counts for code, counts in report.counts_by_document().items()}
+    return render(
+        _FOLDER / "claims.md",
+        edition=report.edition,
+        published=report.edition == PUBLISHED,
+        about=_about(report),
+        verdicts=verdicts.TITLES,
+        counted={"**all claims**": report.counts(), **by_document},
+        conclusions=report.conclusions,
+        topics=report.ledger.topics,
+        results=list(report.results.values()),
+    )
 
 
 def _about(report: Report) -> str:
@@ -208,17 +173,12 @@ def _about(report: Report) -> str:
 
 def html(report: Report, tables: Tables) -> str:
     """Return the report as one self-contained page."""
-    banner = ""
-    if report.edition != PUBLISHED:
-        banner = f'<p class="banner">This is edition {escape(report.edition)}, not the published data.</p>'
-    return assemble(
-        _TEMPLATE,
-        {
-            "edition": escape(f"edition {report.edition}"),
-            "banner": banner,
-            "about": escape(_about(report).rpartition("**")[2].strip()),
-            "data": packed(page_data(report, tables)),
-        },
+    return render(
+        _FOLDER / "claims.html",
+        edition=report.edition,
+        published=report.edition == PUBLISHED,
+        about=_about(report).rpartition("**")[2].strip(),
+        data=packed(page_data(report, tables)),
     )
 
 

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
-from dualgrad import __version__
 from dualgrad.compare import conditions as conditions_module
 from dualgrad.compare.phenomena import NO_DATA, SHOWN
-from dualgrad.pages import assemble, data_uri, escape, in_markdown
+from dualgrad.pages import data_uri, render
 
-TEMPLATE = Path(__file__).parent / "compare.html"
+FOLDER = Path(__file__).parent
 WORST = 10
 
 # How a result is coloured on the page.
@@ -57,7 +57,7 @@ def number(value: float, unit: str) -> str:
     return text.replace("-", "−")
 
 
-def interval(row: pd.Series, side: str) -> str:
+def interval(row: Mapping[str, Any], side: str) -> str:
     """Return a value with its interval."""
     value, low, high = (row[f"{name}_{side}"] for name in ("value", "low", "high"))
     text = number(value, row["unit"])
@@ -197,54 +197,40 @@ def _worst_lines(comparison: Comparison) -> tuple[list[str], list[list[str]]]:
 
 def markdown(comparison: Comparison, picture: str) -> str:
     """Return the summary as Markdown; ``picture`` is the picture's file name."""
-    first, second = map(in_markdown, comparison.names)
-    lines = [f"# {second} against {first}", ""]
-    lines += [
-        f"- **{name}**: {title}"
-        for name, title in zip((first, second), map(in_markdown, comparison.titles), strict=True)
-    ]
-    lines += ["", *(f"{in_markdown(line)}\n" for line in overview(comparison))]
-    lines += [f"![mean errors of {second} against {first}]({picture})", "", "## Phenomena", ""]
-    lines += [_HOW.format(first=first, second=second), ""]
-    for result, says in results(comparison):
-        lines.append(in_markdown(f"**{result}** ({len(says)}): " + " ".join(says)))
-        lines.append("")
-    lines += [f"| phenomenon | {first} | {second} | result |", "|---|---|---|---|"]
-    for _, row in comparison.phenomena.iterrows():
-        note = f" ({row['caveat']})" if row["caveat"] else ""
-        cells = [
-            "<br>".join(map(in_markdown, (row["says"], f"{row['measure']}{note}"))),
-            *(in_markdown(_cell(row, side)) for side in ("first", "second")),
-            f"**{in_markdown(row['result'])}**",
-        ]
-        lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
-    for title, (heads, body) in (
-        ("Conditions by experiment", _experiment_lines(comparison)),
-        ("Largest differences", _worst_lines(comparison)),
-    ):
-        lines += [
-            "",
-            f"## {title}",
-            "",
-            "| " + " | ".join(map(in_markdown, heads)) + " |",
-            "|" + "---|" * len(heads),
-        ]
-        lines += [
-            "| " + " | ".join(in_markdown(cell).replace("|", "\\|") for cell in row) + " |" for row in body
-        ]
-    lines += ["", f"dualgrad {__version__}. {_COLUMNS}", ""]
-    return "\n".join(lines)
+    return render(FOLDER / "summary.md", picture=picture, **_values(comparison))
 
 
-def _cell(row: pd.Series, side: str) -> str:
-    """A phenomenon in one edition: verdict, number, note."""
-    word, note = row[f"verdict_{side}"], row[f"note_{side}"]
-    if word == NO_DATA:
-        return f"{word}: {note}" if note else word
-    return f"{word}: {interval(row, side)}, {tested(row, side)}" + (f"; {note}" if note else "")
+def html(comparison: Comparison, picture: Path) -> str:
+    """Return the summary as one HTML page with the picture in it."""
+    return render(
+        FOLDER / "compare.html", picture=data_uri(picture, "image/png"), tone=TONE, **_values(comparison)
+    )
 
 
-def tested(row: pd.Series, side: str) -> str:
+def _values(comparison: Comparison) -> dict[str, Any]:
+    """What both forms of the summary say."""
+    first, second = comparison.names
+    return {
+        "first": first,
+        "second": second,
+        "editions": list(zip(comparison.names, comparison.titles, strict=True)),
+        "overview": overview(comparison),
+        "how": _HOW.format(first=first, second=second),
+        "results": list(results(comparison)),
+        "phenomena": {
+            group: rows.to_dict("records")
+            for group, rows in comparison.phenomena.groupby("group", sort=False)
+        },
+        "interval": interval,
+        "tested": tested,
+        "no_data": NO_DATA,
+        "experiments": _experiment_lines(comparison),
+        "worst": _worst_lines(comparison),
+        "columns": _COLUMNS,
+    }
+
+
+def tested(row: Mapping[str, Any], side: str) -> str:
     """Return what carries a value: units, p value and its correction, and what could have been found."""
     how, away = row[f"interval_{side}"], row[f"detectable_{side}"]
     words = [f"n = {row[f'n_{side}']}" + (f" ({how})" if how else "")]
@@ -272,78 +258,3 @@ _HOW = (
     "and a miniature has its own scale. Reproduced: shown in {first} and in {second}."
 )
 _COLUMNS = "All numbers are in conditions.parquet and phenomena.parquet beside this file."
-
-
-# ------------------------------------------------------------------------------------------- HTML
-
-
-def html(comparison: Comparison, picture: Path) -> str:
-    """Return the summary as one HTML page with the picture in it."""
-    first, second = comparison.names
-    values = {
-        "title": escape(f"{second} against {first}"),
-        "editions": "".join(
-            f"<dt>{escape(name)}</dt><dd>{escape(title)}</dd>"
-            for name, title in zip(comparison.names, comparison.titles, strict=True)
-        ),
-        "overview": "".join(f"<p>{escape(line)}</p>" for line in overview(comparison)),
-        "picture": data_uri(picture, "image/png"),
-        "how": escape(_HOW.format(first=first, second=second)).replace("*", ""),
-        "results": "".join(
-            f"<details><summary>{_pill(result)} {len(says)}</summary>"
-            f"<ul>{''.join(f'<li>{escape(text)}</li>' for text in says)}</ul></details>"
-            for result, says in results(comparison)
-        ),
-        "phenomena": _phenomena_table(comparison),
-        "experiments": _table(*_experiment_lines(comparison)),
-        "worst": _table(*_worst_lines(comparison), texts=2),
-        "columns": escape(_COLUMNS),
-    }
-    return assemble(TEMPLATE, values)
-
-
-def _pill(result: str) -> str:
-    return f'<span class="pill {TONE.get(result, "")}">{escape(result)}</span>'
-
-
-def _phenomena_table(comparison: Comparison) -> str:
-    first, second = comparison.names
-    lines = [
-        f"<thead><tr><th>phenomenon</th><th>{escape(first)}</th><th>{escape(second)}</th><th>result</th></tr></thead>"
-    ]
-    for group, rows in comparison.phenomena.groupby("group", sort=False):
-        lines.append(f'<tbody><tr><th colspan="4" scope="rowgroup">{escape(group)}</th></tr>')
-        for _, row in rows.iterrows():
-            caveat = f'<span class="caveat">{escape(row["caveat"])}</span>' if row["caveat"] else ""
-            lines.append(
-                f'<tr id="{escape(row["name"])}"><td>{escape(row["says"])}'
-                f'<span class="muted">{escape(row["measure"])}</span>{caveat}</td>'
-                + "".join(_html_cell(row, side) for side in ("first", "second"))
-                + f"<td>{_pill(row['result'])}</td></tr>"
-            )
-        lines.append("</tbody>")
-    return f"<table>{''.join(lines)}</table>"
-
-
-def _html_cell(row: pd.Series, side: str) -> str:
-    word, note = row[f"verdict_{side}"], row[f"note_{side}"]
-    text = f'<span class="word">{escape(word)}</span>'
-    if word != NO_DATA:
-        text += f"<span>{escape(interval(row, side))}</span><span class='muted'>{escape(tested(row, side))}</span>"
-    return f"<td>{text}" + (f'<span class="muted">{escape(note)}</span>' if note else "") + "</td>"
-
-
-def _table(heads: list[str], body: list[list[str]], texts: int = 1) -> str:
-    """A table whose first ``texts`` columns are words, the rest numbers."""
-    head = "".join(
-        f"<th{'' if i < texts else ' class=number'}>{escape(cell)}</th>" for i, cell in enumerate(heads)
-    )
-    lines = [
-        "<tr>"
-        + "".join(
-            f"<td{'' if i < texts else ' class=number'}>{escape(cell)}</td>" for i, cell in enumerate(row)
-        )
-        + "</tr>"
-        for row in body
-    ]
-    return f"<table><thead><tr>{head}</tr></thead><tbody>{''.join(lines)}</tbody></table>"

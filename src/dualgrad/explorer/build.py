@@ -8,7 +8,7 @@ from typing import Any
 
 from dualgrad.census import Census
 from dualgrad.explorer.data import gather
-from dualgrad.pages import assemble, escape, packed, write_page
+from dualgrad.pages import packed, render, write_page
 from dualgrad.project import load_settings
 
 TEMPLATE = Path(__file__).parent / "explorer.html"
@@ -31,13 +31,7 @@ def build(census: Census, config: Mapping[str, Any], edition_dir: Path, output: 
     """
     data = gather(census, edition_dir)
     data["commands"] = commands(census, config)
-    page = assemble(
-        TEMPLATE,
-        {
-            "title": escape(f"Census explorer: {census.edition['name']}"),
-            "data": packed(data),
-        },
-    )
+    page = render(TEMPLATE, edition=census.edition["name"], data=packed(data))
     write_page(output, page)
     made = sum(error >= 0 for error in data["error"])
     return {"runs": len(data["names"]), "results": made, "bytes": len(page.encode())}

@@ -38,7 +38,6 @@ function setUp() {
   $('search').oninput = event => { filters.q = event.target.value; changed(); };
   $('reset').onclick = () => { clearFilters(); changed(); };
   $('save').onclick = saveRuns;
-  $('theme').onclick = theme.toggle;
   $('help').onclick = () => $('manual').showModal();
   $('home').onclick = event => { event.preventDefault(); clearFilters(); state.run = null; changed(true); };
   makeHistogram('lam', 0, 0.72, 0.02, i => [runs.low[i], runs.high[i]]);

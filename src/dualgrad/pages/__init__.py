@@ -1,62 +1,82 @@
-"""What the project's HTML pages share: one file each, with everything in it, for any browser and no server.
+"""What the project's HTML pages and Markdown documents share: how their templates are filled.
 
-A page is a template with ``{{ name }}`` where a piece goes: a file of the template's folder or of this one, or a
-value that is passed in. ``head.html`` holds what every head has, ``policy.html`` keeps a page from loading anything,
-``scripts`` is the content policy's list of the page's own scripts, by hash: nothing else runs, no ``onclick`` either.
-Data travel deflated, as base64 (``DecompressionStream`` unpacks it in the browser).
+Templates are Jinja's, and lie beside the code that fills them. ``base.html`` is every page's layout: one file with
+everything in it, for any browser and no server. In HTML all values are escaped, in Markdown those that would begin a
+tag; a name that a template does not get is an error. The page's policy keeps it from loading anything and lets its
+own scripts run, known by their hash, and no others, no ``onclick`` either. Data travel deflated, as base64
+(``DecompressionStream`` unpacks it in the browser).
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import html
 import json
 import re
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
+
+from jinja2 import Environment, FileSystemLoader, StrictUndefined, pass_eval_context
+from jinja2.nodes import EvalContext
+from markupsafe import Markup
 
 from dualgrad import __version__
 from dualgrad.records import write_atomically
 
 SHARED = Path(__file__).parent
-_PLACE = re.compile(r"\{\{ *([\w.-]+) *\}\}")
-_SCRIPTS = "{{ scripts }}"
 _TAG = re.compile(r"<(?=[A-Za-z/!?])")
-_SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)  # one with a type holds data
 
 
-def assemble(template: Path, values: Mapping[str, str]) -> str:
+def render(template: Path, **values: Any) -> str:
     """Fill a template.
 
     Args:
-        template: an HTML file; pieces that are file names are sought beside it, then among the shared ones, where
-            HTML may have places of its own. ``own.css`` is the template's style sheet, of its name.
-        values: what goes where, beside the package's ``version``; already HTML.
+        template: a file that ends in .html or .md; what it extends, includes and imports, and the style sheets and
+            scripts that it names, are sought beside it, then among the shared ones.
+        values: what it asks for.
 
     Raises:
-        KeyError: the template names a piece that nobody has.
+        jinja2.UndefinedError: the template asks for what it does not get.
+        jinja2.TemplateNotFound: a file that it names is in neither folder.
     """
+    return _environment(template.parent).get_template(template.name).render(**values)
 
-    values = {"version": escape(__version__), "scripts": _SCRIPTS, **values}
 
-    def piece(found: re.Match[str]) -> str:
-        name = found[1]
-        if name in values:
-            return values[name]
-        if name == "own.css":
-            name = template.with_suffix(".css").name
-        for folder in (template.parent, SHARED):
-            if (folder / name).is_file():
-                text = (folder / name).read_text(encoding="utf-8").rstrip("\n")
-                return _PLACE.sub(piece, text) if name.endswith(".html") else text
-        raise KeyError(f"{template.name}: nothing is called {name}")
+@cache
+def _environment(folder: Path) -> Environment:
+    loader = FileSystemLoader([folder, SHARED])
+    made = Environment(
+        loader=loader,
+        autoescape=lambda name: name is not None and name.endswith(".html"),
+        undefined=StrictUndefined,
+        finalize=_finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.globals |= {"version": __version__, "source": partial(_source, made, loader), "hashes": _hashes}
+    made.filters |= {"cell": cell, "cells": cells}
+    return made
 
-    page = _PLACE.sub(piece, template.read_text(encoding="utf-8"))
-    hashes = [hashlib.sha256(script.encode()).digest() for script in _SCRIPT.findall(page)]
-    return page.replace(_SCRIPTS, " ".join(f"'sha256-{base64.b64encode(one).decode()}'" for one in hashes))
+
+@pass_eval_context
+def _finalize(context: EvalContext, value: Any) -> Any:
+    """What a template inserts, as it stands in the text: HTML is escaped later, by Jinja itself."""
+    return value if context.autoescape else in_markdown(value)
+
+
+def _source(environment: Environment, loader: FileSystemLoader, name: str) -> Markup:
+    """A style sheet or script as it is, braces and all."""
+    return Markup(loader.get_source(environment, name)[0].rstrip("\n"))
+
+
+def _hashes(scripts: Iterable[str]) -> Markup:
+    """The content policy's list of scripts: what stands between their tags, by hash."""
+    digests = (base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in scripts)
+    return Markup(" ".join(f"'sha256-{digest}'" for digest in digests))
 
 
 def linked(page: str, current: str, others: Mapping[str, str]) -> str:
@@ -67,12 +87,8 @@ def linked(page: str, current: str, others: Mapping[str, str]) -> str:
         current: the file name of this page.
         others: titles of all pages of the folder, by file name, in reading order; this one may be among them.
     """
-    place = (SHARED / "nav.html").read_text(encoding="utf-8").strip()
-    links = "".join(
-        f'<a href="{escape(name)}"{" aria-current=page" if name == current else ""}>{escape(title)}</a>'
-        for name, title in others.items()
-    )
-    return page.replace(place, f'<nav class="pages" aria-label="Pages of this report">{links}</nav>', 1)
+    empty, full = (render(SHARED / "nav.html", beside=one, current=current).strip() for one in ({}, others))
+    return page.replace(empty, full, 1)
 
 
 def packed(data: Any) -> str:
@@ -86,14 +102,19 @@ def data_uri(path: Path, kind: str) -> str:
     return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
-def escape(text: object) -> str:
-    """Return a text as HTML, for element content and attribute values."""
-    return html.escape(str(text))
-
-
 def in_markdown(text: object) -> str:
     """Return a text for Markdown, in which no HTML begins; plain texts, ``a < b`` too, stay as they are."""
     return _TAG.sub(r"\\<", str(text))
+
+
+def cell(text: object) -> str:
+    """Return a text for a cell of a Markdown table; templates have it as a filter."""
+    return str(text).replace("|", "\\|")
+
+
+def cells(row: Sequence[object]) -> str:
+    """Return a row of a Markdown table; templates have it as a filter."""
+    return " | ".join(["", *map(cell, row), ""]).strip()
 
 
 def write_page(path: Path, page: str) -> None:

@@ -10,7 +10,7 @@ import pandas as pd
 import pyarrow as pa
 
 from dualgrad.census.load import load_census
-from dualgrad.pages import assemble, data_uri, escape, in_markdown, write_page
+from dualgrad.pages import data_uri, render, write_page
 from dualgrad.project import Project, load_project
 from dualgrad.records import write_atomically
 from dualgrad.replicate import compare, picture, words
@@ -18,7 +18,7 @@ from dualgrad.replicate.rows import Row, of_records, read_rows
 from dualgrad.tables import parquet
 from dualgrad.validation import InputError
 
-TEMPLATE = Path(__file__).parent / "replicate.html"
+FOLDER = Path(__file__).parent
 FILES = ("replication.parquet", "epochs.parquet", "replication.png", "replication.md", "replication.html")
 KEPT = "docs/replication"  # rows of finished runs, by edition, and values of other code
 REFERENCE = "reference.csv"
@@ -104,15 +104,14 @@ def make(made: words.Replication, output: Path) -> None:
     drawn = output / "replication.png"
     picture.draw(made.epochs, title, [drawn])
     write_atomically(output / "replication.md", markdown(made, drawn.name).encode())
-    page = assemble(
-        TEMPLATE,
-        {
-            "title": escape(title),
-            "sentences": "".join(f"<p>{escape(one)}</p>" for one in words.sentences(made)),
-            "picture": data_uri(drawn, "image/png"),
-            "tables": "".join(_html(table) for table in words.tables_of(made)),
-            "editions": escape(f"Re-trained: {', '.join(made.editions)}."),
-        },
+    page = render(
+        FOLDER / "replicate.html",
+        title=title,
+        sentences=words.sentences(made),
+        picture=data_uri(drawn, "image/png"),
+        tables=words.tables_of(made),
+        outside=lambda row: any(cell.endswith("*") for cell in row) or row[-1] == "no",
+        editions=f"Re-trained: {', '.join(made.editions)}.",
     )
     write_page(output / "replication.html", page)
 
@@ -126,32 +125,12 @@ own records say: `snakemake replicate --config edition=paper`, with the settings
 
 def markdown(made: words.Replication, image: str, preface: str = "") -> str:
     """Return the replication as Markdown, with some of the epochs written out."""
-    parts = [
-        "# Replication",
-        "",
-        *([preface] if preface else []),
-        *(f"- {one}" for one in words.sentences(made)),
-        "",
-        f"![Measures over the epochs]({image})",
-        "",
-    ]
-    parts += ["\n".join([words.as_markdown(table), ""]) for table in words.tables_of(made, DOCUMENT_EPOCHS)]
-    return in_markdown("\n".join(parts).rstrip() + "\n")
-
-
-def _html(table: words.Table) -> str:
-    head = "".join(f"<th>{escape(one)}</th>" for one in table.head)
-    body = "".join(
-        f"<tr{' class=outside' if any(cell.endswith('*') for cell in row) or row[-1] == 'no' else ''}>"
-        + "".join(f"<td>{escape(cell)}</td>" for cell in row)
-        + "</tr>"
-        for row in table.rows
-    )
-    title = escape(table.title)
-    return (
-        f"<section><h2>{title}</h2><p class=muted>{escape(table.note)}</p>"
-        f'<div class="wide" tabindex="0" role="region" aria-label="{title}">'
-        f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table></div></section>"
+    return render(
+        FOLDER / "replication.md",
+        preface=preface,
+        sentences=words.sentences(made),
+        picture=image,
+        tables=words.tables_of(made, DOCUMENT_EPOCHS),
     )
 
 

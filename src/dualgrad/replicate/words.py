@@ -245,14 +245,6 @@ def run_table(made: Replication) -> Table:
     return Table("The runs", "Digests of the records, the first twelve characters.", head, rows)
 
 
-def as_markdown(table: Table, level: int = 2) -> str:
-    """Return a table as Markdown."""
-    lines = [f"{'#' * level} {table.title}", "", table.note, ""]
-    lines += [f"| {' | '.join(table.head)} |", f"|{'---|' * len(table.head)}"]
-    lines += [f"| {' | '.join(cell.replace('|', '/') for cell in row)} |" for row in table.rows]
-    return "\n".join(lines)
-
-
 def tables_of(made: Replication, epochs: int | None = None) -> Sequence[Table]:
     """Return all tables, in reading order."""
     first = [final_table(made)] if len(made.final) else []

@@ -263,7 +263,6 @@ unpack('data', data => {
   }
   $('search').oninput = event => { state.q = event.target.value; update(); };
   $('frame').addEventListener('scroll', draw, { passive: true });
-  $('theme').onclick = theme.toggle;
   $('save').onclick = saveRows;
   window.addEventListener('resize', draw);
   document.addEventListener('keydown', event => {

@@ -260,7 +260,6 @@ function controls() {
   $('filters').addEventListener('submit', event => event.preventDefault());
   $('filters').addEventListener('reset', event => { event.preventDefault(); clear(); });
   $('again').addEventListener('click', clear);
-  $('theme').addEventListener('click', theme.toggle);
   for (const one of document.querySelectorAll('th[data-sort]'))
     one.firstElementChild.addEventListener('click', () => set({ sort: one.dataset.sort, down: state.sort === one.dataset.sort && !state.down }));
   document.addEventListener('keydown', event => {
