@@ -81,6 +81,13 @@ def bench_pipeline(root: Path, data_dir: Path, census: Census, jobs: int | None,
         ]
 
 
+def drawn(census: Census, count: int) -> list[str]:
+    """Return so many counted runs, evenly over the whole census."""
+    counted = [name for name, run in census.runs.items() if run["counted"]]
+    count = min(count, len(counted))
+    return [counted[number * len(counted) // count] for number in range(count)]
+
+
 @dataclass(frozen=True)
 class Took:
     """What a command took: wall seconds, CPU seconds of its processes, and memory of the largest (MiB)."""

@@ -4,6 +4,7 @@
   epoch     data, steps and evaluation
   run       a whole run as a process: fresh, through the warm worker, and the published loop
   pipeline  runs through Snakemake: overhead per job, rate of scheduling, dry run, nothing to do, memory
+  setup     `make setup` in a fresh clone, beside that of another commit (--against)
   library   a step by the library, by plain autograd and by TorchJD, and its memory; --model mlp, resnet18, distilbert
   gpu       everything about one GPU in one call: epochs, kernels, the step in other ways, precisions, runs packed on
             it, hours of the census
@@ -14,6 +15,7 @@ other work on the machine does little harm; it should rest all the same. Results
     dualgrad bench step
     dualgrad bench step A/lam0.35_eta0.4_seed0 --precision float32
     dualgrad bench step --model resnet18 --batch 128 --precision float32 --threads 2
+    dualgrad bench step --against v1.0
     dualgrad bench epoch X1d/lam0.3_seed0 --json
     dualgrad bench library --model mlp --rounds 30
     dualgrad bench gpu --output gpu.json
@@ -49,8 +51,9 @@ KNOWN_BY = {
     "precision": ("step", "epoch", "run", "library", "gpu"),
     "device": ("step", "epoch", "run", "library", "gpu"),
     "threads": ("step", "epoch", "run", "library", "gpu"),
-    "rounds": ("step", "epoch", "run", "pipeline", "library", "gpu"),
+    "rounds": ("step", "epoch", "run", "pipeline", "setup", "library", "gpu"),
     "jobs": ("pipeline",),
+    "against": ("step", "pipeline", "setup"),
     "census": ("pipeline",),
     "images": ("gpu",),
     "minutes": ("gpu",),
@@ -62,7 +65,7 @@ KNOWN_BY = {
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Declare the command's arguments."""
-    names = ("step", "epoch", "run", "pipeline", "library", "gpu")
+    names = ("step", "epoch", "run", "pipeline", "setup", "library", "gpu")
     parser.add_argument("benchmark", choices=names, metavar="BENCHMARK", help=", ".join(names))
     parser.add_argument(
         "runs", metavar="EXPERIMENT/RUN", nargs="*", help=f"runs to measure (default: {' and '.join(RUNS)})"
@@ -87,6 +90,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive,
         metavar="N",
         help="pipeline: a census of N runs instead, published and synthetic ones, whose training takes no time",
+    )
+    parser.add_argument(
+        "--against",
+        metavar="COMMIT",
+        help="step, pipeline, setup: beside another version from the repository's history, in turns",
     )
     parser.add_argument("--images", type=positive, metavar="N", help="gpu: training images (default: 50000)")
     parser.add_argument(
@@ -152,6 +160,7 @@ def run(args: argparse.Namespace) -> int:
         "epoch": _epoch,
         "run": _run,
         "pipeline": _pipeline,
+        "setup": _setup,
         "library": _library,
         "gpu": _gpu,
     }[args.benchmark]
@@ -212,6 +221,8 @@ def _step(args: argparse.Namespace) -> dict:
     if args.model and args.runs:
         raise InputError("bench", "--model", "expected a model or runs, not both")
     project, device, threads = _settings(args)
+    if args.against:
+        return _step_against(args, project, threads)
     if args.model:
         from dualgrad.bench.synthetic import synthetic_run
 
@@ -222,6 +233,38 @@ def _step(args: argparse.Namespace) -> dict:
         runs = _runs(args, project)
     results = [bench_step(run, project.data, device, threads, args.rounds or 15) for run in runs]
     return _reported("step", runs[0].precision, device, threads, results)
+
+
+def _step_against(args: argparse.Namespace, project: Project, threads: int) -> dict:
+    from dualgrad.bench.against import bench_steps
+    from dualgrad.bench.timing import report
+
+    given = [f"--{name}" for name in ("model", "precision", "device") if getattr(args, name)]
+    if given or project.edition != "demo":
+        problem = f"takes runs of the edition demo as it is{', without ' + given[0] if given else ''}"
+        raise InputError("bench", "--against", problem)
+    names = args.runs or RUNS
+    _runs(args, project)  # their data
+    results = bench_steps(args.root, project.data, args.against, names, threads, args.rounds or 15)
+    return report("step", torch_cpu(), threads, project.census.edition["precision"], results)
+
+
+def torch_cpu() -> torch.device:
+    """The CPU, for benchmarks of processes."""
+    import torch
+
+    return torch.device("cpu")
+
+
+def _setup(args: argparse.Namespace) -> dict:
+    from dualgrad.bench.against import bench_setup
+    from dualgrad.bench.timing import report
+
+    if not args.against:
+        raise InputError(
+            "bench", "setup", "expected --against COMMIT: a clone of which to set up beside this one's"
+        )
+    return report("setup", torch_cpu(), 1, "float64", bench_setup(args.root, args.against, args.rounds or 3))
 
 
 def _runs(args: argparse.Namespace, project: Project) -> list[Run]:
@@ -274,9 +317,8 @@ def _run(args: argparse.Namespace) -> dict:
 
 
 def _pipeline(args: argparse.Namespace) -> dict:
-    import torch
-
-    from dualgrad.bench.pipeline import bench_census, bench_pipeline
+    from dualgrad.bench.against import bench_runs
+    from dualgrad.bench.pipeline import bench_census, bench_pipeline, drawn
     from dualgrad.bench.timing import report
     from dualgrad.project import load_project
 
@@ -284,9 +326,12 @@ def _pipeline(args: argparse.Namespace) -> dict:
     census = project.census
     if args.census:
         results = bench_census(args.root, args.census, args.rounds or 1)
+    elif args.against:
+        names = drawn(census, args.jobs or 100)
+        results = bench_runs(args.root, project.data, args.against, names, args.rounds or 3)
     else:
         results = bench_pipeline(args.root, project.data, census, args.jobs, args.rounds or 3)
-    return report("pipeline", torch.device("cpu"), 1, census.edition["precision"], results)
+    return report("pipeline", torch_cpu(), 1, census.edition["precision"], results)
 
 
 def _library(args: argparse.Namespace) -> dict:
