@@ -1,8 +1,8 @@
 """Steps of a run in a process of their own, a turn at a time: ``python turns.py RUN DATA THREADS PASS``.
 
 Run by its path (see ``against``), under whichever version of the package PYTHONPATH names, in the folder of that
-version's census. It answers each line ``KIND COUNT`` with the processor seconds of so many steps of that kind. PASS is
-``autograd`` where a backward pass that a network writes out itself is not to be taken.
+version's census. It answers each line ``KIND COUNT`` with the processor seconds of so many steps of that kind. With
+``autograd`` as PASS, a backward pass that a network writes out itself is not taken.
 """
 
 from __future__ import annotations

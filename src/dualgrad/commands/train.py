@@ -178,11 +178,15 @@ def preload(root: Path, overrides: dict) -> None:
     from dualgrad.data import preload as preload_tasks
     from dualgrad.data.errors import DataError
     from dualgrad.models import import_for
+    from dualgrad.training import devices as _devices  # noqa: F401
     from dualgrad.training import trainer as _  # noqa: F401  (imports torch and the loop)
     from dualgrad.training.determinism import DTYPES, code_digest
 
     code_digest()  # read once for all
     project = _cached(root, overrides)
+    assert (
+        project.edition_file
+    )  # read and checked when it is first asked for: a third of what a short job took
     # On the host, for a GPU too: a CUDA context does not survive a fork.
     tasks: dict[tuple, dict[str, Any]] = {}
     for spec in project.census.runs.values():

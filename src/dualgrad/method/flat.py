@@ -59,6 +59,10 @@ class Layout:
         """Return a vector (n,) with its views."""
         return Flat(vector, [vector.as_strided(*place) for place in self._places])
 
+    def view(self, vector: Tensor, number: int) -> Tensor:
+        """Return the view of a vector (n,) that has one parameter's shape."""
+        return vector.as_strided(*self._places[number])
+
     def take(self, parameters: Sequence[Tensor]) -> Flat:
         """Move the parameters' data into one new vector, of which they are views from then on."""
         flat = self.new()

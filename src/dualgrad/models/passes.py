@@ -8,17 +8,19 @@ the same to the last bit (tests/test_fast_paths.py). Call everything here under 
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 _aten = torch.ops.aten
 _ALL = [True, True, True]  # gradients of the input, the weight and the bias of a normalisation
+_ONE = {dtype: torch.ones((), dtype=dtype) for dtype in (torch.float32, torch.float64)}
 
 
 def _cross_entropy(logits: Tensor, target: Tensor) -> tuple[Tensor, Tensor]:
     """Mean cross-entropy of logits (b, classes) with labels (b,), and its gradient by the logits."""
     log = torch.log_softmax(logits, 1)
     loss, total = _aten.nll_loss_forward.default(log, target, None, 1, -100)
-    grad = _aten.nll_loss_backward.default(torch.ones_like(loss), log, target, None, 1, -100, total)
+    grad = _aten.nll_loss_backward.default(_ONE[loss.dtype], log, target, None, 1, -100, total)
     return loss, _aten._log_softmax_backward_data.default(grad, log, 1, log.dtype)
 
 
@@ -32,17 +34,17 @@ class MLPPass:
         self._saved = []
         x = images.flatten(1)
         for block, norm in zip(blocks, norms, strict=True):
-            linear, shift, scale, offset, running_mean, running_var, batches = block
-            before = torch.addmm(shift, x, linear.t())
+            linear, shift, scale, offset, running_mean, running_var, _ = block
+            before = F.linear(x, linear, shift)
             after, mean, rstd = torch.native_batch_norm(
                 *(before, scale, offset, running_mean, running_var, True),
                 *(norm.momentum, norm.eps),  # type: ignore[arg-type]  # a number, not None
             )
-            batches.add_(1)
             self._saved.append((linear, scale, norm.eps, x, before, mean, rstd))
             x = after.relu_()
+        torch._foreach_add_([block[-1] for block in blocks], 1)
         self._last = x
-        self.logits = torch.addmm(bias, x, head.t())
+        self.logits = F.linear(x, head, bias)
 
     def gradient(self, target: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Mean cross-entropy with `target`, and its gradient in the order of the model's parameters."""

@@ -259,8 +259,7 @@ class Session:
         return renormalised(mixed.vector, pair.eps) if self.run.renormalize else mixed.vector, log
 
     def _of_head(self, gradient: Unit) -> Tensor:
-        parts = self._layout.views(gradient.vector).parts
-        return torch.cat([parts[i].flatten() for i in self.head])
+        return torch.cat([self._layout.view(gradient.vector, i).flatten() for i in self.head])
 
     def _both_from_one_batch(
         self, index: Tensor, inputs: tuple[Tensor, ...], *, keep: bool
