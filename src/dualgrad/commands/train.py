@@ -184,8 +184,8 @@ def preload(root: Path, overrides: dict) -> None:
 
     code_digest()  # read once for all
     project = _cached(root, overrides)
-    if project.ingested:  # nothing is trained; and the edition's file is read, which each child would do again
-        return
+    if project.ingested:  # reads the edition's file, which each child would do again
+        return  # nothing is trained
     # On the host, for a GPU too: a CUDA context does not survive a fork.
     tasks: dict[tuple, dict[str, Any]] = {}
     for spec in project.census.runs.values():
