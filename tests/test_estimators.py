@@ -1,4 +1,4 @@
-"""Estimators on made-up data whose answer is known, and the coverage of intervals by simulation."""
+"""Estimators on made-up data whose answer is known (how often intervals cover it: test_coverage.py)."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import pytest
 from scipy import stats
 
 from dualgrad.estimators import bootstrap, boundary, families, hierarchy, units
-from dualgrad.estimators.curves import last_crossing
 from dualgrad.estimators.dip import dip
 from dualgrad.estimators.modes import dip_power, gaussian_bic, modes, shifted_lognormal_bic, silverman
 from dualgrad.estimators.ranks import mann_whitney
@@ -20,29 +19,9 @@ from dualgrad.statistics.dependence import kendall
 from dualgrad.statistics.reruns import split_variance
 from dualgrad.statistics.variance_null import fit
 
-TRIALS = 2000
-
 
 def covered(bounds: list, truth: float) -> float:
     return float(np.mean([low <= truth <= high for low, high, _ in bounds]))
-
-
-@pytest.mark.parametrize("n", [3, 5, 10, 20])
-def test_intervals_cover_what_they_say(n):
-    """Means, differences and spreads of normal samples: 95 % within three points."""
-    rng = np.random.default_rng(n)
-    first, second = rng.normal(0.3, 0.1, (TRIALS, n)), rng.normal(0.2, 0.2, (TRIALS, n))
-    assert covered([bootstrap.mean_bounds(one) for one in first], 0.3) == pytest.approx(0.95, abs=0.03)
-    pairs = zip(first, second, strict=True)
-    assert covered([bootstrap.difference_bounds(*pair) for pair in pairs], 0.1) == pytest.approx(
-        0.95, abs=0.03
-    )
-    spreads = [bootstrap.sd_bounds(one) for one in first]
-    if n <= 5:
-        assert spreads == [None] * TRIALS
-    else:
-        # The interval is that of the spread which a population value of n runs estimates: σ √((n - 1)/n).
-        assert covered(spreads, 0.1 * np.sqrt((n - 1) / n)) == pytest.approx(0.95, abs=0.03)
 
 
 def test_intervals_of_the_largest_difference_cover_it():
@@ -193,26 +172,6 @@ def test_what_is_detectable_is_found_four_times_in_five():
     shown = [bootstrap.exact_bounds(k, 20)[1] < 0.5 for k in hits]
     assert stats.binom.pmf(hits, 20, share)[shown].sum() == pytest.approx(0.8, abs=0.02)
     assert math.isnan(units.of_share(0, 3, 0.5, -1).detectable)  # three units never show it
-
-
-@pytest.mark.parametrize("n", [3, 5, 10, 20])
-def test_jackknife_intervals_cover_what_they_say(n):
-    """The crossing of a curve whose seeds differ in place: within three points of 95 %, a thousand times."""
-    rng = np.random.default_rng(n)
-    lam, hits = np.arange(0.38, 0.54, 0.04), 0
-
-    def crossing(samples):
-        return float(last_crossing(lam, samples[0].mean(axis=0)[None], 0.2)[0])
-
-    shifts = rng.normal(0, 0.01, (1000, n))
-    noise = rng.normal(0, 0.005, (1000, n, len(lam)))
-    errors = 0.1 + 2.0 * (lam - 0.40 - shifts[..., None]) + noise
-    for one in errors:
-        found = units.jackknife(
-            [one], lambda samples: float(last_crossing(lam, samples[0].mean(axis=0)[None], 0.2)[0])
-        )
-        hits += found.low <= 0.45 <= found.high
-    assert abs(hits / 1000 - 0.95) < 0.03
 
 
 def test_a_boundary_that_moves_is_found():

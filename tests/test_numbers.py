@@ -116,7 +116,7 @@ def test_a_number_out_of_step_is_found_and_mended(workspace, capsys) -> None:
         (("{demo.low[0]:.3f}", "{demo.lows[0]:.3f}"), "demo has no fact 'lows'; did you mean 'low'?"),
         (
             ("{demo.low[0]:.3f}", "{demmo.low[0]:.3f}"),
-            "expected one of demo, released, complete, plan, bench",
+            "expected one of demo, released, complete, plan, bench, controls",
         ),
         (("{demo.low[0]:.3f}", "{demo.low[0]:.3q}"), "cannot be written"),
         (("experiments: [X1d]", "experiments: [X1dd]"), "no experiment 'X1dd'"),
@@ -301,3 +301,21 @@ def test_the_search_finds_what_it_is_for() -> None:
     )
     assert typed(text, set()) == ["0.0144", "12 of 14", "450 ×", "16 points", "71 %", "38.4%"]
     assert typed("momentum 0.9", {0.9}) == []
+
+
+def test_the_readme_counts_the_census_right(census) -> None:
+    """Runs by kind of task and by where the value labels come from, as its first lines say."""
+    counted = [run for run in census.runs.values() if run["counted"]]
+    mixed = [run for run in counted if run["method"] == "dual"]
+    trusted = sum(run["value"]["labels"] in ("trusted", "trusted_batches") for run in mixed)
+    oracle = sum(run["value"]["labels"] == "clean" for run in mixed)
+    kinds = {kind: sum(run["task"]["kind"] == kind for run in counted) for kind in ("image", "text")}
+    experiments = sum(one["counted"] for one in census.experiments.values())
+    text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").partition("## Two commands")[0].split())
+    for said in (
+        f"the whole published census of {len(counted):,} training runs",
+        f"in {experiments} experiments on pictures ({kinds['image']:,} runs) and text ({kinds['text']})",
+        f"In {oracle:,} runs the trusted labels are the true labels of the whole batch",
+        f"{trusted} have a trusted subset",
+    ):
+        assert said in text, said

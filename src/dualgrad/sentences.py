@@ -1,9 +1,9 @@
 """Sentences of README and docs that carry measured numbers: measured, kept, written into the documents.
 
 ``docs/numbers/sentences.yaml`` holds measures by name and the passages that quote them. What an edition, a form of
-the published archive or the plan gives is kept in ``docs/numbers/<form>.json``; what benchmarks gave is read from the
-files that they wrote, ``docs/performance/<file>.json``. A passage stands in its document between
-``<!-- numbers NAME -->`` and ``<!-- /numbers -->``, and nothing is typed there by hand.
+the published archive or the plan gives is kept in ``docs/numbers/<form>.json``; what benchmarks and controls gave is
+read from the files that they wrote, ``docs/performance/<file>.json`` and ``docs/numbers/controls.json``. A passage
+stands in its document between ``<!-- numbers NAME -->`` and ``<!-- /numbers -->``; nothing there is typed by hand.
 """
 
 from __future__ import annotations
@@ -31,9 +31,12 @@ FILE = FOLDER / "sentences.yaml"
 #: What `dualgrad bench --output` wrote.
 BENCHMARKS = Path("docs/performance")
 #: Form -> whose measures it gives values to. Two forms of the published archive share theirs.
-FORMS = {"demo": "demo", "released": "released", "complete": "released", "plan": "plan", "bench": "bench"}
+FORMS = {
+    **{"demo": "demo", "released": "released", "complete": "released"},
+    **{"plan": "plan", "bench": "bench", "controls": "controls"},
+}
 #: Forms that are measured anew by `dualgrad numbers`, and kept beside the sentences.
-KEPT = tuple(form for form in FORMS if form != "bench")
+KEPT = tuple(form for form in FORMS if form not in ("bench", "controls"))
 #: Digits that are kept: more than any sentence shows, fewer than differ between machines.
 SIGNIFICANT = 6
 WIDTH = 118
@@ -91,7 +94,7 @@ def load_sentences(root: Path, ledger: Ledger, experiments: Iterable[str]) -> Se
                         "expected file, give and, for what stands in a result, the beginning of its 'what'"
                     )
                     raise SentencesError(FILE, f"facts.bench.{name}", problem)
-        elif owner != "plan":
+        elif owner not in ("plan", "controls"):
             for name, measure in measures.items():
                 check_measure(measure, ledger, known, f"{owner}.{name}")
     sentences = Sentences(data["facts"], data["passages"])
@@ -188,8 +191,29 @@ def values_of(sentences: Sentences, root: Path) -> dict[str, Values]:
         if form == "bench":
             facts = sentences.facts.get(form, {})
             found[form] = {name: _measured_by_benchmark(root, name, facts[name]) for name in sorted(names)}
+        elif form == "controls":
+            found[form] = _answered_by_controls(sentences, root, names)
         elif names:
             found[form] = read_numbers(root, form)
+    return found
+
+
+def _answered_by_controls(sentences: Sentences, root: Path, names: Iterable[str]) -> Values:
+    """The values of facts about conditions of controls, read off ``docs/numbers/controls.json``."""
+    path = FOLDER / "controls.json"
+    try:
+        known = json.loads((root / path).read_text(encoding="utf-8"))["controls"]
+    except (OSError, ValueError, LookupError) as error:
+        raise SentencesError(path, "controls", f"cannot be read ({error})") from None
+    found: Values = {}
+    for name in sorted(names):
+        fact = sentences.facts["controls"][name]
+        conditions = known.get(fact["control"], {}).get("conditions", [])
+        mine = [one for one in conditions if one["levels"] == fact["levels"]]
+        if not mine:
+            problem = f"{path} has no condition {fact['levels']} of {fact['control']}"
+            raise SentencesError(FILE, f"facts.controls.{name}", problem)
+        found[name] = [rounded(mine[0][word]) for word in fact["give"]]
     return found
 
 

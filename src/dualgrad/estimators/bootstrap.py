@@ -180,6 +180,48 @@ def extreme_bounds(
     return pick(low for low, _, _ in known), pick(high for _, high, _ in known), how
 
 
+def lowest_bounds(
+    levels: np.ndarray, groups: Sequence[np.ndarray], paired: bool, level: float = LEVEL
+) -> Bounds | None:
+    """Return the range of the levels that runs do not rule out as the one with the lowest true mean.
+
+    A level is ruled out where its mean is told apart from a lower one: t tests against each of the others (paired, or
+    Welch's), one-sided, at Bonferroni's level; so the lowest one is kept at least as often as *level* says.
+
+    Args:
+        levels: (k,) ascending.
+        groups: the runs at each; of equal length and in the same order of units where *paired*.
+        paired: whether the units are the same at every level.
+        level: confidence level.
+
+    Returns:
+        None where a level has fewer than two runs.
+    """
+    k = len(levels)
+    if min(map(len, groups)) < 2:
+        return None
+    each = (1.0 - level) / max(k - 1, 1)
+    kept = []
+    for i in range(k):
+        higher = [_error_of_difference(groups[i], groups[j], paired) for j in range(k) if j != i]
+        if not any(apart > -float(stdtrit(freedom, each)) * error for apart, error, freedom in higher):
+            kept.append(i)
+    how = f"{'paired t' if paired else 'Welch t'}, Bonferroni"
+    return float(levels[min(kept)]), float(levels[max(kept)]), how
+
+
+def _error_of_difference(first: np.ndarray, second: np.ndarray, paired: bool) -> tuple[float, float, float]:
+    """Difference of two means, its standard error, degrees of freedom."""
+    n, m = len(first), len(second)
+    apart = float(np.mean(first) - np.mean(second))
+    if paired:
+        return apart, float(np.std(first - second, ddof=1)) / float(np.sqrt(n)), n - 1.0
+    a, b = float(np.var(first, ddof=1)) / n, float(np.var(second, ddof=1)) / m
+    if a + b == 0:
+        return apart, 0.0, 1.0
+    return apart, float(np.sqrt(a + b)), (a + b) ** 2 / (a**2 / (n - 1) + b**2 / (m - 1))
+
+
 def welch_bounds(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> Bounds | None:
     """Return Welch's interval of mean(first) - mean(second); None where one has fewer than two values."""
     n, m = len(first), len(second)

@@ -4,9 +4,9 @@
 
 a: the experiment, b: the seed, the same in all experiments, c: the seed within an experiment, d: the single run
 (normal, independent), e: what is left where the curve is flat. The model is of first order in the shifts (Beal &
-Sheiner 1982): errors are normal about the sigmoid without b, c and d, with the covariance that shifts of these sizes
-give them through its slope. Where shifts are large against w it takes the average curve, which is flatter, for the
-curve itself: w is then too large.
+Sheiner 1982): errors are normal about the average curve, with the covariance that shifts of these sizes give them
+through its slope. The average over b, c and d is a sigmoid again, to good accuracy, and flatter: of width
+sqrt(w² + 3 s² / π²), as the variance s² of the shifts adds to that of the logistic distribution, π² w² / 3.
 
 Each experiment's place m + a, w and the floor by generalised least squares, the spreads of b, c, d and e by maximum
 likelihood with profile intervals, in turns; m and the spread of a from the places, each with its standard error
@@ -36,7 +36,7 @@ class Hierarchy:
         experiment: standard deviation of the experiments' shifts.
         spreads: standard deviation of the other shifts.
         rest: standard deviation of what is left.
-        draws: middle, width and floor from their asymptotic normal; (draws,) each.
+        draws: width and floor from their asymptotic normal, middle from Student's t over experiments; (draws,) each.
         ends: profile likelihood's 95 % interval of each shift's and the rest's spread, by name.
         shares: (value, low, high) of the share of the shifts' variance that is a seed's in all experiments, and of
             that which is a single run's; ends where the profiles of the spreads end.
@@ -89,7 +89,8 @@ def fit(
     logs = np.log([*np.full(len(SHIFTS), np.exp(log_width) / 5), max(float(error.std()) / 20, 1e-4)])
     most = np.array([*np.full(count, 0.02), 0.5, 0.05])  # how far the curve moves in one turn
     for turn in range(TURNS + 1):
-        mean, slope, gradient = _curve(lam, parts, p, ceiling)
+        shifts = float(np.exp(2 * logs[: len(SHIFTS)]).sum())
+        mean, slope, gradient = _curve(lam, parts, p, ceiling, shifts)
         blocks = [_blocks(slope[one], parts[one]) for one in places]
         rest = [(error - mean)[one] for one in places]
         logs, inverses, likelihood = _spreads(rest, blocks, logs)
@@ -109,7 +110,7 @@ def fit(
     rng = np.random.default_rng([3916, len(lam)])
     curve = rng.multivariate_normal(p[-2:], covariance[-2:, -2:], size=resamples)
     draws = {
-        "middle": rng.normal(whole, error_of_whole, resamples),
+        "middle": whole + error_of_whole * rng.standard_t(count - 1, resamples),
         "width": np.exp(np.clip(curve[:, 0], -20, 5)),
     }
     draws["floor"] = curve[:, 1]
@@ -175,32 +176,40 @@ def _end(
 
 
 def _together(places: np.ndarray, covariance: np.ndarray) -> tuple[float, float, float, float]:
-    """Return (mean place, its standard error, spread between experiments, p value that there is none)."""
-    weights = 1 / np.diag(covariance)
-    mean = float(weights @ places / weights.sum())
-    q = float(weights @ (places - mean) ** 2)
-    freedom = len(places) - 1
-    scale = float(weights.sum() - (weights**2).sum() / weights.sum())
+    """Return (mean place, its standard error, spread between experiments, p value that there is none).
+
+    Places go together because their experiments have seeds in common: Q and the mean take their whole covariance.
+    """
+    ones, freedom = np.ones(len(places)), len(places) - 1
+    weight = np.linalg.inv(covariance)
+    total = float(ones @ weight @ ones)
+    away = places - float(ones @ weight @ places) / total
+    q = float(away @ weight @ away)
+    scale = float(np.trace(weight) - ones @ weight @ weight @ ones / total)
     variance = max(q - freedom, 0.0) / scale
-    shared = 1 / (np.diag(covariance) + variance)
-    return (
-        float(shared @ places / shared.sum()),
-        float(1 / np.sqrt(shared.sum())),
-        float(np.sqrt(variance)),
-        float(chi2.sf(q, freedom)),
-    )
+    weight = np.linalg.inv(covariance + variance * np.eye(len(places)))
+    total = float(ones @ weight @ ones)
+    mean = float(ones @ weight @ places) / total
+    # As large as the places themselves say, where that is more (Hartung & Knapp 2001).
+    larger = max(1.0, float((places - mean) @ weight @ (places - mean)) / freedom)
+    return mean, float(np.sqrt(larger / total)), float(np.sqrt(variance)), float(chi2.sf(q, freedom))
 
 
 def _curve(
-    lam: np.ndarray, parts: np.ndarray, p: np.ndarray, ceiling: float
+    lam: np.ndarray, parts: np.ndarray, p: np.ndarray, ceiling: float, shifts: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return mean error, its slope in λ, and its gradient in (places …, ln width, floor), at each run."""
-    z = (lam - p[parts]) / np.exp(p[-2])
+    """Return mean error, its slope in λ, and its gradient in (places …, ln width, floor), at each run.
+
+    ``shifts``: variance of the shifts that the mean is taken over.
+    """
+    square = np.exp(2 * p[-2])
+    width = np.sqrt(square + 3 * shifts / np.pi**2)
+    z = (lam - p[parts]) / width
     share = expit(z)
-    slope = (ceiling - p[-1]) * share * (1 - share) / np.exp(p[-2])
+    slope = (ceiling - p[-1]) * share * (1 - share) / width
     gradient = np.zeros((len(lam), len(p)))
     gradient[np.arange(len(lam)), parts] = -slope
-    gradient[:, -2] = -slope * z * np.exp(p[-2])
+    gradient[:, -2] = -slope * z * square / width
     gradient[:, -1] = 1 - share
     return p[-1] + (ceiling - p[-1]) * share, slope, gradient
 

@@ -14,6 +14,7 @@ from scipy import stats
 
 from dualgrad.estimators import bootstrap
 from dualgrad.estimators.curves import last_crossing
+from dualgrad.estimators.units import bounds_of_samples
 
 
 @dataclass(frozen=True)
@@ -35,7 +36,8 @@ class Scan:
         means, sds: of the outcome at each; standard deviations with n - 1, None below two runs.
         ends: of the mean's interval (Student's) at each; None below two runs.
         paired: whether every repetition was run at every level.
-        optimum: the level with the lowest mean; its interval comes from resampled runs.
+        optimum: the level with the lowest mean; its interval comes from resampled runs, below eight of them from
+            tests: levels that these do not rule out.
         lowest: the mean there. It was chosen by looking, so a little too low.
         below, above: what one step of the grid loses: mean at the neighbouring level minus the lowest; None at an
             end.
@@ -97,7 +99,8 @@ def scan(
     means = np.array([group.mean() for group in data])
     sizes = [len(group) for group in data]
     best = int(means.argmin())
-    draws = _draws(data, paired)
+    few = min(sizes) < bootstrap.SMALL
+    draws = None if few else _draws(data, paired)
 
     def apart(k: int) -> Estimate:
         return difference(data[k], data[best], paired=paired)
@@ -110,7 +113,11 @@ def scan(
         risen = k, one
     sds = tuple(float(group.std(ddof=1)) if len(group) > 1 else None for group in data)
     widest, ratio, p_value = _widest(at, data, best)
-    optimum = None if draws is None else bootstrap.percentile(at[draws.argmin(axis=1)], n=min(sizes))
+    if draws is None:
+        optimum = bootstrap.lowest_bounds(at, data, paired)
+    else:
+        optimum = bootstrap.percentile(at[draws.argmin(axis=1)], n=min(sizes))
+    left = _left_out(data, paired) if few else []
     return Scan(
         levels=tuple(map(float, at)),
         n=tuple(sizes),
@@ -124,8 +131,8 @@ def scan(
         above=apart(best + 1) if best + 1 < len(at) else None,
         rise=None if risen is None else float(at[risen[0]]),
         rise_by=None if risen is None else risen[1],
-        middle=_crossing(at, means, draws, min(sizes), None),
-        crossing=None if level is None else _crossing(at, means, draws, min(sizes), level),
+        middle=_crossing(at, means, draws, left, min(sizes), None),
+        crossing=None if level is None else _crossing(at, means, draws, left, min(sizes), level),
         widest=widest,
         widest_ratio=ratio,
         widest_p=p_value,
@@ -143,19 +150,41 @@ def difference(first: np.ndarray, second: np.ndarray, *, paired: bool) -> Estima
     return _estimate(float(first.mean() - second.mean()), bounds)
 
 
-def _draws(data: Sequence[np.ndarray], paired: bool) -> np.ndarray | None:
-    """Resampled means, (replicates, levels); None where a level has a single run."""
+def _draws(data: Sequence[np.ndarray], paired: bool) -> np.ndarray:
+    """Resampled means, (replicates, levels)."""
     sizes = [len(group) for group in data]
-    if min(sizes) < 2:
-        return None
     rng = bootstrap.generator("scan", paired, *sizes)
     if paired:
         return bootstrap.means(np.stack(data, axis=1), bootstrap.weights(rng, sizes[0]))
     return np.stack([bootstrap.means(group, bootstrap.weights(rng, len(group))) for group in data], axis=1)
 
 
+def _left_out(data: Sequence[np.ndarray], paired: bool) -> list[np.ndarray]:
+    """Means with one repetition left out, (repetitions, levels): of all levels, or of one level at a time.
+
+    Empty where a level has a single run.
+    """
+    if min(map(len, data)) < 2:
+        return []
+    without = [(group.sum() - group) / (len(group) - 1) for group in data]
+    if paired:
+        return [np.stack(without, axis=1)]
+    means = np.array([group.mean() for group in data])
+    found = []
+    for k, column in enumerate(without):
+        rows = np.tile(means, (len(column), 1))
+        rows[:, k] = column
+        found.append(rows)
+    return found
+
+
 def _crossing(
-    at: np.ndarray, means: np.ndarray, draws: np.ndarray | None, n: int, level: float | None
+    at: np.ndarray,
+    means: np.ndarray,
+    draws: np.ndarray | None,
+    left: Sequence[np.ndarray],
+    n: int,
+    level: float | None,
 ) -> Estimate | None:
     """Last upward crossing of a level; of None: half-way between the lowest mean and the highest one beyond it."""
 
@@ -171,7 +200,10 @@ def _crossing(
     (found,) = place(means[None])
     if not np.isfinite(found):
         return None
-    return _estimate(float(found), None if draws is None else bootstrap.percentile(place(draws), n=n))
+    if draws is not None:
+        return _estimate(float(found), bootstrap.percentile(place(draws), n=n))
+    bounds = bounds_of_samples(float(found), [place(rows) for rows in left]) if left else None
+    return _estimate(float(found), bounds)
 
 
 def _widest(

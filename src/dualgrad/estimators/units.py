@@ -8,7 +8,7 @@ out) and Student's quantile; a share over units is exact.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -96,6 +96,22 @@ def of_left_out(value: float, left_out: np.ndarray, reference: float = 0.0) -> E
     return _student(value, error, n, n - 1, left_out, reference, JACKKNIFE)
 
 
+def of_correlation(r: float, left_out: np.ndarray) -> Estimate:
+    """Return a correlation from its value and its values with one unit left out each, against 0.
+
+    The jackknife is that of Fisher's z = artanh r, whose spread does not depend on r; the interval is brought back. A
+    correlation of exactly 1 or -1 has none.
+    """
+    n = len(left_out)
+    if not abs(r) < 1 or not (np.abs(left_out) < 1).all():
+        return Estimate(r, n=n)
+    z = of_left_out(math.atanh(r), np.arctanh(left_out))
+    without = (math.tanh(z.without[0]), math.tanh(z.without[1]))
+    if math.isnan(z.low):
+        return Estimate(r, n=n, without=without)
+    return Estimate(r, math.tanh(z.low), math.tanh(z.high), z.p_value, n, without, how=JACKKNIFE)
+
+
 def jackknife(
     samples: list[np.ndarray], statistic: Callable[[list[np.ndarray]], float], reference: float = 0.0
 ) -> Estimate:
@@ -119,6 +135,27 @@ def bounds_of(value: float, left_out: np.ndarray) -> bootstrap.Bounds | None:
     """Return the jackknife interval of a value as the statistics keep it; None where there is none."""
     found = of_left_out(value, left_out)
     return None if math.isnan(found.low) else (found.low, found.high, JACKKNIFE)
+
+
+def bounds_of_samples(value: float, left_out: Sequence[np.ndarray]) -> bootstrap.Bounds | None:
+    """Return the jackknife interval of a value read off several independent samples.
+
+    Args:
+        value: the value.
+        left_out: for each sample, the values with one of its units left out.
+
+    Returns:
+        None where a value is not finite or a sample has fewer than two units; degrees of freedom are those of the
+        smallest sample.
+    """
+    sizes = [len(one) for one in left_out]
+    if min(sizes) < 2 or not math.isfinite(value) or not all(np.isfinite(one).all() for one in left_out):
+        return None
+    squares = [
+        (n - 1) / n * float(((one - one.mean()) ** 2).sum()) for n, one in zip(sizes, left_out, strict=True)
+    ]
+    half = float(stdtrit(min(sizes) - 1, (1 + bootstrap.LEVEL) / 2)) * math.sqrt(sum(squares))
+    return value - half, value + half, JACKKNIFE
 
 
 def _student(

@@ -232,7 +232,8 @@ def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     top = float(f.pick(data, "count", "all")["y"].max())
     centres = f.pick(data, "count", "all")["x"]
     ax.set_xlim(centres.min() - 2.45 * width, centres.max() + 2.45 * width)
-    ax.set_ylim(0, 34.65 if page.look.exact else 1.3 * max(top, 1))
+    # Above the bars, room for the legend, and audited for a box of four lines.
+    ax.set_ylim(0, 34.65 if page.look.exact else (1.8 if page.look.audited else 1.3) * max(top, 1))
     page.note(ax, f"{cut:.2f}", near=(cut, 0.97 * ax.get_ylim()[1]), color=s.DARK, fontsize=6.2)
     box = f"n={row['n']:.0f}\n{row['low']:.0f} L / {row['high']:.0f} H"
     outside = int(row["n"] - f.pick(data, "count", "all")["y"].sum())

@@ -5,6 +5,7 @@ Source: figure specification, ED Figure 3 a-b.
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -104,6 +105,7 @@ def heat_map(
         if page.look.published_scale
         else (max(0.0, float(table["y"].min()) - 0.02), float(table["y"].max()))
     )
+    before = list(ax.texts)
     seaborn.heatmap(
         grid.iloc[::-1],
         ax=ax,
@@ -120,6 +122,10 @@ def heat_map(
         xticklabels=[f"{value:.2f}" for value in grid.columns],
         yticklabels=[row_format.format(value) for value in grid.index[::-1]],
     )
+    mesh = ax.collections[0]
+    for text in [text for text in ax.texts if text not in before]:
+        # Dark or white, whichever stands out more; seaborn goes over to white on light orange already.
+        text.set_color(s.on(mesh.to_rgba(np.array([float(text.get_text())]))[0]))
     ax.set_xlabel(names[0])
     ax.set_ylabel(names[1])
     ax.tick_params(length=0, labelrotation=0)

@@ -37,17 +37,17 @@ def panel_a(tables: Tables) -> pd.DataFrame:
     low_mean = f.summary(pd.concat([coarse, m2]), "test_error", "eta=0.4")
     high_mean = f.summary(high, "test_error", "eta=0.8")
     parts = [low_mean, high_mean]
-    # Where each boundary begins. The low rate: first lambda of the critical stretch of the fine sweep. The high rate:
-    # as published its minimum, audited the same rule as for the low rate.
-    low_c = f.steepest(f.summary(m2, "test_error", "M2"))[0]
     if tables.audited:
         parts.append(f.summary(a[a["noise_rate"] >= 0.6], "test_error", "A eta=0.8"))
-        high_c = f.steepest(f.summary(tables.runs("M3"), "test_error", "M3"))[0]
-        parts += [*_boundaries(low_mean, "eta=0.4"), *_boundaries(high_mean, "eta=0.8")]
-    else:
-        high_c = (
-            float(high_mean.loc[high_mean["y"].astype(float).idxmin(), "x"]) if len(high_mean) else math.nan
-        )
+        for mean, series in ((low_mean, "eta=0.4"), (high_mean, "eta=0.8")):
+            found = _boundaries(mean, series)
+            crossing = float(found[0]["y"].iloc[0]) if found else math.nan
+            parts += [*found, f.number(f"lambda_c {series}", LEVEL, x=crossing)]
+        return f.panel(*parts)
+    # As published: at the low rate the first lambda of the critical stretch of the fine sweep, at the high rate the
+    # minimum.
+    low_c = f.steepest(f.summary(m2, "test_error", "M2"))[0]
+    high_c = float(high_mean.loc[high_mean["y"].astype(float).idxmin(), "x"]) if len(high_mean) else math.nan
     parts.append(f.number("lambda_c eta=0.4", f.at(low_mean, low_c), x=low_c))
     parts.append(f.number("lambda_c eta=0.8", f.at(high_mean, high_c), x=high_c))
     return f.panel(*parts)

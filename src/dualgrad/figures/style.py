@@ -427,19 +427,33 @@ class _Placed:
 
 
 def _wrap(text: str, width: int) -> str:
-    """Break a footer into lines, between its clauses where possible."""
+    """Break a footer into lines, between its clauses where that takes no more than two."""
+    found = _filled(re.split(r"(?<=;) ", text), width)
+    if len(found) > 2 or max(map(len, found)) > width:
+        found = _filled(text.split(" "), width)
+    return "\n".join(found)
+
+
+def _filled(pieces: Iterable[str], width: int) -> list[str]:
+    """Put pieces into lines, as many as fit."""
     lines = [""]
-    clauses = re.split(r"(?<=;) ", text)
-    for clause in clauses if max(map(len, clauses)) <= width else text.split(" "):
+    for clause in pieces:
         joined = f"{lines[-1]} {clause}".strip()
         if len(joined) <= width:
             lines[-1] = joined
         else:
             lines.append(clause)
-    return "\n".join(lines)
+    return lines
 
 
 # ------------------------------------------------------------------------------------------- panel furniture
+
+
+def on(colour: Sequence[float]) -> str:
+    """Return the colour of a text on this background (RGB in 0 … 1), dark or white: the one of higher contrast."""
+    linear = [part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in colour[:3]]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return DARK if luminance > 0.2 else "white"
 
 
 def labels(ax: Axes, title: str, x: str, y: str) -> None:

@@ -107,12 +107,12 @@ class _Boundary:
 
     def minimum(self) -> None:
         """The minimum and how far the curve's ends lie above it."""
-        means, draws, lam = self.curve.means, self.curve.mean_draws, self.curve.lam
+        means, lam = self.curve.means, self.curve.lam
         where = lam[means.argmin()]
         self.add(
             "minimum_lambda",
             where,
-            bootstrap.percentile(lam[draws.argmin(axis=1)], n=self.curve.least),
+            self.curve.lowest(),
             edge=self.at_edge(where),
             note=self.curve.gaps,
         )
@@ -193,12 +193,22 @@ class _Boundary:
         """The steepest step between neighbouring λ."""
         lam = self.curve.lam
         middle, slope = steepest(lam, self.curve.means, self.sign)
-        middles, _ = steepest(lam, self.curve.mean_draws, self.sign)
         at = int(np.argmin(np.abs((lam[:-1] + lam[1:]) / 2 - middle[0])))
         place = {"lambda_from": lam[at], "lambda_to": lam[at + 1], "edge": at in (0, len(lam) - 2)}
-        self.add("steepest_step", middle[0], bootstrap.percentile(middles, n=self.curve.least), **place)
+        self.add("steepest_step", middle[0], self._steepest_bounds(), **place)
         bounds = self.curve.interval(lambda rows: steepest(lam, rows, self.sign)[1])
         self.add("steepest_slope", slope[0], bounds, **place)
+
+    def _steepest_bounds(self) -> bootstrap.Bounds | None:
+        """Interval of the steepest step's middle: below eight seeds the steps that tests do not rule out."""
+        lam, table = self.curve.lam, self.curve.by_seed
+        if self.curve.least >= bootstrap.SMALL:
+            middles, _ = steepest(lam, self.curve.mean_draws, self.sign)
+            return bootstrap.percentile(middles, n=self.curve.least)
+        if table is None:
+            return None
+        slopes = -self.sign * np.diff(table, axis=1) / np.diff(lam)
+        return bootstrap.lowest_bounds((lam[:-1] + lam[1:]) / 2, tuple(slopes.T), True)
 
 
 def _constant(level: float, rows: np.ndarray) -> np.ndarray:

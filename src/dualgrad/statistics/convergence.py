@@ -19,7 +19,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from dualgrad.estimators import bootstrap
-from dualgrad.estimators.units import bounds_of, of_left_out
+from dualgrad.estimators.units import bounds_of, of_correlation
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import FLOAT64, Column
@@ -106,7 +106,7 @@ def _slowing(sheet: Sheet, keys: dict, rows: pd.DataFrame) -> None:
     rho = _spearman(lam, last)
     seeds = rows["seed"].to_numpy()
     units = np.unique(seeds)
-    found = of_left_out(rho, np.array([_spearman(lam[seeds != one], last[seeds != one]) for one in units]))
+    found = of_correlation(rho, np.array([_spearman(lam[seeds != one], last[seeds != one]) for one in units]))
     bounds = None if np.isnan(found.low) else (found.low, found.high, found.how)
     more = {**keys, "note": note, "runs": n}
     sheet.add("rank_correlation", rho, len(units), bounds=bounds, p_value=found.p_value, **more)

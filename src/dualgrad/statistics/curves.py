@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtrit
 
 from dualgrad.estimators import bootstrap
 from dualgrad.estimators.units import bounds_of
@@ -190,6 +191,61 @@ class Curve:
             full = of((self.variances if spread else self.means)[None])[0]
             return bounds_of(float(full), of(self.variances_left_out if spread else self.means_left_out))
         return bootstrap.percentile(of(self.variance_draws if spread else self.mean_draws), n=self.least)
+
+    @cached_property
+    def by_seed(self) -> np.ndarray | None:
+        """Errors by seed and λ, (units, λ), where every seed has one run at every λ; else None."""
+        if any(len(place) != self.units or len(np.unique(place)) != self.units for place in self.places):
+            return None
+        return np.stack(
+            [group[np.argsort(place)] for group, place in zip(self.groups, self.places, strict=True)], axis=1
+        )
+
+    def lowest(self) -> bootstrap.Bounds | None:
+        """Return the interval of the λ with the lowest mean.
+
+        Below eight seeds the λ that tests do not rule out, else percentiles of resampled seeds.
+        """
+        if self.least >= bootstrap.SMALL:
+            return bootstrap.percentile(self.lam[self.mean_draws.argmin(axis=1)], n=self.least)
+        table = self.by_seed
+        groups = self.groups if table is None else tuple(table.T)
+        return bootstrap.lowest_bounds(self.lam, groups, table is not None)
+
+    def variance_bounds(self, at: int, level: float = bootstrap.LEVEL) -> bootstrap.Bounds | None:
+        """Return the interval of the population variance at one λ: ln s² ± t · (jackknife standard error of ln s²).
+
+        Args:
+            at: number of the λ.
+            level: confidence level.
+
+        Returns:
+            None for five seeds or fewer; no width where nothing varies.
+        """
+        place, group = self.places[at], self.groups[at]
+        units = np.unique(place)
+        n, size = len(units), len(group)
+        if n <= bootstrap.LEAST_FOR_SPREAD:
+            return None
+        value = self.variances[at]
+        if value == 0:
+            return 0.0, 0.0, bootstrap.JACKKNIFE
+        kept = np.array([size - (place == unit).sum() for unit in units])
+        left = np.maximum(self.variances_left_out[units, at] * kept / (kept - 1), 1e-300)
+        logs = np.log(left)
+        error = float(np.sqrt((n - 1) / n * ((logs - logs.mean()) ** 2).sum()))
+        reach = float(np.exp(stdtrit(n - 1, (1 + level) / 2) * error))
+        return float(value / reach), float(value * reach), bootstrap.JACKKNIFE
+
+    def peak_bounds(self) -> bootstrap.Bounds | None:
+        """Return the interval of the largest variance over λ, which was chosen by looking (Bonferroni)."""
+        each = 1.0 - (1.0 - bootstrap.LEVEL) / len(self.lam)
+        found = [self.variance_bounds(at, each) for at in range(len(self.lam))]
+        known = [bounds for bounds in found if bounds is not None]
+        if len(known) < len(found):
+            return None
+        how = f"{bootstrap.JACKKNIFE}, Bonferroni"
+        return max(low for low, _, _ in known), max(high for _, high, _ in known), how
 
     @cached_property
     def mean_draws(self) -> np.ndarray:

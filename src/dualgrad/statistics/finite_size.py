@@ -3,8 +3,8 @@
 For each width: where the mean error crosses a level between neighbouring λ, the slope of that step, and the
 largest variance over λ. The level is the published reading's (0.20 at η = 0.4, 0.35 at η = 0.8) and twice the
 curve's own minimum. Over widths: the change per doubling is the least-squares slope on log2(width); the three curves
-have the same seeds, so a replicate draws the same seeds in all of them. The shift and the width of a whole sigmoid:
-boundary_model.
+have the same seeds, so its interval is the jackknife's, one seed left out in all of them at a time. The shift and the
+width of a whole sigmoid: boundary_model.
 
 Sources: FIGURES.md, Extended Data 5; config/claims.yaml, conclusion 5; Q-R.md#Q1, Q-R.md#4.
 """
@@ -18,6 +18,7 @@ import pandas as pd
 
 from dualgrad.estimators import bootstrap
 from dualgrad.estimators.curves import last_crossing, per_doubling
+from dualgrad.estimators.units import bounds_of
 from dualgrad.statistics.curves import Curve, curves
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
@@ -63,27 +64,23 @@ def compute(tables: Tables) -> pd.DataFrame:
 
 
 def _variances(sheet: Sheet, keys: dict, whole: list[Curve]) -> None:
-    draws = []
     for curve in whole:
         at = int(curve.variances.argmax())
         edge = at in (0, len(curve.lam) - 1)
-        peak = curve.variance_draws.max(axis=1)
-        draws.append(peak)
         sheet.add(
             "peak_variance",
             curve.variances.max(),
             curve.units,
-            bounds=bootstrap.percentile(peak, n=curve.least),
+            bounds=curve.peak_bounds(),
             runs=curve.runs,
             width_mult=curve.keys["width_mult"],
             edge=edge,
             note="at the end of the grid: no peak" if edge else None,
             **keys,
         )
-    values = [curve.variances.max() for curve in whole]
-    _doubling(
-        sheet, "log_variance_per_doubling", keys, whole, _log(np.array(values)), [_log(d) for d in draws]
-    )
+    values = _log(np.array([curve.variances.max() for curve in whole]))
+    left = [_log(curve.variances_left_out.max(axis=1)) for curve in whole]
+    _doubling(sheet, "log_variance_per_doubling", keys, whole, values, left)
 
 
 def _log(values: np.ndarray) -> np.ndarray:
@@ -99,8 +96,8 @@ def _crossings(sheet: Sheet, keys: dict, whole: list[Curve], level: float | None
     }
     for curve in whole:
         values = crossing_and_slope(curve.lam, curve.means[None], level)
-        draws = crossing_and_slope(curve.lam, curve.mean_draws, level)
-        for number, (quantity, value, replicates) in enumerate(zip(found, values, draws, strict=True)):
+        left = crossing_and_slope(curve.lam, curve.means_left_out, level)
+        for number, (quantity, value, without) in enumerate(zip(found, values, left, strict=True)):
             bounds = curve.interval(partial(_read, curve.lam, level, number))
             few = None if bounds else "some resamples do not cross: no interval"
             note = (
@@ -117,7 +114,7 @@ def _crossings(sheet: Sheet, keys: dict, whole: list[Curve], level: float | None
                 **at,
             )
             found[quantity][0].append(float(value[0]))
-            found[quantity][1].append(replicates)
+            found[quantity][1].append(without)
     for quantity, name in (
         ("crossing", "crossing_per_doubling"),
         ("slope_at_crossing", "slope_per_doubling"),
@@ -146,8 +143,9 @@ def _read(lam: np.ndarray, level: float | None, number: int, rows: np.ndarray) -
 
 
 def _doubling(
-    sheet: Sheet, quantity: str, keys: dict, whole: list[Curve], values: np.ndarray, draws: list[np.ndarray]
+    sheet: Sheet, quantity: str, keys: dict, whole: list[Curve], values: np.ndarray, left: list[np.ndarray]
 ) -> None:
+    """Append the change per doubling; ``left``: values with one seed left out, (units,) of each width."""
     n = min((curve.units for curve in whole), default=0)
     keys = {**keys, "runs": sum(curve.runs for curve in whole)}
     if len(whole) < 2 or not np.isfinite(values).all():
@@ -155,19 +153,10 @@ def _doubling(
         sheet.add(quantity, None, n, note=why, **keys)
         return
     widths = np.array([curve.keys["width_mult"] for curve in whole])
-    with np.errstate(
-        invalid="ignore"
-    ):  # crossings of a replicate may be infinite: not reached within the grid
-        replicates = per_doubling(widths, np.stack(draws, axis=1))
-    kept = replicates[~np.isnan(replicates)]
-    bounds = (
-        bootstrap.percentile(kept, n=min(curve.least for curve in whole))
-        if len(kept) >= 0.9 * len(replicates)
-        else None
-    )
-    note = (
-        bootstrap.open_note(bounds)
-        if bounds
-        else "more than a tenth of the resamples have no value: no interval"
-    )
-    sheet.add(quantity, float(per_doubling(widths, values[None])[0]), n, bounds=bounds, note=note, **keys)
+    value = float(per_doubling(widths, values[None])[0])
+    bounds, note = None, "the widths have different seeds: no interval"
+    if len({len(one) for one in left}) == 1:
+        with np.errstate(invalid="ignore"):  # a crossing may be infinite: not reached within the grid
+            bounds = bounds_of(value, per_doubling(widths, np.stack(left, axis=1)))
+        note = "there is no value without one of the seeds: no interval"
+    sheet.add(quantity, value, n, bounds=bounds, note=None if bounds else note, **keys)

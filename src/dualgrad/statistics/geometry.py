@@ -24,6 +24,7 @@ import pandas as pd
 
 from dualgrad.estimators import bootstrap
 from dualgrad.estimators.curves import last_crossing
+from dualgrad.estimators.units import bounds_of
 from dualgrad.statistics.facts import trap_level
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
@@ -210,22 +211,14 @@ def _along_lambda(sheet: Sheet, experiment: str, runs: pd.DataFrame) -> None:
         sheet.add("cosine", None, len(rows), experiment=experiment)
         return
     keys = {"experiment": experiment, "noise_rate": rows["noise_rate"].min()}
-    lam: list[float] = []
-    means: list[float] = []
-    draws: list[np.ndarray] = []
     for level, part in rows.groupby("lam"):
-        values = part["avg_cos"].to_numpy(dtype=float)
-        _mean(sheet, "cosine", values, {**keys, "lam": level})
-        lam.append(float(level))
-        means.append(values.mean())
-        rng = bootstrap.generator("zero", len(values), len(draws))
-        draws.append(bootstrap.means(values, bootstrap.weights(rng, len(values))))
-    grid = np.array(lam)
-    value = last_crossing(grid, np.array([means]), 0.0)[0]
-    bounds = bootstrap.percentile(
-        last_crossing(grid, np.stack(draws, axis=1), 0.0), n=int(rows.groupby("lam").size().min())
-    )
-    note = bootstrap.open_note(bounds)
+        _mean(sheet, "cosine", part["avg_cos"].to_numpy(dtype=float), {**keys, "lam": level})
+    table = rows.pivot_table(index="seed", columns="lam", values="avg_cos")
+    grid = table.columns.to_numpy(dtype=float)
+    value = last_crossing(grid, table.mean().to_numpy()[None], 0.0)[0]
+    without = np.stack([table.drop(index=seed).mean().to_numpy() for seed in table.index])
+    bounds = bounds_of(float(value), last_crossing(grid, without, 0.0)) if len(table) > 1 else None
+    note = None
     if not np.isfinite(value):
         note = f"the mean cosine stays {'negative' if value > 0 else 'positive'} over the grid"
-    sheet.add("zero_crossing", value, len(rows), bounds=bounds, note=note, **keys)
+    sheet.add("zero_crossing", value, len(table), bounds=bounds, runs=len(rows), note=note, **keys)

@@ -2,8 +2,8 @@
 
 gap(λ) = mean over seeds of (error on the way up - error on the way down), at the λ that both ways visit. Loops
 with an area have positive gaps in vision (the way up has the higher error). All intervals pair the two ways by
-seed: the gap's is Student's over the seeds' differences (p value: gap = 0), the others draw whole seeds (paired
-bootstrap).
+seed: Student's over the seeds' own gaps, areas and means (p value: gap = 0); the absolute area is no mean over seeds
+and gets the jackknife's, one seed left out at a time.
 
 area = Σ (gap_i + gap_{i+1})/2 · (λ_{i+1} - λ_i); area_absolute takes the absolute value of each trapezoid.
 
@@ -24,6 +24,7 @@ import numpy as np
 import pandas as pd
 
 from dualgrad.estimators import bootstrap
+from dualgrad.estimators.units import bounds_of
 from dualgrad.statistics.facts import lr_factor
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
@@ -106,22 +107,19 @@ def _over_lambda(
 ) -> None:
     n = len(gaps)
     mean = gaps.mean(axis=0)
-    rng = bootstrap.generator("hysteresis", n)
-    draws = bootstrap.means(gaps, bootstrap.weights(rng, n))
 
     def add(quantity: str, value: float, bounds: bootstrap.Bounds | None, place: dict | None = None) -> None:
         sheet.add(quantity, value, n, bounds=bounds, **keys, **(place or {}))
-
-    def spread_over(replicates: np.ndarray) -> bootstrap.Bounds | None:
-        return bootstrap.percentile(replicates, bootstrap.PAIRED, n=n) if n > 1 else None
 
     add("max_gap", mean.max(), bootstrap.extreme_bounds(gaps), places[int(mean.argmax())])
     add("min_gap", mean.min(), bootstrap.extreme_bounds(gaps, largest=False), places[int(mean.argmin())])
     size = np.abs(mean)
     add("max_absolute_gap", size.max(), _largest_size(gaps), places[int(size.argmax())])
     add("mean_gap", mean.mean(), bootstrap.t_bounds(gaps.mean(axis=1), "paired t")[0])
-    for quantity, absolute in (("area", False), ("area_absolute", True)):
-        add(quantity, area(mean[None], lam, absolute)[0], spread_over(area(draws, lam, absolute)))
+    add("area", area(mean[None], lam, False)[0], bootstrap.t_bounds(area(gaps, lam, False), "paired t")[0])
+    whole = float(area(mean[None], lam, True)[0])
+    left = area((gaps.sum(axis=0) - gaps) / (n - 1), lam, True) if n > 1 else np.empty(0)
+    add("area_absolute", whole, bounds_of(whole, left))
     names = ("max_gap_same_rate", "min_gap_same_rate", "mean_gap_same_rate")
     if not same.any():
         for quantity in names:

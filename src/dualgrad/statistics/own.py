@@ -22,6 +22,7 @@ import pandas as pd
 
 from dualgrad.estimators import bootstrap
 from dualgrad.estimators.scan import Estimate
+from dualgrad.estimators.units import JACKKNIFE
 from dualgrad.outcomes.conditions import REPEATS, summarise
 from dualgrad.outcomes.scans import VALIDATION, Reading, numeric_factors, readings
 from dualgrad.statistics.layout import Quantity, Sheet
@@ -129,16 +130,24 @@ def _curve(sheet: Sheet, name: str, reading: Reading) -> None:
             ends = low, high, how
         sheet.add(quantity, one.value, n, bounds=ends, **keys, **more)
 
+    few = n < bootstrap.SMALL
     resampled = bootstrap.PAIRED if found.paired else bootstrap.BOOTSTRAP
-    add("optimum", found.optimum, resampled, "", edge=found.at_edge)
+    add(
+        "optimum",
+        found.optimum,
+        f"{difference}, Bonferroni" if few else resampled,
+        "",
+        edge=found.at_edge,
+    )
     add("lowest", found.lowest, "t", "", edge=found.at_edge)
     add("loss_below", found.below, difference, "the optimum is the first level")
     add("loss_above", found.above, difference, "the optimum is the last level")
     none = "no level above the optimum is told apart from it up to the last"
     add("rise_from", None if found.rise is None else Estimate(found.rise), "", none)
     add("rise", found.rise_by, difference, none)
-    add("crossing_middle", found.middle, resampled, "the mean does not rise beyond the optimum")
-    few = "no level has two runs"
-    sheet.add("widest", found.widest, n, note=few if found.widest is None else None, **keys)
+    read = JACKKNIFE if few else resampled
+    add("crossing_middle", found.middle, read, "the mean does not rise beyond the optimum")
+    none = "no level has two runs"
+    sheet.add("widest", found.widest, n, note=none if found.widest is None else None, **keys)
     note = None if found.widest_ratio is not None else "a variance is 0, or a level has one run"
     sheet.add("widest_ratio", found.widest_ratio, n, p_value=found.widest_p, note=note, **keys)

@@ -124,8 +124,8 @@ def _ladder(sheet: Sheet, keys: dict, runs: pd.DataFrame, tables: Tables) -> Non
     sd = bootstrap.spread(recorded) if len(recorded) else None
     sheet.add("recorded_sd", sd, len(recorded), note=missing or note, **keys)
     median, bounds, survival = ladder_median(rung, event, ladder)
-    if early == hits == n:
-        bounds = None  # one rung is the rule's resolution, no precision
+    if early == hits == n or n <= bootstrap.LEAST_FOR_SPREAD:
+        bounds = None  # one rung is the rule's resolution, no precision; five runs bound no median at 95 %
     sheet.add("median_lambda", median, n, bounds=bounds, note=note, **keys)
     sheet.add("survival_at_end", survival[0], n, bounds=survival[1], **keys)
     first = runs["first_crossing_lambda"].dropna().to_numpy(dtype=float)

@@ -24,7 +24,7 @@ from scipy.special import gammaincinv
 
 from dualgrad.estimators import bootstrap
 from dualgrad.estimators.survival import kaplan_meier
-from dualgrad.estimators.units import of_left_out
+from dualgrad.estimators.units import of_correlation
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import FLOAT64, Column
@@ -140,7 +140,7 @@ def _text(sheet: Sheet, tables: Tables) -> None:
         sheet.add("ever_below_chance", hits / n, n, bounds=bootstrap.exact_bounds(hits, n), **keys)
         left = (errors.sum(axis=0) - errors) / max(n - 1, 1)
         rho = _rank_correlation(epochs, np.vstack([errors.mean(axis=0), left]))
-        found = of_left_out(rho[0], rho[1:])
+        found = of_correlation(rho[0], rho[1:])
         bounds = None if np.isnan(found.low) else (found.low, found.high, found.how)
         sheet.add("drift", rho[0], n, bounds=bounds, p_value=found.p_value, **keys)
 

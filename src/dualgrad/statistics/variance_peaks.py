@@ -4,8 +4,9 @@ Variance at each λ: population variance (ddof 0) of the final errors. A maximum
 shows no peak: the grid ends while the variance still grows. A maximum that is interior only because the runs at
 the next λ are constant predictors (all at the same error) is capped, not resolved; the note says so.
 
-`interior_share` is the share of bootstrap replicates (runs drawn within each λ) whose largest variance is at
-neither end of the grid. `fall_after_peak` compares with the next λ.
+`interior_share` is the share of bootstrap replicates (whole seeds are drawn) whose largest variance is at neither
+end of the grid. `fall_after_peak` compares with the next λ; it was chosen by looking and gets no interval. Intervals
+of a variance: the jackknife of its logarithm, none for five seeds or fewer; of the largest one at Bonferroni's level.
 
 Sources: FIGURES.md, Figure 1b and Extended Data 5b; config/claims.yaml, conclusion 4; I-P.md#4a (the pooled cells).
 """
@@ -58,7 +59,7 @@ def _add(sheet: Sheet, curve: Curve) -> None:
     for at, lam in enumerate(curve.lam):
         n = len(np.unique(curve.places[at]))
         place = {"lam": lam, "constant_runs": curve.constant[at], "runs": curve.sizes[at]}
-        sheet.add("variance", curve.variances[at], n, bounds=_bounds(draws[:, at], n), **keys, **place)
+        sheet.add("variance", curve.variances[at], n, bounds=curve.variance_bounds(at), **keys, **place)
     n, last = curve.units, len(curve.lam) - 1
     keys["runs"] = curve.runs
     if curve.variances.max() == 0:
@@ -73,27 +74,20 @@ def _add(sheet: Sheet, curve: Curve) -> None:
         "peak_lambda",
         curve.lam[at],
         n,
-        bounds=_bounds(curve.lam[peaks], curve.least),
+        bounds=bootstrap.percentile(curve.lam[peaks], n=curve.least)
+        if curve.least >= bootstrap.SMALL
+        else None,
         note="; ".join(note for note in (_note(curve, at, last), curve.gaps) if note) or None,
         **keys,
         lam=curve.lam[at],
     )
     place = keys | {"lam": curve.lam[at]}
-    sheet.add(
-        "peak_variance", curve.variances[at], n, bounds=_bounds(draws.max(axis=1), curve.least), **place
-    )
+    sheet.add("peak_variance", curve.variances[at], n, bounds=curve.peak_bounds(), **place)
     sheet.add("interior_share", float(np.mean((peaks > 0) & (peaks < last))), n, **place)
     if at == last:
         sheet.add("fall_after_peak", np.nan, n, note="the grid ends at the largest variance", **place)
     else:
-        fall = draws[:, at] - draws[:, at + 1]
-        value = curve.variances[at] - curve.variances[at + 1]
-        sheet.add("fall_after_peak", value, n, bounds=_bounds(fall, curve.least), **place)
-
-
-def _bounds(draws: np.ndarray, n: int) -> bootstrap.Bounds | None:
-    """Interval of something about a variance over n runs at each λ; none for five or fewer."""
-    return bootstrap.percentile(draws, n=int(n)) if n > bootstrap.LEAST_FOR_SPREAD else None
+        sheet.add("fall_after_peak", curve.variances[at] - curve.variances[at + 1], n, **place)
 
 
 def _note(curve: Curve, at: int, last: int) -> str | None:

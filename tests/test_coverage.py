@@ -1,0 +1,293 @@
+"""Every kind of interval covers what it says: made-up samples of 3, 5, 10 and 20 units from known populations."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from dualgrad.estimators import bootstrap, hierarchy, units
+from dualgrad.estimators.curves import last_crossing
+from dualgrad.estimators.scan import scan
+from dualgrad.estimators.survival import ladder_median
+from dualgrad.statistics.curves import Curve
+from dualgrad.statistics.hysteresis import area
+from dualgrad.statistics.nlp_decomposition import _unpaired
+from dualgrad.statistics.reruns import split_variance
+from dualgrad.statistics.survival import _poisson
+
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "statistics.md"
+SIZES = (3, 5, 10, 20)
+TRIALS = 1000
+#: Where an interval may hold its answer more often.
+FEWER = 300
+
+#: A trial draws n units and returns the interval and what it should hold; None: there is no interval.
+Trial = Callable[[np.random.Generator, int], tuple[bootstrap.Bounds | None, float]]
+
+
+def mean(rng: np.random.Generator, n: int):
+    return bootstrap.mean_bounds(rng.normal(0.3, 0.1, n)), 0.3
+
+
+def pairs(rng: np.random.Generator, n: int):
+    apart = rng.normal(0.1, 0.05, n)
+    return bootstrap.t_bounds(apart, "paired t")[0], 0.1
+
+
+def welch(rng: np.random.Generator, n: int):
+    return bootstrap.welch_bounds(rng.normal(0.3, 0.1, n), rng.normal(0.2, 0.2, n)), 0.1
+
+
+def student(rng: np.random.Generator, n: int):
+    return _unpaired("Student", rng.normal(0.3, 0.1, n), rng.normal(0.2, 0.1, n))[0], 0.1
+
+
+def difference(rng: np.random.Generator, n: int):
+    return bootstrap.difference_bounds(rng.normal(0.3, 0.1, n), rng.normal(0.2, 0.2, n)), 0.1
+
+
+def spread(rng: np.random.Generator, n: int):
+    # of the spread that a population value of n runs estimates: σ √((n - 1)/n)
+    return bootstrap.sd_bounds(rng.normal(0.3, 0.1, n)), 0.1 * np.sqrt((n - 1) / n)
+
+
+def curve_of(rng: np.random.Generator, n: int, means: np.ndarray, sds: np.ndarray | float) -> Curve:
+    """A curve over the λ 0, 1, …, whose runs are normal about its means; the same seeds at every λ."""
+    table = means + rng.normal(size=(n, len(means))) * sds
+    return Curve("A", {}, np.arange(float(len(means))), tuple(table.T), seeds=(np.arange(n),) * len(means))
+
+
+def variance(rng: np.random.Generator, n: int):
+    return curve_of(rng, n, np.zeros(3), 0.1).variance_bounds(1), 0.01 * (n - 1) / n
+
+
+SPREADS = np.array([1.0, 1.2, 1.5, 2.0, 3.0, 2.0, 1.0])
+
+
+def peak(rng: np.random.Generator, n: int):
+    return curve_of(rng, n, np.zeros(7), SPREADS).peak_bounds(), 9 * (n - 1) / n
+
+
+def lowest(rng: np.random.Generator, n: int):
+    """The λ with the lowest of five means that the noise often hides."""
+    return curve_of(rng, n, np.array([0.18, 0.12, 0.10, 0.12, 0.18]), 0.03).lowest(), 2.0
+
+
+def lowest_apart(rng: np.random.Generator, n: int):
+    groups = [centre + rng.normal(0, 0.03, n) for centre in (0.18, 0.12, 0.10, 0.12, 0.18)]
+    return bootstrap.lowest_bounds(np.arange(5.0), groups, paired=False), 2.0
+
+
+def largest(rng: np.random.Generator, n: int):
+    """The largest of ten differences that are all the same."""
+    return bootstrap.extreme_bounds(0.1 + rng.normal(0, 0.05, (n, 10))), 0.1
+
+
+def largest_apart(rng: np.random.Generator, n: int):
+    first, second = 0.1 + rng.normal(0, 0.05, (n, 10)), rng.normal(0, 0.05, (n, 10))
+    return bootstrap.extreme_bounds(first, second), 0.1
+
+
+def share_within(rng: np.random.Generator, n: int):
+    """Four λ of n seeds that ran twice; half of the variance is the seed's."""
+    group = np.repeat(np.arange(4.0), n)
+    values = 5 * group[:, None] + rng.normal(size=(4 * n, 1)) + rng.normal(size=(4 * n, 2))
+    return split_variance(values, group)[3], 0.5
+
+
+def share(rng: np.random.Generator, n: int):
+    return bootstrap.exact_bounds(int(rng.binomial(n, 0.3)), n), 0.3
+
+
+def rate(rng: np.random.Generator, n: int):
+    """Events of n runs, each watched for 20 epochs, at one in ten epochs."""
+    return _poisson(int(rng.poisson(2 * n)), 20.0 * n), 0.1
+
+
+LADDER = np.linspace(0.3, 0.6, 16)
+
+
+def ladder(rng: np.random.Generator, n: int):
+    """Runs on 16 rungs with a hazard of .08 a rung: (median, bounds, (share, bounds))."""
+    place = rng.geometric(0.08, n)
+    return ladder_median(np.minimum(place, 16), place <= 16, LADDER)
+
+
+def beyond(rng: np.random.Generator, n: int):
+    return ladder(rng, n)[2][1], 0.92**16
+
+
+def median_rung(rng: np.random.Generator, n: int):
+    # S(8) = .51, S(9) = .47
+    return ladder(rng, n)[1] if n > bootstrap.LEAST_FOR_SPREAD else None, LADDER[8]
+
+
+def correlation(rng: np.random.Generator, n: int):
+    """n pairs, Pearson's r."""
+    x = rng.normal(size=n)
+    y = 0.6 * x + 0.8 * rng.normal(size=n)
+    return bootstrap.correlation_bounds(float(np.corrcoef(x, y)[0, 1]), n), 0.6
+
+
+def correlation_of_seeds(rng: np.random.Generator, n: int):
+    """n seeds at five cosines each: Pearson's r over runs, one seed left out at a time."""
+    x, seed = np.tile(np.linspace(-1, 1, 5), n), np.repeat(np.arange(n), 5)
+    y = 0.5 * x + rng.normal(0, 0.3, 5 * n)
+    left = np.array([np.corrcoef(x[seed != one], y[seed != one])[0, 1] for one in range(n)])
+    found = units.of_correlation(float(np.corrcoef(x, y)[0, 1]), left)
+    return (found.low, found.high, found.how), float(np.sqrt(0.125 / (0.125 + 0.09)))
+
+
+def crossing(rng: np.random.Generator, n: int):
+    """Where the mean of curves crosses .2 whose seeds differ in place."""
+    lam = np.arange(0.38, 0.54, 0.04)
+    noise = rng.normal(0, 0.005, (n, len(lam)))
+    errors = 0.1 + 2.0 * (lam - 0.40 - rng.normal(0, 0.01, (n, 1))) + noise
+    left = (errors.sum(axis=0) - errors) / (n - 1)
+    return units.bounds_of(
+        float(last_crossing(lam, errors.mean(axis=0)[None], 0.2)[0]), last_crossing(lam, left, 0.2)
+    ), 0.45
+
+
+def crossing_apart(rng: np.random.Generator, n: int):
+    """The same of four independent samples, one at each λ."""
+    lam = np.arange(0.38, 0.54, 0.04)
+    errors = 0.1 + 2.0 * (lam - 0.40) + rng.normal(0, 0.02, (n, len(lam)))
+    means, left = errors.mean(axis=0), []
+    for k in range(len(lam)):
+        rows = np.tile(means, (n, 1))
+        rows[:, k] = (errors[:, k].sum() - errors[:, k]) / (n - 1)
+        left.append(last_crossing(lam, rows, 0.2))
+    return units.bounds_of_samples(float(last_crossing(lam, means[None], 0.2)[0]), left), 0.45
+
+
+def absolute_area(rng: np.random.Generator, n: int):
+    lam, gap = np.linspace(0.2, 0.6, 9), 0.2 * np.sin(np.linspace(0, 5, 9))
+    gaps = gap + rng.normal(0, 0.05, (n, 1)) + rng.normal(0, 0.05, (n, 9))
+    left = area((gaps.sum(axis=0) - gaps) / (n - 1), lam, True)
+    value = float(area(gaps.mean(axis=0)[None], lam, True)[0])
+    return units.bounds_of(value, left), float(area(gap[None], lam, True)[0])
+
+
+#: Kind of interval -> trials, and the sizes at which there is none.
+NEAR: dict[str, dict[Trial, tuple[int, ...]]] = {
+    "t": {mean: ()},
+    "paired t": {pairs: ()},
+    "Welch t": {welch: (), difference: ()},
+    "Student t": {student: ()},
+    "bootstrap": {mean: (), difference: ()},  # from eight runs on
+    "jackknife of log sd": {spread: (3, 5), variance: (3, 5)},
+    "intraclass F": {share_within: ()},
+    "Fisher z": {correlation: (3,)},
+    "jackknife t": {crossing: (), crossing_apart: (), absolute_area: (), correlation_of_seeds: ()},
+}
+#: Kinds that hold their answer at least as often: of counts and steps, or of whatever was chosen by looking.
+AT_LEAST: dict[str, dict[Trial, tuple[int, ...]]] = {
+    "Clopper-Pearson": {share: ()},
+    "exact Poisson": {rate: ()},
+    "Kaplan-Meier": {beyond: (), median_rung: (3, 5)},
+    "paired t, Bonferroni": {largest: (), lowest: ()},
+    "Welch t, Bonferroni": {largest_apart: (), lowest_apart: ()},
+    "jackknife of log sd, Bonferroni": {peak: (3, 5)},
+}
+#: Tried below in another way: the resampled scan of whole seeds, and the hierarchical model.
+APART = {"paired bootstrap", "profile likelihood", "asymptotic normal"}
+
+
+def trials(kinds: dict[str, dict[Trial, tuple[int, ...]]]) -> list:
+    found: dict[Trial, tuple[int, ...]] = {}
+    for one in kinds.values():
+        found |= one
+    return [pytest.param(trial, none, id=trial.__name__) for trial, none in found.items()]
+
+
+def held(trial: Trial, n: int, times: int = TRIALS) -> float | None:
+    """Share of intervals that hold their answer; None where there is no interval."""
+    rng = np.random.default_rng(n)
+    hits, count = 0, 0
+    for _ in range(times):
+        bounds, truth = trial(rng, n)
+        if bounds is not None:
+            count += 1
+            hits += bounds[0] - 1e-9 <= truth <= bounds[1] + 1e-9
+    assert count in (0, times) or count > 0.9 * times
+    return hits / count if count else None
+
+
+@pytest.mark.parametrize(("trial", "none"), trials(NEAR))
+def test_intervals_cover_what_they_say(trial: Trial, none: tuple[int, ...]) -> None:
+    for n in SIZES:
+        found = held(trial, n)
+        if n in none:
+            assert found is None
+        else:
+            assert found == pytest.approx(0.95, abs=0.03), n
+
+
+@pytest.mark.parametrize(("trial", "none"), trials(AT_LEAST))
+def test_these_cover_at_least_that(trial: Trial, none: tuple[int, ...]) -> None:
+    for n in SIZES:
+        found = held(trial, n, FEWER)
+        if n in none:
+            assert found is None
+        else:
+            assert found is not None and found >= 0.935, n
+
+
+@pytest.mark.parametrize("n", [10, 20])
+def test_resampled_seeds_cover_a_scan(n: int) -> None:
+    """Paired bootstrap, from eight seeds on: where the rise beyond the optimum is half over."""
+    levels, rng, hits = np.arange(0.1, 0.65, 0.1), np.random.default_rng(n), 0
+    curve = np.array([0.3, 0.1, 0.15, 0.3, 0.5, 0.55])
+    truth = 0.4 + 0.1 * (0.325 - 0.3) / 0.2
+    for _ in range(300):
+        table = curve + rng.normal(0, 0.03, (n, 1)) + rng.normal(0, 0.03, (n, 6))
+        found = scan(levels, list(table.T), paired=True).middle
+        assert found is not None and found.low is not None and found.high is not None
+        hits += found.low <= truth <= found.high
+    assert hits / 300 == pytest.approx(0.95, abs=0.03)
+
+
+def test_the_hierarchy_covers_what_it_estimates() -> None:
+    """Sixteen censuses of four experiments and ten seeds: each interval holds its answer in all but a few."""
+    rng, lam, hits = np.random.default_rng(10), np.arange(0.42, 0.60, 0.03), dict.fromkeys(HIERARCHY, 0)
+    parts, seeds, grid = (one.ravel() for one in np.meshgrid(np.arange(4), np.arange(10), lam, indexing="ij"))
+    for _ in range(16):
+        place = 0.5 + rng.normal(0, 0.004, 4)[parts] + rng.normal(0, 0.01, 10)[seeds]
+        place = place + rng.normal(0, 0.01, len(grid))
+        error = 0.1 + 0.8 / (1 + np.exp(-(grid - place) / 0.03)) + rng.normal(0, 0.003, len(grid))
+        found = hierarchy.fit(grid, error, parts, seeds, 0.9)
+        assert found is not None
+        ends = {name: tuple(np.quantile(draws, [0.025, 0.975])) for name, draws in found.draws.items()}
+        ends |= found.ends | {"share": found.shares["seed"][1:]}
+        for name, truth in HIERARCHY.items():
+            hits[name] += ends[name][0] <= truth <= ends[name][1]
+    assert min(hits.values()) >= 13, hits
+
+
+#: What the made-up hierarchy has; a seed has half of the shifts' variance.
+HIERARCHY = {"middle": 0.5, "width": 0.03, "floor": 0.1, "run": 0.01, "seed": 0.01, "share": 0.5}
+
+
+def test_every_kind_of_interval_is_tried() -> None:
+    text = DOCS.read_text(encoding="utf-8").partition("## Intervals")[2].partition("## Comparing")[0]
+    rows = [line.split("|")[1] for line in text.splitlines() if line.startswith("| `")]
+    named = {label for row in rows for label in re.findall(r"`([^`]+)`", row)}
+    assert named == NEAR.keys() | AT_LEAST.keys() | APART
+
+
+@pytest.mark.parametrize("n", SIZES)
+def test_labels_are_those_of_the_size(n: int) -> None:
+    """A trial above means the kind that it stands under: Student's and tests below eight runs, resamples beyond."""
+    rng, many = np.random.default_rng(0), n >= bootstrap.SMALL
+    for trial, (few, enough) in {
+        mean: ("t", "bootstrap"),
+        difference: ("Welch t", "bootstrap"),
+        lowest: ("paired t, Bonferroni", "bootstrap"),
+    }.items():
+        bounds, _ = trial(rng, n)
+        assert bounds is not None and bounds[2] == (enough if many else few)
