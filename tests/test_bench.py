@@ -222,6 +222,20 @@ def test_bench_pipeline(capsys, data) -> None:
     assert {path.name for path in ROOT.glob("*")} - made == before
 
 
+def test_a_version_is_set_beside_another_one(capsys, data) -> None:
+    if subprocess.run(["git", "-C", str(ROOT), "rev-parse", "HEAD"], capture_output=True).returncode:
+        pytest.skip("no repository")
+    words = ("step", A, "--against", "HEAD", "--rounds", "1", "--config", f"data_dir={data}")
+    (result,) = bench(capsys, *words)["results"]
+    first, *others = result["values"]
+    assert first == "ours" and [name.partition(", ")[2] for name in others] == ["", "autograd"]
+    for name in others:
+        ratio = result["values"]["ours"]["median"] / result["values"][name]["median"]
+        assert result["details"][f"ours_over_{name}"] == pytest.approx(ratio)
+    assert main(["bench", "step", "--against", "nowhere", "--root", str(ROOT)]) == 2
+    assert "--against: expected a commit of the repository" in capsys.readouterr().err
+
+
 def test_a_synthetic_census_adds_up(tmp_path) -> None:
     copy_workflow(ROOT, tmp_path)
     total, last = _grow(tmp_path, 3916 + 3600 + 50)
@@ -375,6 +389,8 @@ def test_hours_of_the_census() -> None:
         (["step", "Td2/trap1_baseline"], "starts from another run"),
         (["run", "Q2/low_high_eta0.4_seed0"], "no such run"),
         (["gpu", "--device", "cpu", "--images", "8"], "expected at least one batch (256); got 8"),
+        (["setup"], "expected --against COMMIT"),
+        (["step", "--against", "HEAD", "--model", "vgg11"], "as it is, without --model"),
         (["gpu", "--minutes", "-1"], "expected a positive number; got '-1'"),
         (["step", "--output", "/nonexistent/x.json"], "does not exist"),
         (["step", "X1d/lam0.3_seed0", "--config", "data_dir=/nonexistent"], "dualgrad data reviews"),

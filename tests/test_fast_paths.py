@@ -10,6 +10,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from dualgrad import project
+from dualgrad.commands import train
 from dualgrad.models import build_model
 
 
@@ -74,6 +76,15 @@ def test_an_mlp_knows_its_gradients(batch, dtype):
 def test_one_image_is_left_to_the_modules():
     model = build_model({"name": "mlp", "hidden": [24], "inputs": 64}, 10, 0)
     assert model.training_pass(torch.zeros(1, 1, 8, 8)) is None
+
+
+def test_what_a_child_of_the_worker_needs_is_read_before_it_is_forked(workspace, tmp_path, monkeypatch):
+    overrides = {"edition": "smoke"}
+    train.preload(workspace, overrides)
+    for name in ("load_edition", "load_census"):
+        monkeypatch.setattr(project, name, lambda *_: pytest.fail("read in the child"))
+    job = {"root": workspace, "config": overrides, "run": "A/lam0.1_eta0.4_seed0"}
+    assert train.execute({**job, "output": tmp_path / "run.json", "checkpoint": None}) == 0
 
 
 PAGE_FAULTS = """

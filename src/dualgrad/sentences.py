@@ -159,7 +159,12 @@ def rounded(value: Any) -> Any:
 
 
 def plan(sentences: Sentences, root: Path) -> Values:
-    """Runs to train, hours of one GPU and days on several, of the plans that the passages quote."""
+    """Runs to train, hours of one GPU and days on several, of the plans that the passages quote.
+
+    Where a plan names one of the derived rates, seconds of an epoch and what a step goes to as well.
+    """
+    from dualgrad.planning import derived
+    from dualgrad.planning.given import given_in_words
     from dualgrad.planning.plan import make_plan
     from dualgrad.planning.recorded import Recorded
     from dualgrad.planning.selection import select
@@ -170,8 +175,13 @@ def plan(sentences: Sentences, root: Path) -> Values:
         project = load_project(root, fact["config"])
         names = select(project.census, fact["selection"])
         device = "cpu" if project.census.edition["device"] == "cpu" else "cuda"
-        made = make_plan(project.census, names, device, Recorded())
-        answers = {
+        rates, answers = None, {}
+        if "derived" in fact:
+            seconds = derived.EPOCH[fact["derived"]]
+            rates = given_in_words([f"{derived.NETWORK}={seconds}"], project.census, "derived").rates
+            answers = {"seconds": seconds, "step": rounded(sum(derived.STEP.values())), **derived.STEP}
+        made = make_plan(project.census, names, device, Recorded(), rates)
+        answers |= {
             "trained": sum(work.runs > 0 for work in made.work.values()),
             "hours": round(made.total()[1] / 3600),
             "days": round(made.schedule(fact.get("slots", 1)).makespan / 86400),
