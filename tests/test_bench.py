@@ -347,7 +347,9 @@ def test_the_service_for_several_processes_is_ours_and_ends(tmp_path, monkeypatc
 
 def test_the_gpu_is_measured_without_the_workflow() -> None:
     """A machine lent for minutes may have torch and little else."""
-    blocked = "snakemake jsonschema pandas pyarrow matplotlib scipy transformers torchvision"
+    blocked = (
+        "snakemake jsonschema pandas pyarrow matplotlib scipy statsmodels diptest transformers torchvision"
+    )
     small = "--model simplecnn --images 4 --batch 2 --rounds 1 --minutes 0.01"
     words = f"bench gpu --device cpu {small} --json"
     code = (

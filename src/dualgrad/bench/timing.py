@@ -123,10 +123,10 @@ def code() -> dict[str, object]:
     found: dict[str, object] = {}
     if commit := _git(folder, "rev-parse", "HEAD"):
         found = {"commit": commit, "changed": bool(_git(folder, "status", "--porcelain", "--", "."))}
-    versions = {"python": platform.python_version()}
+    versions = {"python": platform.python_version(), "torch": str(torch.__version__)}
     for name in ("dualgrad", *PACKAGES):
         try:
-            versions[name] = metadata.version(name)
+            versions.setdefault(name, metadata.version(name))
         except metadata.PackageNotFoundError:
             continue
     return {**found, "versions": versions}
@@ -151,7 +151,7 @@ def _processor() -> str:
 
 def lines_of(report: Mapping) -> list[str]:
     """Return a report as lines to read."""
-    machine, version = report["machine"], report["code"]["versions"].get("torch")
+    machine, version = report["machine"], report["code"]["versions"]["torch"]
     lines = [
         f"{report['benchmark']} on {machine['device']} ({machine['processor']}, {machine['cores']} cores, load "
         f"{machine['load']}), {machine['precision']}, {machine['threads']} thread(s), torch {version}"
