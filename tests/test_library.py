@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import copy
+import math
 import re
 import runpy
 import subprocess
@@ -61,24 +62,70 @@ def adamw(parameters) -> torch.optim.Optimizer:
     return torch.optim.AdamW(parameters, lr=0.01, eps=1e-3)
 
 
+Losses = Callable[[nn.Module, tuple[Tensor, Tensor, Tensor]], tuple[Tensor, Tensor]]
+
+
+def one_pass(net: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    x, noisy, clean = batch
+    logits = net(x)
+    return F.cross_entropy(logits, noisy), F.cross_entropy(logits, clean)
+
+
+def in_parts(count: int) -> Losses:
+    """Means of the losses over as many equal parts of a batch, each with a forward pass of its own."""
+
+    def losses(net: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+        parts = zip(*(each.chunk(count) for each in batch), strict=True)
+        struct, value = zip(*(one_pass(net, part) for part in parts), strict=True)
+        return sum(struct) / count, sum(value) / count
+
+    return losses
+
+
+class Heads(nn.Module):
+    """A body with a head for each loss: to either loss, the other's head has no gradient."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.body = nn.Sequential(nn.Linear(6, 8), nn.BatchNorm1d(8), nn.Tanh())
+        self.noisy, self.clean = nn.Linear(8, 3), nn.Linear(8, 3)
+        self.double()
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.body(x)
+
+
+def two_heads(net: nn.Module, batch: tuple[Tensor, Tensor, Tensor]) -> tuple[Tensor, Tensor]:
+    x, noisy, clean = batch
+    features = net(x)
+    return F.cross_entropy(net.noisy(features), noisy), F.cross_entropy(net.clean(features), clean)
+
+
 def by_hand(
-    model: nn.Module, optimizer, lam: Callable[[int], float], period: int, data, renormalize=False
+    model: nn.Module,
+    optimizer,
+    lam: Callable[[int], float],
+    period: int,
+    data,
+    renormalize: bool = False,
+    losses: Losses = one_pass,
 ) -> None:
     """The method as a user would write it: autograd, lists, norms over everything; None where nothing is known."""
-    held = [p for group in optimizer.param_groups for p in group["params"] if p.requires_grad]
+    optimizers = optimizer if isinstance(optimizer, list) else [optimizer]
+    groups = [group for one in optimizers for group in one.param_groups]
+    held = list(dict.fromkeys(p for group in groups for p in group["params"] if p.requires_grad))
     cache = None
 
     def scaled(parts):
         size = torch.sqrt(sum((p**2).sum() for p in parts if p is not None)) + 1e-12
         return [None if p is None else p / size for p in parts]
 
-    for t, (x, noisy, clean) in enumerate(data):
-        logits = model(x)
-        struct = scaled(
-            torch.autograd.grad(F.cross_entropy(logits, noisy), held, retain_graph=True, allow_unused=True)
-        )
+    for t, batch in enumerate(data):
+        struct_loss, value_loss = losses(model, batch)
+        struct = scaled(torch.autograd.grad(struct_loss, held, retain_graph=True, allow_unused=True))
         if t % period == 0:
-            cache = scaled(torch.autograd.grad(F.cross_entropy(logits, clean), held, allow_unused=True))
+            cache = scaled(torch.autograd.grad(value_loss, held, allow_unused=True))
         mixed = []
         for s, v in zip(struct, cache, strict=True):
             zero = 0.0
@@ -88,7 +135,8 @@ def by_hand(
             mixed = scaled(mixed)
         for parameter, gradient in zip(held, mixed, strict=True):
             parameter.grad = gradient
-        optimizer.step()
+        for one in optimizers:
+            one.step()
 
 
 def assert_same(one: nn.Module, other: nn.Module) -> None:
@@ -119,6 +167,36 @@ def test_steps_are_those_of_plain_autograd(options, period, renormalize, make) -
         assert all(p.grad is None for p in other.unused.parameters())
 
 
+def test_a_value_loss_with_a_forward_pass_of_its_own() -> None:
+    """As for a trusted batch: dropout draws twice, BatchNorm moves twice, and on steps in between neither does."""
+    one, other = network(dropout=0.5), network(dropout=0.5)
+    first, trusted = batches(6), batches(12)[6:]
+
+    def apart(net: nn.Module, both) -> tuple[Tensor, Tensor]:
+        t, (x, noisy, _), (y, _, clean) = both
+        loss = F.cross_entropy(net(x), noisy)
+        return loss, F.cross_entropy(net(y), clean) if t % 3 == 0 else loss
+
+    together = list(zip(range(6), first, trusted, strict=True))
+    torch.manual_seed(5)
+    by_hand(one, sgd(one.parameters()), lambda t: 0.3, 3, together, losses=apart)
+    torch.manual_seed(5)
+    dual = DualGradient(other, sgd(other.parameters()), 0.3, period=3)
+    for (x, noisy, _), (y, _, clean) in zip(first, trusted, strict=True):
+        dual.step(F.cross_entropy(other(x), noisy), lambda y=y, clean=clean: F.cross_entropy(other(y), clean))
+    assert_same(one, other)
+
+
+@pytest.mark.parametrize("period", [1, 3])
+def test_parameters_that_one_of_the_losses_does_not_depend_on(period: int) -> None:
+    one, other = Heads(), Heads()
+    by_hand(one, adamw(one.parameters()), lambda t: 0.4, period, batches(7), losses=two_heads)
+    dual = DualGradient(other, adamw(other.parameters()), 0.4, period=period)
+    for batch in batches(7):
+        dual.step(*two_heads(other, batch))
+    assert_same(one, other)
+
+
 def test_frozen_parameters_and_groups() -> None:
     one, other = network(), network()
     for net in (one, other):
@@ -145,74 +223,92 @@ def test_frozen_parameters_and_groups() -> None:
     assert not torch.equal(before, other[0].weight)
 
 
-def test_one_module_and_two_optimizers() -> None:
+@pytest.mark.parametrize("shared", [False, True], ids=["each its own", "layers in both"])
+def test_one_module_and_two_optimizers(shared: bool) -> None:
+    def both(net: nn.Module) -> list[torch.optim.Optimizer]:
+        return [sgd(net[:2].parameters()), adamw((net if shared else net[2:]).parameters())]
+
     one, other = network(), network()
-    by_hand(one, sgd(one.parameters()), lambda t: 0.4, 1, batches(5))
-    dual = DualGradient(other, [sgd(other[:2].parameters()), sgd(other[2:].parameters())], 0.4)
-    for x, noisy, clean in batches(5):
-        logits = other(x)
-        dual.step(F.cross_entropy(logits, noisy), F.cross_entropy(logits, clean))
+    by_hand(one, both(one), lambda t: 0.4, 2, batches(5))
+    dual = DualGradient(other, both(other), 0.4, period=2)
+    for batch in batches(5):
+        dual.step(*one_pass(other, batch))
     assert_same(one, other)
 
 
-def test_gradients_of_a_batch_in_parts_are_summed_first() -> None:
-    one, other = network(norm=False), network(norm=False)
-    data = batches(4)
-    by_hand(one, sgd(one.parameters()), lambda t: 0.4, 1, data)
-    dual = DualGradient(other, sgd(other.parameters()), 0.4)
-    for x, noisy, clean in data:
-        for part in range(3):
-            cut = slice(4 * part, 4 * part + 4)
-            logits = other(x[cut])
-            losses = F.cross_entropy(logits, noisy[cut]) / 3, F.cross_entropy(logits, clean[cut]) / 3
-            (dual.accumulate if part < 2 else dual.step)(*losses)
+def test_two_networks_with_one_body_take_turns() -> None:
+    """Each with an optimizer of its own, which holds the body too; in between gradients are cleared as ever."""
+    results = []
+    for library in (False, True):
+        torch.manual_seed(0)
+        body, *heads = network()[:3], nn.Linear(8, 3).double(), nn.Linear(8, 3).double()
+        nets = [nn.Sequential(body, head) for head in heads]
+        optimizers = [sgd(net.parameters()) for net in nets]
+        duals = [DualGradient(*pair, 0.4) for pair in zip(nets, optimizers, strict=True)]
+        for step, batch in enumerate(batches(6)):
+            turn = step % 2
+            if library:
+                duals[turn].step(*one_pass(nets[turn], batch))
+                optimizers[turn].zero_grad()
+            else:
+                by_hand(nets[turn], optimizers[turn], lambda t: 0.4, 1, [batch])
+        results.append(nn.ModuleList(nets))
+    assert_same(*results)
+
+
+@pytest.mark.parametrize("norm", [False, True], ids=["plain", "BatchNorm"])
+@pytest.mark.parametrize("scaler", [None, 1024.0], ids=["unscaled", "GradScaler"])
+def test_gradients_of_a_batch_in_parts_are_summed_first(norm: bool, scaler: float | None) -> None:
+    one, other = network(norm=norm), network(norm=norm)
+    data = batches(5)
+    by_hand(one, sgd(one.parameters()), lambda t: 0.4, 2, data, losses=in_parts(3))
+    settings = {} if scaler is None else {"scaler": torch.amp.GradScaler("cpu", init_scale=scaler)}
+    dual = DualGradient(other, sgd(other.parameters()), 0.4, period=2, **settings)
+    for batch in data:
+        parts = list(zip(*(each.chunk(3) for each in batch), strict=True))
+        for part in parts:
+            losses = (loss / 3 for loss in one_pass(other, part))
+            (dual.step if part is parts[-1] else dual.accumulate)(*losses)
     assert_same(one, other)
 
 
 def test_a_grad_scaler_changes_nothing_and_leaves_out_what_overflows() -> None:
-    one, other = network().float(), network().float()
-    plain = DualGradient(one, sgd(one.parameters()), 0.4, period=2)
+    one, other = network(), network()
+    by_hand(one, sgd(one.parameters()), lambda t: 0.4, 2, batches(6))
     scaler = torch.amp.GradScaler("cpu", init_scale=65536.0)
     scaled = DualGradient(other, sgd(other.parameters()), 0.4, period=2, scaler=scaler)
-    for step, (x, noisy, clean) in enumerate(batches(6)):
-        for net, dual in ((one, plain), (other, scaled)):
-            logits = net(x.float())
-            log = dual.step(F.cross_entropy(logits, noisy), F.cross_entropy(logits, clean))
+    for step, batch in enumerate(batches(6)):
+        log = scaled.step(*one_pass(other, batch))
         assert 0.01 < float(log["norm_struct"]) < 10, step
-    for a, b in zip(one.parameters(), other.parameters(), strict=True):
-        torch.testing.assert_close(a, b, rtol=1e-6, atol=1e-7)
+    assert_same(one, other)
 
     before, scale = copy.deepcopy(other.state_dict()), scaler.get_scale()
-    x, noisy, clean = batches(1)[0]
-    logits = other(x.float())
-    scaled.step(F.cross_entropy(logits, noisy), F.cross_entropy(logits, clean) * float("inf"))
+    (batch,) = batches(1)
+    struct, value = one_pass(other, batch)
+    scaled.step(struct, value * float("inf"))
     weights = {name for name, _ in other.named_parameters()}
     assert all(
         torch.equal(value, before[name]) for name, value in other.state_dict().items() if name in weights
     )
     assert scaler.get_scale() == scale / 2
-    assert (
-        scaled.due
-    )  # the value gradient that overflowed was not kept, though it would be due at step 8 only
-    logits = other(x.float())
-    log = scaled.step(F.cross_entropy(logits, noisy), F.cross_entropy(logits, clean))
-    assert torch.isfinite(log["norm_mix"])
+    # The value gradient that overflowed was not kept, though a new one would be due at step 8 only.
+    assert scaled.due
+    log = scaled.step(*one_pass(other, batch))
+    assert math.isfinite(log["norm_mix"])
     assert not torch.equal(other.state_dict()["0.weight"], before["0.weight"])
 
 
 RANKS = """
-import sys, torch, torch.distributed as dist, torch.nn.functional as F
+import sys, torch, torch.distributed as dist
 from dualgrad import DualGradient
 sys.path.insert(0, sys.argv[3])
-from test_library import batches, network, sgd
+from test_library import batches, network, one_pass, sgd
 rank = int(sys.argv[1])
 dist.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
-net = torch.nn.parallel.DistributedDataParallel(network(norm=False))
+net = torch.nn.parallel.DistributedDataParallel(network())
 dual = DualGradient(net, sgd(net.parameters()), 0.4, period=2)
-for x, noisy, clean in batches(5):
-    half = slice(6 * rank, 6 * rank + 6)
-    logits = net(x[half])
-    dual.step(F.cross_entropy(logits, noisy[half]), F.cross_entropy(logits, clean[half]))
+for batch in batches(5):
+    dual.step(*one_pass(net, [each.chunk(2)[rank] for each in batch]))
 torch.save(net.module.state_dict(), sys.argv[2] + f".{rank}.pt")
 dist.destroy_process_group()
 """
@@ -223,12 +319,13 @@ def test_two_ranks_train_as_one_process_over_both_halves(tmp_path: Path) -> None
     words = [sys.executable, "-c", RANKS]
     ranks = [subprocess.Popen([*words, str(r), str(store), str(Path(__file__).parent)]) for r in (0, 1)]
     assert [rank.wait(240) for rank in ranks] == [0, 0]
-    one = network(norm=False)
-    by_hand(one, sgd(one.parameters()), lambda t: 0.4, 2, batches(5))
+    one = network()
+    by_hand(one, sgd(one.parameters()), lambda t: 0.4, 2, batches(5), losses=in_parts(2))
+    expected = dict(one.named_parameters())
     for rank in (0, 1):
-        found = network(norm=False)
-        found.load_state_dict(torch.load(f"{store}.{rank}.pt", weights_only=True))
-        assert_same(one, found)
+        found = torch.load(f"{store}.{rank}.pt", weights_only=True)
+        for name, parameter in expected.items():  # running statistics are each rank's own
+            torch.testing.assert_close(found[name], parameter.detach(), **EXACT)
 
 
 def test_state_is_saved_and_restored(tmp_path: Path) -> None:

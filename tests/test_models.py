@@ -12,8 +12,8 @@ torch = pytest.importorskip("torch")
 from dualgrad.models import (  # noqa: E402
     batchnorm_modules,
     build_model,
-    has_dropout,
     head_parameters,
+    needs_two_passes,
 )
 
 
@@ -128,7 +128,7 @@ def test_order_of_the_small_convolutional_net():  # docs/specification/I-P.md#0:
 )
 def test_image_models(name, dropout, head):
     model = build_model({"name": name}, 10, 1)
-    assert (has_dropout(model), head_parameters(model)) == (dropout, head)
+    assert (needs_two_passes(model), head_parameters(model)) == (dropout, head)
     logits = model(torch.randn(2, 3, 32, 32))
     assert logits.shape == (2, 10)
     logits.sum().backward()
@@ -138,7 +138,7 @@ def test_image_models(name, dropout, head):
 def test_mlp():
     model = build_model({"name": "mlp", "hidden": [32, 16]}, 100, 0)
     assert model(torch.randn(3, 1, 8, 16)).shape == (3, 100)
-    assert head_parameters(model) == ["head.weight", "head.bias"] and not has_dropout(model)
+    assert head_parameters(model) == ["head.weight", "head.bias"] and not needs_two_passes(model)
     assert build_model({"name": "mlp", "hidden": [], "inputs": 12}, 7, 0)(torch.randn(3, 12)).shape == (3, 7)
     with pytest.raises(ValueError, match="inputs"):
         build_model({"name": "mlp", "hidden": [8]}, 7, 0)
@@ -148,14 +148,16 @@ def test_textcnn():  # docs/specification/X-Y.md#1.4
     model = build_model({"name": "textcnn", "vocab_size": 50}, 2, 0)
     assert (model.embedding.weight[0] == 0).all()
     assert model.embedding.weight[1:].std().item() == pytest.approx(1, abs=0.05)
-    assert has_dropout(model) and head_parameters(model) == ["fc.weight", "fc.bias"]
+    assert needs_two_passes(model) and head_parameters(model) == ["fc.weight", "fc.bias"]
     logits = model(torch.tensor([[5, 6, 7, 0, 0, 0, 0], [9, 8, 7, 6, 5, 4, 3]]))
     logits.sum().backward()
     assert logits.shape == (2, 2) and (model.embedding.weight.grad[0] == 0).all()
     assert not model.embedding.weight.grad.is_sparse
 
     small = build_model({"name": "textcnn", "vocab_size": 50, "dim": 8, "filters": 4, "dropout": 0.0}, 2, 0)
-    assert parameters_of(small) == 50 * 8 + (3 + 4 + 5) * 8 * 4 + 12 + 12 * 2 + 2 and not has_dropout(small)
+    assert parameters_of(small) == 50 * 8 + (3 + 4 + 5) * 8 * 4 + 12 + 12 * 2 + 2 and not needs_two_passes(
+        small
+    )
     with pytest.raises(ValueError, match="vocab_size"):
         build_model({"name": "textcnn"}, 2, 0)
 
@@ -167,7 +169,7 @@ def test_small_distilbert():
     assert type(model.net).__name__ == "DistilBertForSequenceClassification"
     heads = ("net.pre_classifier", "net.classifier")
     assert head_parameters(model) == [f"{head}.{kind}" for head in heads for kind in ("weight", "bias")]
-    assert not has_dropout(model) and has_dropout(build_model(spec | {"dropout": None}, 2, 0))
+    assert not needs_two_passes(model) and needs_two_passes(build_model(spec | {"dropout": None}, 2, 0))
     assert model.net.config.seq_classif_dropout == 0.0
 
     ids = torch.randint(3, 60, (5, 12), generator=torch.Generator().manual_seed(1))

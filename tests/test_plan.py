@@ -17,7 +17,7 @@ from oracles.lab import MLP, Lab, continued, run_of, sentences, stage, vectors
 from dualgrad.census import load_census
 from dualgrad.census.run import Stage
 from dualgrad.cli import main
-from dualgrad.models import build_model, has_dropout
+from dualgrad.models import build_model, needs_two_passes
 from dualgrad.planning import calibrate as calibration
 from dualgrad.planning.given import BENCHMARK
 from dualgrad.planning.networks import NETWORKS, SMALL, network_of
@@ -156,7 +156,7 @@ def test_tables_about_data_sets_and_networks_are_right(census, demo):
         model = build_model(spec, task["classes"], seed=0)
         if task["classes"] != 100:
             assert sum(one.numel() for one in model.parameters()) == NETWORKS[name].parameters, name
-        assert has_dropout(model) == (task["model"]["name"] in DROPOUT), name
+        assert needs_two_passes(model) == (task["model"]["name"] in DROPOUT), name
         if name in ("resnet18_tv", "textcnn"):
             image = torch.rand(2, 3, 32, 32)
             inputs = image if task["kind"] == "image" else torch.randint(0, 99, (2, task["max_length"]))

@@ -79,8 +79,11 @@ def batchnorm_modules(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]
     return [m for m in model.modules() if isinstance(m, nn.modules.batchnorm._BatchNorm)]
 
 
-def has_dropout(model: nn.Module) -> bool:
-    """Whether a train-mode forward pass of this model draws random numbers."""
-    return bool(getattr(model, "draws", False)) or any(
+def needs_two_passes(model: nn.Module) -> bool:
+    """Whether two train-mode passes over one batch differ: dropout draws anew, or buffers of its own have moved.
+
+    BatchNorm's statistics do not count: one pass can move them as two would.
+    """
+    return bool(getattr(model, "changes", False)) or any(
         isinstance(m, nn.modules.dropout._DropoutNd) and m.p > 0 for m in model.modules()
     )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import importlib
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -62,7 +62,6 @@ def build(spec: Mapping[str, Any], classes: int, *, path: str) -> nn.Module:
     if not isinstance(model, nn.Module):
         raise ValueError(f"{path} returned a {type(model).__name__}; expected a torch.nn.Module")
     parameters = list(model.parameters())
-    norms = [one for one in model.modules() if isinstance(one, nn.modules.batchnorm._BatchNorm)]
     for wrong, problem in (
         (not parameters, "without parameters"),
         (
@@ -76,10 +75,6 @@ def build(spec: Mapping[str, Any], classes: int, *, path: str) -> nn.Module:
         (
             any(one.dtype is not torch.float32 for one in parameters),
             "that is not float32; the run's precision casts it",
-        ),
-        (
-            any(one.momentum is None or not one.track_running_stats for one in norms),
-            "with BatchNorm without momentum or running statistics",
         ),
     ):
         if wrong:
@@ -98,12 +93,14 @@ def _said(error: BaseException) -> str:
 def try_out(model: nn.Module, inputs: tuple[Tensor, ...], classes: int, path: str) -> None:
     """Let a copy of a network go forward and back over two examples, and look at what comes out.
 
-    The network itself stays as it is, but for a mark ``draws`` where its forward pass draws random numbers.
+    The network itself stays as it is, but for a mark ``changes`` where its forward pass draws random numbers or moves
+    buffers other than BatchNorm's, so that a second one over the same batch would be another.
 
     Raises:
         ValueError: it fails, its outputs are no logits (examples, classes), or a parameter has no part in them.
     """
     trial = copy.deepcopy(model).train()
+    kept = {name: one.clone() for name, one in _own_buffers(trial)}
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
         before = torch.get_rng_state()
         try:
@@ -112,7 +109,10 @@ def try_out(model: nn.Module, inputs: tuple[Tensor, ...], classes: int, path: st
             found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
             if found != expected:
                 raise ValueError(f"{path}: its network gives {found}; expected logits of shape {expected}")
-            model.draws = not torch.equal(before, torch.get_rng_state())  # type: ignore[assignment]
+            drawn = not torch.equal(before, torch.get_rng_state())
+            now = dict(_own_buffers(trial))
+            moved = now.keys() != kept.keys() or not all(torch.equal(now[name], kept[name]) for name in kept)
+            model.changes = drawn or moved  # type: ignore[assignment]
             named = dict(trial.named_parameters())
             grads = torch.autograd.grad(logits.sum(), list(named.values()), allow_unused=True)
         except Exception as error:
@@ -123,6 +123,13 @@ def try_out(model: nn.Module, inputs: tuple[Tensor, ...], classes: int, path: st
     unused = [name for name, grad in zip(named, grads, strict=True) if grad is None]
     if unused:
         raise ValueError(f"{path}: parameters without a part in the output: {', '.join(unused[:3])}")
+
+
+def _own_buffers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
+    """Buffers by name, but for BatchNorm's."""
+    for prefix, module in model.named_modules():
+        if not isinstance(module, nn.modules.batchnorm._BatchNorm):
+            yield from ((f"{prefix}.{name}", one) for name, one in module.named_buffers(recurse=False))
 
 
 def provenance(path: str) -> dict[str, Any]:

@@ -32,7 +32,7 @@ from dualgrad.method.gradients import (
     renormalised,
 )
 from dualgrad.method.pair import Pair
-from dualgrad.models import batchnorm_modules, build_model, has_dropout, head_parameters, imported
+from dualgrad.models import batchnorm_modules, build_model, head_parameters, imported, needs_two_passes
 from dualgrad.training.aggregators import make_aggregator
 from dualgrad.training.errors import TrainingError
 from dualgrad.training.labels import Labels
@@ -91,7 +91,7 @@ class Session:
         plain = not (self.autocast or self.run.method == "lossmix" or self.run.compile)
         self._training_pass = getattr(self.model, "training_pass", None) if plain else None
         # Dropout draws a new mask in the second pass, so the two passes cannot share one forward (I-P.md#0).
-        self.shares_forward = not has_dropout(self.model)
+        self.shares_forward = not needs_two_passes(self.model)
         # The text experiments normalise without eps (X-Y.md#1.5), the vision ones add 1e-12 (A-G.md#1.9).
         self.pair = Pair(layout, 0.0 if self.run.task.kind == "text" else 1e-12)
         method = self.run.method
@@ -109,16 +109,20 @@ class Session:
     @contextlib.contextmanager
     def _double_batchnorm_update(self) -> Iterator[None]:
         """Let one forward update BatchNorm's running statistics as two passes over the same batch would."""
-        momenta: list[Any] = [module.momentum for module in self.batchnorms]
-        for module, momentum in zip(self.batchnorms, momenta, strict=True):
-            module.momentum = 1.0 - (1.0 - momentum) ** 2
+        kept: list[tuple[nn.modules.batchnorm._BatchNorm, Any, Tensor]] = [
+            (module, module.momentum, module.num_batches_tracked)
+            for module in self.batchnorms
+            if module.num_batches_tracked is not None  # else it keeps no statistics
+        ]
+        for module, momentum, count in kept:
+            # Without momentum the mean over all batches counts, and two of count + 2 will be this one.
+            module.momentum = 2.0 / (int(count) + 2) if momentum is None else 1.0 - (1.0 - momentum) ** 2
         try:
             yield
         finally:
-            for module, momentum in zip(self.batchnorms, momenta, strict=True):
+            for module, momentum, count in kept:
                 module.momentum = momentum
-                assert module.num_batches_tracked is not None
-                module.num_batches_tracked.add_(1)
+                count.add_(1)
 
     def _logits(self, inputs: tuple[Tensor, ...]) -> Tensor:
         logits: Tensor
