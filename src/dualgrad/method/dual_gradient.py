@@ -182,7 +182,10 @@ class DualGradient:
             loss = self._scaler.scale(loss)
         try:
             found: Gradient = torch.autograd.grad(
-                loss.reshape(()), self._params, retain_graph=retain, allow_unused=True
+                loss if loss.dim() == 0 else loss.reshape(()),
+                self._params,
+                retain_graph=retain,
+                allow_unused=True,
             )
         except RuntimeError as error:
             if "donated" in str(error):

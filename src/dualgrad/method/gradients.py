@@ -4,8 +4,7 @@ A gradient is one flat vector (see :mod:`dualgrad.method.flat`), in which all pa
 ``model.parameters()`` order (A-G.md#1.9, X-Y.md#1.5): norms and cosines run over all of them together.
 
 Norms and cosines are numbers: 0-dim tensors on the gradient's device, so that nothing waits for a GPU, but Python
-floats where the gradient is float64 on the CPU. There they are the same arithmetic at a twentieth of the cost, which
-a small network's step notices.
+floats where the gradient is on the CPU. There they cost a twentieth, which a small network's step notices.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ class Unit:
 
 def number(value: Tensor) -> Number:
     """Return a 0-dim tensor as the number that further arithmetic is done with (see the module's docstring)."""
-    return value.item() if value.is_cpu and value.dtype is torch.float64 else value.detach()
+    return value.item() if value.is_cpu else value.detach()
 
 
 def at_least(value: Number, low: float) -> Number:
