@@ -19,10 +19,20 @@ from dualgrad.census.run import Stage
 from dualgrad.cli import main
 from dualgrad.models import build_model, needs_two_passes
 from dualgrad.planning import calibrate as calibration
+from dualgrad.planning import own_networks
 from dualgrad.planning.given import BENCHMARK
 from dualgrad.planning.networks import NETWORKS, SMALL, network_of
 from dualgrad.planning.plan import make_plan
-from dualgrad.planning.rates import completed, rates_of_epochs, seconds
+from dualgrad.planning.rates import (
+    ASSUMED,
+    ASSUMED_FACTORS,
+    OWN_NETWORK,
+    OWN_OPERATIONS,
+    completed,
+    known_seconds,
+    rates_of_epochs,
+    seconds,
+)
 from dualgrad.planning.recorded import OWN, SAME_NETWORK, rates_of_records, read_recorded
 from dualgrad.planning.schedule import simulate
 from dualgrad.planning.selection import select
@@ -231,7 +241,7 @@ def test_estimates_for_a_cluster_are_light(census):
 def test_rates_given_for_one_network_are_scaled_to_others(census):
     """1.5 s for an epoch of ResNet-18 makes 100 of them, ten evaluations and 1,225 refreshes take about 150 s."""
     runs = census.runs
-    tasks = {network_of(run["task"]): run["task"] for run in runs.values()}
+    tasks = {network_of(run["task"]): run for run in runs.values()}
     rates = completed(rates_of_epochs({"resnet18": 1.5}, runs.values(), "given"), tasks)
     assert rates.keys() == tasks.keys()
     every_epoch = runs["K/lam0.3_eta0.4_seed0"]
@@ -303,6 +313,79 @@ def test_calibration_measures_what_a_network_does(monkeypatch, made, census, dem
         shared = 0 if network.startswith("textcnn") else 2e6
         assert (rate.step, rate.second, rate.evaluate, peak) == (3e6, shared, 1e6, 0), network
         assert "batches of" in rate.source  # smaller ones, as each step takes longer than this test allows
+
+
+# Networks of one's own ----------------------------------------
+
+NETWORK = """
+from torch import nn
+
+def build(options, classes):
+    layers = [nn.Flatten(), nn.Linear(options["inputs"], options["units"]), nn.ReLU()]
+    return nn.Sequential(*layers, nn.Dropout(options.get("dropout", 0)), nn.Linear(options["units"], classes))
+"""
+
+
+def of_ones_own(run: dict, **options) -> dict:
+    """A resolved run with a network from an import path."""
+    path = "own_planned:build"
+    return {**run, "task": {**run["task"], "model": {"name": path, "import": path, **options}}}
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    (tmp_path / "own_planned.py").write_text(NETWORK)
+    monkeypatch.setattr(own_networks, "_known", {})
+    monkeypatch.setattr(sys, "path", list(sys.path))
+    yield tmp_path
+    sys.modules.pop("own_planned", None)
+
+
+@pytest.mark.parametrize(("units", "dropout"), [(16, 0.0), (300, 0.5)])
+def test_one_forward_pass_tells_the_size_of_a_network(census, folder, units, dropout):
+    run = of_ones_own(census.runs["A/lam0.1_eta0.4_seed0"], units=units, dropout=dropout)
+    run |= {"noise": {"kind": "file", "path": "labels.csv", "column": "label"}}
+    run |= {"value": {**run["value"], "labels": "trusted", "trusted": {"path": "trusted.npy"}}}
+    found = calibration.forward_pass(run, folder, 4)
+    inputs = 3 * 32 * 32
+    assert found.parameters == units * inputs + units + 10 * units + 10
+    assert found.operations == 2 * (units * inputs + 10 * units)
+    # Each linear layer keeps its input, ReLU and dropout their results, dropout a mask of a byte a number.
+    assert found.saved == pytest.approx(inputs + (2 if dropout else 1) * units, abs=2 * units)
+    assert found.apart == bool(dropout) and 0 < found.seconds < 1e6
+
+
+def test_a_network_of_ones_own_is_planned_as_measured(census, folder, monkeypatch):
+    run = of_ones_own(census.runs["A/lam0.1_eta0.4_seed0"], units=16)
+    small, other = run, of_ones_own(run, units=20)
+    assert known_seconds(run, "cpu", None).source == ASSUMED  # nobody has measured it
+    huge = known_seconds(run, "cpu", None).seconds
+    size = own_networks.Measured(50_000, 3_100, 98_000, 12.0, apart=False)
+    big = own_networks.Measured(50_000_000, 9_000_000, 2_226_000_000, 5e4, apart=True)
+    monkeypatch.setattr(
+        own_networks, "_known", {own_networks._key(small): size, own_networks._key(other): big}
+    )
+    work = work_of(small)
+    here = known_seconds(small, "cpu", None)
+    assert (here.source, here.seconds) == (
+        OWN_NETWORK,
+        pytest.approx(12e-6 * work.units),
+    ) and here.seconds < huge
+    # On a GPU: twice the operations of ResNet-18 are twice its seconds, and few do not make it fast.
+    factor = ASSUMED_FACTORS["cuda", small["precision"]]
+    waits, computes = (known_seconds(one, "cuda", None) for one in (small, other))
+    assert waits.seconds == pytest.approx(
+        NETWORKS["simplecnn_p"].seconds * 1e-6 * work.units_published * factor
+    )
+    assert computes.source == OWN_OPERATIONS
+    assert computes.seconds == pytest.approx(
+        2 * NETWORKS["resnet18_own"].seconds * 1e-6 * work_of(other).units_published * factor, rel=1e-3
+    )
+    # What a second pass would change is passed twice; and memory follows the size.
+    assert work.shared and not work_of(other).shared and work_of(other).passes == work.passes + work.shared
+    assert memory(other, "cuda").device > 10 * memory(small, "cuda").device
+    # Other options are another network, with a rate of its own.
+    assert network_of(small["task"]) != network_of(other["task"])
 
 
 # Selections ----------------------------------------

@@ -128,7 +128,7 @@ def test_training_passes_run_in_bfloat16_and_nothing_else_does(lab):
         log = session.step(index, task.inputs(index), 0.4, trusted=(other, task.inputs(other)))
     assert {dtype for training, dtype in seen if training} == {torch.bfloat16}
     assert {p.dtype for p in session.params} == {torch.float32}
-    assert {value.dtype for value in log.values()} == {torch.float32}
+    assert all(isinstance(value, float) for value in log.values())  # numbers of the CPU; losses were float32
     cached, optimizer = session.pair.state(), session.optimizer.state()
     assert {s.dtype for s in (cached["vector"], *optimizer["averages"])} == {torch.float32}
     seen.clear()

@@ -363,8 +363,8 @@ def census_epochs(census: Census) -> float:
     from dualgrad.planning.work import work_of
 
     runs = [census.runs[name] for name in select(census, ["census"])]
-    tasks = {network_of(run["task"]): run["task"] for run in runs}
-    rates = completed(rates_of_epochs({"resnet18": 1.0}, runs, "one second an epoch"), tasks)
+    by_network = {network_of(run["task"]): run for run in runs}
+    rates = completed(rates_of_epochs({"resnet18": 1.0}, runs, "one second an epoch"), by_network)
     return sum(rates[network_of(run["task"])].seconds(work_of(run)) for run in runs)
 
 

@@ -73,6 +73,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace) -> int:
     """Make and print the plan."""
+    from dualgrad.planning import own_networks
     from dualgrad.planning.given import given_in_file, given_in_words
     from dualgrad.planning.plan import make_plan
     from dualgrad.planning.recorded import read_recorded
@@ -86,6 +87,7 @@ def run(args: argparse.Namespace) -> int:
             HERE, census.edition["name"], "nothing is trained in this edition; its records are read"
         )
     names = select(census, args.selection)
+    own_networks.measure(project)
     recorded = read_recorded(project.records, census.runs, census.edition["precision"])
     device = "cpu" if "cpu" in (config["device"], census.edition["device"]) else "cuda"
     rates, device_name = None, None
@@ -137,7 +139,7 @@ def _calibrated(
             HERE, "--calibrate", "no run of this selection mixes two gradients; add one that does"
         )
     rates, peak = {}, {}
-    measured = calibrate(chosen, device, config["threads_per_job"])
+    measured = calibrate(chosen, device, config["threads_per_job"], census.root)
     for network, rate, taken in progress(measured, len(chosen), "network", name=lambda one: one[0]):
         rates[network], peak[network] = rate, taken
     return rates, peak, device.type, device_name(device)

@@ -6,8 +6,10 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from dualgrad.census.dependencies import dependency_depth
+from dualgrad.planning import own_networks
 from dualgrad.planning.rates import seconds
 from dualgrad.planning.storage import memory
 from dualgrad.progress import duration
@@ -50,8 +52,15 @@ class Requests:
 
     def seconds(self, run: str) -> float:
         """Return what a run is planned to take, without headroom."""
-        census = self.project.census
-        return seconds(census.run(run), self.device, recorded=census.seconds_recorded.get(run))
+        recorded = self.project.census.seconds_recorded.get(run)
+        return seconds(self._run(run), self.device, recorded=recorded)
+
+    def _run(self, name: str) -> dict[str, Any]:
+        """Return a run whose network is known, be it built in or not."""
+        run = self.project.census.run(name)
+        if not own_networks.is_known(run):
+            own_networks.measure(self.project)
+        return run
 
     def unasked_cpu(self, runs: Collection[str]) -> str | None:
         """Say that these runs would train for more than a day on the CPU, where nobody has asked for the CPU.
@@ -81,7 +90,7 @@ class Requests:
 
     def megabytes(self, run: str, attempt: int) -> int:
         """Return the main memory to ask for, twice as much with each retry."""
-        estimate = memory(self.project.census.run(run), self.device).host
+        estimate = memory(self._run(run), self.device).host
         return math.ceil(_HEADROOM * estimate / 1e6 + _BESIDE_MB) * 2 ** (attempt - 1)
 
     def group(self, run: str) -> str | None:

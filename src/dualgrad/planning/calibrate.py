@@ -10,8 +10,10 @@ from statistics import median
 from typing import Any
 
 import torch
+from torch.utils.flop_counter import FlopCounterMode
 
-from dualgrad.census.run import read
+from dualgrad.census.run import read, trusted_share
+from dualgrad.planning.own_networks import Measured
 from dualgrad.planning.rates import Rate
 from dualgrad.records import definition
 from dualgrad.training.plan import PlannedEpoch
@@ -26,7 +28,7 @@ NOWHERE = Path("/nonexistent")  # no folder of results is read or written
 
 
 def calibrate(
-    runs: Mapping[str, Mapping[str, Any]], device: torch.device, threads: int
+    runs: Mapping[str, Mapping[str, Any]], device: torch.device, threads: int, root: Path = Path()
 ) -> Iterator[tuple[str, Rate, int]]:
     """Measure networks one after another.
 
@@ -34,12 +36,13 @@ def calibrate(
         runs: network -> a resolved run that uses it; its batch size, precision and optimizer count.
         device: where to measure.
         threads: intra-op threads.
+        root: the workflow's folder, where modules of one's own lie.
 
     Yields:
         Network, its rate, and the bytes that it took on the GPU (0 on a CPU).
     """
     for network, run in runs.items():
-        yield network, *_measured(run, device, threads)
+        yield network, *_measured(run, device, threads, root)
 
 
 def device_name(device: torch.device) -> str:
@@ -47,13 +50,52 @@ def device_name(device: torch.device) -> str:
     return torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu"
 
 
-def _measured(run: Mapping[str, Any], device: torch.device, threads: int) -> tuple[Rate, int]:
+def forward_pass(run: Mapping[str, Any], root: Path, examples: int) -> Measured:
+    """Measure the network of a resolved run by one forward pass in training, on a core of the CPU.
+
+    Args:
+        run: its network, precision and data's shape count.
+        root: the workflow's folder.
+        examples: in the pass, at most.
+    """
+    n = min(examples, run["task"]["batch_size"])
+    bench = _Bench(run, n, torch.device("cpu"), 1, root)
+    model, task = bench.session.model, bench.trainer.task
+    index = torch.arange(n)
+    inputs = task.inputs(index, task.crops(n, torch.Generator()) if task.augments else None)
+    kept: dict[
+        int, tuple[int, torch.Tensor]
+    ] = {}  # storage -> its numbers; held, so that its place stays its own
+
+    def keep(tensor: torch.Tensor) -> torch.Tensor:
+        storage = tensor.untyped_storage()
+        kept[storage.data_ptr()] = storage.nbytes() // tensor.element_size(), tensor
+        return tensor
+
+    hooks = torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor)
+    with hooks, FlopCounterMode(display=False) as counter:
+        model(*inputs)
+    weights = {one.untyped_storage().data_ptr() for one in model.parameters()}
+    saved = sum(numbers for place, (numbers, _) in kept.items() if place not in weights)
+    began = time.perf_counter()
+    model(*inputs)
+    seconds = time.perf_counter() - began
+    return Measured(
+        parameters=sum(one.numel() for one in model.parameters()),
+        saved=saved // n,
+        operations=counter.get_total_flops() // n,
+        seconds=seconds / n * 1e6,
+        apart=not bench.session.shares_forward,
+    )
+
+
+def _measured(run: Mapping[str, Any], device: torch.device, threads: int, root: Path) -> tuple[Rate, int]:
     batch = run["task"]["batch_size"]
     small = min(batch, 4)
-    taken = _Bench(run, small, device, threads).steps(1)
+    taken = _Bench(run, small, device, threads, root).steps(1)
     if taken * batch / small > LONGEST_STEP:
         batch = max(small, int(LONGEST_STEP / taken * small))
-    bench = _Bench(run, batch, device, threads)
+    bench = _Bench(run, batch, device, threads, root)
     source = f"measured just now, {device_name(device)}"
     if batch < run["task"]["batch_size"]:
         source += f" (some in batches of {batch} for {run['task']['batch_size']})"
@@ -68,16 +110,30 @@ def _measured(run: Mapping[str, Any], device: torch.device, threads: int) -> tup
     return Rate(step * 1e6, second * 1e6, forward * 1e6, source), peak
 
 
+def _without_files(run: Mapping[str, Any]) -> dict[str, Any]:
+    """Return blocks of a run that draw what it reads from files of one's own: those are about other examples."""
+    blocks: dict[str, Any] = {}
+    if run["noise"]["kind"] == "file":
+        blocks["noise"] = {"kind": "symmetric", "rate": 0.4, "seed_offset": 0}
+    value = run["value"]
+    if (value.get("trusted") or {}).get("path") is not None:
+        blocks["value"] = {**value, "trusted": {"ratio": trusted_share(value), "seed_offset": 0}}
+    return blocks
+
+
 class _Bench:
     """The trainer with one open session of a run on synthetic data."""
 
-    def __init__(self, resolved: Mapping[str, Any], batch: int, device: torch.device, threads: int):
+    def __init__(
+        self, resolved: Mapping[str, Any], batch: int, device: torch.device, threads: int, root: Path
+    ):
         run: dict[str, Any] = copy.deepcopy(definition(resolved))
         task = run["task"]
         task["model"].pop("body_from", None)
         if task["model"]["name"] == "distilbert":
             task["model"]["pretrained"] = False  # other weights take no other time
         text = task["kind"] == "text"
+        run |= _without_files(run)
         tested = min(task["eval_batch_size"], 4 * batch)
         # A text run takes its trusted examples out of the pool that it draws its subset from.
         task |= {"synthetic": {"train": 4 * batch if not text else 2000, "test": tested}, "batch_size": batch}
@@ -94,7 +150,7 @@ class _Bench:
         if device.type == "cuda":
             torch.cuda.empty_cache()
             torch.cuda.reset_peak_memory_stats(device)
-        self.trainer = Trainer(self.run, Context(NOWHERE, NOWHERE, NOWHERE, device, threads))
+        self.trainer = Trainer(self.run, Context(NOWHERE, NOWHERE, NOWHERE, device, threads, root=root))
         self.stage = self.run.stages[0]
         self.trainer.open_session(self.stage)
         self.session = self.trainer.session

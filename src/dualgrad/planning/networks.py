@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from dualgrad.census.networks import PARAMETERS
+from dualgrad.planning.own_networks import measured
 
 
 @dataclass(frozen=True)
@@ -55,6 +56,11 @@ def network_of(task: Mapping[str, Any]) -> str:
     """Return the name under which a task's network is known here, its width included where that is not 1."""
     model = task["model"]
     name, width = model["name"], model.get("width", 1)
+    if "import" in model:  # one's own: any option may change its size
+        options = {
+            key: one for key, one in model.items() if key not in ("name", "import", "width", "body_from")
+        }
+        name = " ".join([name, *(f"{key}={one}" for key, one in options.items())])
     if name == "textcnn" and model.get("dim", 128) < 128:
         return "textcnn, small"
     return name if width == 1 else f"{name} x{width:g}"
@@ -66,21 +72,34 @@ def is_small(task: Mapping[str, Any]) -> bool:
     return name in SMALL if name in NETWORKS else task["steps_per_epoch"] is not None
 
 
-def numbers_of(task: Mapping[str, Any]) -> Network:
-    """Return what is known of a task's network; of an unknown one, what is known of one that is not smaller.
+# Seconds that a network of one's own takes on the publication's A100 are not known, but its operations are. Those of
+# ResNet-18 as published (forward, one example); small networks waited for their data.
+_RESNET18_OPERATIONS = 1.113e9
+_LEAST_SECONDS = {"image": NETWORKS["simplecnn_p"].seconds, "text": NETWORKS["textcnn"].seconds}
 
-    A width that nobody measured: parameters and seconds grow with its square, what is kept grows with it.
+
+def numbers_of(run: Mapping[str, Any]) -> Network:
+    """Return what is known of a run's network.
+
+    Of one's own: as measured by one forward pass (see ``own_networks``). Of one in a width that nobody measured:
+    parameters and seconds grow with its square, what is kept grows with it. Of any other: what is known of one that
+    is not smaller.
     """
+    task = run["task"]
     known = NETWORKS.get(network_of(task))
     if known is not None:
         return known
-    model = task["model"]
+    model, small, kind = task["model"], is_small(task), task["kind"]
+    own = measured(run)
+    if own is not None:
+        published = own.operations / _RESNET18_OPERATIONS * NETWORKS["resnet18_own"].seconds
+        seconds = own.seconds if small else max(_LEAST_SECONDS[kind], published)
+        return Network(own.parameters, own.saved, seconds)
     base, width = NETWORKS.get(model["name"]), model.get("width", 1)
     if base is not None:
         return Network(
             int(base.parameters * width**2), int(base.saved * width), base.seconds * max(1, width) ** 2
         )
-    small = is_small(task)
-    if task["kind"] == "text":
+    if kind == "text":
         return NETWORKS["distilbert_mini" if small else "distilbert"]
     return NETWORKS["mlp" if small else "resnet34_own"]

@@ -9,8 +9,10 @@ from typing import Any
 from dualgrad.census import Census
 from dualgrad.planning.networks import network_of
 from dualgrad.planning.rates import (
+    ASSUMED,
     ASSUMED_FACTORS,
     COPY,
+    OWN_OPERATIONS,
     PUBLISHED_NETWORK,
     PUBLISHED_RUN,
     WARM,
@@ -71,7 +73,8 @@ class Plan:
 
     def assumed_factor(self) -> float | None:
         """What published seconds were multiplied by for this precision and device, if they were."""
-        if not {PUBLISHED_RUN, PUBLISHED_NETWORK} & {one.source for one in self.estimates.values()}:
+        of_publication = {PUBLISHED_RUN, PUBLISHED_NETWORK, OWN_OPERATIONS, ASSUMED}
+        if not of_publication & {one.source for one in self.estimates.values()}:
             return None
         precision = next(iter(self.runs.values()))["precision"]
         factor = ASSUMED_FACTORS[self.device, precision]
@@ -103,14 +106,14 @@ def make_plan(
     """
     runs = {name: census.runs[name] for name in names}
     work = {name: work_of(run) for name, run in runs.items()}
-    tasks = {network_of(run["task"]): run["task"] for run in runs.values()}
+    by_network = {network_of(run["task"]): run for run in runs.values()}
     own: Mapping[str, float] = {}
     given = dict(rates or {})
     if not given and recorded.seconds:
         given, own, device_name = rates_of_records(recorded, census.runs), recorded.seconds, recorded.device
-        tasks |= {network_of(run["task"]): run["task"] for run in census.runs.values()}
+        by_network |= {network_of(run["task"]): run for run in census.runs.values()}
     if given:
-        whole = completed(given, tasks)
+        whole = completed(given, by_network)
         used = {network_of(run["task"]) for run in runs.values()}
         shown = {network: rate for network, rate in whole.items() if network in used}
     else:

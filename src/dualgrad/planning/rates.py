@@ -8,6 +8,7 @@ from statistics import fmean, median
 from typing import Any
 
 from dualgrad.planning.networks import is_small, network_of, numbers_of
+from dualgrad.planning.own_networks import measured
 from dualgrad.planning.work import Work, examples_of, work_of
 
 # Seconds of a job beside its training: in a process of its own, which imports torch, and forked by the warm worker.
@@ -37,8 +38,9 @@ def seconds(
 
     For published networks: the seconds that the publication recorded for this run, or for as many passes through
     its network, times an assumed factor for precision and device (ASSUMED_FACTORS). The trainer here does less work
-    than the notebooks did, so this is rather too long than too short. For the demo's networks: measured on a CPU.
-    A run that nobody timed counts in full even where gates or stop rules may end it early. About 6 µs a call.
+    than the notebooks did, so this is rather too long than too short. For the demo's networks: measured on a CPU. For
+    networks of one's own: by one forward pass, where ``own_networks.measure`` was asked before. A run that nobody
+    timed counts in full even where gates or stop rules may end it early. About 6 µs a call.
 
     Args:
         run: a resolved run of any edition that trains.
@@ -65,6 +67,9 @@ COPY = "copies of other runs: nothing is trained"
 DEMO = "measured on two CPU cores, per pass through the demo's networks"
 PUBLISHED_RUN = "recorded by the publication for the run itself"
 PUBLISHED_NETWORK = "recorded by the publication, per pass through the same network"
+OWN_NETWORK = "measured here on a CPU core, by one forward pass of the network"
+OWN_OPERATIONS = "operations of one forward pass, at the rate that the publication recorded of ResNet-18"
+ASSUMED = "assumed: as a network that is rather larger, for this one could not be built"
 
 
 def known_seconds(run: Mapping[str, Any], device: str, recorded: float | None) -> Estimate:
@@ -73,12 +78,17 @@ def known_seconds(run: Mapping[str, Any], device: str, recorded: float | None) -
     work = work_of(run)
     if not work.runs:
         return Estimate(0.0, COPY)
+    imported, own = "import" in task["model"], measured(run)
+    if own is not None and device == "cpu":
+        return Estimate(own.seconds * work.units * 1e-6, OWN_NETWORK)
     if is_small(task):
-        return Estimate(numbers_of(task).seconds * work.units * 1e-6, DEMO)
+        source = DEMO if not imported else OWN_NETWORK if own is not None else ASSUMED
+        return Estimate(numbers_of(run).seconds * work.units * 1e-6, source)
     factor = ASSUMED_FACTORS[device, run["precision"]]
     if recorded is not None and not run["synthetic"]:
         return Estimate(recorded * factor, PUBLISHED_RUN)
-    return Estimate(numbers_of(task).seconds * work.units_published * 1e-6 * factor, PUBLISHED_NETWORK)
+    source = PUBLISHED_NETWORK if not imported else OWN_OPERATIONS if own is not None else ASSUMED
+    return Estimate(numbers_of(run).seconds * work.units_published * 1e-6 * factor, source)
 
 
 @dataclass(frozen=True)
@@ -141,7 +151,7 @@ def rates_of_epochs(
     return rates
 
 
-def completed(rates: Mapping[str, Rate], tasks: Mapping[str, Mapping[str, Any]]) -> dict[str, Rate]:
+def completed(rates: Mapping[str, Rate], runs: Mapping[str, Mapping[str, Any]]) -> dict[str, Rate]:
     """Return a rate for every network: for those without one, what is known beforehand (NETWORKS), scaled.
 
     They are scaled as for the networks that do have a rate: for the same one in another width, else for those of the
@@ -149,20 +159,23 @@ def completed(rates: Mapping[str, Rate], tasks: Mapping[str, Mapping[str, Any]])
 
     Args:
         rates: network -> rate, at least one.
-        tasks: network -> one of its tasks, for all networks that need a rate.
+        runs: network -> one of its runs, for all networks that need a rate.
     """
     factors = {
-        name: rates[name].step / (3 * numbers_of(task).seconds)
-        for name, task in tasks.items()
-        if name in rates
+        name: rates[name].step / (3 * numbers_of(run).seconds) for name, run in runs.items() if name in rates
     }
     whole = dict(rates)
-    for name, task in tasks.items():
+    for name, run in runs.items():
         if name in rates:
             continue
         akin = [one for one in factors if one.split(" x")[0] == name.split(" x")[0]]
-        akin = akin or [one for one in factors if tasks[one]["kind"] == task["kind"]] or list(factors)
+        akin = akin or [one for one in factors if _kind(runs[one]) == _kind(run)] or list(factors)
         factor = fmean(factors[one] for one in akin) if akin else 1.0
         source = f"known beforehand, scaled as for {', '.join(akin[:3])}"
-        whole[name] = Rate.of_unit(numbers_of(task).seconds * factor, source)
+        whole[name] = Rate.of_unit(numbers_of(run).seconds * factor, source)
     return whole
+
+
+def _kind(run: Mapping[str, Any]) -> str:
+    kind: str = run["task"]["kind"]
+    return kind

@@ -49,7 +49,7 @@ def memory(run: Mapping[str, Any], device: str = "cuda") -> Memory:
         device: ``cuda`` or ``cpu``.
     """
     task = run["task"]
-    network, size = numbers_of(task), BYTES[run["precision"]]
+    network, size = numbers_of(run), BYTES[run["precision"]]
     weights = (COPIES + MOMENTS[run["optimizer"]["name"]]) * network.parameters * size
     kept = max(task["batch_size"], EVALUATION_SHARE * task["eval_batch_size"]) * network.saved * size
     data = (run["data"]["train"] + run["data"]["test"]) * RESIDENT[task["kind"]]
@@ -62,7 +62,7 @@ def memory(run: Mapping[str, Any], device: str = "cuda") -> Memory:
 def checkpoint_bytes(run: Mapping[str, Any]) -> int:
     """Return the size of the weights that a run leaves for others."""
     stages = sum(bool(stage.get("save")) for stage in run["stages"])
-    return stages * numbers_of(run["task"]).parameters * BYTES[run["precision"]]
+    return stages * numbers_of(run).parameters * BYTES[run["precision"]]
 
 
 def record_bytes(run: Mapping[str, Any]) -> int:

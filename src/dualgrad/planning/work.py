@@ -9,6 +9,7 @@ from math import ceil
 from typing import Any
 
 from dualgrad.census.run import has_two_gradients, trained_on, trusted_share
+from dualgrad.planning.own_networks import measured
 
 # Networks with dropout: their two gradients cannot share a forward pass (docs/specification/I-P.md#0).
 DROPOUT = frozenset({"distilbert", "distilbert_mini", "textcnn", "vgg11_p2", "simplecnn_p2"})
@@ -126,6 +127,7 @@ def _value_examples(run: Mapping[str, Any], sessions: list[int], mean_batch: flo
     if value["labels"] == "trusted_batches":
         trusted = trusted_share(value) * run["data"]["train"]
         return steps * trusted / ceil(trusted / task["batch_size"]), 0.0
-    if task["model"]["name"] in DROPOUT:
+    own = measured(run)
+    if task["model"]["name"] in DROPOUT or (own is not None and own.apart):
         return steps * mean_batch, 0.0
     return 0.0, steps * mean_batch
