@@ -124,6 +124,10 @@ def test_what_is_said_about_kinds_of_labels() -> None:
     ]
     (said,) = controls._labels(rows)
     assert "with class-dependent noise the error differs from symmetric noise's 0.105 by +0.060" in said
+    # Each network by itself.
+    other = [{**row, "network": "SimpleCNN", "test_error": row["test_error"] + 0.2} for row in rows]
+    first, second = controls._labels([{**row, "network": "ResNet18"} for row in rows] + other)
+    assert first == f"ResNet18, {said}" and second.startswith("SimpleCNN, ") and "0.305 by +0.060" in second
 
 
 def test_costs_are_those_of_the_plan(demo) -> None:

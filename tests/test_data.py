@@ -712,7 +712,10 @@ def test_real_published_sets(name):
 def test_the_command_lists_what_it_knows(capsys):
     assert run_command() == 0
     listed = capsys.readouterr().out
-    assert all(name in listed for name in [*SETS, "distilbert"]) and "another copy of cifar10" in listed
+    assert (
+        all(name in listed for name in [*SETS, "distilbert", "cifar10n"])
+        and "another copy of cifar10" in listed
+    )
     assert run_command("imagenet") == 2
     assert "digit_pairs" in capsys.readouterr().err
     assert run_command("cifar") == 2

@@ -151,6 +151,35 @@ def test_labels_of_cifar10n() -> None:
     assert len(seen["transition"]) == 10 and sum(seen["transition"][3]) == pytest.approx(1, abs=1e-5)
 
 
+def annotation(path: Path, wrong: int = 20_104, n: int = 50_000) -> None:
+    true = np.arange(n) % 10
+    noisy = np.where(np.arange(n) < wrong, (true + 1) % 10, true)
+    torch.save({"clean_label": true, "worse_label": noisy}, path)
+
+
+def test_an_annotation_is_put_where_its_experiment_looks_for_it(
+    workspace: Path, tmp_path: Path, capsys
+) -> None:
+    from dualgrad.cli import main
+    from dualgrad.project import load_project
+
+    words, file = ["data", "cifar10n", "--root", str(workspace)], tmp_path / "mine.pt"
+    assert main(words) == 1 and "published at github.com/UCSC-REAL" in capsys.readouterr().err
+    for settings, expected in (
+        ({"n": 4}, "expected 50,000 labels; got 4 and 4"),
+        ({"wrong": 19_000}, "expected worse_label to be wrong on 0.40208; got 0.38000"),
+    ):
+        annotation(file, **settings)
+        assert main([*words, "--from", str(file)]) == 1
+        assert capsys.readouterr().err.count(expected) == 1
+    annotation(file)
+    assert main([*words, "--from", str(file)]) == 0 and main(words) == 0
+    census = load_project(workspace, {"edition": "paper", "paper_data": "cifar10_jpeg"}).census
+    run = census.runs["Control-human/simplecnn_human_lam0.35_seed0"]
+    check_own(run, census.datasets[run["task"]["dataset"]], workspace)
+    assert own_files(run, workspace) == ["data/cifar10n/CIFAR-10_human.pt"]
+
+
 def test_what_was_measured() -> None:
     true, noisy = np.array([0, 0, 0, 0, 1, 1]), np.array([0, 0, 1, 2, 1, 0])
     seen = given.measured(noisy, true, 3)

@@ -212,16 +212,18 @@ def _combination(rows: Rows) -> list[str]:
 
 def _labels(rows: Rows) -> list[str]:
     found = []
-    kinds = [kind for kind in dict.fromkeys(row["labels"] for row in rows) if kind != "symmetric"]
-    for kind in kinds:
-        for lam in _levels(rows, "lambda"):
-            sides = [_values(rows, labels=one, **{"lambda": lam}) for one in (kind, "symmetric")]
-            if min(map(len, sides)) > 1:
-                apart = _ends(*difference(*sides))
-                found.append(
-                    f"λ = {lam:g}: with {kind} noise the error differs from symmetric noise's "
-                    f"{np.mean(sides[1]):.3f} by {apart}, n = {len(sides[0])} and {len(sides[1])}."
-                )
+    for network in dict.fromkeys(row.get("network") for row in rows):
+        mine = [row for row in rows if row.get("network") == network]
+        where = f"{network}, " if network else ""
+        for kind in dict.fromkeys(row["labels"] for row in mine if row["labels"] != "symmetric"):
+            for lam in _levels(mine, "lambda"):
+                sides = [_values(mine, labels=one, **{"lambda": lam}) for one in (kind, "symmetric")]
+                if min(map(len, sides)) > 1:
+                    apart = _ends(*difference(*sides))
+                    found.append(
+                        f"{where}λ = {lam:g}: with {kind} noise the error differs from symmetric noise's "
+                        f"{np.mean(sides[1]):.3f} by {apart}, n = {len(sides[0])} and {len(sides[1])}."
+                    )
     return found
 
 
@@ -233,12 +235,12 @@ ANSWERS: dict[str, tuple[list[str], Callable[[Rows], list[str]]]] = {
     "Control-validation": (["noise_rate", "lambda"], _validation),
     "Control-combination": (["noise_rate", "combination", "period", "lambda"], _combination),
     "Control-labels": (["labels", "lambda"], _labels),
-    "Control-human": (["labels", "lambda"], _labels),
+    "Control-human": (["network", "labels", "lambda"], _labels),
 }
 
 
-# Controls that are answered beside the runs of others.
-BESIDE = {"Control-human": ("Control-labels",)}
+# Controls that are answered beside the runs of others, and the factor levels that those have without saying so.
+BESIDE = {"Control-human": {"Control-labels": {"network": "ResNet18"}}}
 
 
 def answer(census: Census, edition_dir: Path) -> dict[str, Answer]:
@@ -253,8 +255,8 @@ def answer(census: Census, edition_dir: Path) -> dict[str, Answer]:
     possible = controls_of(census)
     for name, (by, say) in ANSWERS.items():
         experiment = census.experiment(name)
-        asked = [name, *BESIDE.get(name, ())] if name in possible else []
-        rows = [row for one in asked for row in runs_of(census, one, edition_dir)]
+        asked: dict[str, dict[str, str]] = {name: {}, **BESIDE.get(name, {})} if name in possible else {}
+        rows = [{**row, **known} for one, known in asked.items() for row in runs_of(census, one, edition_dir)]
         found[name] = Answer(
             question=experiment["title"],
             background=list(experiment["notes"]),

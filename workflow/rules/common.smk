@@ -122,6 +122,16 @@ def requests():
     return Requests(PROJECT, not workflow.local_exec or dry_on_cluster, bool(local_gpus()))
 
 
+def refuse(message):
+    """End the workflow from within an input function, with a message that stands alone.
+
+    An exception would be shown with a traceback through these files, and passed over where the files that the job
+    would make are there from before: their input would be wrong, and nobody would be told.
+    """
+    logger.error(message)
+    raise SystemExit(1)
+
+
 # What a run is, reads and asks for, by its one wildcard.
 
 
@@ -156,7 +166,7 @@ def files_of_ones_own(names):
     try:
         files = inputs.files_of_ones_own(names, CENSUS)
     except InputError as error:
-        raise WorkflowError(str(error))
+        refuse(str(error))
     # From the working directory, where that is the workflow's folder, as all paths of the workflow.
     places = files if ROOT == Path.cwd() else [str(ROOT / file) for file in files]
     return [local(place) for place in places]
@@ -255,7 +265,7 @@ def compared_parts(wildcards):
         names = pair_of(SETTINGS["compare"], "--config")
         check_compared(PROJECT, names)
     except InputError as error:
-        raise WorkflowError(str(error))
+        refuse(str(error))
     return [part for name in names for part in parts_of_edition(name)]
 
 
@@ -268,7 +278,7 @@ def sample_to_verify(wildcards):
 def recorded_files(wildcards):
     """Return the records that are there."""
     if INGESTED:
-        raise WorkflowError(f"replicate: the edition '{EDITION}' is what was published; name a trained one")
+        refuse(f"replicate: the edition '{EDITION}' is what was published; name a trained one")
     return below("<results>/runs", [f"{run}.json" for run in recorded_runs(CENSUS, RECORDED / "runs")])
 
 

@@ -11,6 +11,7 @@ Text is written once for either kind of network; for DistilBERT that needs its t
     dualgrad data digits
     dualgrad data cifar10 --from ~/Downloads/cifar-10-python.tar.gz
     dualgrad data cifar10_jpeg --from ../copies/cifar10_jpeg.tar.gz
+    dualgrad data cifar10n --from ~/Downloads/CIFAR-10_human.pt
 """
 
 from __future__ import annotations
@@ -58,6 +59,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; 0, or 1 with a message where the data cannot be had."""
     from dualgrad.census.datasets import load_datasets
+    from dualgrad.data.annotations import ANNOTATIONS
     from dualgrad.data.errors import DataError
     from dualgrad.project import load_project
     from dualgrad.validation import clipped, did_you_mean
@@ -66,7 +68,7 @@ def run(args: argparse.Namespace) -> int:
     if args.name is None:
         print(listed(sets))
         return 0
-    known = [*sets, NETWORK]
+    known = [*sets, NETWORK, *ANNOTATIONS]
     if args.name not in known:
         hint = did_you_mean(args.name, known)
         print(
@@ -96,11 +98,13 @@ def _prepared(
 ) -> list[tuple[Path, str | None]]:
     """Return the files written and the digest of each's content (None: a folder)."""
     from dualgrad.census.datasets import READERS
-    from dualgrad.data import prepare, pretrained
+    from dualgrad.data import annotations, prepare, pretrained
     from dualgrad.data.errors import DataError
 
     if args.name == NETWORK:
         return [(pretrained.prepare_distilbert(data_dir, args.source, args.offline), None)]
+    if args.name in annotations.ANNOTATIONS:
+        return [(annotations.place(args.name, args.source, args.root), None)]
     entry = sets[args.name]
     if args.tokens and entry.kind != "text":
         raise DataError(f"--tokens is for text, and {entry.name} is a set of images")
@@ -124,7 +128,9 @@ def _prepared(
 
 def listed(sets: dict[str, DataSet]) -> str:
     """Return the data sets as lines: name, what it is, how large, where from."""
-    width = max(map(len, [*sets, NETWORK]))
+    from dualgrad.data.annotations import ANNOTATIONS
+
+    width = max(map(len, [*sets, NETWORK, *ANNOTATIONS]))
     lines = []
     for name, one in sets.items():
         sizes = " + ".join(f"{one.examples(split) or 0:,}" for split in ("train", "test"))
@@ -136,4 +142,5 @@ def listed(sets: dict[str, DataSet]) -> str:
     lines.append(
         f"{NETWORK:{width}}  DistilBERT's published weights and tokenizer (268 MB, Hugging Face hub)"
     )
+    lines += [f"{name:{width}}  {one.title} (given with --from)" for name, one in ANNOTATIONS.items()]
     return "\n".join(lines)
