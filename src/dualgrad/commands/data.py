@@ -59,8 +59,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace) -> int:
     """Run the command; 0, or 1 with a message where the data cannot be had."""
     from dualgrad.census.datasets import load_datasets
-    from dualgrad.data.annotations import ANNOTATIONS
     from dualgrad.data.errors import DataError
+    from dualgrad.data.human_labels import ANNOTATIONS
     from dualgrad.project import load_project
     from dualgrad.validation import clipped, did_you_mean
 
@@ -98,13 +98,13 @@ def _prepared(
 ) -> list[tuple[Path, str | None]]:
     """Return the files written and the digest of each's content (None: a folder)."""
     from dualgrad.census.datasets import READERS
-    from dualgrad.data import annotations, prepare, pretrained
+    from dualgrad.data import human_labels, prepare, pretrained
     from dualgrad.data.errors import DataError
 
     if args.name == NETWORK:
         return [(pretrained.prepare_distilbert(data_dir, args.source, args.offline), None)]
-    if args.name in annotations.ANNOTATIONS:
-        return [(annotations.place(args.name, args.source, args.root), None)]
+    if args.name in human_labels.ANNOTATIONS:
+        return [(human_labels.place(args.name, args.source, args.root), None)]
     entry = sets[args.name]
     if args.tokens and entry.kind != "text":
         raise DataError(f"--tokens is for text, and {entry.name} is a set of images")
@@ -128,7 +128,7 @@ def _prepared(
 
 def listed(sets: dict[str, DataSet]) -> str:
     """Return the data sets as lines: name, what it is, how large, where from."""
-    from dualgrad.data.annotations import ANNOTATIONS
+    from dualgrad.data.human_labels import ANNOTATIONS
 
     width = max(map(len, [*sets, NETWORK, *ANNOTATIONS]))
     lines = []
