@@ -1,6 +1,6 @@
 # Everything from a bare machine with Python >= 3.11, make and a network.
 #
-#   make figures    Figures 1-5 in miniature, in figures/main (edition demo; about five minutes on two cores)
+#   make figures    Figures 1-5 in miniature, in figures/main (edition demo; minutes on two cores)
 #   make test       the whole test suite
 #   make lint       formatting, static checks, types; the pages' scripts where node is there
 #   make coverage   the tests again, and what they reach of the package: htmlcov/index.html (ARGS='-m unit')
