@@ -10,11 +10,9 @@ import os
 import sys
 from pathlib import Path
 
-from browser import Browser, Page
+from browser import DESKTOP, PHONE, open_page, wait
+from playwright.sync_api import Browser, Page
 
-PHONE, DESKTOP = (390, 844), (1440, 900)
-# Each width and each scheme once: colours are the same at both widths, and widths in both schemes.
-VIEWS = ((DESKTOP, False), (PHONE, True))
 # What can be clicked and is neither a control nor in one nor holds one: a keyboard does not get there.
 _OUT_OF_REACH = """[...document.querySelectorAll('body *')].filter(one => {
     const controls = 'a[href], button, input, select, textarea, summary, label, [tabindex]';
@@ -32,21 +30,21 @@ def axe() -> str | None:
     return next((Path(path).read_text("utf-8") for path in places if path and Path(path).is_file()), None)
 
 
-def problems(page: Page, width: int, rules: bool = True) -> list[str]:
+def problems(page: Page, rules: bool = True) -> list[str]:
     """Return what is wrong with an open page that is ready; by the rules of axe-core too, or the rest alone."""
     found = []
-    if (wide := page.evaluate("document.documentElement.scrollWidth")) > width:
+    wide, width = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
+    if wide > width:
         found.append(f"{wide} pixels wide")
     found += [f"out of reach: {one}" for one in page.evaluate(_OUT_OF_REACH)]
     if rules and (script := axe()):
         page.evaluate(f"{script};0")
         found += page.evaluate(_AXE)
-    page.evaluate("new Promise(done => setTimeout(done, 50))")  # what is on its way arrives
-    return [*found, *page.errors, *(f"asks for {url}" for url in page.requests)]
+    return found
 
 
 def all_problems(browser: Browser, url: str, ready: str) -> dict[str, list[str]]:
-    """Return what is wrong with a page on a desktop in light and on a phone in dark; empty where nothing is.
+    """Return what is wrong with a page on desktop and phone, in light and dark; empty where nothing is.
 
     Args:
         browser: where to open it.
@@ -54,9 +52,12 @@ def all_problems(browser: Browser, url: str, ready: str) -> dict[str, list[str]]
         ready: a script's condition that it is set up.
     """
     found = {}
-    for (width, height), dark in VIEWS:
-        with browser.open(url, width, height, dark=dark, before="localStorage.clear()") as page:
-            page.wait(ready)
-            if wrong := problems(page, width):
-                found[f"{width} {'dark' if dark else 'light'}"] = wrong
+    for size in (DESKTOP, PHONE):
+        with open_page(browser, url, size) as page:
+            wait(page, ready)
+            for scheme in ("light", "dark"):
+                page.emulate_media(color_scheme=scheme)
+                wait(page, f"document.documentElement.dataset.theme === '{scheme}'")
+                if wrong := problems(page):
+                    found[f"{size[0]} {scheme}"] = wrong
     return found

@@ -53,6 +53,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
+def browser() -> Iterator[object]:
+    """A Chromium for all tests of a worker, driven by Playwright; they are skipped where there is none."""
+    from browser import launched
+
+    with launched() as one:
+        yield one
+
+
+@pytest.fixture(scope="session")
 def root() -> Path:
     """The repository: folder of config, workflow and src."""
     return ROOT

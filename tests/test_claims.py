@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from browser import Browser, needed
+from browser import open_page, wait
 from workflows import copy_workflow
 
 from dualgrad.claims import functions, measure, report, verdicts
@@ -856,21 +856,12 @@ def test_target(tmp_path) -> None:
 # ------------------------------------------------------------------------------------------------- in a browser
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A browser for the tests below; they are skipped where there is none."""
-    needed()
-    with Browser() as one:
-        yield one
-
-
 @pytest.fixture
 def page(browser, written):
     """The page, ready; after the test nothing may have gone wrong in it."""
-    with browser.open((written / "claims.html").as_uri()) as one:
-        one.wait("document.querySelectorAll('.row').length === 466")
+    with open_page(browser, (written / "claims.html").as_uri()) as one:
+        wait(one, "document.querySelectorAll('.row').length === 466")
         yield one
-        one.check()
 
 
 def ids(page, count: int | None = None) -> list[str]:
@@ -939,12 +930,12 @@ def test_page_filters(page, measured) -> None:
     assert ids(page) == expected(lambda one: one.claim.topic == "traps" and one.claim.caveat == "definition")
     choose(page, "topic", "")
     choose(page, "caveat", "")
-    page.press("/")
-    page.type("zebra")
+    page.keyboard.press("/")
+    page.keyboard.insert_text("zebra")
     assert ids(page) == []
     assert page.evaluate("!document.getElementById('nothing').hidden")
     page.evaluate("document.getElementById('search').select()")
-    page.type("coexistence width")
+    page.keyboard.insert_text("coexistence width")
     assert 0 < len(ids(page)) < 10
     assert page.evaluate("document.activeElement.id") == "search"
 
@@ -960,7 +951,7 @@ def test_page_opens_the_runs_of_a_claim(page, tables) -> None:
     for words in ("11.2%", "11.22%", "selection", "A · η 0.4 · λ 0.35"):
         assert words in facts
     page.click(".detail .runs summary")
-    page.wait("document.querySelectorAll('.detail .runs li').length === 3")
+    wait(page, "document.querySelectorAll('.detail .runs li').length === 3")
     texts = "one => [...one.children].map(part => part.textContent)"
     runs = page.evaluate(f"[...document.querySelectorAll('.detail .runs li')].map({texts})")
     rows = tables.rows("runs", ["A"]).choose({"noise_rate": 0.4, "lambda": 0.35})
@@ -975,36 +966,33 @@ def test_page_opens_the_runs_of_a_claim(page, tables) -> None:
 
 def test_page_opens_a_claim_by_its_address(browser, written) -> None:
     address = (written / "claims.html").as_uri() + "#variance-peak-vs-lambda"
-    with browser.open(address, dark=True) as page:
-        page.wait("document.querySelectorAll('.detail').length === 1")
+    with open_page(browser, address, dark=True) as page:
+        wait(page, "document.querySelectorAll('.detail').length === 1")
         readings = page.evaluate(
             "[...document.querySelectorAll('.readings .mark')].map(one => one.textContent.slice(2))"
         )
         assert readings == ["disagrees", "disagrees", "disagrees", "agrees"]
         page.click("#tiles button[data-verdict=reproduced]")
         page.evaluate("location.hash = '#repo-layout'")  # a claim that the filter hides
-        page.wait("document.querySelectorAll('#repo-layout').length === 1")
+        wait(page, "document.querySelectorAll('#repo-layout').length === 1")
         assert len(ids(page)) == 466
-        page.check()
 
 
 def test_page_of_another_edition(browser, elsewhere, tmp_path) -> None:
     found, made = elsewhere(lambda frame: frame[~frame["experiment"].isin(["A", "W1"])])
     report.write(found, made, tmp_path)
-    with browser.open((tmp_path / "claims.html").as_uri()) as page:
-        page.wait("document.querySelectorAll('.row').length === 466")
+    with open_page(browser, (tmp_path / "claims.html").as_uri()) as page:
+        wait(page, "document.querySelectorAll('.row').length === 466")
         assert "edition demo" in page.evaluate("document.title")
         assert "not the published data" in page.evaluate("document.querySelector('.banner').textContent")
         assert page.evaluate("document.querySelectorAll('#conclusions dl').length") == 20
-        page.check()
 
 
 @pytest.mark.parametrize("width", [380, 800, 1440])
 def test_page_fits_its_window(browser, written, width) -> None:
-    with browser.open((written / "claims.html").as_uri(), width=width) as page:
-        page.wait("document.querySelectorAll('.row').length === 466")
+    with open_page(browser, (written / "claims.html").as_uri(), (width, 900)) as page:
+        wait(page, "document.querySelectorAll('.row').length === 466")
         assert page.evaluate("document.documentElement.scrollWidth") <= width
-        page.check()
 
 
 def test_a_statistic_is_read_by_its_levels(tables, ledger) -> None:

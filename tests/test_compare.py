@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
-from browser import Browser
+from browser import open_page, wait
 from synthetic import write_results
 from workflows import copy_workflow, planned, snakemake
 
@@ -314,7 +314,7 @@ def test_all_files_of_incomplete_editions(made_up, counted, tmp_path):
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "again" / name).read_bytes(), name
 
 
-def test_the_page_stands_alone(made_up, counted, tmp_path):
+def test_the_page_stands_alone(browser, made_up, counted, tmp_path):
     first, second = (Edition(made_up / name, counted) for name in ("paper", "demo"))
     made = build.make(first, second, ("a <title> & more", "in miniature"), tmp_path, 0.02)
     text = (tmp_path / "summary.html").read_text(encoding="utf-8")
@@ -323,9 +323,9 @@ def test_the_page_stands_alone(made_up, counted, tmp_path):
     assert "http" not in re.sub(r'content="[^"]*"', "", text).replace("http-equiv", "")
     assert 'src="data:image/png;base64,' in text
     assert text.count("<tr id=") == len(ph.PHENOMENA)
-    with Browser() as browser, browser.open((tmp_path / "summary.html").as_uri()) as shown:
-        shown.wait(f"document.querySelectorAll('tr[id]').length === {len(ph.PHENOMENA)}")
-        shown.wait("document.querySelector('figure img').complete")
+    with open_page(browser, (tmp_path / "summary.html").as_uri()) as shown:
+        wait(shown, f"document.querySelectorAll('tr[id]').length === {len(ph.PHENOMENA)}")
+        wait(shown, "document.querySelector('figure img').complete")
         width = shown.evaluate("document.querySelector('figure img').naturalWidth")
         assert width > 500
         before = shown.evaluate("document.documentElement.dataset.theme")
@@ -333,9 +333,8 @@ def test_the_page_stands_alone(made_up, counted, tmp_path):
         assert shown.evaluate("document.documentElement.dataset.theme") != before
         shown.click("details summary")
         assert shown.evaluate("document.querySelector('details').open")
-        shown.resize(390, 844)
+        shown.set_viewport_size({"width": 390, "height": 844})
         assert shown.evaluate("document.documentElement.scrollWidth <= 390")
-        shown.check()
     assert len(list(page.results(made))) >= 2
 
 

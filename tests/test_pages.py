@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from accessibility import all_problems, axe
-from browser import Browser, needed
+from browser import PHONE, open_page, wait
 from synthetic import write_results
 
 from dualgrad.census import load_census
@@ -70,14 +70,6 @@ def pages(demo, tmp_path_factory) -> Path:
     return folder / "report"
 
 
-@pytest.fixture(scope="module")
-def browser():
-    """A browser; the tests are skipped where there is none."""
-    needed()
-    with Browser() as one:
-        yield one
-
-
 def test_axe_is_there() -> None:
     if axe() is None:
         pytest.skip("no axe-core: npm install --prefix .venv/node axe-core (or set AXE to its axe.min.js)")
@@ -96,33 +88,31 @@ def test_the_claims_address_survives_a_reload(browser, pages: Path) -> None:
     strange = (
         "document.getElementById('strange').hidden ? '' : document.getElementById('strange').textContent"
     )
-    with browser.open(address) as page:
-        page.wait("document.querySelectorAll('.row').length > 20")
+    with open_page(browser, address) as page:
+        wait(page, "document.querySelectorAll('.row').length > 20")
         verdict = page.evaluate("D.claims[0].verdict")
         page.click(f"#tiles button[data-verdict={verdict}]")
         page.click("th[data-sort=units] button")
-        page.press("/")
-        page.type("0.4")
+        page.keyboard.press("/")
+        page.keyboard.insert_text("0.4")
         rows, there = page.evaluate(shown), page.evaluate("location.hash")
         assert there == f"#q=0.4&verdict={verdict}&sort=units" and 0 < len(rows) < 400
-        page.call("Page.reload")
-        page.wait(f"document.querySelectorAll('.row').length === {len(rows)}")
+        page.reload()
+        wait(page, f"document.querySelectorAll('.row').length === {len(rows)}")
         assert page.evaluate(shown) == rows and page.evaluate("$('search').value") == "0.4"
         assert page.evaluate(strange) == ""
         page.click("#reset")
         page.click("th[data-sort=order] button")
         assert page.evaluate("location.hash") == ""
-        page.check()
     for part in ("no-such-claim", "verdict=excellent", "colour=red", "50%"):
-        with browser.open(f"{address}#{part}") as page:
-            page.wait("document.querySelectorAll('.row').length > 20")
+        with open_page(browser, f"{address}#{part}") as page:
+            wait(page, "document.querySelectorAll('.row').length > 20")
             assert part in page.evaluate(strange)
-            page.check()
 
 
 def test_verdicts_are_in_view_on_a_phone_and_headings_are_questions(browser, pages: Path) -> None:
-    with browser.open((pages / "claims.html").as_uri(), 390, 844) as page:
-        page.wait("document.querySelectorAll('.row').length > 20")
+    with open_page(browser, (pages / "claims.html").as_uri(), PHONE) as page:
+        wait(page, "document.querySelectorAll('.row').length > 20")
         edges = page.evaluate(
             "[...document.querySelectorAll('.row .mark')].map(one => one.getBoundingClientRect().right)"
         )
@@ -136,4 +126,3 @@ def test_verdicts_are_in_view_on_a_phone_and_headings_are_questions(browser, pag
             "[...one.querySelectorAll('.chip')].map(chip => order.indexOf(byId.get(chip.textContent).verdict)))"
         )
         assert all(one == sorted(one) for one in order)
-        page.check()

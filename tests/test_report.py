@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import jinja2
 import pytest
-from browser import Browser, needed
+from browser import open_page, painted, wait
 from docutils.core import publish_string
 from synthetic import write_results
 
@@ -56,14 +56,6 @@ def report(demo, results) -> Path:
     made = build(demo, SETTINGS, results, results / "report")
     assert made == {"figures": 2, "statistics": 3, "pages": 2}
     return results / "report"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    """A browser; the tests are skipped where there is none."""
-    needed()
-    with Browser() as one:
-        yield one
 
 
 class Links(HTMLParser):
@@ -152,9 +144,9 @@ def test_the_command(results, tmp_path, capsys) -> None:
 
 
 def test_the_index_in_a_browser(browser, report) -> None:
-    with browser.open((report / "index.html").as_uri()) as page:
-        page.wait("document.readyState === 'complete'")
-        assert page.paint() < 2
+    with open_page(browser, (report / "index.html").as_uri()) as page:
+        wait(page, "document.readyState === 'complete'")
+        assert painted(page) < 2
         shown = "[...document.querySelectorAll('.picture:not([hidden])')].map(one => one.dataset.variant)"
         assert page.evaluate(shown) == ["published", "published"]
         page.click(".switch [data-variant=audited]")
@@ -170,16 +162,13 @@ def test_the_index_in_a_browser(browser, report) -> None:
         ]
         assert not page.evaluate("document.getElementById('audit').hidden")
         assert page.evaluate("location.hash") == "#audited"
-        page.check()
-    with browser.open((report / "index.html").as_uri() + "#ED_Fig4/audited") as page:
-        page.wait("document.readyState === 'complete'")
+    with open_page(browser, (report / "index.html").as_uri() + "#ED_Fig4/audited") as page:
+        wait(page, "document.readyState === 'complete'")
         assert page.evaluate(shown) == ["audited", "published"]
         assert page.evaluate("document.getElementById('strange').hidden")
-        page.check()
-    with browser.open((report / "index.html").as_uri() + "#Figure9") as page:
-        page.wait("document.readyState === 'complete'")
+    with open_page(browser, (report / "index.html").as_uri() + "#Figure9") as page:
+        wait(page, "document.readyState === 'complete'")
         assert "Figure9" in page.evaluate("document.getElementById('strange').textContent")
-        page.check()
 
 
 def test_pages_of_other_commands_come_along(demo, results, tmp_path, capsys) -> None:
@@ -243,15 +232,15 @@ def test_the_folder_holds_what_it_shows(report, results) -> None:
 
 
 def test_the_statistics_in_a_browser(browser, report) -> None:
-    with browser.open((report / "statistics.html").as_uri()) as page:
-        page.wait("document.querySelectorAll('tbody tr').length > 3")
-        assert page.paint() < 2
+    with open_page(browser, (report / "statistics.html").as_uri()) as page:
+        wait(page, "document.querySelectorAll('tbody tr').length > 3")
+        assert painted(page) < 2
         assert page.evaluate("[...document.querySelectorAll('#sheets button')].map(b => b.dataset.name)") == [
             *STATISTICS
         ]
         page.click("#sheets button:nth-child(2)")
-        page.press("/")
-        page.type("crossing experiment=K η=0.4")
+        page.keyboard.press("/")
+        page.keyboard.insert_text("crossing experiment=K η=0.4")
         count = page.evaluate("document.getElementById('count').textContent")
         fits = "state.sheet.columns.find(c => c.name === 'experiment')"
         assert int(count.split()[0]) > 0
@@ -269,26 +258,23 @@ def test_the_statistics_in_a_browser(browser, report) -> None:
         assert page.evaluate("document.querySelectorAll('#choices label:not([hidden])').length") <= 3
         page.evaluate("document.querySelector('#choices .button').click()")
         assert page.evaluate("document.querySelectorAll('#choices label:not([hidden])').length") > 3
-        page.check()
-    with browser.open(
-        (report / "statistics.html").as_uri() + "#table=convergence&quantity=%22nothing%22"
+    with open_page(
+        browser, (report / "statistics.html").as_uri() + "#table=convergence&quantity=%22nothing%22"
     ) as page:
-        page.wait("document.querySelectorAll('tbody tr').length > 3")
+        wait(page, "document.querySelectorAll('tbody tr').length > 3")
         assert "quantity=" in page.evaluate("$('strange').textContent")
         page.evaluate("location.hash = '#table=boundaries&quantity=%22crossing%22&q=K'")
-        page.wait("state.sheet.name === 'boundaries' && $('strange').hidden && state.q === 'K'")
+        wait(page, "state.sheet.name === 'boundaries' && $('strange').hidden && state.q === 'K'")
         kept = page.evaluate("[location.hash, $('count').textContent]")
-        page.call("Page.reload")
-        page.wait("typeof state === 'object' && state.q === 'K' && rows.length > 0")
+        page.reload()
+        wait(page, "typeof state === 'object' && state.q === 'K' && rows.length > 0")
         assert page.evaluate("[location.hash, $('count').textContent]") == kept
         page.evaluate("$('search').value = 'zzz'; $('search').oninput({target: $('search')})")
         assert page.evaluate("document.querySelector('td.note').innerText") == "No row fits."
-        page.check()
     assert address == "#table=boundaries"
-    with browser.open((report / "statistics.html").as_uri() + "#table=nonsense") as page:
-        page.wait("document.querySelectorAll('tbody tr').length > 3")
+    with open_page(browser, (report / "statistics.html").as_uri() + "#table=nonsense") as page:
+        wait(page, "document.querySelectorAll('tbody tr').length > 3")
         assert "nonsense" in page.evaluate("$('strange').textContent")
-        page.check()
 
 
 @pytest.mark.parametrize("folder", ["main", "audited"])

@@ -9,7 +9,7 @@ from urllib.parse import unquote, urlsplit
 
 import pytest
 from accessibility import problems
-from browser import Browser, needed
+from browser import DESKTOP, PHONE, open_page, wait
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -87,22 +87,16 @@ def test_the_gallery_shows_all_figures(site: Path) -> None:
     assert text.count("figures/audited/") == 13
 
 
-def test_it_works_from_the_disk(site: Path) -> None:
-    needed()
-    with Browser() as browser:
-        for width, dark in ((1440, False), (420, True)):
-            for name in ("index", "gallery", "specification/A-G", "reference"):
-                with browser.open(
-                    (site / f"{name}.html").as_uri(), width, 900, dark=dark, before="localStorage.clear()"
-                ) as page:
-                    page.wait("document.readyState === 'complete'")
-                    assert page.evaluate("getComputedStyle(document.body).backgroundColor") == (
-                        "rgb(30, 33, 41)" if dark else "rgb(255, 255, 255)"
-                    )
-                    assert problems(page, width, rules=name == "index") == [], name
-        with browser.open((site / "index.html").as_uri()) as page:
-            page.wait("document.querySelector('.md-search__input') !== null")
-            page.click(".md-search__input")
-            page.type("spinodal")
-            page.wait("document.querySelectorAll('.md-search-result__item').length > 1")
-            page.check()
+def test_it_works_from_the_disk(browser, site: Path) -> None:
+    for size, dark in ((DESKTOP, False), (PHONE, True)):
+        for name in ("index", "gallery", "specification/A-G", "reference"):
+            with open_page(browser, (site / f"{name}.html").as_uri(), size, dark=dark) as page:
+                wait(page, "document.readyState === 'complete'")
+                assert page.evaluate("getComputedStyle(document.body).backgroundColor") == (
+                    "rgb(30, 33, 41)" if dark else "rgb(255, 255, 255)"
+                )
+                assert problems(page, rules=name == "index") == [], name
+    with open_page(browser, (site / "index.html").as_uri()) as page:
+        page.click(".md-search__input")
+        page.keyboard.insert_text("spinodal")
+        wait(page, "document.querySelectorAll('.md-search-result__item').length > 1")

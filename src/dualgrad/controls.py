@@ -19,7 +19,7 @@ from dualgrad.estimators.bootstrap import LEVEL, exact_bounds
 from dualgrad.outcomes.conditions import Condition, runs_of, summarise
 from dualgrad.outcomes.scans import choices
 from dualgrad.outcomes.words import advised
-from dualgrad.pages import in_markdown
+from dualgrad.pages import render
 from dualgrad.project import controls_of
 
 if TYPE_CHECKING:
@@ -294,41 +294,13 @@ def plain(answers: Mapping[str, Answer], edition: str) -> dict[str, Any]:
 
 def markdown(data: Mapping[str, Any]) -> str:
     """Return the page of what :func:`plain` returned."""
-    lines = [
-        "# Controls",
-        "",
-        "What the published census cannot tell apart, because it never varies the one without the other: a question "
-        "each, the experiment that varies one thing alone, and what comes of it in the edition "
-        f"`{data['edition']}`. A miniature shows what can happen, not what happened; the same experiments run at "
-        "full scale with `--config edition=paper`. None of them is counted among the 3,916 runs. Made by `snakemake "
-        "controls`; intervals are Student's for a mean, Welch's for a difference, Clopper-Pearson's for a share, "
-        f"exact (F distribution) for a share of variance, at {100 * LEVEL:g} %.",
-        "",
-    ]
-    lines += _period_table(data["controls"].get("Control-period"))
-    for name, one in data["controls"].items():
-        lines += [f"## {one['question']}", "", f"Experiment `{name}`.", ""]
-        lines += [" ".join(note.split()) for note in one["background"]] + [""]
-        lines += [f"- {sentence}" for sentence in one["sentences"]] + [""]
-        if one["cost"]:
-            plan = f"dualgrad plan {name} --edition paper"
-            lines += [f"At published scale: {one['cost']}, as planned (`{plan}`).", ""]
-        if not one["conditions"]:
-            continue
-        head = [*(word.replace("_", " ") for word in one["by"]), "n", "mean test error", "sd", "interval"]
-        lines += [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
-        for condition in one["conditions"]:
-            cells = [f"{condition['levels'][word]}" for word in one["by"]]
-            cells += [f"{condition['n']}", *(_shown(condition[key]) for key in ("mean", "sd"))]
-            ends = [condition["low"], condition["high"]]
-            cells.append("–" if None in ends else f"{ends[0]:.3f} to {ends[1]:.3f}")
-            lines.append(f"| {' | '.join(cells)} |")
-        lines.append("")
-    return in_markdown("\n".join(lines))
+    values = {"level": LEVEL, "shown": _shown, "interval": _interval, **data}
+    periods = _periods(data["controls"].get("Control-period"))
+    return render(Path(__file__).parent / "controls.md", periods=periods, **values).rstrip("\n") + "\n"
 
 
-def _period_table(one: Mapping[str, Any] | None) -> list[str]:
-    """The period's control in short: a row for each K, a column for each λ."""
+def _periods(one: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    """The period's control in short, by noise rate: a row for each K, a column for each λ."""
     if one is None:
         return []
     cells = {
@@ -336,27 +308,21 @@ def _period_table(one: Mapping[str, Any] | None) -> list[str]:
         for condition in one["conditions"]
     }
     rates, periods, lams = (sorted({key[place] for key in cells}) for place in range(3))
-    lines = []
+    found = []
     for rate in rates:
-        n = {
-            cells[rate, period, lam]["n"]
-            for period in periods
-            for lam in lams
-            if (rate, period, lam) in cells
+        grid = {period: [cells.get((rate, period, lam)) for lam in lams] for period in periods}
+        rows = {
+            period: ["–" if cell is None else f"{_shown(cell['mean'])} [{_interval(cell)}]" for cell in row]
+            for period, row in grid.items()
         }
-        lines += [f"Mean test error at η = {rate:g} (n = {' or '.join(map(str, sorted(n)))} each):", ""]
-        lines += [f"| K | {' | '.join(f'λ = {lam:g}' for lam in lams)} |", f"|{'---|' * (len(lams) + 1)}"]
-        for period in periods:
-            row = [cells.get((rate, period, lam)) for lam in lams]
-            shown = ["–" if cell is None else f"{_shown(cell['mean'])} [{_interval(cell)}]" for cell in row]
-            lines.append(f"| {period} | {' | '.join(shown)} |")
-        lines.append("")
-    return lines
+        n = sorted({cell["n"] for row in grid.values() for cell in row if cell is not None})
+        found.append({"rate": rate, "n": n, "lams": lams, "rows": rows})
+    return found
 
 
-def _interval(condition: Mapping[str, Any]) -> str:
+def _interval(condition: Mapping[str, Any], between: str = ", ") -> str:
     ends = [condition["low"], condition["high"]]
-    return "–" if None in ends else f"{ends[0]:.3f}, {ends[1]:.3f}"
+    return "–" if None in ends else f"{ends[0]:.3f}{between}{ends[1]:.3f}"
 
 
 def _shown(value: float | None) -> str:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from html.parser import HTMLParser
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
-from browser import Browser, Page, needed
+from browser import open_page, wait
+from playwright.sync_api import Browser, Page
 
 from dualgrad.claims import report as claims
 from dualgrad.claims.verdicts import TITLES, VERDICTS
@@ -158,14 +159,6 @@ def test_the_reports_index(drawn: SimpleNamespace, tmp_path: Path, pages: list[s
 # ---------------------------------------------------------------------------------------------- in a browser
 
 
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    """A browser; the tests are skipped where there is none."""
-    needed()
-    with Browser() as one:
-        yield one
-
-
 # What a text has become that should have stayed one.
 ADDED = """[...document.querySelectorAll('*')].filter(one =>
     [...one.attributes].some(at => at.name.startsWith('on'))
@@ -175,7 +168,7 @@ ADDED = """[...document.querySelectorAll('*')].filter(one =>
 
 def look(one: Page, *, ready: str) -> str:
     """All of a page, with everything opened; its text, in which nothing has run."""
-    one.wait(ready)
+    wait(one, ready)
     one.evaluate("document.querySelectorAll('button.open, th button, #every').forEach(one => one.click())")
     for _ in range(2):  # what is opened has more to open
         one.evaluate("document.querySelectorAll('details').forEach(one => { one.open = true; })")
@@ -216,10 +209,9 @@ def test_the_claims(browser: Browser, tmp_path: Path, monkeypatch: pytest.Monkey
     only_text(text)
     path = tmp_path / "claims.html"
     path.write_text(text, encoding="utf-8")
-    with browser.open(path.as_uri()) as opened:
+    with open_page(browser, path.as_uri()) as opened:
         shown = look(opened, ready="document.querySelectorAll('.row').length === 2")
         assert shown.count(HOSTILE) > 30
-        opened.check()
 
 
 def test_the_statistics(browser: Browser, tmp_path: Path) -> None:
@@ -249,7 +241,6 @@ def test_the_statistics(browser: Browser, tmp_path: Path) -> None:
         path = tmp_path / "statistics.html"
         path.write_text(text, encoding="utf-8")
         address = f"{path.as_uri()}#table={json.dumps(HOSTILE)}"
-        with browser.open(address) as opened:
+        with open_page(browser, address) as opened:
             shown = look(opened, ready="document.querySelectorAll('td').length > 3")
             assert shown.count(HOSTILE.replace("`", "")) + shown.count(HOSTILE) > 8
-            opened.check()

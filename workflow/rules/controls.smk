@@ -1,6 +1,6 @@
 """Controls: uncounted experiments that vary what the published census never varies alone, and what they come to."""
 
-CONTROLS_REVISION = [TABLE_REVISION, revision("controls.py", "outcomes/*.py", "estimators/*.py")]
+CONTROLS_REVISION = [TABLE_REVISION, revision("controls.*", "outcomes/*.*", "pages/*.py", "estimators/*.py")]
 
 
 rule answer_controls:

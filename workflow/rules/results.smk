@@ -8,7 +8,7 @@ if workflow.is_main_process and "own" in sys.argv[1:] and not OWN_EXPERIMENTS:
     )
     raise WorkflowError(f"own: {why}; docs/adding-an-experiment.md says how to write one")
 
-RESULTS_REVISION = [TABLE_REVISION, revision("outcomes/*.py", "estimators/*.py")]
+RESULTS_REVISION = [TABLE_REVISION, revision("outcomes/*.*", "pages/*.py", "estimators/*.py")]
 
 
 rule experiment_results:

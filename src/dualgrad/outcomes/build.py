@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dualgrad.outcomes import FILES, words
 from dualgrad.outcomes.conditions import Condition, factors_of, runs_of, summarise
 from dualgrad.outcomes.scans import Choice, Reading, choices, numeric_factors, readings
-from dualgrad.pages import in_markdown
+from dualgrad.pages import render
 from dualgrad.records import write_atomically
 from dualgrad.validation import InputError
 
@@ -124,22 +124,8 @@ def text(found: Results, *, chart: bool) -> str:
 
 def page(found: Results, picture: str) -> str:
     """Return results as a page in Markdown that shows *picture*, a file beside it."""
-    lines = [
-        f"# {found.experiment}: {found.title}",
-        "",
-        f"Edition `{found.edition}`, {found.made} of {found.planned} runs. Made by `dualgrad results "
-        f"{found.experiment}`; intervals are Student's for a mean or a paired difference, Welch's for other "
-        "differences, percentiles of resampled runs for a level.",
-        "",
-    ]
-    if found.choices:
-        lines += ["## Which λ?", "", *(f"- {words.advised(one)}" for one in found.choices), ""]
-    lines += [f"![{found.of.replace('_', ' ')} by {' and '.join(found.by) or 'run'}]({picture})", ""]
-    if found.readings:
-        lines += ["## Along the scan", "", *(f"- {words.said(one)}." for one in found.readings), ""]
-    head, cells = words.rows_of(found.conditions, found.by, found.of)
-    lines += ["## By condition", "", *words.markdown(head, cells), ""]
-    return in_markdown("\n".join(lines))
+    head, rows = words.rows_of(found.conditions, found.by, found.of)
+    return render(Path(__file__).parent / "results.md", picture=picture, head=head, rows=rows, **plain(found))
 
 
 def write(found: Results, folder: Path) -> list[Path]:

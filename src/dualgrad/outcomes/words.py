@@ -168,8 +168,3 @@ def rows_of(conditions: Sequence[Condition], by: Sequence[str], of: str) -> tupl
         [*map(_level, (one.levels[name] for name in by)), str(one.n), *_numbers(one)] for one in conditions
     ]
     return head, cells
-
-
-def markdown(head: Sequence[str], cells: Sequence[Sequence[str]]) -> list[str]:
-    """Return a table's lines in Markdown."""
-    return [f"| {' | '.join(line)} |" for line in [head, ["---"] * len(head), *cells]]

@@ -206,7 +206,9 @@ function head() {
     }
     row.append(cell);
   }
+  const held = $('table').tHead.contains(document.activeElement) ? document.activeElement.closest('th').cellIndex : null;
   $('table').tHead.replaceChildren(row);
+  if (held !== null) row.cells[held]?.firstElementChild.focus();
 }
 
 function cell(column, row) {
@@ -221,12 +223,15 @@ function cell(column, row) {
   return markup`<td class="${kind}"${title && markup` title="${title}"`}>${column.name === 'value' ? significant(row)(value) : shown(value)}</td>`;
 }
 
+// The rows in sight, and some around them. They are drawn anew when the table scrolls; a link that has the focus keeps it.
 function draw() {
-  const frame = $('frame');
+  const frame = $('frame'), body = $('table').tBodies[0];
+  const held = body.contains(document.activeElement) ? document.activeElement.closest('tr').dataset.row : null;
   const from = Math.max(0, Math.floor(frame.scrollTop / ROW) - 10), to = Math.min(rows.length, from + Math.ceil(frame.clientHeight / ROW) + 30);
   const gap = count => count ? markup`<tr class="gap" style="height:${count * ROW}px"><td colspan="${columns.length}"></td></tr>` : '';
-  $('table').tBodies[0].innerHTML = String(joined([gap(from), ...rows.slice(from, to).map(row => markup`<tr>${columns.map(column => cell(column, row))}</tr>`), gap(rows.length - to)], ''))
+  body.innerHTML = String(joined([gap(from), ...rows.slice(from, to).map(row => markup`<tr data-row="${row}">${columns.map(column => cell(column, row))}</tr>`), gap(rows.length - to)], ''))
     || `<tr><td class="note">No row fits.</td></tr>`;
+  if (held !== null) body.querySelector(`tr[data-row="${held}"] a`)?.focus({ preventScroll: true });
 }
 
 // The rows that are shown, in their order, with all columns of the file.
