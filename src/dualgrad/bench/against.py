@@ -267,14 +267,14 @@ def _snakemake(version: Version, targets: Sequence[str]) -> tuple[float, float]:
 def bench_setup(root: Path, commit: str, rounds: int) -> list[dict]:
     """Return what ``make setup`` takes in a fresh clone of either version, in turns.
 
-    Downloads come from the caches of uv and pip as they are on the machine; a first round that is not counted fills
-    them.
+    Downloads come from the caches of uv and pip as they are on the machine: fill them before, by an environment of
+    either kind.
     """
     full = commit_of(root, commit)
     clones = {"ours": commit_of(root, "HEAD"), full[:7]: full}
     wall: dict[str, list[float]] = {name: [] for name in clones}
     cpu: dict[str, list[float]] = {name: [] for name in clones}
-    for number in range(rounds + 1):
+    for number in range(rounds):
         for name in list(clones)[:: -1 if number % 2 else 1]:
             with tempfile.TemporaryDirectory(prefix="dualgrad-bench-") as scratch:
                 folder = Path(scratch) / "clone"
@@ -284,9 +284,8 @@ def bench_setup(root: Path, commit: str, rounds: int) -> list[dict]:
                 )
                 version.execute(["git", "checkout", "--quiet", "--detach", clones[name]])
                 seconds, busy = version.execute(["make", "setup"])
-            if number:
-                wall[name].append(seconds)
-                cpu[name].append(busy)
+            wall[name].append(seconds)
+            cpu[name].append(busy)
     uses = "uv" if shutil.which("uv") else "pip"
     return [
         _with_ours_over(measurement("make setup in a fresh clone, wall time", "s", wall, installer=uses)),
