@@ -309,6 +309,7 @@ def test_the_command(workspace: Path, capsys) -> None:
     assert main(["cards", "--check", *where]) == 1
     assert "protocols.md is not what the census says; run: dualgrad cards" in capsys.readouterr().err
     assert main(["cards", *where]) == 0 and main(["cards", "--check", *where]) == 0
+    assert "protocols.md is what the census says" in capsys.readouterr().out
     assert (workspace / "docs" / "protocols.md").read_bytes() == FILE.read_bytes()
     census = workspace / "config" / "census" / "R-W.yaml"
     census.write_text(census.read_text().replace("horizon: 300", "horizon: 400"))

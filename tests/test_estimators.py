@@ -212,6 +212,17 @@ def test_the_hierarchy_tells_seeds_from_runs(seed_sd, run_sd):
     assert found.experiment == pytest.approx(0.004, abs=0.004)
 
 
+def test_places_that_share_seeds_are_no_better_known_together():
+    """Four experiments with the same seeds: what the seeds shift, their mean shifts too."""
+    shared = 1e-4 * np.ones((4, 4)) + 1e-6 * np.eye(4)
+    mean, error, between, p_value = hierarchy._together(np.full(4, 0.5), shared)
+    assert (mean, between, p_value) == pytest.approx((0.5, 0.0, 1.0))
+    assert error == pytest.approx(np.sqrt(1e-4 + 1e-6 / 4))
+    apart = np.array([0.47, 0.49, 0.51, 0.53])
+    _, error, between, _ = hierarchy._together(apart, shared)
+    assert between == pytest.approx(apart.std(ddof=1), rel=0.01) and error > apart.std(ddof=1) / 2
+
+
 def test_concordance_and_families():
     ranks = np.arange(8.0)[:, None]
     assert kendall(np.hstack([ranks, ranks**2, np.exp(ranks)]))[0] == pytest.approx(1)

@@ -217,7 +217,7 @@ def test_variance_peaks(statistics):
     interior = peaks[peaks["position"] == "interior"]
     assert interior["experiment"].tolist() == ["P", "Q3"]
     assert interior["value"].tolist() == [0.55, 0.50]
-    assert interior["note"].str.startswith("capped: at the next λ 3 of").all()
+    assert interior["note"].fillna("").str.startswith("capped: at the next λ 3 of").all()
     assert peaks["value"].tolist() == [
         0.5,
         0.56,
@@ -475,7 +475,7 @@ def test_what_a_critical_reviewer_asks(statistics):
         notes = frame[(frame["experiment"] == name) & (frame["quantity"] == "dip") & frame["value"].notna()][
             "note"
         ]
-        assert notes.str.startswith("not testable: at n = 10").all()
+        assert len(notes) and notes.fillna("").str.startswith("not testable: at n = 10").all(), name
     frame = statistics("convergence")
     rho = find(frame, at("K", "rank_correlation", noise_rate=0.4, error_level=0.40)).iloc[0]
     assert rho["low"] < rho["value"] < rho["high"]
@@ -510,7 +510,12 @@ def test_spinodals(statistics):
     )
     down = find(frame, at("R3b", "censored"))
     assert down["value"].tolist() == [10] * 4 and (down["ladder_end"] == 0.20).all()
-    assert find(frame, {"quantity": "width"})["note"].str.startswith(("a lower bound", "one way")).all()
+    assert (
+        find(frame, {"quantity": "width"})["note"]
+        .fillna("")
+        .str.startswith(("a lower bound", "one way"))
+        .all()
+    )
     assert find(frame, at("R3b", "median_lambda"))["value"].isna().all()
     for name in ("T1-spinodal", "T2-spinodal"):
         assert find(frame, at(name, "censored"))["value"].iloc[0] == 10
@@ -797,7 +802,10 @@ def test_learning_rate(statistics):
         ],
     )
     assert (
-        find(frame, at("Q3", "crossing", noise_rate=0.4, lr=0.05))["note"].str.startswith("no crossing").all()
+        find(frame, at("Q3", "crossing", noise_rate=0.4, lr=0.05))["note"]
+        .fillna("")
+        .str.startswith("no crossing")
+        .all()
     )
 
 

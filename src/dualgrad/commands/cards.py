@@ -43,8 +43,10 @@ def run(args: argparse.Namespace) -> int:
     text, path = document(census), args.output or args.root / FILE
     if args.check:
         if path.is_file() and path.read_text(encoding="utf-8") == text:
+            print(f"{path} is what the census says")
             return 0
         print(f"dualgrad cards: {path} is not what the census says; run: dualgrad cards", file=sys.stderr)
         return 1
     write_atomically(path, text.encode())
+    print(path)
     return 0

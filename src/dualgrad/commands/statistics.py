@@ -71,5 +71,6 @@ def run(args: argparse.Namespace) -> int:
     if args.json:
         print(json.dumps({name: str(file) for name, file in files.items()}, indent=2))
     else:
-        print(f"{len(files)} statistics in {output}; `dualgrad report` makes a page of them")
+        made = "1 statistic" if len(files) == 1 else f"{len(files)} statistics"
+        print(f"{made} in {output}; `dualgrad report` makes a page of them")
     return 0

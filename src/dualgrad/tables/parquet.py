@@ -63,7 +63,9 @@ def read(path: Path, schema: pa.Schema | None = None, names: Sequence[str] | Non
     try:
         content = path.read_bytes()
     except FileNotFoundError:
-        raise TableError(f"{path}: no such table; run the workflow for it first") from None
+        raise TableError(
+            f"{path}: no such table; the workflow makes it on its way to `snakemake claims`, say"
+        ) from None
     except OSError as error:
         raise TableError(f"{path}: cannot be read ({error.strerror})") from None
     if not (content.startswith(b"PAR1") and content.endswith(b"PAR1")):
