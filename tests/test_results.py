@@ -52,6 +52,10 @@ def test_an_experiment_is_read_from_its_table(demo, tmp_path) -> None:
 def test_nothing_made_and_unknown_columns_are_said(demo, tmp_path) -> None:
     with pytest.raises(InputError, match="nothing of it has been made"):
         runs_of(demo, "M2", tmp_path)
+    with pytest.raises(
+        InputError, match="make it: snakemake nowhere/tables/parts/M2/runs.parquet --cores all"
+    ):
+        runs_of(demo, "M2", demo.root / "nowhere")
     rows = [{"run": "r", "lambda": 0.3, "test_error": 0.1, "status": "completed"}]
     with pytest.raises(InputError, match="--by lamda: no run here has this column; did you mean 'lambda'"):
         summarise(rows, ["lamda"])

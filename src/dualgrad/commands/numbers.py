@@ -74,6 +74,8 @@ def run(args: argparse.Namespace) -> int:
     if stale:
         done = "written" if args.fix else "out of step, run: dualgrad numbers --fix"
         print(f"dualgrad numbers: {', '.join(stale)}: {done}", file=sys.stderr)
+    else:
+        print(f"{', '.join(sentences.passages)}: in step")
     return int(bool(stale) and not args.fix)
 
 

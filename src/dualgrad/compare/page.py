@@ -103,9 +103,10 @@ def overview(comparison: Comparison) -> list[str]:
             )
     constant = [int(both[f"constant_{side}"].sum()) for side in ("first", "second")]
     runs = [int(both[f"n_{side}"].sum()) for side in ("first", "second")]
+    apart = int((both["constant_bh"] < 0.05).sum())
     lines.append(
         f"Runs that end as constant predictors: {constant[0]} of {runs[0]} in {first}, {constant[1]} of {runs[1]} in "
-        f"{second}; the share differs in {int((both['constant_bh'] < 0.05).sum())} conditions (Fisher's exact test, "
+        f"{second}; the share differs in {apart} condition{'' if apart == 1 else 's'} (Fisher's exact test, "
         "5 %, corrected)."
     )
     table = comparison.phenomena

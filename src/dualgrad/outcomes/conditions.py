@@ -60,7 +60,9 @@ def runs_of(census: Census, name: str, edition_dir: Path) -> list[dict[str, Any]
         there = [census.runs[f"{name}/{path.stem}"] for path in made]
         frame = to_frame(experiment_tables(there, edition_dir / "runs" / name, edition).arrow("runs"))
     else:
-        target = part.parent / "runs.parquet"
+        target = (part.parent / "runs.parquet").absolute()
+        if target.is_relative_to(root := census.root.absolute()):  # as the workflow calls it
+            target = target.relative_to(root)
         problem = f"nothing of it has been made; make it: snakemake {target} --cores all"
         raise InputError("", name, problem)
     rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
