@@ -11,11 +11,12 @@ import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from workflows import ROOT, copy_workflow, snakemake
 
 from dualgrad import cli
-from dualgrad.cli import parser_of
+from dualgrad.cli import verb_of
 from dualgrad.data import pretrained
 from dualgrad.jobs import inputs
 from dualgrad.project import load_project
@@ -49,10 +50,9 @@ def test_nothing_reaches_a_shell_unquoted(file: str, command: str) -> None:
 def test_a_command_is_told_all_files_that_it_would_otherwise_look_up(file: str, command: str) -> None:
     name = command.split()[1]
     options = {
-        option
-        for action in parser_of(name)._actions
-        if action.type is Path and action.option_strings
-        for option in action.option_strings[-1:]
+        one.opts[-1]
+        for one in verb_of(name).params
+        if isinstance(one, click.Option) and isinstance(one.type, click.Path)
     }
     if name == "tables":
         options -= {"--records"} if "--merge" in command else {"--parts"}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import errno
 import hashlib
@@ -26,7 +25,7 @@ import yaml  # noqa: E402
 
 from dualgrad import downloads  # noqa: E402
 from dualgrad.census.datasets import load_datasets  # noqa: E402
-from dualgrad.commands import data as command  # noqa: E402
+from dualgrad.cli import main  # noqa: E402
 from dualgrad.data import prepare, pretrained, store, synthetic, task, tokens  # noqa: E402
 from dualgrad.data.content import sentences_of  # noqa: E402
 from dualgrad.data.errors import DataError  # noqa: E402
@@ -51,11 +50,7 @@ SETS = load_datasets(ROOT)
 
 
 def run_command(*arguments, root=ROOT) -> int:
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    args = parser.parse_args([str(argument) for argument in arguments])
-    args.root, args.config = root, {}
-    return command.run(args)
+    return main(["data", *map(str, arguments), "--root", str(root)])
 
 
 def arrays_of(name, folder) -> dict:

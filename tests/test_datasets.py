@@ -5,7 +5,6 @@ One made-up set of pictures and one of sentences, in every layout that is read: 
 
 from __future__ import annotations
 
-import argparse
 import csv
 import io
 import json
@@ -28,7 +27,7 @@ from PIL import Image  # noqa: E402
 
 from dualgrad.census import CensusError, load_census  # noqa: E402
 from dualgrad.census.datasets import copies_named, load_datasets  # noqa: E402
-from dualgrad.commands import data as command  # noqa: E402
+from dualgrad.cli import main  # noqa: E402
 from dualgrad.data import prepare  # noqa: E402
 from dualgrad.data.content import sentences_of  # noqa: E402
 from dualgrad.data.errors import DataError  # noqa: E402
@@ -76,11 +75,7 @@ def described(folder: Path, content: dict, name: str = "mine") -> Path:
 
 
 def run_command(root: Path, *words: object) -> int:
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    args = parser.parse_args([str(word) for word in words])
-    args.root, args.config = root, {}
-    return command.run(args)
+    return main(["data", *map(str, words), "--root", str(root)])
 
 
 # ------------------------------------------------------------------------------------------ the same in every layout

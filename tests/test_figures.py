@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
 import csv
 import hashlib
-import importlib
 import json
 import math
 import os
@@ -22,6 +20,7 @@ import pandas as pd
 import pytest
 
 from dualgrad.census import load_census
+from dualgrad.cli import main
 from dualgrad.figures import build
 from dualgrad.figures import frames as f
 from dualgrad.figures.frames import COLUMNS, Tables
@@ -570,16 +569,11 @@ def test_make_reads_the_parts_and_writes_everything(released, tmp_path):
 
 
 def test_command(released, tmp_path, capsys):
-    command = importlib.import_module("dualgrad.commands.figure")
-    parser = argparse.ArgumentParser()
-    command.add_arguments(parser)
-    words = ["ED_Fig7", "--tables", str(released), "--output", str(tmp_path / "f.png")]
-    args = parser.parse_args([*words, "--data-dir", str(tmp_path / "data")])
-    args.edition, args.root, args.config = "released", ROOT, {}
-    assert command.run(args) == 0
+    words = ["figure", "ED_Fig7", "--edition", "released", "--root", str(ROOT), "--tables", str(released)]
+    words += ["--output", str(tmp_path / "f.png")]
+    assert main([*words, "--data-dir", str(tmp_path / "data")]) == 0
     assert len(list((tmp_path / "data").iterdir())) == 3 and (tmp_path / "f.png").is_file()
-    args.tables = tmp_path / "elsewhere" / "tables"
-    assert command.run(args) == 2
+    assert main([*words, "--tables", str(tmp_path / "elsewhere" / "tables")]) == 2
     assert "no such table" in capsys.readouterr().err
 
 

@@ -38,6 +38,8 @@ CLIENT = Path(dualgrad.jobs.warm_worker.__file__).with_name("client.py")
 # A command that tests can steer, known to every Python that has its folder on PYTHONPATH.
 COMMAND = """
 import os, signal, sys, time
+import click
+from dualgrad.arguments import verb
 from dualgrad.jobs import warm_worker
 
 LOADED = []
@@ -45,9 +47,8 @@ LOADED = []
 def preload(root, settings):
     LOADED.append(os.getpid())
 
-def add_arguments(parser):
-    parser.add_argument("actions", nargs="*")
-
+@verb
+@click.argument("actions", nargs=-1)
 def run(args):
     for action in args.actions:
         name, _, value = action.partition(":")
@@ -183,7 +184,7 @@ def test_a_child_has_the_clients_folder_environment_and_streams(worker: WarmWork
     [
         ("exit:3", 3, ""),
         ("raise:no such thing", 1, "RuntimeError: no such thing"),
-        ("--nonsense", 2, "unrecognized arguments: --nonsense"),
+        ("--nonsense", 2, "there is no option --nonsense"),
         (
             f"die:{signal.SIGKILL}",
             128 + signal.SIGKILL,
@@ -430,6 +431,7 @@ def test_nothing_outlives_its_owner(stub: Path, number: int) -> None:
 
 def test_a_server_that_is_still_importing_ends_with_its_owner(stub: Path) -> None:
     (stub / "stub" / "slow_command.py").write_text(
+        "from dualgrad.arguments import verb\n@verb\ndef run(args):\n    return 0\n"
         "def preload(root, settings):\n    import time\n    open('preloading', 'w').close()\n    time.sleep(60)\n"
     )
     with (stub / "stub" / "sitecustomize.py").open("a") as hooks:

@@ -1,25 +1,23 @@
-"""The command line: a light front whose sub-commands import their work only when they are called.
+"""The command line: a group of click's commands, whose modules are imported only when they are called.
 
-To add a command, write a module with ``add_arguments(parser)`` and ``run(args) -> int`` and name it in COMMANDS.
-``args.root`` is the workflow's folder, ``args.config`` the settings given on the command line, as a dict.
+To add a command, write a module with a function ``run`` under ``@verb`` (``dualgrad.arguments``) and name it in
+COMMANDS.
 """
 
 from __future__ import annotations
 
-import argparse
 import io
 import os
-import re
 import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
+
+import click
 
 from dualgrad import __version__
-from dualgrad.files import explain
-from dualgrad.validation import InputError, clipped, did_you_mean, parse_yaml
+from dualgrad.validation import InputError, clipped, did_you_mean
 
 # Command -> (module, what it does). Modules are imported only when their command is called.
 COMMANDS: dict[str, tuple[str, str]] = {
@@ -54,7 +52,43 @@ EXAMPLES = (
     "snakemake results/demo/runs/A/lam0.35_eta0.4_seed0.json --cores 1    the same, as a job of the workflow",
 )
 
-USAGE = "dualgrad COMMAND [--root FOLDER] [--edition NAME] [--config KEY=VALUE] ..."
+# What a shell's completion asks by.
+COMPLETION = "_DUALGRAD_COMPLETE"
+
+
+class _Verbs(click.Group):
+    """The commands, by their names alone as long as none is called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        return verb_of(name) if name in COMMANDS else None
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, about) for name, (_, about) in COMMANDS.items()])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        lines = "\n".join(f"  {line}" for line in EXAMPLES)
+        formatter.write(f"\nexamples:\n{lines}\n\ndualgrad COMMAND --help explains a command.\n")
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[Any]:
+        from click.shell_completion import CompletionItem
+
+        found = [(name, about) for name, (_, about) in COMMANDS.items() if name.startswith(incomplete)]
+        return [CompletionItem(name, help=about) for name, about in found]
+
+
+@click.group(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(__version__, message="dualgrad %(version)s")
+def verbs() -> None:
+    """Dual-gradient learning under label noise: the published census and its pipeline."""
+
+
+def verb_of(name: str) -> click.Command:
+    """Return a command, importing its module."""
+    return import_module(COMMANDS[name][0]).run
 
 
 def command() -> NoReturn:
@@ -74,6 +108,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     show_anything()
     try:
         try:
+            if asked := os.environ.get(COMPLETION):
+                return _complete(asked)
             return _main(list(sys.argv[1:] if argv is None else argv))
         finally:
             sys.stdout.flush()  # here, where a reader that has gone is no news: `dualgrad --help | head -1`
@@ -89,131 +125,53 @@ def show_anything() -> None:
 
 
 def _main(argv: list[str]) -> int:
-    name = argv[0] if argv else "--help"
-    if name == "help" and argv[1:]:  # `dualgrad help train`
-        name, argv = argv[1], [argv[1], "--help"]
-    if name in ("-h", "--help", "help"):
-        print(_help())
-        return 0 if argv else 2
-    if name == "--version":
-        print(f"dualgrad {__version__}")
-        return 0
-    if name == "complete":  # what the shell's completion asks
-        from dualgrad.completion import main as complete
-
-        return complete(argv[1:])
-    if name not in COMMANDS:
-        print(
-            f"dualgrad: there is no command '{clipped(name)}'{did_you_mean(name, COMMANDS)}\n"
-            "`dualgrad --help` lists the commands.",
-            file=sys.stderr,
-        )
-        return 2
-    args = parser_of(name).parse_args(argv[1:])
+    words = argv or ["--help"]
+    if words[0] == "help":  # `dualgrad help train`
+        words = [*words[1:2], "--help"]
     try:
-        args.config = _settings(args)
-        if args.root is not None and not args.root.is_dir():
-            state = "is no folder" if args.root.exists() else "does not exist"
-            raise InputError("--root", str(args.root), f"{state}; expected the folder of the Snakefile")
-        if args.root is None:
-            from dualgrad.census import find_root
-
-            args.root = find_root()
-        return import_module(COMMANDS[name][0]).run(args)
+        # Not click's main(): it takes EOFError for Ctrl-C and a full pipe for an error.
+        with verbs.make_context("dualgrad", [*words]) as context:
+            return verbs.invoke(context)
+    except click.exceptions.Exit as end:  # --help, --version
+        return end.exit_code if argv else 2
+    except click.UsageError as error:
+        place = "dualgrad" if words[0] not in COMMANDS else f"dualgrad {words[0]}"
+        print(f"{place}: {clipped(_problem(error), 1000)}\n`{place} --help` explains it.", file=sys.stderr)
+        return 2
     except InputError as error:
-        if args.edition and error.where == "--config" and error.key == "edition":
-            error = InputError("--edition", "", error.problem)
         print(f"dualgrad: {error}", file=sys.stderr)
         return 2
     except BrokenPipeError:  # no trouble with a file, unlike the rest of its kind
         raise
     except OSError as error:  # a full disk, a folder that cannot be written to: no fault of the program
-        print(f"dualgrad {name}: {explain(error)}", file=sys.stderr)
+        from dualgrad.files import explain
+
+        print(f"dualgrad {words[0]}: {explain(error)}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         return 130
 
 
-def parser_of(name: str) -> argparse.ArgumentParser:
-    """Return the parser of a command, with what all of them share.
-
-    A command's help is its module's docstring; its last paragraph holds the examples.
-    """
-    module_name, about = COMMANDS[name]
-    module = import_module(module_name)
-    text, examples = _split(module.__doc__ or about)
-    parser = _Parser(
-        prog=f"dualgrad {name}",
-        description=text,
-        epilog=f"examples:\n{examples}" if examples else None,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    module.add_arguments(parser)
-    shared = parser.add_argument_group("which workflow")
-    shared.add_argument(
-        "--root", type=Path, help="folder of the Snakefile (default: the nearest one from here upwards)"
-    )
-    shared.add_argument("--edition", help="where records come from (default: as in config/config.yaml)")
-    shared.add_argument(
-        "--config",
-        metavar="KEY=VALUE",
-        action="append",
-        default=[],
-        help="a setting of config/config.yaml, as for snakemake --config; can be given several times",
-    )
-    return parser
+def _problem(error: click.UsageError) -> str:
+    """What was mistyped, with the nearest name that is known; click looks for none that differs in capitals."""
+    if isinstance(error, click.NoSuchCommand):
+        name = clipped(error.command_name)
+        return f"there is no command '{name}'{did_you_mean(error.command_name, COMMANDS)}"
+    if isinstance(error, click.NoSuchOption):
+        return f"there is no option {error.option_name}{did_you_mean(error.option_name, error.possibilities or ())}"
+    return error.format_message()
 
 
-class _Parser(argparse.ArgumentParser):
-    """A parser that offers the nearest name for one that it does not know."""
+def _complete(asked: str) -> int:
+    """Print what a word could become; never a message, which the shell would offer."""
+    from click.shell_completion import shell_complete
 
-    def error(self, message: str) -> NoReturn:
-        known: list[str] = []
-        if found := re.match(r"unrecognized arguments: (--[\w-]+)", message):
-            known = [name for action in self._actions for name in action.option_strings]
-        elif found := re.search(r"invalid choice: '(.*?)' \(choose from (.*)\)", message):
-            known = [name.strip("' ") for name in found[2].split(",")]
-        hint = did_you_mean(found[1], known) if found else ""
-        self.exit(2, f"{self.prog}: {message}{hint}\n`{self.prog} --help` explains the command.\n")
+    import dualgrad.completion  # noqa: F401  (its ways with the shells)
 
-
-def _split(docstring: str) -> tuple[str, str]:
-    """A command's docstring as its text and its examples: the last paragraph, if it is indented or all commands."""
-    paragraphs = docstring.strip().replace("`", "").split("\n\n")
-    if len(paragraphs) > 1 and all(
-        line.startswith(("    ", "dualgrad ")) for line in paragraphs[-1].splitlines()
-    ):
-        lines = [f"  {line.strip()}" for line in paragraphs.pop().splitlines()]
-        return "\n\n".join(paragraphs), "\n".join(lines)
-    return "\n\n".join(paragraphs), ""
-
-
-def _settings(args: argparse.Namespace) -> dict:
-    settings: dict = {}
-    for text in args.config:
-        key, equals, value = text.partition("=")
-        if not equals or not key:
-            raise InputError("--config", text, "expected KEY=VALUE")
-        try:
-            settings[key] = parse_yaml(value, "--config")
-        except InputError as error:
-            raise InputError("--config", key, error.problem) from None
-    if args.edition:
-        settings["edition"] = args.edition
-    return settings
-
-
-def _help() -> str:
-    width = max(map(len, COMMANDS))
-    lines = [
-        f"usage: {USAGE}",
-        "",
-        "Dual-gradient learning under label noise: the published census and its pipeline.",
-    ]
-    lines += ["", "commands:", *(f"  {name:{width}}  {about}" for name, (_, about) in COMMANDS.items())]
-    lines += ["", "examples:", *(f"  {line}" for line in EXAMPLES)]
-    return "\n".join([*lines, "", "dualgrad COMMAND --help explains a command."])
+    try:
+        return shell_complete(verbs, {}, "dualgrad", COMPLETION, asked)
+    except Exception:  # a broken census is told by every other command; here it would garble the prompt
+        return 1
 
 
 if __name__ == "__main__":

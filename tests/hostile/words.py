@@ -589,7 +589,7 @@ def typed(name: str, command: str | list[str], *words: str) -> Case:
 COMMANDS = [
     typed("no command of this name", "cencus", "'cencus'", "did you mean 'census'"),
     typed("an unknown option", "census --serie A", "--serie", "did you mean '--series'"),
-    typed("an option without its value", "census --series", "--series", "expected"),
+    typed("an option without its value", "census --series", "--series", "requires an argument"),
     typed("an unknown experiment", "census Aa", "Aa", "no such experiment"),
     typed("an unknown series", "census --series Z", "--series", "A-Q"),
     typed("a condition without a level", "census --where lambda", "--where", "FACTOR=LEVEL"),
@@ -641,7 +641,7 @@ COMMANDS = [
     ),
     typed("a sample below one", "verify --sample 0", "--sample", "positive number or 'all'"),
     typed("a sample that is a text", "verify --sample few", "--sample", "positive number or 'all'", "few"),
-    typed("a seed that is a text", "verify --seed x", "--seed", "int"),
+    typed("a seed that is a text", "verify --seed x", "--seed", "integer"),
     typed("verifying nothing", "verify B", "B", "no such experiment"),
     typed("a margin of two", "compare released demo --margin 2", "--margin", "between 0 and 1"),
     typed("a margin that is no number", "compare released demo --margin nan", "--margin", "between 0 and 1"),

@@ -6,13 +6,13 @@ names, starts, segments) stand in ``schemas/census.vocabulary.yaml``; what a run
 
 from __future__ import annotations
 
-import argparse
 import sys
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from types import NoneType
 from typing import Any, Literal, get_args, get_origin
 
+import click
 import yaml
 from pydantic import TypeAdapter
 from pydantic.fields import FieldInfo
@@ -358,23 +358,26 @@ def generated(root: Path) -> dict[Path, str]:
     return {SCHEMAS / "census.schema.yaml": _HEADER + schema, readme: before + key_tables() + after}
 
 
-def main(arguments: list[str] | None = None) -> int:
-    """Compare the generated files with the models; with ``--fix``, write them."""
-    parser = argparse.ArgumentParser(description=main.__doc__)
-    parser.add_argument("--fix", action="store_true", help="write the files anew")
-    parser.add_argument("--root", type=Path, default=Path(), help="folder of the clone (default: here)")
-    given = parser.parse_args(arguments)
-    stale = [path for path, text in generated(given.root).items() if path.read_text(encoding="utf-8") != text]
+@click.command()
+@click.option("--fix", is_flag=True, help="write the files anew")
+@click.option(
+    "--root", type=click.Path(path_type=Path), default=Path(), help="folder of the clone (default: here)"
+)
+@click.pass_context
+def main(context: click.Context, fix: bool, root: Path) -> None:
+    """Compare the generated files with the models; with --fix, write them."""
+    wanted = generated(root)
+    stale = [path for path, text in wanted.items() if path.read_text(encoding="utf-8") != text]
     for path in stale:
-        if given.fix:
-            path.write_text(generated(given.root)[path], encoding="utf-8")
+        if fix:
+            path.write_text(wanted[path], encoding="utf-8")
         else:
             print(
                 f"{path}: is not what the models say; python -m dualgrad.census.reference --fix",
                 file=sys.stderr,
             )
-    return 0 if given.fix else bool(stale)
+    context.exit(int(bool(stale) and not fix))
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

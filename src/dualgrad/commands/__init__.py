@@ -1,1 +1,1 @@
-"""The verbs of the command line, one module each: ``add_arguments`` and ``run``; their docstrings are the help."""
+"""The verbs of the command line, one module each: ``run`` under ``@verb``; their docstrings are the help."""

@@ -23,12 +23,15 @@ other work on the machine does little harm; it should rest all the same. Results
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
+import click
+
+from dualgrad.arguments import FOLDER, RUN, OneOf, json_option, output_option, verb
 from dualgrad.validation import InputError
 
 if TYPE_CHECKING:
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
 
 # The demo's vision and text task.
 RUNS = ("A/lam0.35_eta0.4_seed0", "X1d/lam0.3_seed0")
+BENCHMARKS = ("step", "epoch", "run", "pipeline", "setup", "library", "gpu")
 MODELS = ("resnet18", "resnet34", "vgg11", "simplecnn")
 # Those of the library's benchmark.
 SMALL_AND_LARGE = ("mlp", "resnet18", "distilbert")
@@ -63,66 +67,10 @@ KNOWN_BY = {
 }
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    names = ("step", "epoch", "run", "pipeline", "setup", "library", "gpu")
-    parser.add_argument("benchmark", choices=names, metavar="BENCHMARK", help=", ".join(names))
-    parser.add_argument(
-        "runs", metavar="EXPERIMENT/RUN", nargs="*", help=f"runs to measure (default: {' and '.join(RUNS)})"
-    )
-    parser.add_argument(
-        "--model",
-        choices=tuple(dict.fromkeys((*MODELS, *SMALL_AND_LARGE))),
-        help="step: a network on synthetic pictures, instead of runs; gpu: which one (default: resnet18); library: "
-        "mlp, resnet18 or distilbert (default: all three)",
-    )
-    parser.add_argument("--batch", type=positive, metavar="N", help="batch size with --model, and of gpu")
-    parser.add_argument("--precision", choices=("float64", "float32", "published"))
-    parser.add_argument("--device", choices=("cpu", "cuda"), help="(default: as for training)")
-    parser.add_argument("--threads", type=positive, metavar="N", help="(default: threads_per_job)")
-    parser.add_argument("--rounds", type=positive, metavar="N", help="turns of each alternative")
-    parser.add_argument(
-        "--workers", type=positive, metavar="N", help="processes of the published image loader (default: 4)"
-    )
-    parser.add_argument("--jobs", type=positive, metavar="N", help="pipeline: runs (default: the census)")
-    parser.add_argument(
-        "--census",
-        type=positive,
-        metavar="N",
-        help="pipeline: a census of N runs instead, published and synthetic ones, whose training takes no time",
-    )
-    parser.add_argument(
-        "--against",
-        metavar="COMMIT",
-        help="step, pipeline, setup: beside another version from the repository's history, in turns",
-    )
-    parser.add_argument("--images", type=positive, metavar="N", help="gpu: training images (default: 50000)")
-    parser.add_argument(
-        "--minutes", type=_positive_number, metavar="M", help="gpu: time for all of it (default: 8)"
-    )
-    parser.add_argument(
-        "--packed", type=_counts, metavar="N,N", help="gpu: processes to run at once (default: 1,2,4)"
-    )
-    parser.add_argument(
-        "--census-epochs",
-        type=_positive_number,
-        metavar="N",
-        help="gpu: what the census comes to in epochs of ResNet-18, where it cannot be read",
-    )
-    parser.add_argument(
-        "--pictures",
-        type=Path,
-        metavar="FOLDER",
-        help="gpu: a prepared data set of CIFAR-10's pictures (data/cifar10); trains the first epoch of K on it",
-    )
-    parser.add_argument("--json", action="store_true", help="print the results as JSON")
-    parser.add_argument("--output", type=Path, help="also write the JSON to this file")
-
-
 def positive(text: str) -> int:
     """Read a positive whole number."""
     if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"expected a positive whole number; got '{text}'")
+        raise ValueError(f"expected a positive whole number; got '{text}'")
     return int(text)
 
 
@@ -132,7 +80,7 @@ def _positive_number(text: str) -> float:
     except ValueError:
         number = 0.0
     if not 0 < number < float("inf"):
-        raise argparse.ArgumentTypeError(f"expected a positive number; got '{text}'")
+        raise ValueError(f"expected a positive number; got '{text}'")
     return number
 
 
@@ -140,10 +88,55 @@ def _counts(text: str) -> list[int]:
     return [positive(part) for part in text.split(",")]
 
 
-def run(args: argparse.Namespace) -> int:
+@verb
+@click.argument("benchmark", type=OneOf(BENCHMARKS), metavar="BENCHMARK", help=", ".join(BENCHMARKS))
+@click.argument("runs", type=RUN, nargs=-1, help=f"runs to measure (default: {' and '.join(RUNS)})")
+@click.option(
+    "--model",
+    type=OneOf(tuple(dict.fromkeys((*MODELS, *SMALL_AND_LARGE)))),
+    help="step: a network on synthetic pictures, instead of runs; gpu: which one (default: resnet18); library: "
+    "mlp, resnet18 or distilbert (default: all three)",
+)
+@click.option("--batch", type=positive, metavar="N", help="batch size with --model, and of gpu")
+@click.option("--precision", type=OneOf(["float64", "float32", "published"]))
+@click.option("--device", type=OneOf(["cpu", "cuda"]), help="(default: as for training)")
+@click.option("--threads", type=positive, metavar="N", help="(default: threads_per_job)")
+@click.option("--rounds", type=positive, metavar="N", help="turns of each alternative")
+@click.option(
+    "--workers", type=positive, metavar="N", help="processes of the published image loader (default: 4)"
+)
+@click.option("--jobs", type=positive, metavar="N", help="pipeline: runs (default: the census)")
+@click.option(
+    "--census",
+    type=positive,
+    metavar="N",
+    help="pipeline: a census of N runs instead, published and synthetic ones, whose training takes no time",
+)
+@click.option(
+    "--against",
+    metavar="COMMIT",
+    help="step, pipeline, setup: beside another version from the repository's history, in turns",
+)
+@click.option("--images", type=positive, metavar="N", help="gpu: training images (default: 50000)")
+@click.option("--minutes", type=_positive_number, metavar="M", help="gpu: time for all of it (default: 8)")
+@click.option("--packed", type=_counts, metavar="N,N", help="gpu: processes to run at once (default: 1,2,4)")
+@click.option(
+    "--census-epochs",
+    type=_positive_number,
+    metavar="N",
+    help="gpu: what the census comes to in epochs of ResNet-18, where it cannot be read",
+)
+@click.option(
+    "--pictures",
+    type=FOLDER,
+    help="gpu: a prepared data set of CIFAR-10's pictures (data/cifar10); trains the first epoch of K on it",
+)
+@json_option(help="print the results as JSON")
+@output_option(help="also write the JSON to this file")
+def run(args: SimpleNamespace) -> int:
     """Run a benchmark and print what it found."""
     for name, benchmarks in KNOWN_BY.items():
-        if getattr(args, name) not in (None, []) and args.benchmark not in benchmarks:
+        if getattr(args, name) not in (None, ()) and args.benchmark not in benchmarks:
             shown = "EXPERIMENT/RUN" if name == "runs" else f"--{name.replace('_', '-')}"
             known = f"known by: {', '.join(benchmarks)}"
             raise InputError("bench", args.benchmark, f"does not know {shown} ({known})")
@@ -155,7 +148,7 @@ def run(args: argparse.Namespace) -> int:
     from dualgrad.bench.timing import lines_of
     from dualgrad.data.errors import DataError
 
-    measure: Callable[[argparse.Namespace], dict] = {
+    measure: Callable[[SimpleNamespace], dict] = {
         "step": _step,
         "epoch": _epoch,
         "run": _run,
@@ -176,7 +169,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _again(args: argparse.Namespace) -> str:
+def _again(args: SimpleNamespace) -> str:
     """The command line without folders and settings, which are this machine's."""
     words = ["dualgrad", "bench", args.benchmark, *args.runs]
     for name in KNOWN_BY:
@@ -187,7 +180,7 @@ def _again(args: argparse.Namespace) -> str:
     return " ".join(words)
 
 
-def _settings(args: argparse.Namespace) -> tuple[Project, torch.device, int]:
+def _settings(args: SimpleNamespace) -> tuple[Project, torch.device, int]:
     """Return (project, device, threads) with the command line laid on the settings."""
     import torch
 
@@ -213,7 +206,7 @@ def _check_device(device: torch.device) -> None:
         raise InputError("bench", "--device", "cuda: torch sees no GPU here; try --device cpu")
 
 
-def _step(args: argparse.Namespace) -> dict:
+def _step(args: SimpleNamespace) -> dict:
     from dualgrad.bench.step import bench_step
 
     if args.batch and not args.model:
@@ -235,7 +228,7 @@ def _step(args: argparse.Namespace) -> dict:
     return _reported("step", runs[0].precision, device, threads, results)
 
 
-def _step_against(args: argparse.Namespace, project: Project, threads: int) -> dict:
+def _step_against(args: SimpleNamespace, project: Project, threads: int) -> dict:
     from dualgrad.bench.against import bench_steps
     from dualgrad.bench.timing import report
 
@@ -256,7 +249,7 @@ def torch_cpu() -> torch.device:
     return torch.device("cpu")
 
 
-def _setup(args: argparse.Namespace) -> dict:
+def _setup(args: SimpleNamespace) -> dict:
     from dualgrad.bench.against import bench_setup
     from dualgrad.bench.timing import report
 
@@ -267,7 +260,7 @@ def _setup(args: argparse.Namespace) -> dict:
     return report("setup", torch_cpu(), 1, "float64", bench_setup(args.root, args.against, args.rounds or 3))
 
 
-def _runs(args: argparse.Namespace, project: Project) -> list[Run]:
+def _runs(args: SimpleNamespace, project: Project) -> list[Run]:
     """Return the runs that are measured, with their data prepared where that takes no download."""
     from dualgrad.census.run import read
     from dualgrad.commands.train import prepare_missing
@@ -283,7 +276,7 @@ def _runs(args: argparse.Namespace, project: Project) -> list[Run]:
     return [read(definition(run)) for run in runs]
 
 
-def _epoch(args: argparse.Namespace) -> dict:
+def _epoch(args: SimpleNamespace) -> dict:
     from dualgrad.bench.baseline import WORKERS
     from dualgrad.bench.epoch import bench_epoch
 
@@ -294,7 +287,7 @@ def _epoch(args: argparse.Namespace) -> dict:
     return _reported("epoch", runs[0].precision, device, threads, results)
 
 
-def _run(args: argparse.Namespace) -> dict:
+def _run(args: SimpleNamespace) -> dict:
     from dualgrad.bench.baseline import WORKERS
     from dualgrad.bench.whole_run import bench_run
 
@@ -316,7 +309,7 @@ def _run(args: argparse.Namespace) -> dict:
     return _reported("run", precision, device, threads, results)
 
 
-def _pipeline(args: argparse.Namespace) -> dict:
+def _pipeline(args: SimpleNamespace) -> dict:
     from dualgrad.bench.against import bench_runs
     from dualgrad.bench.pipeline import bench_census, bench_pipeline, drawn
     from dualgrad.bench.timing import report
@@ -334,7 +327,7 @@ def _pipeline(args: argparse.Namespace) -> dict:
     return report("pipeline", torch_cpu(), 1, census.edition["precision"], results)
 
 
-def _library(args: argparse.Namespace) -> dict:
+def _library(args: SimpleNamespace) -> dict:
     import torch
 
     from dualgrad.bench.library import bench_library
@@ -352,7 +345,7 @@ def _library(args: argparse.Namespace) -> dict:
     return report("library", device, threads, precision, results)
 
 
-def _gpu(args: argparse.Namespace) -> dict:
+def _gpu(args: SimpleNamespace) -> dict:
     import torch
 
     from dualgrad.bench.baseline import WORKERS

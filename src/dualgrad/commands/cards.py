@@ -9,25 +9,21 @@ The cards describe what was published, whatever edition is configured.
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
+from types import SimpleNamespace
+
+import click
+
+from dualgrad.arguments import EXPERIMENT, output_option, verb
 
 FILE = "docs/protocols.md"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument(
-        "experiments", metavar="EXPERIMENT", nargs="*", help="print these cards, write nothing"
-    )
-    parser.add_argument("--output", type=Path, help=f"file to write or check (default: {FILE})")
-    parser.add_argument(
-        "--check", action="store_true", help="write nothing; leave with 1 if the file is out of step"
-    )
-
-
-def run(args: argparse.Namespace) -> int:
+@verb
+@click.argument("experiments", type=EXPERIMENT, nargs=-1, help="print these cards, write nothing")
+@output_option(help=f"file to write or check (default: {FILE})")
+@click.option("--check", is_flag=True, help="write nothing; leave with 1 if the file is out of step")
+def run(args: SimpleNamespace) -> int:
     """Write, check or print."""
     from dualgrad.census import load_census
     from dualgrad.census.cards.document import document

@@ -9,38 +9,34 @@ themselves. --json writes a list of objects with experiment, run, series, counte
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Callable, Iterable
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+
+import click
+
+from dualgrad.arguments import EXPERIMENT, LEVEL, SERIES, json_option, verb
 
 if TYPE_CHECKING:
     from dualgrad.census import Census
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("experiments", metavar="EXPERIMENT", nargs="*", help="experiments (default: all)")
-    parser.add_argument(
-        "--series",
-        metavar="SERIES",
-        action="append",
-        help="only this series, e.g. R-W; can be given several times",
-    )
-    parser.add_argument(
-        "--where",
-        metavar="FACTOR=LEVEL",
-        action="append",
-        default=[],
-        help="only runs with this factor level, e.g. lambda=0.35; can be given several times",
-    )
-    shape = parser.add_mutually_exclusive_group()
-    shape.add_argument("--runs", action="store_true", help="list the runs even if nothing is filtered")
-    shape.add_argument("--count", action="store_true", help="print the number of counted runs alone")
-    shape.add_argument("--json", action="store_true", help="write the runs as JSON")
-
-
-def run(args: argparse.Namespace) -> int:
+@verb(either=("runs", "count", "json"))
+@click.argument("experiments", type=EXPERIMENT, nargs=-1, help="experiments (default: all)")
+@click.option(
+    "--series", type=SERIES, multiple=True, help="only this series, e.g. R-W; can be given several times"
+)
+@click.option(
+    "--where",
+    type=LEVEL,
+    multiple=True,
+    help="only runs with this factor level, e.g. lambda=0.35; can be given several times",
+)
+@click.option("--runs", is_flag=True, help="list the runs even if nothing is filtered")
+@click.option("--count", is_flag=True, help="print the number of counted runs alone")
+@json_option(help="write the runs as JSON")
+def run(args: SimpleNamespace) -> int:
     """List, count or dump."""
     from dualgrad.project import load_project
 

@@ -11,12 +11,16 @@ folder. config/claims.yaml holds the claims.
 
 from __future__ import annotations
 
-import argparse
 import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
+
+import click
+
+from dualgrad.arguments import CLAIM, DOCUMENT, FOLDER, TOPIC, VERDICT, json_option, output_option, verb
 
 if TYPE_CHECKING:
     from dualgrad.claims.data import Tables
@@ -24,23 +28,18 @@ if TYPE_CHECKING:
     from dualgrad.claims.load import Ledger
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("claims", metavar="CLAIM", nargs="*", help="names of claims (default: all)")
-    parser.add_argument(
-        "--verdict", metavar="VERDICT", help="only claims with this verdict, e.g. not_reproduced"
-    )
-    parser.add_argument("--topic", metavar="TOPIC", help="only claims of this topic, e.g. traps")
-    parser.add_argument("--document", help='only claims that this document prints, e.g. "Figure 1" or v3.1')
-    parser.add_argument(
-        "--runs", action="store_true", help="list the runs behind each claim with their values"
-    )
-    parser.add_argument("--tables", type=Path, help="the edition's results (default: results/EDITION)")
-    parser.add_argument("--output", type=Path, help="folder for claims.parquet, claims.md and claims.html")
-    parser.add_argument("--json", action="store_true", help="write counts and claims as JSON")
-
-
-def run(args: argparse.Namespace) -> int:
+@verb
+@click.argument("claims", type=CLAIM, nargs=-1, help="names of claims (default: all)")
+@click.option("--verdict", type=VERDICT, help="only claims with this verdict, e.g. not_reproduced")
+@click.option("--topic", type=TOPIC, help="only claims of this topic, e.g. traps")
+@click.option(
+    "--document", type=DOCUMENT, help='only claims that this document prints, e.g. "Figure 1" or v3.1'
+)
+@click.option("--runs", is_flag=True, help="list the runs behind each claim with their values")
+@click.option("--tables", type=FOLDER, help="the edition's results (default: results/EDITION)")
+@output_option(type=FOLDER, help="folder for claims.parquet, claims.md and claims.html")
+@json_option(help="write counts and claims as JSON")
+def run(args: SimpleNamespace) -> int:
     """Measure, then print or write."""
     from dualgrad.claims.data import Tables
     from dualgrad.claims.evaluate import measure_all
@@ -115,7 +114,7 @@ def _archive(option: str | None, root: Path, folder: Path) -> Path | None:
     return archive
 
 
-def chosen(ledger: Ledger, args: argparse.Namespace) -> list[str]:
+def chosen(ledger: Ledger, args: SimpleNamespace) -> list[str]:
     """Names of the claims that were asked for, in the ledger's order.
 
     Raises:

@@ -9,25 +9,14 @@ of the setting compare. Writes results/compare/FIRST_SECOND.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import click
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument(
-        "editions", metavar="EDITION", nargs="*", help="two editions, the published one first"
-    )
-    parser.add_argument(
-        "--margin", type=float, help="margin of the equivalence test (default: compare_margin)"
-    )
-    parser.add_argument(
-        "--results", type=Path, help="folder of both editions' results (default: the setting results_dir)"
-    )
-    parser.add_argument("--output", type=Path, help="folder to write (default: results/compare/FIRST_SECOND)")
-    parser.add_argument("--json", action="store_true", help="print what came out, and the files, as JSON")
+from dualgrad.arguments import EDITION, FOLDER, json_option, output_option, results_option, verb
 
 
 def preload(root: Path, overrides: dict) -> None:
@@ -35,7 +24,13 @@ def preload(root: Path, overrides: dict) -> None:
     import dualgrad.compare.build  # noqa: F401
 
 
-def run(args: argparse.Namespace) -> int:
+@verb
+@click.argument("editions", type=EDITION, nargs=-1, help="two editions, the published one first")
+@click.option("--margin", type=float, help="margin of the equivalence test (default: compare_margin)")
+@results_option(help="folder of both editions' results (default: the setting results_dir)")
+@output_option(type=FOLDER, help="folder to write (default: results/compare/FIRST_SECOND)")
+@json_option(help="print what came out, and the files, as JSON")
+def run(args: SimpleNamespace) -> int:
     """Compare, write, and say in short what came out."""
     from dualgrad.compare import build, page
     from dualgrad.compare.editions import Edition

@@ -8,19 +8,23 @@ dualgrad completion zsh >> ~/.zshrc
 
 from __future__ import annotations
 
-import argparse
+from types import SimpleNamespace
+
+import click
+
+from dualgrad.arguments import OneOf, verb
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    from dualgrad.completion import SCRIPTS
-
-    parser.add_argument("shell", choices=list(SCRIPTS), help="the shell to complete in")
-
-
-def run(args: argparse.Namespace) -> int:
+@verb
+@click.argument("shell", type=OneOf(["bash", "zsh", "fish"]), help="the shell to complete in")
+def run(args: SimpleNamespace) -> int:
     """Print the shell's script."""
-    from dualgrad.completion import SCRIPTS
+    from click.shell_completion import get_completion_class
 
-    print(SCRIPTS[args.shell], end="")
+    import dualgrad.completion  # noqa: F401  (its ways with the shells)
+    from dualgrad.cli import COMPLETION, verbs
+
+    shell = get_completion_class(args.shell)
+    assert shell is not None
+    print(shell(verbs, {}, "dualgrad", COMPLETION).source(), end="")
     return 0

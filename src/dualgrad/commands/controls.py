@@ -8,20 +8,18 @@ first.)
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from pathlib import Path
+from types import SimpleNamespace
+
+from dualgrad.arguments import FOLDER, json_option, output_option, results_option, verb
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("--results", type=Path, help="the edition's results (default: results/EDITION)")
-    parser.add_argument("--output", type=Path, help="folder to write (default: the edition's results)")
-    parser.add_argument("--json", action="store_true", help="print the answers as JSON, write nothing")
-
-
-def run(args: argparse.Namespace) -> int:
+@verb
+@results_option()
+@output_option(type=FOLDER, help="folder to write (default: the edition's results)")
+@json_option(help="print the answers as JSON, write nothing")
+def run(args: SimpleNamespace) -> int:
     """Write or print the answers."""
     from dualgrad.controls import answer, markdown, plain
     from dualgrad.project import load_project

@@ -16,11 +16,15 @@ Text is written once for either kind of network; for DistilBERT that needs its t
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
+
+import click
+
+from dualgrad.arguments import DATA_SET, FOLDER, OneOf, json_option, verb
 
 if TYPE_CHECKING:
     from dualgrad.census.datasets import DataSet
@@ -29,34 +33,24 @@ if TYPE_CHECKING:
 NETWORK = "distilbert"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("name", metavar="NAME", nargs="?", help="a data set, or distilbert; none: list them")
-    parser.add_argument(
-        "--data-dir",
-        type=Path,
-        metavar="DIR",
-        help="folder of all data (default: the setting data_dir)",
-    )
-    parser.add_argument(
-        "--from",
-        dest="source",
-        type=Path,
-        metavar="PATH",
-        help="archive, file or folder to take instead of the set's own sources",
-    )
-    parser.add_argument("--offline", action="store_true", help="use only what is here already")
-    parser.add_argument("--json", action="store_true", help="print what was written as JSON")
-    parts = parser.add_mutually_exclusive_group()
-    parts.add_argument("--content", action="store_true", help="write the decoded content alone")
-    parts.add_argument(
-        "--tokens",
-        choices=("textcnn", "distilbert"),
-        help="write a prepared text set for this kind of network alone",
-    )
-
-
-def run(args: argparse.Namespace) -> int:
+@verb(either=("content", "tokens"))
+@click.argument("name", type=DATA_SET, required=False, help="a data set, or distilbert; none: list them")
+@click.option("--data-dir", type=FOLDER, help="folder of all data (default: the setting data_dir)")
+@click.option(
+    "--from",
+    "source",
+    type=click.Path(path_type=Path),
+    help="archive, file or folder to take instead of the set's own sources",
+)
+@click.option("--offline", is_flag=True, help="use only what is here already")
+@json_option(help="print what was written as JSON")
+@click.option("--content", is_flag=True, help="write the decoded content alone")
+@click.option(
+    "--tokens",
+    type=OneOf(["textcnn", "distilbert"]),
+    help="write a prepared text set for this kind of network alone",
+)
+def run(args: SimpleNamespace) -> int:
     """Run the command; 0, or 1 with a message where the data cannot be had."""
     from dualgrad.census.datasets import load_datasets
     from dualgrad.data.errors import DataError
@@ -94,7 +88,7 @@ def run(args: argparse.Namespace) -> int:
 
 
 def _prepared(
-    args: argparse.Namespace, sets: dict[str, DataSet], data_dir: Path, copies: str | None
+    args: SimpleNamespace, sets: dict[str, DataSet], data_dir: Path, copies: str | None
 ) -> list[tuple[Path, str | None]]:
     """Return the files written and the digest of each's content (None: a folder)."""
     from dualgrad.census.datasets import READERS

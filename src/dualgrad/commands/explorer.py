@@ -8,22 +8,18 @@ It is made from the tables of the edition's experiments; runs that are not there
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from pathlib import Path
+from types import SimpleNamespace
+
+from dualgrad.arguments import json_option, output_option, results_option, verb
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument(
-        "--results", type=Path, help="the edition's results, with its tables (default: results/EDITION)"
-    )
-    parser.add_argument("--output", type=Path, help="page to write (default: results/EDITION/explorer.html)")
-    parser.add_argument("--json", action="store_true", help="print what was written as JSON")
-
-
-def run(args: argparse.Namespace) -> int:
+@verb
+@results_option()
+@output_option(help="page to write (default: results/EDITION/explorer.html)")
+@json_option(help="print what was written as JSON")
+def run(args: SimpleNamespace) -> int:
     """Write the page."""
     from dualgrad.explorer import build
     from dualgrad.project import load_project

@@ -6,42 +6,32 @@ dualgrad figure ED_Fig5 --edition released --variant audited --output figures/au
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
+from types import SimpleNamespace
+
+import click
+
+from dualgrad.arguments import FOLDER, OneOf, Several, output_option, verb
+from dualgrad.figures.sources import FIGURE_EXPERIMENTS, VARIANTS
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    from dualgrad.figures.sources import FIGURE_EXPERIMENTS, VARIANTS
-
-    parser.add_argument(
-        "figure", choices=list(FIGURE_EXPERIMENTS), metavar="FIGURE", help="Figure1-5 or ED_Fig1-8"
-    )
-    parser.add_argument(
-        "--variant",
-        choices=VARIANTS,
-        default="published",
-        help="published: as printed, quirks included; audited: the known artefacts taken out (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--tables", type=Path, help="the edition's tables (default: where the workflow makes them)"
-    )
-    parser.add_argument(
-        "--data-dir",
-        type=Path,
-        help="where the plotted numbers go, one Parquet file per panel (default: nowhere)",
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        nargs="+",
-        required=True,
-        help="files to write, by their ending .pdf, .png or .svg",
-    )
-
-
-def run(args: argparse.Namespace) -> int:
+@verb
+@click.argument("figure", type=OneOf(FIGURE_EXPERIMENTS), metavar="FIGURE", help="Figure1-5 or ED_Fig1-8")
+@click.option(
+    "--variant",
+    type=OneOf(VARIANTS),
+    default="published",
+    show_default=True,
+    help="published: as printed, quirks included; audited: the known artefacts taken out",
+)
+@click.option("--tables", type=FOLDER, help="the edition's tables (default: where the workflow makes them)")
+@click.option(
+    "--data-dir",
+    type=FOLDER,
+    help="where the plotted numbers go, one Parquet file per panel (default: nowhere)",
+)
+@output_option(cls=Several, required=True, help="files to write, by their ending .pdf, .png or .svg")
+def run(args: SimpleNamespace) -> int:
     """Draw the figure."""
     from dualgrad.figures import build
     from dualgrad.figures.sources import experiments_of

@@ -10,23 +10,21 @@ read is checked against config/released/manifest.csv first. --fetch gets the arc
 
 from __future__ import annotations
 
-import argparse
 import sys
-from pathlib import Path
+from types import SimpleNamespace
+
+import click
+
+from dualgrad.arguments import EXPERIMENT, FOLDER, output_option, verb
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("experiments", metavar="EXPERIMENT", nargs="*", help="experiments (default: all)")
-    parser.add_argument("--archive", type=Path, help="folder of the archive")
-    parser.add_argument(
-        "--output", type=Path, help="folder of parts (default: results/released/tables/parts)"
-    )
-    parser.add_argument("--fetch", action="store_true", help="fetch the archive into released_archive/ first")
-    parser.add_argument("--check", action="store_true", help="check the files' hashes and write nothing")
-
-
-def run(args: argparse.Namespace) -> int:
+@verb
+@click.argument("experiments", type=EXPERIMENT, nargs=-1, help="experiments (default: all)")
+@click.option("--archive", type=FOLDER, help="folder of the archive")
+@output_option(type=FOLDER, help="folder of parts (default: results/released/tables/parts)")
+@click.option("--fetch", is_flag=True, help="fetch the archive into released_archive/ first")
+@click.option("--check", is_flag=True, help="check the files' hashes and write nothing")
+def run(args: SimpleNamespace) -> int:
     """Check, and unless told otherwise ingest, the archive."""
     from dualgrad.ingest import ArchiveError, find_archive, read_manifest, verify
     from dualgrad.ingest.mapping import files_of, load_mapping

@@ -14,9 +14,13 @@ something is out of step.
 
 from __future__ import annotations
 
-import argparse
 import sys
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
+
+import click
+
+from dualgrad.arguments import OneOf, verb
 
 if TYPE_CHECKING:
     from dualgrad.sentences import Sentences, Values
@@ -24,13 +28,12 @@ if TYPE_CHECKING:
 _FORMS = ("demo", "released", "complete", "plan")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("forms", metavar="FORM", nargs="*", help=f"measure these again: {', '.join(_FORMS)}")
-    parser.add_argument("--fix", action="store_true", help="write what is out of step")
-
-
-def run(args: argparse.Namespace) -> int:
+@verb
+@click.argument(
+    "forms", type=OneOf(_FORMS), metavar="FORM", nargs=-1, help=f"measure these again: {', '.join(_FORMS)}"
+)
+@click.option("--fix", is_flag=True, help="write what is out of step")
+def run(args: SimpleNamespace) -> int:
     """Measure, compare, write."""
     from dualgrad import sentences as s
     from dualgrad.claims.data import MissingError
@@ -39,14 +42,7 @@ def run(args: argparse.Namespace) -> int:
     from dualgrad.records import write_atomically
     from dualgrad.release.errors import ArchiveError
     from dualgrad.tables.errors import TableError
-    from dualgrad.validation import InputError, did_you_mean
 
-    for form in args.forms:
-        if form not in s.KEPT:
-            problem = (
-                f"there is no such form, expected one of {', '.join(s.KEPT)}{did_you_mean(form, s.KEPT)}"
-            )
-            raise InputError("dualgrad numbers", form, problem)
     experiments = load_project(args.root, args.config).census.experiments
     sentences = s.load_sentences(args.root, load_ledger(args.root, experiments), experiments)
     stale = []
@@ -79,7 +75,7 @@ def run(args: argparse.Namespace) -> int:
     return int(bool(stale) and not args.fix)
 
 
-def measured(args: argparse.Namespace, sentences: Sentences, form: str) -> tuple[str, Values]:
+def measured(args: SimpleNamespace, sentences: Sentences, form: str) -> tuple[str, Values]:
     """What a form's numbers are about, and the numbers.
 
     Raises:

@@ -8,12 +8,17 @@ dualgrad open figure ED3 --variant audited
 
 from __future__ import annotations
 
-import argparse
 import re
 import sys
 import webbrowser
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
+
+import click
+
+from dualgrad.arguments import OneOf, verb
+from dualgrad.figures.sources import VARIANTS
 
 if TYPE_CHECKING:
     from dualgrad.project import Project
@@ -29,17 +34,12 @@ PAGES = {
 WHAT = (*PAGES, "comparison", "figure")
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    from dualgrad.figures.sources import VARIANTS
-
-    parser.add_argument("what", choices=WHAT, metavar="PAGE", help=", ".join(WHAT))
-    parser.add_argument("number", nargs="?", metavar="N", help="of a figure: 1 to 5, ED1 to ED8")
-    parser.add_argument("--variant", choices=VARIANTS, default="published", help="of a figure")
-    parser.add_argument("--print", action="store_true", help="print the path and open nothing")
-
-
-def run(args: argparse.Namespace) -> int:
+@verb
+@click.argument("what", type=OneOf(WHAT), metavar="PAGE", help=", ".join(WHAT))
+@click.argument("number", required=False, metavar="N", help="of a figure: 1 to 5, ED1 to ED8")
+@click.option("--variant", type=OneOf(VARIANTS), default="published", help="of a figure")
+@click.option("--print", is_flag=True, help="print the path and open nothing")
+def run(args: SimpleNamespace) -> int:
     """Open it."""
     from dualgrad.project import load_project, load_settings
 
@@ -58,7 +58,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _places(project: Project, args: argparse.Namespace) -> tuple[list[Path], str]:
+def _places(project: Project, args: SimpleNamespace) -> tuple[list[Path], str]:
     """Where the page or figure may lie, best first, and the command that makes it."""
     from dualgrad.validation import InputError
 

@@ -15,12 +15,14 @@ publication's; --calibrate measures a few steps of each network on this machine,
 
 from __future__ import annotations
 
-import argparse
 import json
 from dataclasses import asdict
-from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import click
+
+from dualgrad.arguments import EXPERIMENT_OR_RUN, FILE, json_option, verb
 from dualgrad.validation import InputError
 
 if TYPE_CHECKING:
@@ -31,47 +33,60 @@ if TYPE_CHECKING:
 HERE = "plan"
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument(
-        "selection",
-        metavar="EXPERIMENT[/RUN]",
-        nargs="+",
-        help="or census, a figure, a path: what is to be made",
-    )
-    source = parser.add_mutually_exclusive_group()
-    source.add_argument(
-        "--calibrate", action="store_true", help="measure each network here, in the edition's precision"
-    )
-    source.add_argument(
-        "--seconds-per-epoch",
-        metavar="NETWORK=SECONDS",
-        action="append",
-        default=[],
-        help="an epoch with one evaluation, e.g. resnet18=1.85; can be repeated. Other networks are scaled",
-    )
-    source.add_argument(
-        "--rates", type=Path, metavar="FILE", help="what --calibrate --json or bench gpu wrote"
-    )
-    parser.add_argument("--left", action="store_true", help="plan only what has no record yet")
-    parser.add_argument(
-        *("--gpus", "--jobs"),
-        type=_counts,
-        default=[1, 2, 4, 8],
-        metavar="N,N",
-        help="GPUs to divide the runs over, or jobs at once on a CPU (default: 1,2,4,8)",
-    )
-    parser.add_argument(
-        "--packed",
-        type=_packed,
-        default=(1, 1.0),
-        metavar="N:GAIN",
-        help="N runs share a GPU and together do GAIN times the work of one, as `dualgrad bench gpu` measures it",
-    )
-    parser.add_argument("--json", action="store_true", help="write the plan as JSON")
+def _counts(text: str) -> list[int]:
+    if not all(part.isdigit() and 0 < int(part) <= 100_000 for part in text.split(",")):
+        raise ValueError(f"expected whole numbers with commas between them; got '{text}'")
+    return [int(part) for part in text.split(",")]
 
 
-def run(args: argparse.Namespace) -> int:
+def _packed(text: str) -> tuple[int, float]:
+    count, _, gain = text.partition(":")
+    try:
+        found = int(count), float(gain)
+    except ValueError:
+        found = 0, 0.0
+    if found[0] < 1 or not 0 < found[1] <= found[0]:
+        raise ValueError(
+            f"expected N:GAIN with a gain between 0 and N, as `dualgrad bench gpu` measures it; got '{text}'"
+        )
+    return found
+
+
+@verb(either=("calibrate", "seconds_per_epoch", "rates"))
+@click.argument(
+    "selection",
+    type=EXPERIMENT_OR_RUN,
+    nargs=-1,
+    required=True,
+    help="or census, a figure, a path: what is to be made",
+)
+@click.option("--calibrate", is_flag=True, help="measure each network here, in the edition's precision")
+@click.option(
+    "--seconds-per-epoch",
+    metavar="NETWORK=SECONDS",
+    multiple=True,
+    help="an epoch with one evaluation, e.g. resnet18=1.85; can be repeated. Other networks are scaled",
+)
+@click.option("--rates", type=FILE, help="what --calibrate --json or bench gpu wrote")
+@click.option("--left", is_flag=True, help="plan only what has no record yet")
+@click.option(
+    *("--gpus", "--jobs"),
+    "gpus",
+    type=_counts,
+    default="1,2,4,8",
+    show_default=True,
+    metavar="N,N",
+    help="GPUs to divide the runs over, or jobs at once on a CPU",
+)
+@click.option(
+    "--packed",
+    type=_packed,
+    default="1:1",
+    metavar="N:GAIN",
+    help="N runs share a GPU and together do GAIN times the work of one, as `dualgrad bench gpu` measures it",
+)
+@json_option(help="write the plan as JSON")
+def run(args: SimpleNamespace) -> int:
     """Make and print the plan."""
     from dualgrad.planning import own_networks
     from dualgrad.planning.given import given_in_file, given_in_words
@@ -149,7 +164,7 @@ def _calibrated(
 
 
 def _report(
-    plan: Plan, census: Census, args: argparse.Namespace, done: int, peak: dict[str, int]
+    plan: Plan, census: Census, args: SimpleNamespace, done: int, peak: dict[str, int]
 ) -> dict[str, Any]:
     from dualgrad.planning.networks import network_of
     from dualgrad.planning.storage import disk, memory
@@ -304,22 +319,3 @@ def _size(count: float) -> str:
             return f"{count:.3g} {unit}"
         count /= 1024
     return f"{count:.1f} GiB"
-
-
-def _counts(text: str) -> list[int]:
-    if not all(part.isdigit() and 0 < int(part) <= 100_000 for part in text.split(",")):
-        raise argparse.ArgumentTypeError(f"expected whole numbers with commas between them; got '{text}'")
-    return [int(part) for part in text.split(",")]
-
-
-def _packed(text: str) -> tuple[int, float]:
-    count, _, gain = text.partition(":")
-    try:
-        found = int(count), float(gain)
-    except ValueError:
-        found = 0, 0.0
-    if found[0] < 1 or not 0 < found[1] <= found[0]:
-        raise argparse.ArgumentTypeError(
-            f"expected N:GAIN with a gain between 0 and N, as `dualgrad bench gpu` measures it; got '{text}'"
-        )
-    return found

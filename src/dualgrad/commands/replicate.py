@@ -11,32 +11,23 @@ Without names: the configured edition. Writes results/EDITION/replication.
 
 from __future__ import annotations
 
-import argparse
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+
+import click
+
+from dualgrad.arguments import EDITION, FOLDER, output_option, results_option, verb
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument(
-        "editions", metavar="EDITION", nargs="*", help="trained editions, e.g. paper-sst2_tsv"
-    )
-    parser.add_argument(
-        "--results", type=Path, help="folder of all results (default: the setting results_dir)"
-    )
-    parser.add_argument(
-        "--released", type=Path, help="the published edition's results (default: .../released)"
-    )
-    parser.add_argument("--output", type=Path, help="folder to write (default: results/EDITION/replication)")
-    parser.add_argument(
-        "--keep", action="store_true", help="write a row of each finished run into docs/replication"
-    )
-    parser.add_argument(
-        "--document", action="store_true", help="write docs/replication.md, of all editions with kept rows"
-    )
-
-
-def run(args: argparse.Namespace) -> int:
+@verb
+@click.argument("editions", type=EDITION, nargs=-1, help="trained editions, e.g. paper-sst2_tsv")
+@results_option(help="folder of all results (default: the setting results_dir)")
+@click.option("--released", type=FOLDER, help="the published edition's results (default: .../released)")
+@output_option(type=FOLDER, help="folder to write (default: results/EDITION/replication)")
+@click.option("--keep", is_flag=True, help="write a row of each finished run into docs/replication")
+@click.option("--document", is_flag=True, help="write docs/replication.md, of all editions with kept rows")
+def run(args: SimpleNamespace) -> int:
     """Compare, write, and say in short what came out."""
     from dualgrad.project import load_project
     from dualgrad.records import RecordError

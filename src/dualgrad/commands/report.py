@@ -9,29 +9,29 @@ the census explorer and the claims page lie beside them, if they have been made.
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+
+import click
+
+from dualgrad.arguments import FILE, FOLDER, Several, json_option, output_option, results_option, verb
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("--results", type=Path, help="the edition's results (default: results/EDITION)")
-    parser.add_argument("--output", type=Path, help="folder to write (default: results/EDITION/report)")
-    parser.add_argument(
-        "--pages",
-        type=Path,
-        nargs="*",
-        metavar="FILE",
-        help="pages of other commands to take along: explorer.html, claims.html, replication.html, "
-        "summary.html of a comparison (default: those that have been made)",
-    )
-    parser.add_argument("--json", action="store_true", help="print what was written as JSON")
-
-
-def run(args: argparse.Namespace) -> int:
+@verb
+@results_option()
+@output_option(type=FOLDER, help="folder to write (default: results/EDITION/report)")
+@click.option(
+    "--pages",
+    cls=Several,
+    type=FILE,
+    help="pages of other commands to take along: explorer.html, claims.html, replication.html, "
+    "summary.html of a comparison (default: those that have been made)",
+)
+@json_option(help="print what was written as JSON")
+def run(args: SimpleNamespace) -> int:
     """Write the report."""
     from dualgrad.project import load_project
     from dualgrad.report import build

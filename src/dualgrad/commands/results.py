@@ -13,32 +13,26 @@ loses, from where on it is higher, where it spreads most. Where the runs have va
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
-from pathlib import Path
+from types import SimpleNamespace
+
+import click
+
+from dualgrad.arguments import EXPERIMENT, FOLDER, json_option, output_option, results_option, verb
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("experiment", metavar="EXPERIMENT", help="as `dualgrad census` names it")
-    parser.add_argument("--by", metavar="FACTOR,FACTOR", help="factors that make a condition")
-    parser.add_argument("--of", metavar="OUTCOME", default="test_error", help="a column of the table runs")
-    parser.add_argument(
-        "--over", metavar="FACTOR", help="numeric factor of the curves (default: lambda, if it is one)"
-    )
-    parser.add_argument(
-        "--level", metavar="VALUE", type=float, help="also say where the mean crosses this value"
-    )
-    parser.add_argument(
-        "--plot", action="store_true", help="draw means and intervals (default: on a terminal)"
-    )
-    parser.add_argument("--json", action="store_true", help="print everything as JSON")
-    parser.add_argument("--results", type=Path, help="the edition's results (default: results/EDITION)")
-    parser.add_argument("--output", type=Path, help="folder to write: page, JSON and figure")
-
-
-def run(args: argparse.Namespace) -> int:
+@verb
+@click.argument("experiment", type=EXPERIMENT, help="as `dualgrad census` names it")
+@click.option("--by", metavar="FACTOR,FACTOR", help="factors that make a condition")
+@click.option("--of", metavar="OUTCOME", default="test_error", help="a column of the table runs")
+@click.option("--over", metavar="FACTOR", help="numeric factor of the curves (default: lambda, if it is one)")
+@click.option("--level", metavar="VALUE", type=float, help="also say where the mean crosses this value")
+@click.option("--plot", is_flag=True, help="draw means and intervals (default: on a terminal)")
+@json_option(help="print everything as JSON")
+@results_option()
+@output_option(type=FOLDER, help="folder to write: page, JSON and figure")
+def run(args: SimpleNamespace) -> int:
     """Print or write what came of the experiment."""
     from dualgrad.outcomes import build
     from dualgrad.project import load_project

@@ -6,19 +6,20 @@ dualgrad show Tg1/pos1 --edition paper --json
 
 from __future__ import annotations
 
-import argparse
 import json
 from collections.abc import Iterable, Mapping
+from types import SimpleNamespace
 from typing import Any
 
+import click
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument("run", metavar="EXPERIMENT/RUN", help="the run, as `dualgrad census --runs` names it")
-    parser.add_argument("--json", action="store_true", help="write JSON instead of YAML")
+from dualgrad.arguments import RUN, json_option, verb
 
 
-def run(args: argparse.Namespace) -> int:
+@verb
+@click.argument("run", type=RUN, help="the run, as `dualgrad census --runs` names it")
+@json_option(help="write JSON instead of YAML")
+def run(args: SimpleNamespace) -> int:
     """Print the run."""
     from dualgrad.project import load_project
 

@@ -9,25 +9,15 @@ Without names: all of them. --partial takes the experiments whose tables are the
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
+import click
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    from dualgrad.statistics.sources import ALL_STATISTICS
-
-    known = ", ".join(ALL_STATISTICS)
-    parser.add_argument("names", metavar="STATISTIC", nargs="*", help=f"statistics (default: all): {known}")
-    parser.add_argument(
-        "--results", type=Path, help="the edition's results, with its tables (default: results/EDITION)"
-    )
-    parser.add_argument("--output", type=Path, help="folder to write (default: results/EDITION/statistics)")
-    parser.add_argument("--partial", action="store_true", help="leave out experiments without tables")
-    parser.add_argument("--schema", action="store_true", help="print the columns and quantities")
-    parser.add_argument("--json", action="store_true", help="print the files that were written as JSON")
+from dualgrad.arguments import FOLDER, STATISTIC, json_option, output_option, results_option, verb
+from dualgrad.statistics.sources import ALL_STATISTICS, OWN_STATISTIC, STATISTICS
 
 
 def preload(root: Path, overrides: dict) -> None:
@@ -36,12 +26,20 @@ def preload(root: Path, overrides: dict) -> None:
     import dualgrad.statistics.build  # noqa: F401
 
 
-def run(args: argparse.Namespace) -> int:
+@verb
+@click.argument(
+    "names", type=STATISTIC, nargs=-1, help=f"statistics (default: all): {', '.join(ALL_STATISTICS)}"
+)
+@results_option()
+@output_option(type=FOLDER, help="folder to write (default: results/EDITION/statistics)")
+@click.option("--partial", is_flag=True, help="leave out experiments without tables")
+@click.option("--schema", is_flag=True, help="print the columns and quantities")
+@json_option(help="print the files that were written as JSON")
+def run(args: SimpleNamespace) -> int:
     """Compute and write statistics."""
     from dualgrad.progress import progress
     from dualgrad.project import load_project
     from dualgrad.statistics import build
-    from dualgrad.statistics.sources import ALL_STATISTICS, OWN_STATISTIC, STATISTICS
     from dualgrad.tables.errors import TableError
     from dualgrad.validation import InputError, did_you_mean
 

@@ -9,39 +9,35 @@ experiments' folders into one file per table. With --schema: print what the colu
 
 from __future__ import annotations
 
-import argparse
 import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
+
+import click
+
+from dualgrad.arguments import EXPERIMENT, FOLDER, json_option, output_option, verb
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument(
-        "experiments", metavar="EXPERIMENT", nargs="*", help="experiments; --merge: default all"
-    )
-    parser.add_argument(
-        "--records",
-        type=Path,
-        help="folder of one experiment's records (default: results/EDITION/runs/EXPERIMENT)",
-    )
-    parser.add_argument(
-        "--output",
-        type=Path,
-        help="folder to write (default: results/EDITION/tables/parts/EXPERIMENT; --merge: results/EDITION/tables)",
-    )
-    parser.add_argument(
-        "--parts", type=Path, help="with --merge: folder of parts (default: results/EDITION/tables/parts)"
-    )
-    parser.add_argument("--merge", action="store_true", help="join the parts of the counted experiments")
-    parser.add_argument("--schema", action="store_true", help="print the columns, their units and meanings")
-    parser.add_argument(
-        "--json", action="store_true", help="print the files that were written, or the columns, as JSON"
-    )
-
-
-def run(args: argparse.Namespace) -> int:
+@verb
+@click.argument("experiments", type=EXPERIMENT, nargs=-1, help="experiments; --merge: default all")
+@click.option(
+    "--records",
+    type=FOLDER,
+    help="folder of one experiment's records (default: results/EDITION/runs/EXPERIMENT)",
+)
+@output_option(
+    type=FOLDER,
+    help="folder to write (default: results/EDITION/tables/parts/EXPERIMENT; --merge: results/EDITION/tables)",
+)
+@click.option(
+    "--parts", type=FOLDER, help="with --merge: folder of parts (default: results/EDITION/tables/parts)"
+)
+@click.option("--merge", is_flag=True, help="join the parts of the counted experiments")
+@click.option("--schema", is_flag=True, help="print the columns, their units and meanings")
+@json_option(help="print the files that were written, or the columns, as JSON")
+def run(args: SimpleNamespace) -> int:
     """Write tables of experiments, or merge them."""
     from dualgrad.progress import progress
     from dualgrad.project import load_project
@@ -95,7 +91,7 @@ def run(args: argparse.Namespace) -> int:
     return 0
 
 
-def _say(args: argparse.Namespace, written: Sequence[tuple[str | None, Path]], text: str) -> None:
+def _say(args: SimpleNamespace, written: Sequence[tuple[str | None, Path]], text: str) -> None:
     """Say what was written: in a line, or file by file as JSON."""
     from pyarrow import parquet
 

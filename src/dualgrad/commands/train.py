@@ -12,7 +12,6 @@ already is left as it is.
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import os
 import signal
@@ -21,8 +20,12 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
+import click
+
+from dualgrad.arguments import FILE, RUN, job_options, output_option, verb
 from dualgrad.jobs import warm_worker
 from dualgrad.progress import duration
 
@@ -32,49 +35,6 @@ if TYPE_CHECKING:
 
 # How torch says so on GPUs and on the CPU.
 _NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
-
-
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    parser.add_argument(
-        "runs", metavar="EXPERIMENT/RUN", nargs="+", help="the runs, as `dualgrad census` names them"
-    )
-    parser.add_argument(
-        "--output", type=Path, help="record to write (default: where the workflow expects it)"
-    )
-    parser.add_argument(
-        "--checkpoint",
-        type=Path,
-        help="checkpoint to write, for runs that others start from (default: as above)",
-    )
-    add_inputs(parser)
-
-
-def add_inputs(parser: argparse.ArgumentParser) -> None:
-    """Declare the files that a workflow hands over to a job that trains."""
-    parser.add_argument(
-        "--needs",
-        type=Path,
-        nargs="*",
-        metavar="FILE",
-        help="records and checkpoints of the runs that it starts from: .../runs/EXPERIMENT/RUN.json and "
-        ".../checkpoints/EXPERIMENT/RUN.pt (default: where the workflow makes them)",
-    )
-    parser.add_argument(
-        "--data",
-        type=Path,
-        nargs="*",
-        metavar="FILE",
-        help="files of its data set: .../NAME/FILE (default: those in the folder of the setting data_dir)",
-    )
-    parser.add_argument(
-        "--files",
-        type=Path,
-        nargs="*",
-        metavar="FILE",
-        help="files of one's own that it reads (labels, trusted indices, its network's module), in the order in "
-        "which the workflow names them (default: where the run says, from the workflow's folder)",
-    )
 
 
 def needed_files(paths: Sequence[Path] | None) -> dict[str, Path] | None:
@@ -138,7 +98,16 @@ def own_context(project: Project, names: Sequence[str], files: Sequence[Path] | 
     return {"root": root, "files": given, "class_names": named}
 
 
-def run(args: argparse.Namespace) -> int:
+@verb
+@click.argument("runs", type=RUN, nargs=-1, required=True, help="the runs, as `dualgrad census` names them")
+@output_option(help="record to write (default: where the workflow expects it)")
+@click.option(
+    "--checkpoint",
+    type=FILE,
+    help="checkpoint to write, for runs that others start from (default: as above)",
+)
+@job_options
+def run(args: SimpleNamespace) -> int:
     """Train the runs named on the command line; one that fails does not keep the others from being trained."""
     from dualgrad.census.dependencies import closure
     from dualgrad.validation import InputError

@@ -11,13 +11,17 @@ comes out differently, cannot be verified, or is recorded under another definiti
 
 from __future__ import annotations
 
-import argparse
 import json
 import re
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING
+
+import click
+
+from dualgrad.arguments import EXPERIMENT_OR_RUN, job_options, json_option, output_option, verb
 
 if TYPE_CHECKING:
     from dualgrad.training.verify import Verdict
@@ -25,35 +29,11 @@ if TYPE_CHECKING:
 SAMPLE = 10
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """Declare the command's arguments."""
-    from dualgrad.commands.train import add_inputs
-
-    parser.add_argument(
-        "names",
-        metavar="EXPERIMENT[/RUN]",
-        nargs="*",
-        help="experiments to draw the sample from, or runs to verify (default: all experiments)",
-    )
-    parser.add_argument(
-        "--sample",
-        type=_size,
-        metavar="N",
-        help=f"number of runs to draw (default: {SAMPLE}; 'all': every one)",
-    )
-    parser.add_argument(
-        "--seed", type=int, default=0, help="seed of the draw; another one draws others (default: 0)"
-    )
-    parser.add_argument("--json", action="store_true", help="write the verdicts as JSON")
-    parser.add_argument("--output", type=Path, help="also write the JSON to this file, if all are the same")
-    add_inputs(parser)
-
-
 def _size(text: str) -> int:
     if text == "all":
         return sys.maxsize
     if not re.fullmatch(r"0*[1-9][0-9]{,8}", text):
-        raise argparse.ArgumentTypeError(f"expected a positive number or 'all'; got '{text}'")
+        raise ValueError(f"expected a positive number or 'all'; got '{text}'")
     return int(text)
 
 
@@ -64,7 +44,26 @@ def preload(root: Path, overrides: dict) -> None:
     train.preload(root, overrides)
 
 
-def run(args: argparse.Namespace) -> int:
+@verb
+@click.argument(
+    "names",
+    type=EXPERIMENT_OR_RUN,
+    nargs=-1,
+    help="experiments to draw the sample from, or runs to verify (default: all experiments)",
+)
+@click.option(
+    "--sample",
+    type=_size,
+    metavar="N",
+    help=f"number of runs to draw (default: {SAMPLE}; 'all': every one)",
+)
+@click.option(
+    "--seed", type=int, default=0, show_default=True, help="seed of the draw; another one draws others"
+)
+@json_option(help="write the verdicts as JSON")
+@output_option(help="also write the JSON to this file, if all are the same")
+@job_options
+def run(args: SimpleNamespace) -> int:
     """Draw the sample, train it again, say what came of it."""
     from dualgrad.project import load_project
     from dualgrad.training.verify import SAME, recorded_runs, sample_of, verify_all

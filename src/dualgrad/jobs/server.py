@@ -5,7 +5,6 @@ One thread, plain blocking calls: a process that forks must own no other threads
 
 from __future__ import annotations
 
-import argparse
 import contextlib
 import ctypes
 import fcntl
@@ -22,9 +21,11 @@ import time
 import traceback
 from importlib import import_module
 from pathlib import Path
+from types import SimpleNamespace
 
 import dualgrad.jobs.warm_worker
 from dualgrad import cli
+from dualgrad.arguments import settings_of
 from dualgrad.census import find_root
 
 _LIFELINE = 0  # standard input: open as long as the workflow lives
@@ -177,19 +178,16 @@ class Server:
 
     def _prepare(self, folder: str, words: list[str]) -> None:
         """Import and read what a command needs, the first time that it is asked for with these settings."""
-        shared = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
-        shared.add_argument("--root", type=Path)
-        shared.add_argument("--edition")
-        shared.add_argument("--config", action="append", default=[])
         try:
-            given, _ = shared.parse_known_args(words[1:])
+            verb = cli.verb_of(words[0])
+            given = SimpleNamespace(**verb.make_context(words[0], words[1:], resilient_parsing=True).params)
             key = (words[0], str(given.root), given.edition, *given.config)
             if key in self._warm:
                 return
             self._warm.add(key)
-            module = import_module(cli.COMMANDS[words[0]][0])
-            if hasattr(module, "preload"):
-                module.preload(given.root or find_root(Path(folder)), cli._settings(given))
+            preload = getattr(import_module(cli.COMMANDS[words[0]][0]), "preload", None)
+            if preload is not None:
+                preload(given.root or find_root(Path(folder)), settings_of(given))
         except (Exception, SystemExit):
             return  # the child meets the same mistake, and tells its client
         # What is here by now is shared with all children: keep the collector from touching (copying) it.
