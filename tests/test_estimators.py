@@ -158,6 +158,7 @@ def test_estimates_over_units_are_the_textbook_s():
         (np.delete(values, values.argmax()).mean(), np.delete(values, values.argmin()).mean())
     )
     assert math.isnan(units.of_left_out(0.5, np.array([0.4, np.nan, 0.6])).low)  # hangs on one unit
+    assert math.isnan(units.of_left_out(0.5, np.empty(0)).low)  # a single unit: none can be left out
 
 
 def test_what_is_detectable_is_found_four_times_in_five():

@@ -90,7 +90,7 @@ def of_left_out(value: float, left_out: np.ndarray, reference: float = 0.0) -> E
         return Estimate(math.nan, n=n)
     if n < 2 or not np.isfinite(left_out).all():
         known = left_out[~np.isnan(left_out)]
-        ends = (float(known.min()), float(known.max())) if len(known) == n else (math.nan, math.nan)
+        ends = (float(known.min()), float(known.max())) if n and len(known) == n else (math.nan, math.nan)
         return Estimate(value, n=n, without=ends)
     error = math.sqrt((n - 1) / n * float(((left_out - left_out.mean()) ** 2).sum()))
     return _student(value, error, n, n - 1, left_out, reference, JACKKNIFE)
