@@ -98,5 +98,5 @@ def test_it_works_from_the_disk(browser, site: Path) -> None:
                 assert problems(page, rules=name == "index") == [], name
     with open_page(browser, (site / "index.html").as_uri()) as page:
         page.click(".md-search__input")
-        page.keyboard.insert_text("spinodal")
+        page.keyboard.type("spinodal")
         wait(page, "document.querySelectorAll('.md-search-result__item').length > 1")
