@@ -36,6 +36,8 @@ NETWORKS: dict[str, tuple[dict[str, Any], tuple[int, ...], int, int, str]] = {
 Step = Callable[[], object]
 Losses = Callable[[], tuple[Tensor, Tensor]]
 _PIECE = 0.05  # seconds of one turn, or a single step
+_TURNS = {"mlp": 120}  # short turns scatter more
+_USUAL_TURNS = 11
 
 
 def make_step(network: str, side: str, batch: int, device: torch.device, dtype: torch.dtype) -> Step:
@@ -101,7 +103,12 @@ def _torchjd(model: nn.Module, optimizer: torch.optim.Optimizer, losses: Losses)
 
 
 def bench_library(
-    network: str, batch: int | None, device: torch.device, dtype: torch.dtype, threads: int, rounds: int
+    network: str,
+    batch: int | None,
+    device: torch.device,
+    dtype: torch.dtype,
+    threads: int,
+    rounds: int | None = None,
 ) -> list[dict[str, Any]]:
     """Return the time of a step (ms) and the peak memory beyond what is there before it (MiB), of each side.
 
@@ -111,7 +118,7 @@ def bench_library(
         network: one of NETWORKS.
         batch: examples; None: as many as is usual for the network.
         device, dtype, threads: where and in which arithmetic, with how many threads.
-        rounds: how often each side takes its turn.
+        rounds: how often each side takes its turn; None: as often as gives the network's ratios to a few percent.
     """
     torch.set_num_threads(threads)
     size = batch or NETWORKS[network][3]
@@ -121,14 +128,18 @@ def bench_library(
     pieces = {side: partial(_again, step, repeats[side]) for side, step in steps.items()}
     # On the CPU what the process itself has worked: other programs on the machine do the least harm so.
     clock = time.perf_counter if device.type == "cuda" else time.process_time
+    rounds = rounds or _TURNS.get(network, _USUAL_TURNS)
     seconds = take_turns(pieces, rounds, device, clock=clock)
     milliseconds = {side: [1000 * one / repeats[side] for one in seconds[side]] for side in SIDES}
     medians = {side: statistics.median(one) for side, one in milliseconds.items()}
     over = {f"median_over_{other}": medians["library"] / medians[other] for other in SIDES[1:]}
-    peaks = {side: [peak_of(network, side, size, device, dtype, threads) / 2**20] for side in SIDES}
+    peaks = {side: peak_of(network, side, size, device, dtype, threads) / 2**20 for side in SIDES}
+    beside = {f"over_{other}": peaks["library"] / peaks[other] for other in SIDES[1:]}
     return [
         measurement(f"step, {title}", "ms", milliseconds, **over),
-        measurement(f"peak memory of a step, {title}", "MiB", peaks),
+        measurement(
+            f"peak memory of a step, {title}", "MiB", {side: [one] for side, one in peaks.items()}, **beside
+        ),
     ]
 
 

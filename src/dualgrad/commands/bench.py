@@ -340,7 +340,7 @@ def _library(args: SimpleNamespace) -> dict:
     results = [
         result
         for model in ([args.model] if args.model else SMALL_AND_LARGE)
-        for result in bench_library(model, args.batch, device, DTYPES[precision], threads, args.rounds or 15)
+        for result in bench_library(model, args.batch, device, DTYPES[precision], threads, args.rounds)
     ]
     return report("library", device, threads, precision, results)
 
