@@ -437,5 +437,31 @@ def test_the_readme_counts_as_the_census_does() -> None:
     assert "No image run above λ = 0.3 mixes a fresh value gradient of real labels" in text and not fresh
 
 
+def test_readme_and_report_say_first_what_is_part_of_the_method_as_measured() -> None:
+    """Before the first table: K, the oracle, and every sign; and the formula carries the cached gradient."""
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    head = readme.partition("\n|")[0]
+    first = head.partition("    g_mix")[0]
+    assert "K and the oracle" in first and "part of the method" in first
+    (formula,) = (line for line in head.splitlines() if line.startswith("    g_mix"))
+    assert "every K steps" in formula
+    for word in (
+        "**η**",
+        "**λ**",
+        "**K**",
+        "*oracle*",
+        "*value* gradient",
+        "*trusted*",
+        "*structure* gradient",
+    ):
+        assert word in head, word
+    report = (ROOT / "src" / "dualgrad" / "report" / "index.html").read_text(encoding="utf-8")
+    lead = report.partition('<p class="question">')[2]
+    question = lead.partition("</p>")[0]
+    assert "kept for K steps" in question and "<b>oracle</b>" in question and "part of the method" in question
+    explained = lead.partition("<table")[0]
+    assert all(f"{word}:" in explained for word in ("η", "λ", "Structure", "Value"))
+
+
 def test_the_readme_fits_on_a_few_screens() -> None:
     assert len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()) <= 200

@@ -17,7 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from dualgrad.method.flat import Layout
+from dualgrad.method.flat import Flat, Layout
 from dualgrad.method.gradients import Number, combined, mix_units, renormalised, unit
 from dualgrad.method.pair import Pair
 
@@ -130,7 +130,7 @@ class DualGradient:
         self._layout = Layout(self._params)
         self._pair = Pair(self._layout, self.eps)
         self._mixed = self._pair.flat  # the mix takes the place of the structure gradient
-        self._sums: dict[str, list[Tensor]] = {}
+        self._sums: dict[str, Flat] = {}
         self._unused: dict[str, set[int]] = {}
 
     # ------------------------------------------------------------------ gradients
@@ -163,6 +163,8 @@ class DualGradient:
                 raise RuntimeError(
                     "parameters have gradients that are not this library's: leave out backward(), or call zero_grad()"
                 )
+        if due and not self._sums:  # the old value gradient's place serves the passes that compute a new one
+            self._pair.release()
         shared = due and isinstance(loss_value, Tensor)
         self._add("struct", loss_struct, retain=shared)
         if due:
@@ -199,12 +201,14 @@ class DualGradient:
             raise TypeError("sparse gradients are not supported: build the embedding with sparse=False")
         unused = {i for i, part in enumerate(found) if part is None}
         parts = [torch.zeros_like(p) if g is None else g for p, g in zip(self._params, found, strict=True)]
-        sums = self._sums.get(which)
-        if sums is None:
-            self._sums[which], self._unused[which] = parts, unused
-        else:
-            self._sums[which] = list(torch._foreach_add(sums, parts))
+        # Into their place at once, so that no gradient lies in memory twice while the next one is computed.
+        if which in self._sums:
+            torch._foreach_add_(self._sums[which].parts, parts)
             self._unused[which] &= unused
+        else:
+            flat = self._pair.flat if which == "struct" else self._pair.value_flat(keep=True)
+            flat.fill(parts)
+            self._sums[which], self._unused[which] = flat, unused
 
     def _averaged(self, vector: Tensor) -> Tensor:
         """Take the scaler's factor from a gradient's vector and average it over the ranks, in place."""
@@ -240,9 +244,9 @@ class DualGradient:
         check_lam(lam)
         self.accumulate(loss_struct, loss_value)
         pair, sums = self._pair, self._sums
-        struct = pair.struct(sums.pop("struct"), self._averaged)
+        struct = unit(self._averaged(sums.pop("struct").vector), self.eps)
         if "value" in sums:
-            fresh = pair.value(sums.pop("value"), keep=True, then=self._averaged)
+            pair.cache = fresh = unit(self._averaged(sums.pop("value").vector), self.eps)
             self._cached_unused = self._unused["value"]
             # (The scaler is about to wait for the device for the same reason.)
             overflowed = self._scaler is not None and not math.isfinite(fresh.norm)

@@ -43,12 +43,21 @@ class Pair:
 
     def value(self, parts: Parts, *, keep: bool, then: Callable[[Tensor], Tensor] = _as_it_is) -> Unit:
         """The same of a value gradient: ``keep`` it in the cache, or else until the next one comes."""
-        if keep not in self._values:
-            self._values[keep] = self._layout.new()
-        found = unit(then(self._values[keep].fill(parts)), self.eps)
+        found = unit(then(self.value_flat(keep=keep).fill(parts)), self.eps)
         if keep:
             self.cache = found
         return found
+
+    def value_flat(self, *, keep: bool) -> Flat:
+        """Return the buffer of a value gradient: the cache's, or the one for a gradient that is not kept."""
+        if keep not in self._values:
+            self._values[keep] = self._layout.new()
+        return self._values[keep]
+
+    def release(self) -> None:
+        """Give the cache's memory back, before a pass that computes another value gradient."""
+        self.cache = None
+        self._values.pop(True, None)
 
     def keep_struct(self, struct: Unit) -> None:
         """Keep a copy of a structure gradient in place of a value gradient."""
