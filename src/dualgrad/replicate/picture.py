@@ -35,11 +35,14 @@ def draw(epochs: pd.DataFrame, title: str, paths: Sequence[Path]) -> None:
         matplotlib.rcdefaults()
         matplotlib.rcParams.update(STYLE)
         rows = max(1, len(shown))
+        # A measure that none of them has recorded takes no column.
+        recorded = {measure for _, group in shown for measure in group["measure"]} or {"error"}
+        measures = {measure: word for measure, word in MEASURES.items() if measure in recorded}
         figure = Figure(figsize=(10, 0.5 + 1.75 * rows), layout="constrained")
         FigureCanvasAgg(figure)
-        axes = figure.subplots(rows, len(MEASURES), squeeze=False)
+        axes = figure.subplots(rows, len(measures), squeeze=False)
         for line, (key, group) in zip(axes, shown, strict=False):
-            for ax, (measure, word) in zip(line, MEASURES.items(), strict=True):
+            for ax, (measure, word) in zip(line, measures.items(), strict=True):
                 part = group[group["measure"] == measure]
                 if part.empty:
                     ax.set_axis_off()
