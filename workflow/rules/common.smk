@@ -9,6 +9,7 @@ import sys
 from functools import cache
 from pathlib import Path
 
+from snakemake.dag import DAG
 from snakemake.exceptions import WorkflowError
 
 try:
@@ -26,6 +27,7 @@ try:
         experiments_of,
     )
     from dualgrad.jobs import inputs
+    from dualgrad.jobs.ancient_inputs import look_behind
     from dualgrad.jobs.beside import other_code
     from dualgrad.jobs.closing import OTHER_SECONDS, TimeLeft, closing
     from dualgrad.jobs.cluster import ask_squeue_without_accounting
@@ -53,6 +55,8 @@ except ImportError as error:
         f"{error}: the package dualgrad is not installed where this Snakemake runs. "
         "`make setup` builds an environment with both in .venv; elsewhere: pip install -e ."
     )
+
+look_behind(DAG)
 
 # The folder of this workflow; where it is read from a repository's URL, no folder.
 OWN = Path(str(workflow.current_basedir)).parents[1]
