@@ -396,6 +396,8 @@ def test_the_statistic_and_the_panel_of_the_example(tmp_path: Path, monkeypatch,
     assert main(["statistics", "--schema", *where]) == 0
     assert "How many runs end with an error below one half" in capsys.readouterr().out
 
+    # It may have been read before there was a figure Mine.
+    monkeypatch.delitem(sys.modules, "dualgrad.commands.figure", raising=False)
     picture = tmp_path / "mine.png"
     words = ["--tables", str(results / "tables"), "--data-dir", str(tmp_path), "--output", str(picture)]
     assert main(["figure", "Mine", *where, *words]) == 0
