@@ -5,6 +5,9 @@ from __future__ import annotations
 import copy
 import json
 import re
+import subprocess
+import sys
+import textwrap
 from pathlib import Path
 
 import pandas as pd
@@ -106,6 +109,22 @@ def test_frames_have_explicit_dtypes(some, written, tmp_path):
     assert dtypes["run"] == dtypes["slot"] == "string"
     subset = read_tables(tmp_path / "demo", "A", "runs", ["run", "test_error"])
     assert list(subset) == ["run", "test_error"]
+
+
+def test_reading_starts_no_thread(some, written, tmp_path):
+    """One that is still starting when a short command ends would abort it."""
+    experiment_tables(some, written, "demo").write(tmp_path / "demo" / "tables" / "parts" / "A")
+    code = f"""
+        import os
+        from pathlib import Path
+        from dualgrad.tables.read import read_tables
+        before = len(os.listdir("/proc/self/task"))
+        for table in ("runs", "trajectories"):
+            assert len(read_tables(Path({str(tmp_path / "demo")!r}), "A", table))
+        print(len(os.listdir("/proc/self/task")) - before)
+    """
+    words = [sys.executable, "-c", textwrap.dedent(code)]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "0\n"
 
 
 def test_same_records_same_bytes(some, written, tmp_path):

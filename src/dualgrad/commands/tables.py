@@ -76,7 +76,7 @@ def run(args: SimpleNamespace) -> int:
             tables = experiment_tables(runs, args.records or project.records / name, edition)
             tables.write(args.output or parts / name)
             written.append((name, args.output or parts / name))
-            runs_table = tables.arrow("runs").select(["experiment", *CONDITIONS]).to_pandas()
+            runs_table = tables.arrow("runs").select(["experiment", *CONDITIONS]).to_pandas(use_threads=False)
             for one, names in differing_conditions(runs_table).items():
                 print(
                     f"dualgrad tables: the records of {one} differ in {', '.join(names)} "

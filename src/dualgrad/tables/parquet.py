@@ -77,5 +77,6 @@ def read(path: Path, schema: pa.Schema | None = None, names: Sequence[str] | Non
     with pq.ParquetFile(pa.BufferReader(content)) as file:
         if schema is not None and not file.schema_arrow.equals(schema):
             raise TableError(f"{path}: has the columns of another version; {remedy}")
-        table = file.read(columns=list(names) if names is not None else None)
+        # Arrow's threads gain nothing here, and may still be starting when a short command ends: it would be aborted.
+        table = file.read(columns=list(names) if names is not None else None, use_threads=False)
     return table.replace_schema_metadata(None)

@@ -110,7 +110,7 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
     import pandas as pd
 
     mapping = {STRING: pd.StringDtype("pyarrow"), INT64: pd.Int64Dtype(), BOOL: pd.BooleanDtype()}
-    return table.to_pandas(types_mapper=mapping.get)
+    return table.to_pandas(types_mapper=mapping.get, use_threads=False)
 
 
 def differing_conditions(runs: pd.DataFrame) -> dict[str, list[str]]:
