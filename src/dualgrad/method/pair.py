@@ -2,16 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from torch import Tensor
 
 from dualgrad.method.flat import Flat, Layout, Parts
 from dualgrad.method.gradients import Number, Unit, unit
-
-
-def _as_it_is(vector: Tensor) -> Tensor:
-    return vector
 
 
 class Pair:
@@ -34,16 +28,13 @@ class Pair:
         """Return a gradient as one vector, which holds until the next structure gradient comes."""
         return self.flat.fill(parts)
 
-    def struct(self, parts: Parts, then: Callable[[Tensor], Tensor] = _as_it_is) -> Unit:
-        """Normalise a structure gradient, one tensor per parameter; it holds until the next one comes.
+    def struct(self, parts: Parts) -> Unit:
+        """Normalise a structure gradient, one tensor per parameter; it holds until the next one comes."""
+        return unit(self.plain(parts), self.eps)
 
-        With ``then`` something is done to its vector before.
-        """
-        return unit(then(self.plain(parts)), self.eps)
-
-    def value(self, parts: Parts, *, keep: bool, then: Callable[[Tensor], Tensor] = _as_it_is) -> Unit:
+    def value(self, parts: Parts, *, keep: bool) -> Unit:
         """The same of a value gradient: ``keep`` it in the cache, or else until the next one comes."""
-        found = unit(then(self.value_flat(keep=keep).fill(parts)), self.eps)
+        found = unit(self.value_flat(keep=keep).fill(parts), self.eps)
         if keep:
             self.cache = found
         return found
