@@ -19,7 +19,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Error, Page, sync_playwright
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 # No display, no GPU, no kernel sandbox, and the same pixels everywhere.
@@ -111,15 +111,24 @@ def _watch(page: Page) -> list[str]:
 
 
 def wait(page: Page, script: str, seconds: float = 30.0) -> Any:
-    """Wait until a script's expression is true; return its value.
+    """Wait until a script's expression is true, of this page or of the next one; return its value.
 
     Playwright's own ``wait_for_function`` calls ``eval`` in the page, which the pages' policy forbids.
     """
     deadline = time.monotonic() + seconds
-    while not (value := page.evaluate(script)):
+    while not (value := _value(page, script)):
         assert time.monotonic() < deadline, f"not true within {seconds:g} s: {script}"
         page.wait_for_timeout(20)
     return value
+
+
+def _value(page: Page, script: str) -> Any:
+    try:
+        return page.evaluate(script)
+    except Error as error:
+        if "Execution context was destroyed" not in error.message:
+            raise
+        return None
 
 
 def painted(page: Page) -> float:

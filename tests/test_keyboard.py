@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from browser import PHONE, open_page, wait
+from playwright.sync_api import Error
 from test_pages import PAGES, pages  # noqa: F401  (a fixture)
 
 # Notes what gets the focus, and whether that can be seen: by an outline or a shadow, and within the window.
@@ -180,3 +181,14 @@ def test_the_report(browser, pages: Path) -> None:  # noqa: F811
         wait(page, f"document.querySelector({copy!r}).textContent === 'Copied'")
         press(page, ".pages a[href='claims.html']", "Enter")
         wait(page, PAGES["claims.html"])
+
+
+def test_waiting_outlasts_a_page(browser, tmp_path: Path) -> None:
+    """Where a link was followed, the script may be running as the old page goes."""
+    (tmp_path / "old.html").write_text("<script>setTimeout(() => location.assign('new.html'), 100)</script>")
+    (tmp_path / "new.html").write_text("<title>arrived</title>")
+    slow = "new Promise(done => setTimeout(() => done(document.title), 400))"
+    with open_page(browser, (tmp_path / "old.html").as_uri()) as page:
+        assert wait(page, slow) == "arrived"
+        with pytest.raises(Error, match="nowhere is not defined"):
+            wait(page, "nowhere")
