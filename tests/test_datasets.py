@@ -577,6 +577,14 @@ def test_malformed_data_are_refused(project, capsys, name):
     assert not (project / "data").exists(), "nothing half-written"
 
 
+ANNOTATION = {
+    "title": "mine",
+    "path": "data/people.npz",
+    "origin": "here",
+    "clean": "a",
+    "noisy": "b",
+    "wrong": 0.4,
+}
 ENTRIES = {
     "an unknown key": (
         {**PICTURES, "clases": 3},
@@ -630,6 +638,26 @@ ENTRIES = {
         "copy_of: expected one of .* did you mean 'cifar10'",
     ),
     "a copy that does not fit": ({**PICTURES, "copy_of": "cifar10"}, "classes: expected 10, as cifar10 has"),
+    "an annotation's share": (
+        {**PICTURES, "annotations": {"people": {**ANNOTATION, "wrong": 1.5}}},
+        "annotations.people.wrong: expected at most 1",
+    ),
+    "an annotation's slip": (
+        {**PICTURES, "annotations": {"people": {**ANNOTATION, "orgin": "here"}}},
+        "annotations.people: unknown key 'orgin'; did you mean 'origin'",
+    ),
+    "an annotation without a column": (
+        {**PICTURES, "annotations": {"people": {k: v for k, v in ANNOTATION.items() if k != "clean"}}},
+        "annotations.people: the key 'clean' is missing",
+    ),
+    "an annotation called as a data set is": (
+        {**PICTURES, "annotations": {"digits": ANNOTATION}},
+        "annotations: 'digits' is the name of something else",
+    ),
+    "an annotation called as a setting's word": (
+        {**PICTURES, "annotations": {"published": ANNOTATION}},
+        "annotations: 'published' cannot be a data set's name",
+    ),
     "shape of text": ({**TEXT, "shape": [1, 2, 3]}, "shape: is for images, and this set is text"),
 }
 

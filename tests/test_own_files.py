@@ -177,7 +177,7 @@ def test_an_annotation_is_put_where_its_experiment_looks_for_it(
     census = load_project(workspace, {"edition": "paper", "paper_data": "cifar10_jpeg"}).census
     run = census.runs["Control-human/simplecnn_human_lam0.35_seed0"]
     check_own(run, census.datasets[run["task"]["dataset"]], workspace)
-    assert own_files(run, workspace) == ["data/cifar10n/CIFAR-10_human.pt"]
+    assert own_files(run, workspace) == [census.datasets["cifar10"].annotations["cifar10n"].path]
 
 
 def test_what_was_measured() -> None:

@@ -119,6 +119,7 @@ def names(root: Path) -> dict[str, Any]:
 
 
 def _expanded(root: Path) -> dict[str, Any]:
+    from dualgrad.census.datasets import all_annotations
     from dualgrad.claims.verdicts import VERDICTS
     from dualgrad.project import load_project
     from dualgrad.statistics.sources import ALL_STATISTICS
@@ -140,7 +141,7 @@ def _expanded(root: Path) -> dict[str, Any]:
         "factors": {factor: list(levels) for factor, levels in factors.items()},
         "settings": settings | {"edition": editions},
         "editions": editions,
-        "datasets": [*census.datasets, "distilbert"],
+        "datasets": [*census.datasets, "distilbert", *all_annotations(census.datasets)],
         "series": list(dict.fromkeys(one["series"] for one in census.experiments.values())),
         "verdicts": list(VERDICTS),
         "statistics": list(ALL_STATISTICS),

@@ -177,8 +177,8 @@ def files_of_ones_own(names):
 
 
 def data_set_entry(wildcards):
-    """Return what a data set is. A changed entry prepares it again."""
-    return CENSUS.datasets[wildcards.name].model_dump(mode="json")
+    """Return what a data set is. A changed entry prepares it again; labels that people gave lie in files of their own."""
+    return CENSUS.datasets[wildcards.name].model_dump(mode="json", exclude={"annotations"})
 
 
 def needed_for_tokens(wildcards):

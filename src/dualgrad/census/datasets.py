@@ -21,7 +21,7 @@ from dualgrad.census.stages import CensusError
 from dualgrad.validation import clipped, did_you_mean, read_yaml
 
 FOLDER = "config/datasets"
-# Words of the setting paper_data, and of `dualgrad data`, that no data set can have as its name.
+# Words of the setting paper_data, and of `dualgrad data`, that no data set or annotation can have as its name.
 RESERVED = ("published", "synthetic", "cifar", "distilbert")
 
 _Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
@@ -209,6 +209,25 @@ class Tokens(_Entry):
     vocabulary: _Count
 
 
+class Annotation(_Entry):
+    """Labels that people gave the training examples, published in a file of their own.
+
+    Attributes:
+        title: what it is.
+        path: where experiments look for the file, from the workflow's folder.
+        origin: where it is published.
+        clean, noisy: names of its columns with the true labels and with those that experiments train on.
+        wrong: share of noisy labels that differ from the true ones.
+    """
+
+    title: _Text
+    path: _Text
+    origin: _Text
+    clean: _Text
+    noisy: _Text
+    wrong: Annotated[float, Field(ge=0, le=1)]
+
+
 class DataSet(_Entry):
     """A data set's entry; see docs/adding-a-dataset-or-model.md.
 
@@ -225,6 +244,7 @@ class DataSet(_Entry):
         tokens: None: the tokenizers of the published networks.
         content_sha256: digest of the decoded content; None: recorded when it is first prepared.
         copy_of: the published set that this is another copy of.
+        annotations: labels that people gave it, by name.
     """
 
     name: str
@@ -239,6 +259,7 @@ class DataSet(_Entry):
     tokens: Tokens | None = None
     content_sha256: _Sha256 | None = None
     copy_of: _Text | None = None
+    annotations: dict[str, Annotation] = {}
 
     @model_validator(mode="after")
     def _fits(self) -> DataSet:
@@ -330,16 +351,33 @@ def load_datasets(root: Path) -> dict[str, DataSet]:
     for one in sets.values():
         if one.copy_of is not None:
             _check_copy(one, sets)
+    taken = set(sets)
+    for one in sets.values():
+        for name in one.annotations:
+            _check_name(name, f"{FOLDER}/{one.name}.yaml", "annotations")
+            if name in taken:
+                problem = f"'{name}' is the name of something else that `dualgrad data` prepares"
+                raise CensusError(f"{FOLDER}/{one.name}.yaml", "annotations", problem)
+            taken.add(name)
     return sets
 
 
-def _read(path: Path) -> DataSet:
-    shown, name = f"{FOLDER}/{path.name}", path.stem
+def all_annotations(sets: Mapping[str, DataSet]) -> dict[str, tuple[DataSet, Annotation]]:
+    """Return all labels that people gave, by name, each with the data set that they belong to."""
+    return {name: (one, each) for one in sets.values() for name, each in one.annotations.items()}
+
+
+def _check_name(name: str, shown: str, key: str) -> None:
     if not re.fullmatch(r"[A-Za-z]\w*", name) or name in RESERVED:
         problem = (
             f"'{clipped(name)}' cannot be a data set's name; expected letters, digits and _, and none of "
         )
-        raise CensusError(shown, "", problem + ", ".join(RESERVED))
+        raise CensusError(shown, key, problem + ", ".join(RESERVED))
+
+
+def _read(path: Path) -> DataSet:
+    shown, name = f"{FOLDER}/{path.name}", path.stem
+    _check_name(name, shown, "")
     content = read_yaml(path, shown, CensusError)
     if not isinstance(content, Mapping):
         raise CensusError(shown, "", f"expected keys and values; got {clipped(repr(content))}")
@@ -395,6 +433,7 @@ def _explain(shown: str, error: ValidationError) -> NoReturn:
     context = first.get("ctx", {})
     expected = {
         "greater_than_equal": f"at least {context.get('ge')}",
+        "less_than_equal": f"at most {context.get('le')}",
         "greater_than": f"more than {context.get('gt')}",
         "string_pattern_mismatch": "64 hexadecimal digits",  # the one pattern there is
         "too_short": f"at least {context.get('min_length')} of them",
@@ -412,6 +451,7 @@ def _model_at(loc: list[str]) -> type[_Entry]:
         "sources": Source,
         "normalize": Normalisation,
         "tokens": Tokens,
+        "annotations": Annotation,
         "digits": Digits,
         "digit_pairs": DigitPairs,
         "rated_sentences": RatedSentences,

@@ -52,9 +52,8 @@ NETWORK = "distilbert"
 )
 def run(args: SimpleNamespace) -> int:
     """Run the command; 0, or 1 with a message where the data cannot be had."""
-    from dualgrad.census.datasets import load_datasets
+    from dualgrad.census.datasets import all_annotations, load_datasets
     from dualgrad.data.errors import DataError
-    from dualgrad.data.human_labels import ANNOTATIONS
     from dualgrad.project import load_project
     from dualgrad.validation import clipped, did_you_mean
 
@@ -62,7 +61,7 @@ def run(args: SimpleNamespace) -> int:
     if args.name is None:
         print(listed(sets))
         return 0
-    known = [*sets, NETWORK, *ANNOTATIONS]
+    known = [*sets, NETWORK, *all_annotations(sets)]
     if args.name not in known:
         hint = did_you_mean(args.name, known)
         print(
@@ -91,14 +90,15 @@ def _prepared(
     args: SimpleNamespace, sets: dict[str, DataSet], data_dir: Path, copies: str | None
 ) -> list[tuple[Path, str | None]]:
     """Return the files written and the digest of each's content (None: a folder)."""
-    from dualgrad.census.datasets import READERS
-    from dualgrad.data import human_labels, prepare, pretrained
+    from dualgrad.census.datasets import READERS, all_annotations
+    from dualgrad.data import prepare, pretrained
+    from dualgrad.data.annotations import place
     from dualgrad.data.errors import DataError
 
     if args.name == NETWORK:
         return [(pretrained.prepare_distilbert(data_dir, args.source, args.offline), None)]
-    if args.name in human_labels.ANNOTATIONS:
-        return [(human_labels.place(args.name, args.source, args.root), None)]
+    if args.name in (by_people := all_annotations(sets)):
+        return [(place(*by_people[args.name], args.source, args.root), None)]
     entry = sets[args.name]
     if args.tokens and entry.kind != "text":
         raise DataError(f"--tokens is for text, and {entry.name} is a set of images")
@@ -122,9 +122,10 @@ def _prepared(
 
 def listed(sets: dict[str, DataSet]) -> str:
     """Return the data sets as lines: name, what it is, how large, where from."""
-    from dualgrad.data.human_labels import ANNOTATIONS
+    from dualgrad.census.datasets import all_annotations
 
-    width = max(map(len, [*sets, NETWORK, *ANNOTATIONS]))
+    by_people = all_annotations(sets)
+    width = max(map(len, [*sets, NETWORK, *by_people]))
     lines = []
     for name, one in sets.items():
         sizes = " + ".join(f"{one.examples(split) or 0:,}" for split in ("train", "test"))
@@ -136,5 +137,5 @@ def listed(sets: dict[str, DataSet]) -> str:
     lines.append(
         f"{NETWORK:{width}}  DistilBERT's published weights and tokenizer (268 MB, Hugging Face hub)"
     )
-    lines += [f"{name:{width}}  {one.title} (given with --from)" for name, one in ANNOTATIONS.items()]
+    lines += [f"{name:{width}}  {one.title} (given with --from)" for name, (_, one) in by_people.items()]
     return "\n".join(lines)
