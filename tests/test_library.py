@@ -5,17 +5,21 @@ from __future__ import annotations
 import ast
 import copy
 import math
+import pickle
 import re
 import runpy
 import subprocess
 import sys
 import tomllib
+import weakref
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+import torch.utils.checkpoint
 from oracles.lab import MLP, Lab, run_of, stage, vectors
 from torch import Tensor, nn
 
@@ -305,11 +309,14 @@ sys.path.insert(0, sys.argv[3])
 from test_library import batches, network, one_pass, sgd
 rank = int(sys.argv[1])
 dist.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, world_size=2)
-net = torch.nn.parallel.DistributedDataParallel(network())
-dual = DualGradient(net, sgd(net.parameters()), 0.4, period=2)
-for batch in batches(5):
-    dual.step(*one_pass(net, [each.chunk(2)[rank] for each in batch]))
-torch.save(net.module.state_dict(), sys.argv[2] + f".{rank}.pt")
+# As it is, and inside of something else, as torch.compile and frameworks wrap it.
+for name, wrap in {"alone": lambda net: net, "wrapped": torch.nn.Sequential}.items():
+    ranks = torch.nn.parallel.DistributedDataParallel(network())
+    net = wrap(ranks)
+    dual = DualGradient(net, sgd(net.parameters()), 0.4, period=2)
+    for batch in batches(5):
+        dual.step(*one_pass(net, [each.chunk(2)[rank] for each in batch]))
+    torch.save(ranks.module.state_dict(), sys.argv[2] + f".{name}.{rank}.pt")
 dist.destroy_process_group()
 """
 
@@ -322,8 +329,8 @@ def test_two_ranks_train_as_one_process_over_both_halves(tmp_path: Path) -> None
     one = network()
     by_hand(one, sgd(one.parameters()), lambda t: 0.4, 2, batches(5), losses=in_parts(2))
     expected = dict(one.named_parameters())
-    for rank in (0, 1):
-        found = torch.load(f"{store}.{rank}.pt", weights_only=True)
+    for file in (f"{store}.{name}.{rank}.pt" for name in ("alone", "wrapped") for rank in (0, 1)):
+        found = torch.load(file, weights_only=True)
         for name, parameter in expected.items():  # running statistics are each rank's own
             torch.testing.assert_close(found[name], parameter.detach(), **EXACT)
 
@@ -358,6 +365,99 @@ def test_state_is_saved_and_restored(tmp_path: Path) -> None:
         DualGradient(wider, sgd(wider.parameters()), 0.4).load_state_dict(loaded["dual"])
 
 
+def test_what_is_trained_may_change_between_steps() -> None:
+    """Parameters that the optimizer is given later are trained, and weights may be cast."""
+    one, other = network(), network()
+    optimizers = [torch.optim.SGD(net[:2].parameters(), lr=0.1) for net in (one, other)]
+    dual = DualGradient(other, optimizers[1], 0.4)
+    for part in (batches(4)[:2], batches(4)[2:]):
+        by_hand(one, optimizers[0], lambda t: 0.4, 1, part)
+        for batch in part:
+            dual.step(*one_pass(other, batch))
+        assert_same(one, other)
+        for net, optimizer in zip((one, other), optimizers, strict=True):
+            if len(optimizer.param_groups) == 1:
+                optimizer.add_param_group({"params": list(net[2:].parameters()), "lr": 0.05})
+    state = dual.state_dict()
+    dual.load_state_dict(state)
+    other.float()
+    x, *labels = batches(1)[0]
+    dual.step(*one_pass(other, (x.float(), *labels)))
+    assert other[0].weight.grad.dtype is torch.float32
+    other.zero_grad()
+    single = DualGradient(other, sgd(other.parameters()), 0.4, period=3)
+    single.load_state_dict({**state, "steps": 1})  # a state of double precision
+    single.step(one_pass(other, (x.float(), *labels))[0])
+
+
+def test_half_a_batch_is_not_added_to_the_next_one() -> None:
+    """A loss that fails, for want of memory or by Ctrl-C, takes the parts before it along."""
+    one, other = network(norm=False), network(norm=False)
+    first, second = batches(2)
+    by_hand(one, sgd(one.parameters()), lambda t: 0.4, 1, [second])
+    dual = DualGradient(other, sgd(other.parameters()), 0.4)
+
+    def interrupted() -> Tensor:
+        raise KeyboardInterrupt
+
+    dual.accumulate(*one_pass(other, first))
+    other[0].bias.requires_grad_(False)
+    with pytest.raises(RuntimeError, match="other parameters are trained than in the parts"):
+        dual.step(*one_pass(other, first))
+    other[0].bias.requires_grad_(True)
+    for last in (dual.step, dual.accumulate):
+        dual.accumulate(*one_pass(other, first))
+        with pytest.raises(KeyboardInterrupt):
+            last(one_pass(other, first)[0], interrupted)
+    dual.step(*one_pass(other, second))
+    assert_same(one, other)
+
+
+def test_the_last_mix_takes_no_memory_while_the_next_one_is_computed() -> None:
+    net = network()
+    dual = DualGradient(net, sgd(net.parameters()), 0.4)
+    dual.step(*one_pass(net, batches(1)[0]))
+    last = weakref.ref(net[0].weight.grad._base)
+    assert last() is not None
+    struct, value = one_pass(net, batches(1)[0])
+
+    def looked_at() -> Tensor:
+        assert last() is None and net[0].weight.grad is None
+        return value
+
+    struct_alone, _ = one_pass(net, batches(1)[0])
+    dual.step(struct_alone, looked_at)
+    assert net[0].weight.grad is not None and struct.requires_grad
+
+
+def test_copies_go_on_by_themselves() -> None:
+    net = network()
+    pair = net, DualGradient(net, sgd(net.parameters()), 0.4, period=4)
+    pair[1].step(*one_pass(net, batches(1)[0]))
+    for again in (copy.deepcopy(pair), pickle.loads(pickle.dumps(pair))):
+        for net, dual in (again, copy.deepcopy(pair)):
+            for batch in batches(6)[1:]:
+                dual.step(*one_pass(net, batch))
+        assert_same(again[0], net)
+
+
+@pytest.mark.parametrize("amp", [False, True], ids=["float64", "autocast"])
+def test_a_compiled_network_takes_the_same_steps(amp: bool) -> None:
+    """By torch's tracing compiler, whose graphs two losses can go back through."""
+    nets = []
+    for compiled in (False, True):
+        net = network().float() if amp else network()
+        dual = DualGradient(net, sgd(net.parameters()), 0.4, period=2)
+        go = torch.compile(net, backend="aot_eager") if compiled else net
+        for x, *labels in batches(3):
+            with torch.autocast("cpu", torch.bfloat16, enabled=amp):
+                losses = one_pass(go, (x.float() if amp else x, *labels))
+            dual.step(*losses)
+        nets.append(net)
+    for a, b in zip(*(net.parameters() for net in nets), strict=True):
+        torch.testing.assert_close(a, b, **({"rtol": 1e-2, "atol": 1e-3} if amp else EXACT))
+
+
 def test_channels_last_weights_keep_their_strides() -> None:
     torch.manual_seed(0)
     one = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 36, 3)).double()
@@ -380,6 +480,7 @@ def test_the_mix_by_itself() -> None:
     torch.testing.assert_close(mix(a, b, 0.3), expected, **EXACT)
     parts = mix([a[:2], a[2:]], [b[:2], b[2:]], 0.3)
     torch.testing.assert_close(torch.cat(parts), expected, **EXACT)
+    assert torch.equal(mix(a, b, np.float32(0.25)), mix(a, b, 0.25))
     zero = torch.zeros(4)
     assert torch.equal(mix(zero, torch.ones(4), 0.0, eps=0.0), zero)
 
@@ -413,7 +514,55 @@ def two_kinds() -> None:
     DualGradient(net, sgd(net.parameters()), 0.3)
 
 
+def checkpointed() -> None:
+    """Nothing before the part takes a gradient, so torch does not notice."""
+    net = network()
+    x, labels, _ = batches(1)[0]
+    kept = torch.utils.checkpoint.checkpoint(net[:3], x.requires_grad_(), use_reentrant=True)
+    loss = F.cross_entropy(net[3](kept), labels)
+    DualGradient(net, sgd(net.parameters()), 0.3).step(loss, loss)
+
+
+def trained(net: nn.Module | None = None, lam: object = 0.3, **settings: object) -> DualGradient:
+    net = net or linear()
+    return DualGradient(net, sgd(net.parameters()), lam, **settings)
+
+
+def replaced() -> None:
+    net = linear()
+    dual = trained(net)
+    net.load_state_dict(linear().state_dict(), assign=True)  # other parameters than the optimizer's
+    loss = net(torch.ones(1, 2)).sum()
+    dual.step(loss, loss)
+
+
 REFUSED = {
+    "a torch.nn.Module is expected, found list": lambda: DualGradient([], [], 0.3),
+    "a torch optimizer is expected, found StepLR": lambda: DualGradient(
+        linear(), torch.optim.lr_scheduler.StepLR(sgd(linear().parameters()), 1), 0.3
+    ),
+    "a torch.amp.GradScaler is expected, found bool": lambda: trained(scaler=True),
+    "eps: a number from 0 up is expected, found -1.0": lambda: trained(eps=-1.0),
+    "eps: a number from 0 up is expected, found nan": lambda: mix(
+        torch.ones(2), torch.ones(2), 0.3, eps=float("nan")
+    ),
+    "lam: a number from 0 to 1 is expected, found None": lambda: trained(lam=lambda step: None).step(
+        torch.ones(())
+    ),
+    "lazy layers have no parameters yet": lambda: trained(nn.LazyLinear(2)),
+    "real numbers of a floating dtype are expected, found torch.complex64": lambda: trained(
+        nn.Linear(2, 2, dtype=torch.complex64)
+    ),
+    "depends on no parameter that is trained": lambda: trained().step(torch.ones(()), torch.ones(())),
+    "or the model replaced since": replaced,
+    "call it with use_reentrant=False": checkpointed,
+    "a state of DualGradient is expected; this one lacks cache, steps": lambda: trained().load_state_dict(
+        {"unused": []}
+    ),
+    "gradients are expected as tensors, found NoneType": lambda: mix([None], [None], 0.3),
+    "two gradients of one dtype on one device are expected": lambda: mix(
+        torch.ones(2), torch.ones(2).double(), 0.3
+    ),
     "lam: a number from 0 to 1 is expected, found 1.5": lambda: DualGradient(
         linear(), sgd(linear().parameters()), 1.5
     ),

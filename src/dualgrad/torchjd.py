@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 from torchjd.aggregation import Weighting
 
-from dualgrad.method.dual_gradient import check_lam
+from dualgrad.method.dual_gradient import check_eps, check_lam
 
 
 class NormalizedMix(Weighting[Tensor]):
@@ -30,8 +30,7 @@ class NormalizedMix(Weighting[Tensor]):
 
     def __init__(self, lam: float, eps: float = 1e-12) -> None:
         super().__init__()
-        check_lam(lam)
-        self.lam, self.eps = lam, eps
+        self.lam, self.eps = check_lam(lam), check_eps(eps)
 
     def forward(self, gramian: Tensor, /) -> Tensor:
         """Return the weights (2,) of the two gradients from their Gramian (2, 2)."""

@@ -11,7 +11,8 @@ The census's trainer (:mod:`dualgrad.training.session`) does its steps with the 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+import numbers
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
@@ -23,6 +24,8 @@ from dualgrad.method.pair import Pair
 
 Loss = Tensor | Callable[[], Tensor]
 Gradient = Sequence[Tensor | None]
+_SHARDED = "sharded parameters (FSDP, DTensor) are not supported: each rank has a part of a norm"
+_CONSTANT = "the loss depends on no parameter that is trained: was it detached, or the model replaced since?"
 
 
 def mix(
@@ -37,15 +40,21 @@ def mix(
         eps: added to each norm before dividing; with 0 a gradient of zeros stays as it is.
 
     Raises:
-        ValueError: λ is not in [0, 1], or the gradients have different shapes, or several devices or dtypes.
+        TypeError: a gradient is no tensor. ValueError: λ is not in [0, 1], or the gradients have different shapes, or
+            several devices or dtypes.
     """
-    check_lam(lam)
+    lam, eps = check_lam(lam), check_eps(eps)
     one = isinstance(g_struct, Tensor)
     parts = [[g] if isinstance(g, Tensor) else list(g) for g in (g_struct, g_value)]
+    if strange := [type(g).__name__ for each in parts for g in each if not isinstance(g, Tensor)]:
+        raise TypeError(f"gradients are expected as tensors, found {strange[0]}")
     shapes = [[tuple(part.shape) for part in each] for each in parts]
     if shapes[0] != shapes[1]:
         raise ValueError(f"two gradients of the same shapes are expected, found {shapes[0]} and {shapes[1]}")
-    layout = Layout(parts[0])
+    layout, other = map(Layout, parts)
+    if (layout.dtype, layout.device) != (other.dtype, other.device):
+        kinds = f"{layout.dtype} on {layout.device} and {other.dtype} on {other.device}"
+        raise ValueError(f"two gradients of one dtype on one device are expected, found {kinds}")
     struct, value = (unit(layout.new().fill(each), eps) for each in parts)
     vector = combined(struct.vector, (1.0 - lam) * struct.scale, value.vector, lam * value.scale)
     mixed = layout.views(vector).parts
@@ -56,7 +65,7 @@ class DualGradient:
     """Steps of an optimizer along the mix of two normalised gradients.
 
     What is trained are the parameters of ``model`` that ``optimizer`` holds and that require a gradient; both norms
-    run over all of them together.
+    run over all of them together. Freezing, thawing or adding some between two steps renews the value gradient.
 
     - *One batch or two.* Losses may come from one forward pass or from two; BatchNorm's running statistics move as
       often as you go forward. A value loss given as a function is called only on steps that need it.
@@ -98,7 +107,10 @@ class DualGradient:
         renormalize: bool = False,
         scaler: torch.amp.GradScaler | None = None,
     ) -> None:
-        self._optimizers = [optimizer] if isinstance(optimizer, torch.optim.Optimizer) else list(optimizer)
+        if not isinstance(model, nn.Module):
+            raise TypeError(f"a torch.nn.Module is expected, found {type(model).__name__}")
+        given: Any = optimizer
+        self._optimizers: list[torch.optim.Optimizer] = [*given] if isinstance(given, Iterable) else [given]
         for each in self._optimizers:
             if not isinstance(each, torch.optim.Optimizer):
                 raise TypeError(f"a torch optimizer is expected, found {type(each).__name__}")
@@ -107,31 +119,48 @@ class DualGradient:
         if isinstance(period, bool) or not isinstance(period, int) or period < 1:
             raise ValueError(f"period: a number of steps from 1 up is expected, found {period!r}")
         if not callable(lam):
-            check_lam(lam)
+            lam = check_lam(lam)
+        eps = check_eps(eps)
+        if not isinstance(scaler, torch.amp.GradScaler | None):
+            raise TypeError(f"scaler: a torch.amp.GradScaler is expected, found {type(scaler).__name__}")
         self.lam, self.period, self.eps, self.renormalize = lam, period, eps, renormalize
         self.steps = 0
         self._scaler = scaler
         self._group = _process_group(model)
-        held = {id(p) for each in self._optimizers for group in each.param_groups for p in group["params"]}
-        self._held = [p for p in model.parameters() if id(p) in held]
-        strangers = len(held) - len(self._held)
-        if strangers:
-            raise ValueError(f"the optimizer holds {strangers} parameter(s) that are none of the model's")
-        self._cached_unused: set[int] = set()
+        self._model = model
         self._lay_out()
 
     def _lay_out(self) -> None:
-        """Make buffers for the parameters that require a gradient now; a cache for other ones is worth nothing."""
+        """Look what is to be trained now; a cache and sums of other parameters are worth nothing."""
+        held = {id(p) for each in self._optimizers for group in each.param_groups for p in group["params"]}
+        self._held = [p for p in self._model.parameters() if id(p) in held]
+        if strangers := len(held) - len(self._held):
+            raise ValueError(f"the optimizer holds {strangers} parameter(s) that are none of the model's")
+        self._known = self._handed_over()
         self._params = [p for p in self._held if p.requires_grad]
         if any(hasattr(p, "placements") for p in self._params):
-            raise TypeError(
-                "sharded parameters (FSDP, DTensor) are not supported: each rank has a part of a norm"
-            )
+            raise TypeError(_SHARDED)
+        if any(isinstance(p, nn.UninitializedParameter) for p in self._params):
+            raise TypeError("lazy layers have no parameters yet: let the model go forward once before")
         self._layout = Layout(self._params)
         self._pair = Pair(self._layout, self.eps)
-        self._mixed = self._pair.flat  # the mix takes the place of the structure gradient
+        self._cached_unused: set[int] = set()
+        self._mixed: Flat | None = None  # what the parameters have as their gradients
         self._sums: dict[str, Flat] = {}
         self._unused: dict[str, set[int]] = {}
+
+    def _handed_over(self) -> int:
+        return sum(len(group["params"]) for each in self._optimizers for group in each.param_groups)
+
+    def _changed(self) -> bool:
+        """Whether other parameters are to be trained than before: thawed or frozen, added, moved or cast."""
+        now = [p for p in self._held if p.requires_grad]
+        kind = self._layout.dtype, self._layout.device
+        return (
+            len(now) != len(self._params)
+            or any(a is not b or (a.dtype, a.device) != kind for a, b in zip(now, self._params, strict=True))
+            or self._handed_over() != self._known
+        )
 
     # ------------------------------------------------------------------ gradients
 
@@ -150,36 +179,50 @@ class DualGradient:
         Raises:
             ValueError: a loss is no scalar, or the value loss is missing. RuntimeError: gradients are there already.
         """
-        if self._changed():
-            for parameter, part in zip(self._params, self._mixed.parts, strict=True):
-                if parameter.grad is part:
-                    parameter.grad = None
-            self._lay_out()
+        if self._sums:
+            if self._changed():
+                self._sums = {}
+                raise RuntimeError(
+                    "other parameters are trained than in the parts of this batch before: begin it anew"
+                )
+        else:
+            self._let_go()
+            if self._changed():
+                self._lay_out()
+        if any(parameter.grad is not None for parameter in self._params):
+            raise RuntimeError(
+                "parameters have gradients that are not this library's: leave out backward(), or call zero_grad()"
+            )
         due = self.due
         if due and loss_value is None:
             raise ValueError("a value loss is expected at this step, which computes a new value gradient")
-        for parameter, part in zip(self._params, self._mixed.parts, strict=True):
-            if parameter.grad is not None and parameter.grad is not part:
-                raise RuntimeError(
-                    "parameters have gradients that are not this library's: leave out backward(), or call zero_grad()"
-                )
-        if due and not self._sums:  # the old value gradient's place serves the passes that compute a new one
-            self._pair.release()
+        if due and not self._sums:  # the passes that compute a new value gradient have the old one's memory
+            self._pair.release("kept")
         shared = due and isinstance(loss_value, Tensor)
-        self._add("struct", loss_struct, retain=shared)
-        if due:
-            assert loss_value is not None
-            self._add("value", loss_value if isinstance(loss_value, Tensor) else loss_value(), retain=False)
+        try:
+            self._add("struct", loss_struct, retain=shared)
+            if due:
+                assert loss_value is not None
+                value = loss_value if isinstance(loss_value, Tensor) else loss_value()
+                self._add("value", value, retain=False)
+        except BaseException:  # half a batch is none; nothing of it is added to the next one
+            self._sums = {}
+            raise
 
-    def _changed(self) -> bool:
-        now = [p for p in self._held if p.requires_grad]
-        return len(now) != len(self._params) or any(
-            a is not b for a, b in zip(now, self._params, strict=True)
-        )
+    def _let_go(self) -> None:
+        """Free the last mix, where the parameters still have it, so that the next passes have its memory."""
+        if self._mixed is not None:
+            for parameter, part in zip(self._params, self._mixed.parts, strict=True):
+                if parameter.grad is part:
+                    parameter.grad = None
+            self._mixed = None
+            self._pair.release("struct")
 
     def _add(self, which: str, loss: Tensor, *, retain: bool) -> None:
         if not isinstance(loss, Tensor) or loss.numel() != 1:
             raise ValueError(f"a scalar loss is expected, found {_words_for(loss)}")
+        if not loss.requires_grad:
+            raise ValueError(_CONSTANT)
         if self._scaler is not None:
             loss = self._scaler.scale(loss)
         try:
@@ -200,13 +243,20 @@ class DualGradient:
         if any(part is not None and part.is_sparse for part in found):
             raise TypeError("sparse gradients are not supported: build the embedding with sparse=False")
         unused = {i for i, part in enumerate(found) if part is None}
+        if unused and unused != self._unused.get(which) and _checkpointed(loss):
+            raise RuntimeError(
+                "checkpoint() in its reentrant form keeps parameters from their gradients here: "
+                "call it with use_reentrant=False"
+            )
+        if len(unused) == len(found):
+            raise ValueError(_CONSTANT)
         parts = [torch.zeros_like(p) if g is None else g for p, g in zip(self._params, found, strict=True)]
         # Into their place at once, so that no gradient lies in memory twice while the next one is computed.
         if which in self._sums:
             torch._foreach_add_(self._sums[which].parts, parts)
             self._unused[which] &= unused
         else:
-            flat = self._pair.flat if which == "struct" else self._pair.value_flat(keep=True)
+            flat = self._pair.place("kept" if which == "value" else which)
             flat.fill(parts)
             self._sums[which], self._unused[which] = flat, unused
 
@@ -240,37 +290,38 @@ class DualGradient:
         Raises:
             ValueError, TypeError, RuntimeError: as ``accumulate``; or λ is not in [0, 1].
         """
-        lam = float(self.lam(self.steps) if callable(self.lam) else self.lam)
-        check_lam(lam)
+        lam: Any = self.lam(self.steps) if callable(self.lam) else self.lam
+        lam = check_lam(lam.item() if isinstance(lam, Tensor) and lam.numel() == 1 else lam)
         self.accumulate(loss_struct, loss_value)
         pair, sums = self._pair, self._sums
-        struct = unit(self._averaged(sums.pop("struct").vector), self.eps)
+        self._sums = {}
+        self._mixed = flat = sums["struct"]  # the mix takes the structure gradient's place
+        struct = unit(self._averaged(flat.vector), self.eps)
+        overflowed = False
         if "value" in sums:
-            pair.cache = fresh = unit(self._averaged(sums.pop("value").vector), self.eps)
+            pair.cache = unit(self._averaged(sums["value"].vector), self.eps)
             self._cached_unused = self._unused["value"]
             # (The scaler is about to wait for the device for the same reason.)
-            overflowed = self._scaler is not None and not math.isfinite(fresh.norm)
-        else:
-            overflowed = False
+            overflowed = self._scaler is not None and not math.isfinite(pair.cache.norm)
         value = pair.cache
         assert value is not None  # the first step filled it
-        mixed = mix_units(struct, value, lam, out=self._mixed.vector)
+        mixed = mix_units(struct, value, lam, out=flat.vector)
         if self.renormalize:
             renormalised(mixed.vector, self.eps, out=mixed.vector)
         unused = self._unused["struct"] & self._cached_unused if self._group is None else set()
-        for i, (parameter, part) in enumerate(zip(self._params, self._mixed.parts, strict=True)):
+        for i, (parameter, part) in enumerate(zip(self._params, flat.parts, strict=True)):
             parameter.grad = None if i in unused else part
         if self._scaler is None:
             for optimizer in self._optimizers:
                 optimizer.step()
         else:
             # The norms have taken the scale out, and the scaler will divide by it.
-            self._mixed.vector.mul_(self._scale(self._mixed.vector))
+            flat.vector.mul_(self._scale(flat.vector))
             for optimizer in self._optimizers:
                 self._scaler.step(optimizer)
             self._scaler.update()
         if overflowed:
-            pair.cache = None
+            pair.release("kept")
         self.steps += 1
         return {
             "lam": lam,
@@ -293,6 +344,10 @@ class DualGradient:
         Raises:
             ValueError: the state belongs to another number of parameters.
         """
+        if missing := {"steps", "cache", "unused"} - set(state):
+            raise ValueError(
+                f"a state of DualGradient is expected; this one lacks {', '.join(sorted(missing))}"
+            )
         cache = state["cache"]
         if cache is not None:
             found = cache["vector"].numel()
@@ -300,17 +355,39 @@ class DualGradient:
                 raise ValueError(
                     f"the cached value gradient has {found} numbers, this model trains {self._layout.numel}"
                 )
-            like = self._mixed.vector
-            cache = {k: v.to(like.device) if isinstance(v, Tensor) else v for k, v in cache.items()}
+            device, dtype = self._layout.device, self._layout.dtype
+            cache = {k: v.to(device, dtype) if isinstance(v, Tensor) else v for k, v in cache.items()}
+        self._sums = {}
         self.steps = state["steps"]
         self._pair.load_state(cache)
         self._cached_unused = set(state["unused"])
 
 
-def check_lam(lam: float) -> None:
-    """Raise a ValueError unless λ is a number from 0 to 1."""
-    if isinstance(lam, bool) or not isinstance(lam, (int, float)) or not 0.0 <= lam <= 1.0:
+def check_lam(lam: Any) -> float:
+    """Return λ as a plain number; raise a ValueError unless it is one from 0 to 1."""
+    if isinstance(lam, bool) or not isinstance(lam, numbers.Real) or not 0.0 <= float(lam) <= 1.0:
         raise ValueError(f"lam: a number from 0 to 1 is expected, found {lam!r}")
+    return float(lam)
+
+
+def check_eps(eps: Any) -> float:
+    """Return what is added to a norm as a plain number; raise a ValueError unless it is one from 0 up."""
+    if isinstance(eps, bool) or not isinstance(eps, numbers.Real) or not 0.0 <= float(eps) < math.inf:
+        raise ValueError(f"eps: a number from 0 up is expected, found {eps!r}")
+    return float(eps)
+
+
+def _checkpointed(loss: Tensor) -> bool:
+    """Whether a part of the loss's graph has its own backward pass, which autograd.grad passes over in silence."""
+    seen, todo = set(), [loss.grad_fn]
+    while todo:
+        node = todo.pop()
+        if node is not None and node not in seen:
+            if node.name() == "CheckpointFunctionBackward":
+                return True
+            seen.add(node)
+            todo += [following for following, _ in node.next_functions]
+    return False
 
 
 def _words_for(loss: object) -> str:
@@ -319,11 +396,10 @@ def _words_for(loss: object) -> str:
 
 def _process_group(model: nn.Module) -> Any:
     """The ranks that a wrapped model is trained by, with its own averaging switched off; None: one process."""
-    if type(model).__name__ == "FullyShardedDataParallel":
-        raise TypeError(
-            "sharded parameters (FSDP, DTensor) are not supported: each rank has a part of a norm"
-        )
-    if not isinstance(model, nn.parallel.DistributedDataParallel):
-        return None
-    model.require_backward_grad_sync = False  # what no_sync() does
-    return model.process_group
+    # Looked for in the whole model, as torch.compile and others wrap the wrapper.
+    if any(type(each).__name__ == "FullyShardedDataParallel" for each in model.modules()):
+        raise TypeError(_SHARDED)
+    wrapped = [each for each in model.modules() if isinstance(each, nn.parallel.DistributedDataParallel)]
+    for each in wrapped:
+        each.require_backward_grad_sync = False  # what no_sync() does
+    return wrapped[0].process_group if wrapped else None

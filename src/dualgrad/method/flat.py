@@ -33,7 +33,7 @@ class Layout:
     """Where each of some parameters lies in a flat vector: in their order, each as it lies in memory by itself.
 
     Raises:
-        ValueError: there are no parameters, or they have several devices or dtypes.
+        ValueError: there are no parameters, or they have several devices or dtypes, or are no real numbers.
     """
 
     def __init__(self, parameters: Iterable[Tensor]) -> None:
@@ -43,6 +43,8 @@ class Layout:
             found = ", ".join(sorted(f"{dtype} on {device}" for device, dtype in kinds)) or "nothing to train"
             raise ValueError(f"parameters of one dtype on one device are expected, found {found}")
         ((self.device, self.dtype),) = kinds
+        if not self.dtype.is_floating_point:
+            raise ValueError(f"real numbers of a floating dtype are expected, found {self.dtype}")
         # Of channels_last weights the strides are kept: then no gradient is copied for its strides' sake.
         self._places = []
         self.numel = 0

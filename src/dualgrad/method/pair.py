@@ -9,24 +9,34 @@ from dualgrad.method.gradients import Number, Unit, unit
 
 
 class Pair:
-    """Structure and value gradient of a step in buffers of their own, normalised, and the cached value gradient.
+    """Structure and value gradient of a step in places of their own, normalised, and the cached value gradient.
 
     Attributes:
         eps: added to a norm before dividing by it.
         cache: the value gradient that is kept, or None.
-        flat: the structure gradient of this step.
     """
 
     def __init__(self, layout: Layout, eps: float) -> None:
         self.eps = eps
         self.cache: Unit | None = None
-        self.flat = layout.new()
         self._layout = layout
-        self._values: dict[bool, Flat] = {}
+        self._places: dict[str, Flat] = {}
+
+    def place(self, name: str) -> Flat:
+        """Return the place of a gradient: ``struct``, ``kept`` (the cache's) or ``passing`` (a value gradient's)."""
+        if name not in self._places:
+            self._places[name] = self._layout.new()
+        return self._places[name]
+
+    def release(self, name: str) -> None:
+        """Give a place's memory back; without its own the cache is empty."""
+        self._places.pop(name, None)
+        if name == "kept":
+            self.cache = None
 
     def plain(self, parts: Parts) -> Tensor:
         """Return a gradient as one vector, which holds until the next structure gradient comes."""
-        return self.flat.fill(parts)
+        return self.place("struct").fill(parts)
 
     def struct(self, parts: Parts) -> Unit:
         """Normalise a structure gradient, one tensor per parameter; it holds until the next one comes."""
@@ -34,21 +44,10 @@ class Pair:
 
     def value(self, parts: Parts, *, keep: bool) -> Unit:
         """The same of a value gradient: ``keep`` it in the cache, or else until the next one comes."""
-        found = unit(self.value_flat(keep=keep).fill(parts), self.eps)
+        found = unit(self.place("kept" if keep else "passing").fill(parts), self.eps)
         if keep:
             self.cache = found
         return found
-
-    def value_flat(self, *, keep: bool) -> Flat:
-        """Return the buffer of a value gradient: the cache's, or the one for a gradient that is not kept."""
-        if keep not in self._values:
-            self._values[keep] = self._layout.new()
-        return self._values[keep]
-
-    def release(self) -> None:
-        """Give the cache's memory back, before a pass that computes another value gradient."""
-        self.cache = None
-        self._values.pop(True, None)
 
     def keep_struct(self, struct: Unit) -> None:
         """Keep a copy of a structure gradient in place of a value gradient."""
