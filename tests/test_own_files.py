@@ -6,6 +6,7 @@ import pickle
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -96,15 +97,15 @@ def fresh_module():
 # --- what they may be ----------------------------------------------------------------------------------------
 
 
-def as_csv(path: Path, values: np.ndarray) -> None:
-    path.write_text("id,label\n" + "".join(f"{place},{value}\n" for place, value in enumerate(values)))
+def as_csv(path: Path, values: np.ndarray, header: str = "id,label") -> None:
+    path.write_text(f"{header}\n" + "".join(f"{place},{value}\n" for place, value in enumerate(values)))
 
 
-def as_parquet(path: Path, values: np.ndarray) -> None:
+def as_parquet(path: Path, values: object, name: str = "label") -> None:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    pq.write_table(pa.table({"label": values, "id": np.arange(len(values))}), path)
+    pq.write_table(pa.table({name: values, "id": np.arange(N)}), path)
 
 
 WRITERS: dict[str, Callable[[Path, np.ndarray], object]] = {
@@ -113,6 +114,9 @@ WRITERS: dict[str, Callable[[Path, np.ndarray], object]] = {
     "a.csv": as_csv,
     "a.tsv": lambda path, values: path.write_text("label\n" + "\n".join(map(str, values)) + "\n"),
     "a.parquet": as_parquet,
+    "spaced.csv": lambda path, values: as_csv(path, values, "id, label"),
+    "words.npy": lambda path, values: np.save(path, values.astype(str)),
+    "dotted.parquet": lambda path, values: as_parquet(path, values, "my.label"),
     "arrays.pt": lambda path, values: torch.save({"label": values, "id": np.arange(N)}, path),
     "tensors.pth": lambda path, values: torch.save({"label": torch.from_numpy(values), "id": [0]}, path),
     "strided.pt": lambda path, values: torch.save({"label": torch.from_numpy(values.repeat(2))[::2]}, path),
@@ -124,7 +128,8 @@ WRITERS: dict[str, Callable[[Path, np.ndarray], object]] = {
 def test_the_same_labels_in_every_form(tmp_path: Path, name: str) -> None:
     path = tmp_path / name
     WRITERS[name](path, LABELS)
-    column = None if name in ("a.npy", "alone.pt", "a.tsv") else "label"
+    alone = ("a.npy", "words.npy", "alone.pt", "a.tsv")
+    column = None if name in alone else "my.label" if name == "dotted.parquet" else "label"
     found = given.as_labels(given.read_column(path, column), N, CLASSES, (), "here")
     assert found.dtype == np.int64 and (found == LABELS).all()
     assert given.digest(found) == given.digest(LABELS)
@@ -134,6 +139,13 @@ def test_names_of_classes_and_flags_will_do(tmp_path: Path) -> None:
     as_csv(tmp_path / "names.csv", np.array(NAMES)[LABELS])
     found = given.as_labels(given.read_column(tmp_path / "names.csv", "label"), N, CLASSES, NAMES, "here")
     assert (found == LABELS).all()
+    import pyarrow as pa
+
+    words = np.array(NAMES)[LABELS].tolist()
+    for kept in (pa.array(words, pa.large_string()), pa.array(words).dictionary_encode()):
+        as_parquet(tmp_path / "names.parquet", kept)
+        column = given.read_column(tmp_path / "names.parquet", "label")
+        assert (given.as_labels(column, N, CLASSES, NAMES, "here") == LABELS).all()
     flags = np.zeros(N, dtype=bool)
     flags[TRUSTED] = True
     np.save(tmp_path / "flags.npy", flags)
@@ -322,6 +334,21 @@ def text(name: str, content: str | bytes) -> Callable[[Path], object]:
     return lambda folder: (folder / name).write_bytes(data)
 
 
+def parquet(table: Callable[[Any], object]) -> Callable[[Path], None]:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    return lambda folder: pq.write_table(table(pa), folder / "x.parquet")
+
+
+def damaged_pages(folder: Path) -> None:
+    """The list of columns at a file's end is whole, what they hold is not."""
+    parquet(lambda pa: pa.table({"label": LABELS}))(folder)
+    content = bytearray((folder / "x.parquet").read_bytes())
+    content[4:40] = b"\xff" * 36
+    (folder / "x.parquet").write_bytes(content)
+
+
 NOISE = {"kind": "file", "path": "labels.npz", "column": "worse"}
 # name -> what is written, the block `noise`, and what is said.
 LABEL_FILES: dict[str, tuple[Callable[[Path], object], dict, str]] = {
@@ -393,6 +420,47 @@ LABEL_FILES: dict[str, tuple[Callable[[Path], object], dict, str]] = {
         {"kind": "file", "path": "x.csv"},
         "expected text in UTF-8",
     ),
+    "semicolons": (
+        text("x.csv", "id;label\n0;1\n"),
+        {"kind": "file", "path": "x.csv", "column": "label"},
+        r"the first line holds one name \('id;label'\); expected commas between columns",
+    ),
+    "an empty value": (
+        text("x.csv", "label\n" + "1\n" * 149 + '""\n'),
+        {"kind": "file", "path": "x.csv"},
+        r"label 149 \(from 0\): '' is no class",
+    ),
+    "bytes that are no text": (
+        lambda f: np.save(f / "x.npy", np.array([b"\xff"] * N)),
+        {"kind": "file", "path": "x.npy"},
+        "expected text in UTF-8",
+    ),
+    "larger than any number": (
+        with_labels(np.full(N, 2**64 - 1, dtype=np.uint64)),
+        NOISE,
+        "expected classes 0 to 3",
+    ),
+    "an archive of nothing": (lambda f: np.savez(f / "labels.npz"), NOISE, "holds nothing"),
+    "empty values in parquet": (
+        parquet(lambda pa: pa.table({"label": [None, *LABELS[1:].tolist()]})),
+        {"kind": "file", "path": "x.parquet"},
+        r"column 'label' has 1 empty value\(s\)",
+    ),
+    "a column twice in parquet": (
+        parquet(lambda pa: pa.table([LABELS, LABELS[::-1]], names=["label", "label"])),
+        {"kind": "file", "path": "x.parquet", "column": "label"},
+        "the column 'label' occurs twice",
+    ),
+    "damaged pages of parquet": (
+        damaged_pages,
+        {"kind": "file", "path": "x.parquet", "column": "label"},
+        "'label' cannot be read",
+    ),
+    "lists in parquet": (
+        parquet(lambda pa: pa.table({"label": [[1]] * N})),
+        {"kind": "file", "path": "x.parquet"},
+        "expected numbers or words; got values of the type object",
+    ),
     "no parquet": (
         text("x.parquet", "PAR1"),
         {"kind": "file", "path": "x.parquet"},
@@ -426,6 +494,10 @@ INDEX_FILES: dict[str, tuple[object, str]] = {
     "twice": ([3, 4, 3, 3], "the index 3 occurs 3 times"),
     "fractions": ([0.0, 1.5], "is 1.5; expected a whole number"),
     "words": (["first", "second"], "expected whole numbers; got 'first'"),
+    "a word among numbers": (["1", "2nd"], "expected whole numbers; got '2nd'"),
+    "digits that are no numbers": (["²", "1"], "expected whole numbers; got '²'"),
+    "bytes that are no text": ([b"\xff"], "expected text in UTF-8"),
+    "no flag set": ([False] * N, "expected at least one index; got none"),
     "too few flags": ([True, False], "expected 150 flags, .*got 2"),
     "a matrix": ([[1, 2], [3, 4]], r"an array of shape \(2, 2\)"),
 }
@@ -473,7 +545,20 @@ PATHS: dict[str, tuple[str, str]] = {
     "own_nets:broken": ("def broken(options, classes:\n", "own_nets.py, line 1: "),
     "math:sqrt": (MODULE, "there is no module 'math'|is no file of Python"),
 }
-HEAD = "import torch\nfrom torch import nn\n"
+HEAD = "import torch, threading\nfrom torch import nn\n"
+PARTS = """
+class With(nn.Module):
+    def __init__(self, go, part=None):
+        super().__init__()
+        self.w, self.go, self.part = nn.Parameter(torch.randn(12, 4)), go, part
+
+    def forward(self, x):
+        return self.go(self, x)
+
+class Flip(nn.Module):
+    def forward(self, x):
+        return x.view(2, 4)  # as many as it is tried with
+"""
 # What only the job can find: body of a factory -> what is said.
 FACTORIES: dict[str, str] = {
     "raise KeyError('depth')": r"own_nets:build.*KeyError: 'depth' \(own_nets.py, line 4\)",
@@ -488,6 +573,17 @@ FACTORIES: dict[str, str] = {
     "return nn.LSTM(12, classes)": "its network gives tuple; expected logits",
     "net = nn.Linear(12, 4); net.more = nn.Linear(2, 2); return net": "without a part in the output: more.weight",
     "raise SystemExit(3)": "SystemExit: 3",
+    "return nn.Linear(12, classes), 3": "returned a tuple; expected a torch.nn.Module",
+    "return nn.Linear(12, classes, device='meta')": "on the device meta, which holds no numbers",
+    "return With(lambda net, x: x.sub_(0.5) @ net.w)": "changes its inputs in place; expected it to leave them alone",
+    "return With(lambda net, x: x @ net.w if net.training else (x @ net.w).argmax(1))":
+        r"gives \(2,\) in eval mode; expected logits of shape \(2, 4\)",
+    "return With(lambda net, x: x @ net.w if net.training else 1 / 0)":
+        r"cannot be evaluated on \(2, 12\): ZeroDivisionError: division by zero \(own_nets.py, line \d+\)",
+    "return With(lambda net, x: x @ net.w, threading.Lock())": "its network cannot be copied: TypeError",
+    "return With(lambda net, x: x @ net.w if len(x) < 3 else x.nothing)":
+        "its network failed: AttributeError: 'Tensor' object has no attribute 'nothing'",
+    "return nn.Sequential(nn.Linear(12, 4), Flip())": r"failed: RuntimeError: shape .* \(own_nets.py, line \d+\)",
 }  # fmt: skip
 
 
@@ -508,7 +604,7 @@ def test_an_import_path_that_leads_nowhere_is_refused_without_running_it(
 @pytest.mark.parametrize("body", FACTORIES)
 def test_a_factory_that_builds_no_network_is_refused(lab, tmp_path: Path, body: str) -> None:
     task, folder = lab.add(vectors()), tmp_path / "own"
-    write(folder, f"{HEAD}def build(options, classes):\n    {body}\n")
+    write(folder, f"{HEAD}def build(options, classes):\n    {body}\n{PARTS}")
     with pytest.raises(TrainingError, match=FACTORIES[body]) as found:
         lab.train(own_run(task), root=folder)
     assert "\n" not in str(found.value) and "task.model.import" in str(found.value)

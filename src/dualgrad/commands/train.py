@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from dualgrad.project import Project
 
 # How torch says so on GPUs and on the CPU.
-_NO_MEMORY = ("out of memory", "not enough memory", "can't allocate memory")
 
 
 def needed_files(paths: Sequence[Path] | None) -> dict[str, Path] | None:
@@ -209,7 +208,7 @@ def execute(job: dict, *, echo: bool = False) -> int:
     from dualgrad.records import RecordError, write_record
     from dualgrad.training import checkpoints
     from dualgrad.training.devices import choose_device
-    from dualgrad.training.errors import TrainingError
+    from dualgrad.training.errors import TrainingError, lacks_memory
     from dualgrad.training.trainer import Context, Interrupted, train
     from dualgrad.validation import InputError
 
@@ -264,7 +263,7 @@ def execute(job: dict, *, echo: bool = False) -> int:
         print(f"dualgrad: {error}", file=sys.stderr)
         return 1
     except (MemoryError, RuntimeError) as error:
-        if not isinstance(error, MemoryError) and not any(words in str(error) for words in _NO_MEMORY):
+        if not lacks_memory(error):
             raise
         reason = str(error).splitlines()[0] if str(error) else "the system gives no more"
         print(

@@ -60,9 +60,9 @@ def read_column(path: Path, column: str | None = None) -> np.ndarray:
         reason = " ".join(str(error).split())[:200] or type(error).__name__
         raise DataError(f"{path}: cannot be read as a {ending} file ({reason})") from None
     known = ", ".join(clipped(name, 40) for name in columns)
+    if not columns:
+        raise DataError(f"{path}: holds nothing")
     if column is None and len(columns) != 1:
-        if not columns:
-            raise DataError(f"{path}: holds nothing")
         raise DataError(f"{path}: the key column is needed: the file holds {known}")
     if column is not None and column not in columns:
         if list(columns) == [""]:
@@ -87,24 +87,30 @@ def _vector(found: Any, path: Path) -> np.ndarray:
         )
     if array.dtype.kind not in "iufbUS":
         raise DataError(f"{path}: expected numbers or words; got values of the type {array.dtype}")
-    return array
+    if array.dtype.kind not in "US":
+        return array
+    try:
+        words = np.char.decode(array, "utf-8") if array.dtype.kind == "S" else array
+    except UnicodeDecodeError:
+        raise DataError(f"{path}: expected text in UTF-8") from None
+    return _numbers(words.tolist())
 
 
 def _npy(path: Path) -> dict[str, Any]:
     return {"": np.load(path, allow_pickle=False)}
 
 
-class _Arrays(Mapping[str, Any]):
-    """Arrays of a .npz, each read when it is asked for."""
+class _Columns(Mapping[str, Any]):
+    """Columns of a file by name, each read when it is asked for."""
 
-    def __init__(self, path: Path) -> None:
-        with np.load(path, allow_pickle=False) as stored:
-            self._names, self._path = list(stored.files), path
+    def __init__(self, path: Path, names: Sequence[str], read: Callable[[str], Any]) -> None:
+        self._path, self._names, self._read = path, names, read
 
     def __getitem__(self, name: str) -> Any:
         try:
-            with np.load(self._path, allow_pickle=False) as stored:
-                return stored[name]
+            return self._read(name)
+        except DataError:
+            raise
         except Exception as error:  # as in read_column
             reason = " ".join(str(error).split())[:200] or type(error).__name__
             raise DataError(f"{self._path}: '{clipped(name)}' cannot be read ({reason})") from None
@@ -123,7 +129,13 @@ def _npz(path: Path) -> Mapping[str, Any]:
     with zipfile.ZipFile(path) as archive:
         if sum(one.file_size for one in archive.infolist()) > LARGEST:
             raise DataError(f"expected at most {LARGEST >> 20} MB, unpacked")
-    return _Arrays(path)
+
+    def read(name: str) -> Any:
+        with np.load(path, allow_pickle=False) as stored:
+            return stored[name]
+
+    with np.load(path, allow_pickle=False) as stored:
+        return _Columns(path, stored.files, read)
 
 
 def _table(path: Path, separator: str) -> dict[str, Any]:
@@ -132,14 +144,17 @@ def _table(path: Path, separator: str) -> dict[str, Any]:
     except UnicodeDecodeError:
         raise DataError("expected text in UTF-8") from None
     rows = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-    header = next(rows, [])
+    header = [name.strip() for name in next(rows, [])]
     if not header:
         raise DataError("the first line is empty; expected the names of the columns")
     if all(_is_number(name) for name in header):
         raise DataError(f"the first line holds numbers ({clipped(','.join(header), 40)}); expected a header")
-    if len(set(header)) < len(header):
-        twice = next(name for name in header if header.count(name) > 1)
-        raise DataError(f"the column '{clipped(twice)}' occurs twice")
+    if len(header) == 1 and any(other in header[0] for other in ";,\t"):
+        kind = {",": "commas", "\t": "tabs"}[separator]
+        raise DataError(
+            f"the first line holds one name ('{clipped(header[0], 40)}'); expected {kind} between columns"
+        )
+    _once(header)
     columns: list[list[str]] = [[] for _ in header]
     for row in rows:
         if not row:
@@ -149,6 +164,13 @@ def _table(path: Path, separator: str) -> dict[str, Any]:
         for kept, value in zip(columns, row, strict=True):
             kept.append(value.strip())
     return {name: _numbers(values) for name, values in zip(header, columns, strict=True)}
+
+
+def _once(names: Sequence[str]) -> None:
+    """Raise a DataError if two columns have one name."""
+    if len(set(names)) < len(names):
+        twice = next(name for name in names if names.count(name) > 1)
+        raise DataError(f"the column '{clipped(twice)}' occurs twice")
 
 
 def _is_number(text: str) -> bool:
@@ -172,20 +194,26 @@ def _numbers(values: list[str]) -> np.ndarray:
 
 
 def _parquet(path: Path) -> Mapping[str, Any]:
+    import pyarrow as pa
     import pyarrow.parquet as pq
 
     file = pq.ParquetFile(path)
     if file.metadata.num_rows > LARGEST // 8:
         raise DataError(f"expected at most {LARGEST // 8:,} rows; got {file.metadata.num_rows:,}")
+    names = file.schema_arrow.names
+    _once(names)
 
-    class Columns(dict[str, Any]):
-        def __getitem__(self, name: str) -> Any:
-            found = file.read([name]).column(0)
-            if found.null_count:
-                raise DataError(f"{path}: column '{clipped(name)}' has {found.null_count} empty value(s)")
-            return found.to_numpy() if str(found.type) != "string" else np.array(found.to_pylist())
+    def read(name: str) -> Any:
+        # A dot in a name would lead into a column of columns.
+        found = file.read([name]).column(0) if "." not in name else file.read().column(name)
+        if found.null_count:
+            raise DataError(f"{path}: column '{clipped(name)}' has {found.null_count} empty value(s)")
+        if pa.types.is_dictionary(found.type):  # what others call a categorical
+            found = found.cast(found.type.value_type)
+        words = pa.types.is_string(found.type) or pa.types.is_large_string(found.type)
+        return np.array(found.to_pylist()) if words else found.to_numpy()
 
-    return Columns.fromkeys(file.schema_arrow.names)
+    return _Columns(path, names, read)
 
 
 def _torch_file(path: Path) -> Mapping[str, Any]:
@@ -216,15 +244,19 @@ def as_labels(found: np.ndarray, n: int, classes: int, names: Sequence[str], whe
     if len(found) != n:
         raise DataError(f"{where}: expected {n:,} labels, one for each training example; got {len(found):,}")
     if found.dtype.kind in "US":
-        words = found.astype(str)
-        if not names:
-            raise DataError(f"{where}: expected class numbers, as the data set names no classes; got words")
+        words = found.astype(str).tolist()
         number = {name: place for place, name in enumerate(names)}
-        for place, word in enumerate(words.tolist()):
-            if word not in number:
-                hint = did_you_mean(word, names)
-                raise DataError(f"{where}: label {place} (from 0): '{clipped(word)}' is no class{hint}")
-        return np.array([number[word] for word in words.tolist()], dtype=np.int64)
+        if unknown := [place for place, word in enumerate(words) if word not in number]:
+            # Words among numbers are what is amiss with these, not numbers among words.
+            place = min(unknown, key=lambda one: (_is_number(words[one]), one))
+            if not names:
+                raise DataError(
+                    f"{where}: label {place} (from 0) is '{clipped(words[place], 40)}'; expected class numbers, as "
+                    "the data set names no classes"
+                )
+            hint = did_you_mean(words[place], names)
+            raise DataError(f"{where}: label {place} (from 0): '{clipped(words[place])}' is no class{hint}")
+        return np.array([number[word] for word in words], dtype=np.int64)
     labels = _whole(found, "label", where)
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):
@@ -263,13 +295,15 @@ def as_indices(found: np.ndarray, n: int, where: str) -> np.ndarray:
 
 def _whole(found: np.ndarray, what: str, where: str) -> np.ndarray:
     if found.dtype.kind in "US":
-        word = next(one for one in found.astype(str).tolist() if not one.lstrip("-").isdigit())
+        word = min(found.astype(str).tolist(), key=_is_number)
         raise DataError(f"{where}: expected whole numbers; got '{clipped(word, 40)}'")
     if found.dtype.kind == "b":
         raise DataError(f"{where}: expected whole numbers; got true and false")
+    if found.dtype.kind == "u":
+        found = np.minimum(found, np.iinfo(np.int64).max)
     with np.errstate(invalid="ignore"):
         whole = found.astype(np.int64)
-    wrong = np.flatnonzero(whole != found) if found.dtype.kind in "fu" else np.array([], dtype=np.int64)
+    wrong = np.flatnonzero(whole != found) if found.dtype.kind == "f" else np.array([], dtype=np.int64)
     if len(wrong):
         raise DataError(f"{where}: {what} {wrong[0]} (from 0) is {found[wrong[0]]}; expected a whole number")
     return whole

@@ -36,7 +36,7 @@ def load(path: str) -> Callable[..., Any]:
     try:
         builder = getattr(importlib.import_module(module), name)
     except (Exception, SystemExit) as error:  # a module of somebody's may do anything
-        raise ValueError(f"import {path}: {_said(error)}") from None
+        raise ValueError(f"import {path}: {said(error, path)}") from None
     if not callable(builder):
         raise ValueError(f"import {path}: expected a function; it is a {type(builder).__name__}")
     return builder
@@ -58,7 +58,7 @@ def build(spec: Mapping[str, Any], classes: int, *, path: str) -> nn.Module:
     try:
         model = builder(options, classes)
     except (Exception, SystemExit) as error:
-        raise ValueError(f"{path}({options}, {classes}): {_said(error)}") from None
+        raise ValueError(f"{path}({options}, {classes}): {said(error, path)}") from None
     if not isinstance(model, nn.Module):
         raise ValueError(f"{path} returned a {type(model).__name__}; expected a torch.nn.Module")
     parameters = list(model.parameters())
@@ -67,6 +67,10 @@ def build(spec: Mapping[str, Any], classes: int, *, path: str) -> nn.Module:
         (
             any(isinstance(one, nn.parameter.UninitializedParameter) for one in parameters),
             "with lazy layers, whose sizes are not known",
+        ),
+        (
+            any(one.is_meta for one in (*parameters, *model.buffers())),
+            "on the device meta, which holds no numbers",
         ),
         (
             not all(one.requires_grad for one in parameters),
@@ -82,47 +86,93 @@ def build(spec: Mapping[str, Any], classes: int, *, path: str) -> nn.Module:
     return model.train()
 
 
-def _said(error: BaseException) -> str:
-    """An error in one line, with the line of the module that raised it."""
-    frames = traceback.extract_tb(error.__traceback__)
+def _frames(error: BaseException, path: str) -> list[traceback.FrameSummary]:
+    """Where an error came by in the module of an import path, or in its package."""
+    try:
+        module = path.partition(":")[0]
+        files = imports.files_of_module(module, ROOT) or [imports.find_module(module, ROOT)]
+    except imports.ImportPathError:
+        return []
+    own = {str(file.resolve()) for file in files}
+    return [
+        one for one in traceback.extract_tb(error.__traceback__) if str(Path(one.filename).resolve()) in own
+    ]
+
+
+def said(error: BaseException, path: str) -> str:
+    """An error in one line, with the line of one's own module that raised it, or of the library that did."""
+    passed = [one for one in traceback.extract_tb(error.__traceback__) if one.filename != __file__]
+    frames = _frames(error, path) or passed
     where = f" ({Path(frames[-1].filename).name}, line {frames[-1].lineno})" if frames else ""
     text = " ".join(str(error).split())[:300]
     return f"{type(error).__name__}{f': {text}' if text else ''}{where}"
 
 
+def raised_by(error: BaseException, path: str) -> bool:
+    """Whether an error comes from a network's own code, or from the layers that it is made of."""
+    layers = str(Path(nn.modules.__file__).parent)
+    passed = traceback.extract_tb(error.__traceback__)
+    return bool(_frames(error, path)) or any(one.filename.startswith(layers) for one in passed)
+
+
 def try_out(model: nn.Module, inputs: tuple[Tensor, ...], classes: int, path: str) -> None:
-    """Let a copy of a network go forward and back over two examples, and look at what comes out.
+    """Let a copy of a network go forward and back over two examples, and look at what comes out; then in eval mode.
 
     The network itself stays as it is, but for a mark ``changes`` where its forward pass draws random numbers or moves
     buffers other than BatchNorm's, so that a second one over the same batch would be another.
 
     Raises:
-        ValueError: it fails, its outputs are no logits (examples, classes), or a parameter has no part in them.
+        ValueError: it fails, its outputs are no logits (examples, classes), it changes its inputs, or a parameter has
+            no part in its outputs.
     """
-    trial = copy.deepcopy(model).train()
-    kept = {name: one.clone() for name, one in _own_buffers(trial)}
     with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
-        before = torch.get_rng_state()
         try:
-            logits = trial(*(one.clone() for one in inputs))
-            expected = (len(inputs[0]), classes)
-            found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
-            if found != expected:
-                raise ValueError(f"{path}: its network gives {found}; expected logits of shape {expected}")
+            trial = copy.deepcopy(model).train()
+        except Exception as error:
+            raise ValueError(f"{path}: its network cannot be copied: {said(error, path)}") from None
+        kept = {name: one.clone() for name, one in _own_buffers(trial)}
+        before = torch.get_rng_state()
+        doing = "train"
+        try:
+            logits = _checked_pass(trial, inputs, classes, path)
             drawn = not torch.equal(before, torch.get_rng_state())
             now = dict(_own_buffers(trial))
             moved = now.keys() != kept.keys() or not all(torch.equal(now[name], kept[name]) for name in kept)
             model.changes = drawn or moved  # type: ignore[assignment]
             named = dict(trial.named_parameters())
             grads = torch.autograd.grad(logits.sum(), list(named.values()), allow_unused=True)
+            doing = "be evaluated"
+            with torch.inference_mode():
+                _checked_pass(trial.eval(), inputs, classes, path)
+        except _Unfit as error:
+            raise ValueError(str(error)) from None
         except Exception as error:
-            if isinstance(error, ValueError) and str(error).startswith(f"{path}: "):
-                raise
             shapes = ", ".join(str(tuple(one.shape)) for one in inputs)
-            raise ValueError(f"{path}: its network cannot train on {shapes}: {_said(error)}") from None
+            raise ValueError(f"{path}: its network cannot {doing} on {shapes}: {said(error, path)}") from None
     unused = [name for name, grad in zip(named, grads, strict=True) if grad is None]
     if unused:
         raise ValueError(f"{path}: parameters without a part in the output: {', '.join(unused[:3])}")
+
+
+class _Unfit(ValueError):
+    """What a network gives is not what is expected."""
+
+
+def _checked_pass(model: nn.Module, inputs: tuple[Tensor, ...], classes: int, path: str) -> Tensor:
+    """Return the logits of some inputs, of which the network gets copies."""
+    given = [one.clone() for one in inputs]
+    logits = model(*given)
+    mode = "" if model.training else " in eval mode"
+    expected = (len(inputs[0]), classes)
+    found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if not isinstance(logits, Tensor) or found != expected:
+        raise _Unfit(f"{path}: its network gives {found}{mode}; expected logits of shape {expected}")
+    if not all(map(torch.equal, given, inputs)):
+        # The data set is handed over as it lies in memory.
+        raise _Unfit(
+            f"{path}: its network changes its inputs in place{mode}; expected it to leave them alone"
+        )
+    return logits
 
 
 def _own_buffers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:

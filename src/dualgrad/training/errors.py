@@ -1,5 +1,11 @@
-"""The one error that training raises for what a run asks for."""
+"""The one error that training raises for what a run asks for, and the one that is the machine's."""
 
 
 class TrainingError(RuntimeError):
     """A run cannot be trained: something that it needs is not as it should be."""
+
+
+def lacks_memory(error: BaseException) -> bool:
+    """Whether an error says that there is too little memory; torch has no type of its own for the host's."""
+    words = ("out of memory", "not enough memory", "can't allocate memory")
+    return isinstance(error, MemoryError) or any(one in str(error) for one in words)

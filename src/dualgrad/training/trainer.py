@@ -52,7 +52,7 @@ from dualgrad.training import checkpoints
 from dualgrad.training.allocator import keep_freed_memory
 from dualgrad.training.batches import StructureOrder, trusted_batches
 from dualgrad.training.determinism import autocast_dtype, configure, surroundings
-from dualgrad.training.errors import TrainingError
+from dualgrad.training.errors import TrainingError, lacks_memory
 from dualgrad.training.labels import make_labels, read_own
 from dualgrad.training.outcome import first_stop, gate_passes, summarise
 from dualgrad.training.plan import PlannedEpoch, plan_stage
@@ -206,7 +206,20 @@ def train(spec: Mapping[str, Any], context: Context) -> tuple[Record, dict[str, 
     ) as error:  # the census refuses what it can know of this
         what = f"nothing named {error}" if isinstance(error, KeyError) else str(error)
         raise TrainingError(f"{_name(run)}: cannot be trained as it is defined: {what}") from error
-    trainer.execute(clock)
+    try:
+        trainer.execute(clock)
+    except Exception as error:
+        network = run.task.model
+        if (
+            not isinstance(network, Imported)
+            or lacks_memory(error)
+            or not imported.raised_by(error, network.path)
+        ):
+            raise
+        told = imported.said(error, network.path)
+        raise TrainingError(
+            f"{_name(run)}: task.model.import: {network.path}: its network failed: {told}"
+        ) from error
     progress = trainer.progress
     outcome = summarise(run, progress.trajectory, trainer.extra())
     kept = [stage.name for stage in run.stages if stage.save and stage.name in progress.weights]
