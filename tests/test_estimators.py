@@ -207,7 +207,7 @@ def test_the_hierarchy_tells_seeds_from_runs(seed_sd, run_sd):
     assert found.middle == pytest.approx(0.5, abs=0.012) and found.width == pytest.approx(0.03, abs=0.005)
     assert found.spreads["run"] == pytest.approx(run_sd, rel=0.3)
     truth = seed_sd**2 / (seed_sd**2 + run_sd**2)
-    share, low, high = found.shares["seed"]
+    share, (low, high) = found.shares["seed"]
     assert low - 0.02 <= truth <= high + 0.02 and low <= share <= high
     assert (found.p_values["seed"] < 0.001) == (seed_sd > 0)
     assert found.experiment == pytest.approx(0.004, abs=0.004)

@@ -3,27 +3,40 @@
     error = floor + (ceiling - floor) / (1 + exp(-(λ - m - a - b - c - d) / w)) + e
 
 a: the experiment, b: the seed, the same in all experiments, c: the seed within an experiment, d: the single run
-(normal, independent), e: what is left where the curve is flat. The model is of first order in the shifts (Beal &
-Sheiner 1982): errors are normal about the average curve, with the covariance that shifts of these sizes give them
-through its slope. The average over b, c and d is a sigmoid again, to good accuracy, and flatter: of width
-sqrt(w² + 3 s² / π²), as the variance s² of the shifts adds to that of the logistic distribution, π² w² / 3.
+(normal, independent), e: what is left where the curve is flat. Errors are taken as normal, with the mean and the
+covariance that shifts of these sizes give them through the sigmoid (moments by Gauss-Hermite quadrature, not through
+its slope alone: a shift is about as large as the sigmoid is wide).
 
-Each experiment's place m + a, w and the floor by generalised least squares, the spreads of b, c, d and e by maximum
-likelihood with profile intervals, in turns; m and the spread of a from the places, each with its standard error
-(DerSimonian & Laird 1986).
+Each experiment's place m + a, w and the floor by generalised least squares, the spreads of b, c, d and e by
+restricted maximum likelihood, in turns; m and the spread of a from the places, each with its standard error
+(DerSimonian & Laird 1986). Intervals go by Student's quantile with the seeds' degrees of freedom. Those of a spread
+that may be none end where twice the profile log-likelihood has fallen by its square; that of the single run's is
+symmetric in its logarithm, with the larger of two standard errors, of the information and of the seeds' own parts in
+it, because skewed errors say less than normal ones. The spread of e has none: it hangs on the few runs where the
+curve is flat, and what a skewed shift does to these.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import factorial
 
 import numpy as np
-from scipy.optimize import least_squares
-from scipy.special import expit
+from numpy.polynomial.hermite_e import hermeval
+from scipy.optimize import brentq, least_squares
+from scipy.special import expit, stdtrit
 from scipy.stats import chi2
+
+from dualgrad.estimators.bootstrap import LEAST_FOR_SPREAD, LEVEL
 
 SHIFTS = ("seed", "seed_in_experiment", "run")
 TURNS, SCORES = 6, 30
+_NODES, _WEIGHTS = np.polynomial.hermite_e.hermegauss(21)
+_WEIGHTS = _WEIGHTS / _WEIGHTS.sum()
+# Weighed Hermite polynomials of order 1, 2, …, normed: (nodes, orders)
+_HERMITE = np.stack(
+    [_WEIGHTS * hermeval(_NODES, np.eye(9)[k]) / np.sqrt(factorial(k)) for k in range(1, 9)], axis=1
+)
 _LEAST = float(np.log(1e-5))  # a spread that counts as none
 
 
@@ -37,9 +50,9 @@ class Hierarchy:
         spreads: standard deviation of the other shifts.
         rest: standard deviation of what is left.
         draws: width and floor from their asymptotic normal, middle from Student's t over experiments; (draws,) each.
-        ends: profile likelihood's 95 % interval of each shift's and the rest's spread, by name.
-        shares: (value, low, high) of the share of the shifts' variance that is a seed's in all experiments, and of
-            that which is a single run's; ends where the profiles of the spreads end.
+        ends: 95 % interval of each shift's spread, by name; empty for five seeds or fewer.
+        shares: (value, (low, high)) of the share of the shifts' variance that is a seed's in all experiments, where
+            the profiles of the spreads end, None where these have none; of that which is a single run's, always None.
         p_values: that a shift is none, by name (experiment: Cochran's Q; others: likelihood ratio, half of χ²).
     """
 
@@ -51,7 +64,7 @@ class Hierarchy:
     rest: float
     draws: dict[str, np.ndarray]
     ends: dict[str, tuple[float, float]]
-    shares: dict[str, tuple[float, float, float]]
+    shares: dict[str, tuple[float, tuple[float, float] | None]]
     p_values: dict[str, float]
 
 
@@ -81,31 +94,35 @@ def fit(
     count = int(parts.max(initial=0)) + 1
     if count < 2 or seeds.max(initial=0) < 2 or len(np.unique(lam)) < 4 or np.ptp(error) == 0:
         return None
-    order = np.argsort(seeds, kind="stable")
-    lam, error, parts, seeds = lam[order], error[order], parts[order], seeds[order]
-    places = np.split(np.arange(len(lam)), np.cumsum(np.bincount(seeds))[:-1])
+    # Seeds with equally many runs lie in one array: (seeds, runs).
+    sizes = np.bincount(seeds)[seeds]
+    places = [
+        np.flatnonzero(sizes == size)[np.argsort(seeds[sizes == size], kind="stable")].reshape(-1, size)
+        for size in np.unique(sizes)
+    ]
     middle, log_width, floor = _start(lam, error, ceiling)
     p = np.array([*np.full(count, middle), log_width, floor])
     logs = np.log([*np.full(len(SHIFTS), np.exp(log_width) / 5), max(float(error.std()) / 20, 1e-4)])
     most = np.array([*np.full(count, 0.02), 0.5, 0.05])  # how far the curve moves in one turn
     for turn in range(TURNS + 1):
-        shifts = float(np.exp(2 * logs[: len(SHIFTS)]).sum())
-        mean, slope, gradient = _curve(lam, parts, p, ceiling, shifts)
-        blocks = [_blocks(slope[one], parts[one]) for one in places]
-        rest = [(error - mean)[one] for one in places]
-        logs, inverses, likelihood = _spreads(rest, blocks, logs)
-        columns = [gradient[one] for one in places]
-        weight = sum(g.T @ v @ g for g, v in zip(columns, inverses, strict=True))
-        covariance = np.linalg.inv(weight + 1e-9 * np.eye(len(p)))
+        squares = np.exp(2 * logs[: len(SHIFTS)])
+        mean, terms, gradient = _curve(lam, parts, p, ceiling, float(squares.sum()))
+        runs = [
+            _Runs((error - mean)[one], gradient[one], _blocks(terms[one], parts[one], squares))
+            for one in places
+        ]
+        logs, state = _spreads(runs, logs)
         if turn < TURNS:
-            pull = sum(g.T @ (v @ r) for g, v, r in zip(columns, inverses, rest, strict=True))
-            p = p + np.clip(covariance @ pull, -most, most)
+            pull = sum(
+                np.einsum("gia,gi->a", lean, one.rest) for one, lean in zip(runs, state.leans, strict=True)
+            )
+            p = p + np.clip(state.inner @ pull, -most, most)
             p[-1] = np.clip(p[-1], 0.0, ceiling - 1e-3)
     p_values = {}
     for i, name in enumerate(SHIFTS):
-        less = [np.delete(block, i, axis=0) for block in blocks]
-        other = _spreads(rest, less, np.delete(logs, i))[2]
-        p_values[name] = float(chi2.sf(max(2 * (likelihood - other), 0.0), 1) / 2)
+        other = _spreads([one.without(i) for one in runs], np.delete(logs, i))[1].likelihood
+        p_values[name] = float(chi2.sf(max(2 * (state.likelihood - other), 0.0), 1) / 2)
+    covariance = state.inner
     whole, error_of_whole, between, p_values["experiment"] = _together(p[:count], covariance[:count, :count])
     rng = np.random.default_rng([3916, len(lam)])
     curve = rng.multivariate_normal(p[-2:], covariance[-2:, -2:], size=resamples)
@@ -114,26 +131,34 @@ def fit(
         "width": np.exp(np.clip(curve[:, 0], -20, 5)),
     }
     draws["floor"] = curve[:, 1]
-    spreads = {name: float(np.exp(one)) for name, one in zip(SHIFTS, logs, strict=False)}
+    n = int(seeds.max()) + 1
     ends, at_ends = {}, [logs]
-    for i, name in enumerate((*SHIFTS, "rest")):
-        low, high = (_end(rest, blocks, logs, likelihood, i, side) for side in (-1, 1))
-        ends[name] = (float(np.exp(low[i])) if low[i] > _LEAST else 0.0, float(np.exp(high[i])))
-        at_ends += [low, high] if name in SHIFTS else []
-    squares = np.exp(2 * np.array(at_ends))[:, : len(SHIFTS)]
-    parts_of = squares / squares.sum(axis=1, keepdims=True)
+    if n > LEAST_FOR_SPREAD:
+        quantile = float(stdtrit(n - 1, (1 + LEVEL) / 2))
+        level = state.likelihood - quantile**2 / 2
+        for i, name in enumerate(SHIFTS[:-1]):
+            low, high = (_end(runs, logs, level, i, side) for side in (-1, 1))
+            ends[name] = (float(_sizes(low)[i]), float(_sizes(high)[i]))
+            at_ends += [low, high]
+        i = len(SHIFTS) - 1
+        if _sizes(logs)[i]:
+            reach = quantile * float(_errors(runs, logs, state)[i])
+            ends[SHIFTS[i]] = (float(np.exp(logs[i] - reach)), float(np.exp(logs[i] + reach)))
+    squares = np.array([_sizes(one)[: len(SHIFTS)] ** 2 for one in at_ends])
+    parts_of = squares / np.maximum(squares.sum(axis=1, keepdims=True), 1e-300)
+    share = parts_of[:, SHIFTS.index("seed")]
     shares = {
-        name: (float(one[0]), float(one.min()), float(one.max()))
-        for name in ("seed", "run")
-        for one in [parts_of[:, SHIFTS.index(name)]]
+        "seed": (float(share[0]), (float(share.min()), float(share.max())) if ends else None),
+        "run": (float(parts_of[0, SHIFTS.index("run")]), None),
     }
+    found = _sizes(logs)
     return Hierarchy(
         whole,
         float(np.exp(p[-2])),
         float(p[-1]),
         between,
-        spreads,
-        float(np.exp(logs[-1])),
+        dict(zip(SHIFTS, found.tolist(), strict=False)),
+        float(found[-1]),
         draws,
         ends,
         shares,
@@ -141,38 +166,55 @@ def fit(
     )
 
 
-def _end(
-    rest: list[np.ndarray],
-    blocks: list[np.ndarray],
-    logs: np.ndarray,
-    likelihood: float,
-    place: int,
-    side: int,
-) -> np.ndarray:
-    """Return the ln spreads where the profile likelihood of one of them has fallen by half of χ²'s 95 % quantile."""
-    fall = float(chi2.ppf(0.95, 1)) / 2
+@dataclass(frozen=True)
+class _Runs:
+    """Seeds with equally many runs.
+
+    Attributes:
+        rest: errors less the mean curve, (seeds, runs).
+        gradient: of the mean curve, (seeds, runs, parameters).
+        blocks: what each squared spread is multiplied with in the covariance, (spreads, seeds, runs, runs).
+        base: what the covariance holds beside the spreads.
+    """
+
+    rest: np.ndarray
+    gradient: np.ndarray
+    blocks: np.ndarray
+    base: np.ndarray | float = 0.0
+
+    def without(self, place: int, square: float = 0.0) -> _Runs:
+        """The same with one spread given."""
+        return replace(
+            self, blocks=np.delete(self.blocks, place, axis=0), base=self.base + square * self.blocks[place]
+        )
+
+
+def _sizes(logs: np.ndarray) -> np.ndarray:
+    """Spreads; 0 where they count as none."""
+    return np.where(logs < _LEAST + 1, 0.0, np.exp(logs))
+
+
+def _end(runs: list[_Runs], logs: np.ndarray, level: float, place: int, side: int) -> np.ndarray:
+    """Return the ln spreads where the profile likelihood of one of them has fallen to a level."""
     free = [i for i in range(len(logs)) if i != place]
-    kept = logs.copy()
 
     def at(value: float) -> tuple[np.ndarray, float]:
-        base = [np.exp(2 * value) * block[place] for block in blocks]
-        found = _spreads(rest, [block[free] for block in blocks], kept[free], base)
+        found = _spreads([one.without(place, np.exp(2 * value)) for one in runs], logs[free])
         result = np.empty(len(logs))
         result[place], result[free] = value, found[0]
-        return result, found[2]
+        return result, found[1].likelihood
 
     near, far = float(logs[place]), float(logs[place]) + side * 0.1
-    if side < 0 and at(_LEAST)[1] > likelihood - fall:
+    if side < 0 and at(_LEAST)[1] > level:
         return at(_LEAST)[0]
     if side > 0:
         near = max(near, float(logs.max()) - 12)  # from nothing upwards, at a size that can matter
         far = near + 0.5
-    while at(far)[1] > likelihood - fall and abs(far) < 12:
+    while at(far)[1] > level and abs(far) < 12:
         near, far = far, far + side * max(0.1, abs(far - near))
-    for _ in range(8):
-        middle = (near + far) / 2
-        near, far = (middle, far) if at(middle)[1] > likelihood - fall else (near, middle)
-    return at((near + far) / 2)[0]
+    if abs(far) >= 12:
+        return at(far)[0]
+    return at(brentq(lambda value: at(value)[1] - level, near, far, xtol=0.005))[0]
 
 
 def _together(places: np.ndarray, covariance: np.ndarray) -> tuple[float, float, float, float]:
@@ -198,73 +240,128 @@ def _together(places: np.ndarray, covariance: np.ndarray) -> tuple[float, float,
 def _curve(
     lam: np.ndarray, parts: np.ndarray, p: np.ndarray, ceiling: float, shifts: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return mean error, its slope in λ, and its gradient in (places …, ln width, floor), at each run.
+    """Return mean error, its Hermite coefficients, and its gradient in (places …, ln width, floor), at each run.
 
-    ``shifts``: variance of the shifts that the mean is taken over.
+    ``shifts``: variance of the shifts that all are taken over, by Gauss-Hermite quadrature.
     """
-    square = np.exp(2 * p[-2])
-    width = np.sqrt(square + 3 * shifts / np.pi**2)
-    z = (lam - p[parts]) / width
+    width, height = np.exp(p[-2]), ceiling - p[-1]
+    spread = np.sqrt(max(shifts, 1e-10))
+    z = (lam[:, None] - p[parts][:, None] - spread * _NODES) / width
     share = expit(z)
-    slope = (ceiling - p[-1]) * share * (1 - share) / width
+    steep = share * (1 - share)
+    mean = share @ _WEIGHTS
     gradient = np.zeros((len(lam), len(p)))
-    gradient[np.arange(len(lam)), parts] = -slope
-    gradient[:, -2] = -slope * z * square / width
-    gradient[:, -1] = 1 - share
-    return p[-1] + (ceiling - p[-1]) * share, slope, gradient
+    gradient[np.arange(len(lam)), parts] = -height * (steep @ _WEIGHTS) / width
+    gradient[:, -2] = -height * ((steep * z) @ _WEIGHTS)
+    gradient[:, -1] = 1 - mean
+    return p[-1] + height * mean, height / spread * (share @ _HERMITE), gradient
 
 
-def _blocks(slope: np.ndarray, parts: np.ndarray) -> np.ndarray:
-    """Return what each squared spread is multiplied with in the covariance of one seed's runs, (4, runs, runs)."""
-    product = slope[:, None] * slope[None]
-    one = np.eye(len(slope))
-    return np.stack([product, product * (parts[:, None] == parts[None]), product * one, one])
+def _blocks(terms: np.ndarray, parts: np.ndarray, squares: np.ndarray) -> np.ndarray:
+    """Return what each squared spread is multiplied with in the covariance of a seed's runs.
 
+    Two runs that have the share c of their shifts' variance in common covary by the sum over k of c^k times the
+    product of their k-th Hermite coefficients.
 
-def _spreads(
-    rest: list[np.ndarray],
-    blocks: list[np.ndarray],
-    logs: np.ndarray,
-    base: list[np.ndarray] | None = None,
-) -> tuple[np.ndarray, list[np.ndarray], float]:
-    """Return (ln spreads, inverse covariances, log-likelihood) at the maximum, by Fisher scoring.
+    Args:
+        terms: Hermite coefficients over the shifts' standard deviation, (seeds, runs, orders).
+        parts: number of each run's experiment, (seeds, runs).
+        squares: the shifts' variances.
 
-    ``base``: what the covariances hold beside the spreads.
+    Returns:
+        (4, seeds, runs, runs).
     """
-    given = base or [np.zeros(())] * len(rest)
+    one, same = np.eye(parts.shape[1]), parts[:, :, None] == parts[:, None, :]
+    common = (squares[0] + squares[1] * same) / squares.sum()
+    common = common + (1 - common) * one
+    product = sum(common**k * terms[:, :, None, k] * terms[:, None, :, k] for k in range(terms.shape[2]))
+    return np.stack([product, product * same, product * one, np.broadcast_to(one, product.shape)])
 
-    def at(logs: np.ndarray) -> tuple[list[np.ndarray], float]:
-        inverses, value = [], 0.0
-        for away, block, fixed in zip(rest, blocks, given, strict=True):
-            covariance = np.tensordot(np.exp(2 * logs), block, axes=1) + fixed
-            inverse = np.linalg.inv(covariance)
-            value -= (np.linalg.slogdet(covariance)[1] + away @ inverse @ away) / 2
-            inverses.append(inverse)
-        return inverses, float(value)
 
+@dataclass(frozen=True)
+class _State:
+    """What spreads come to.
+
+    Attributes:
+        inverses: of the covariances.
+        leans: these times the curve's gradient.
+        inner: covariance of the curve's parameters.
+        likelihood: the restricted log-likelihood.
+    """
+
+    inverses: list[np.ndarray]
+    leans: list[np.ndarray]
+    inner: np.ndarray
+    likelihood: float
+
+
+def _state(runs: list[_Runs], logs: np.ndarray) -> _State:
+    inverses, leans, value = [], [], 0.0
+    weight = 1e-9 * np.eye(runs[0].gradient.shape[2])
+    for one in runs:
+        covariance = np.tensordot(np.exp(2 * logs), one.blocks, axes=1) + one.base
+        inverse = np.linalg.inv(covariance)
+        lean = inverse @ one.gradient
+        weight += np.tensordot(one.gradient, lean, axes=([0, 1], [0, 1]))
+        value -= np.linalg.slogdet(covariance)[1].sum() + (_times(inverse, one.rest) * one.rest).sum()
+        inverses.append(inverse)
+        leans.append(lean)
+    return _State(inverses, leans, np.linalg.inv(weight), float(value - np.linalg.slogdet(weight)[1]) / 2)
+
+
+def _scores(runs: list[_Runs], logs: np.ndarray, state: _State) -> tuple[np.ndarray, np.ndarray]:
+    """Each seed's part of the likelihood's slope in the ln spreads, (spreads, seeds), and the information."""
+    scores, information = [], np.zeros((len(logs), len(logs)))
+    for one, inverse, lean in zip(runs, state.inverses, state.leans, strict=True):
+        scaled = 2 * np.exp(2 * logs)[:, None, None, None] * one.blocks
+        weighted = _times(inverse, one.rest)
+        products = inverse @ scaled
+        seen = (_times(scaled, weighted) * weighted).sum(axis=2)
+        taken = ((lean @ state.inner) * (scaled @ lean)).sum(axis=(2, 3))
+        scores.append((seen - np.trace(products, axis1=2, axis2=3) + taken) / 2)
+        flat = products.reshape(len(logs), -1)
+        information += flat @ products.swapaxes(2, 3).reshape(len(logs), -1).T / 2
+    return np.concatenate(scores, axis=1), information + 1e-3 * np.eye(len(logs))
+
+
+def _spreads(runs: list[_Runs], logs: np.ndarray) -> tuple[np.ndarray, _State]:
+    """Return the ln spreads of the largest restricted likelihood, by Fisher scoring, and what they come to."""
     logs = np.maximum(logs, _LEAST)
-    inverses, likelihood = at(logs)
+    state = _state(runs, logs)
     for _ in range(SCORES):
-        score, information = np.zeros(len(logs)), np.zeros((len(logs), len(logs)))
-        for away, block, inverse in zip(rest, blocks, inverses, strict=True):
-            scaled = 2 * np.exp(2 * logs)[:, None, None] * block
-            weighted, products = inverse @ away, inverse @ scaled
-            score += (
-                np.einsum("i,kij,j->k", weighted, scaled, weighted) - np.trace(products, axis1=1, axis2=2)
-            ) / 2
-            information += np.einsum("aij,bji->ab", products, products) / 2
-        move = np.clip(np.linalg.solve(information + 1e-3 * np.eye(len(logs)), score), -1.5, 1.5)
+        scores, information = _scores(runs, logs, state)
+        move = np.clip(np.linalg.solve(information, scores.sum(axis=1)), -1.5, 1.5)
         better = False
         for scale in (1.0, 0.3, 0.1):
             tried = np.maximum(logs + scale * move, _LEAST)
-            new, value = at(tried)
-            if value >= likelihood:
-                better = value > likelihood + 1e-4
-                logs, inverses, likelihood = tried, new, value
+            new = _state(runs, tried)
+            if new.likelihood >= state.likelihood:
+                better = new.likelihood > state.likelihood + 1e-4
+                logs, state = tried, new
                 break
         if not better:
             break
-    return logs, inverses, likelihood
+    return logs, state
+
+
+def _errors(runs: list[_Runs], logs: np.ndarray, state: _State) -> np.ndarray:
+    """Standard errors of the ln spreads, by what each seed would change (infinitesimal jackknife) or by information.
+
+    The larger of the two.
+    """
+    scores, information = _scores(runs, logs, state)
+    n = scores.shape[1]
+    changes = np.linalg.solve(information, scores)
+    errors: np.ndarray = np.sqrt(
+        np.maximum(n / (n - 1) * (changes**2).sum(axis=1), np.diag(np.linalg.inv(information)))
+    )
+    return errors
+
+
+def _times(matrices: np.ndarray, vectors: np.ndarray) -> np.ndarray:
+    """Matrices (…, runs, runs) times vectors (…, runs)."""
+    product: np.ndarray = (matrices @ vectors[..., None])[..., 0]
+    return product
 
 
 def _start(lam: np.ndarray, error: np.ndarray, ceiling: float) -> tuple[float, float, float]:

@@ -7,9 +7,11 @@ labels), of all experiments that have them, one noise rate at a time, at and bey
 
 with shifts a of the experiment (M1's two executions count as two), b of the seed, the same in all experiments, c of
 the seed within an experiment, d of the single run; e is what is left where the curve is flat. Which runs share a seed
-is the map of the statistic dependence. The curve by generalised least squares, the spreads by
-maximum likelihood, of first order in the shifts (dualgrad.estimators.hierarchy); intervals from the profile
-likelihood, p values that a shift is none from likelihood ratios (the experiment's: Cochran's Q).
+is the map of the statistic dependence. The curve by generalised least squares, the spreads by restricted maximum
+likelihood (dualgrad.estimators.hierarchy), with Student's quantile over seeds: intervals from the profile likelihood,
+of the single run's from the jackknife of its logarithm; p values that a shift is none from likelihood ratios (the
+experiment's: Cochran's Q). No interval where none was found that covers: spreads of five seeds or fewer, that of e,
+which hangs on the few runs where the curve is flat, that of a, from few experiments, and the share of the single run.
 
 `seed_share` is b² / (b² + c² + d²), `run_share` d² over the same: how much of the shift from run to run a seed
 carries through all experiments, and how much comes anew with every run. Seeds are taken that two experiments or more
@@ -124,8 +126,14 @@ def quantities(found: Hierarchy) -> list[tuple[str, float, bootstrap.Bounds | No
         low, high = (float(end) for end in np.quantile(found.draws[name], tails))
         rows.append((name, getattr(found, name), (low, high, "asymptotic normal"), None))
     rows.append(("experiment_sd", found.experiment, None, found.p_values["experiment"]))
-    for name, spread in (*found.spreads.items(), ("rest", found.rest)):
-        rows.append((f"{name}_sd", spread, (*found.ends[name], PROFILE), found.p_values.get(name)))
-    for name, (share, low, high) in found.shares.items():
-        rows.append((f"{name}_share", share, (low, high, PROFILE), None))
+    for name, spread in found.spreads.items():
+        how = bootstrap.JACKKNIFE if name == "run" else PROFILE
+        rows.append((f"{name}_sd", spread, _bounds(found.ends.get(name), how), found.p_values[name]))
+    rows.append(("rest_sd", found.rest, None, None))
+    for name, (share, ends) in found.shares.items():
+        rows.append((f"{name}_share", share, _bounds(ends, PROFILE), None))
     return rows
+
+
+def _bounds(ends: tuple[float, float] | None, how: str) -> bootstrap.Bounds | None:
+    return (*ends, how) if ends else None
