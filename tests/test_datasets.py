@@ -543,6 +543,11 @@ REFUSED: dict[str, tuple[dict, Callable[[Path], Path], str]] = {
     ),
     "a field too many": (TEXT, tables(train=b"sentence\tlabel\na\tb\t1\n"), "line 2: 3 fields, expected 2"),
     "no label column": (TEXT, tables(train=b"sentence\tlabels_\na\t1\n"), "no column label or labels"),
+    "a label column twice": (
+        TEXT,
+        tables(train=b"sentence\tlabel\tlabel\na\t1\t0\n"),
+        "the column 'label' occurs twice",
+    ),
     "another label": (TEXT, tables(train=b"sentence\tlabel\na\tgood\n"), "the label 'good' is no class"),
     "half a label": (TEXT, tables(train=b"sentence\tlabel\na\t0.5\n"), r"the label '0.5' is no class"),
     "no UTF-8": (TEXT, tables(train=b"sentence\tlabel\n\xff\t1\n"), "line 2: expected text in UTF-8"),

@@ -237,6 +237,8 @@ def _column(what: str, layout: Any, there: list[str], where: str) -> str:
             f"{where}: no column {' or '.join(candidates)} for the {what}s{hint} "
             f"(there: {clipped(', '.join(there))}); the layout's `columns` say which it is"
         )
+    if there.count(found) > 1:
+        raise DataError(f"{where}: the column '{clipped(found)}' occurs twice")
     return found
 
 
