@@ -23,6 +23,7 @@ from dualgrad.census import load_census
 from dualgrad.cli import main
 from dualgrad.figures import build
 from dualgrad.figures import frames as f
+from dualgrad.figures import style as s
 from dualgrad.figures.frames import COLUMNS, Tables
 from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_PANELS, VARIANTS, experiments_of
 from dualgrad.figures.trained import trained
@@ -516,6 +517,21 @@ def test_texts_do_not_lie_on_each_other(invented):
 
 
 # --------------------------------------------------------------------------------------------- files
+
+
+@pytest.mark.parametrize(("edition", "grows"), [("demo", True), ("released", False)])
+def test_a_panel_without_room_for_its_texts_is_made_higher(edition, grows):
+    """Unless its limits are the published ones."""
+    page = s.Page(s.Look(edition), "Figure1", 3)
+    ax = page.panels("a", 1)["a"]
+    ax.plot(np.linspace(0, 1, 400), np.tile([0.0, 1.0], 200), color=s.RED, lw=3)
+    ax.set(xlim=(0, 1), ylim=(0, 1))
+    page.note(ax, "two lines\nof text", corner="lower left")
+    page.finish()
+    lowest = ax.transData.inverted().transform(ax.texts[-1].get_window_extent(page.canvas.get_renderer()))[
+        0, 1
+    ]
+    assert (ax.get_ylim()[1] > 1, lowest > 1) == (grows, grows)
 
 
 def test_all_panels_are_saved(invented, tmp_path):

@@ -301,8 +301,8 @@ def draw_a_audited(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     drops = f.pick(data, "number", "lr drop")["y"] - f.get(data, "switch epoch")
     ax.axvline(0, color=s.DARK, lw=0.8, ls="--", zorder=1)
     together = ";\nlr ×0.1 in the same epoch" if (drops == 0).any() else ""
-    page.note(ax, f"switch of λ{together}", near=(0, 0.8 * ax.get_ylim()[1]), color=s.DARK)
-    s.lr_marks(page, ax, drops[drops > 0])
+    page.note(ax, f"switch of λ{together}", near=(0, 0.8 * ax.get_ylim()[1]), arrow=True, color=s.DARK)
+    s.lr_marks(page, ax, drops[drops > 0], top=True)
     excluded = f.pick(data, "number", "excluded")
     ax.plot(
         [0] * len(excluded),

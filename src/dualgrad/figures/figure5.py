@@ -320,9 +320,6 @@ def draw_b(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     where, peak = f.get(data, "variance peak", "x"), f.get(data, "variance peak")
     twin = s.variance_axis(page, ax, bars, 0.015, 35, (region["low"], region["high"]))
     ax.set_xticks(np.arange(0.26, 0.451, 0.04))
-    # The peak's height on the left axis, because texts are placed in its coordinates.
-    height = np.interp(peak, twin.get_ylim(), ax.get_ylim())
-    page.note(ax, f"peak: {peak:.1f}", near=(where, float(height)), arrow=True, color=s.PURPLE, fontsize=6.8)
     bottom, top = ax.get_ylim()
     page.note(
         ax,
@@ -331,6 +328,9 @@ def draw_b(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         color=s.GREY,
         fontsize=6.6,
     )
+    # The peak's height on the left axis, because texts are placed in its coordinates.
+    height = np.interp(peak, twin.get_ylim(), ax.get_ylim())
+    page.note(ax, f"peak: {peak:.1f}", near=(where, float(height)), arrow=True, color=s.PURPLE, fontsize=6.8)
     page.legend(ax, corner="lower left")
 
 
@@ -434,12 +434,12 @@ def draw_d(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     ax.set_xticks(range(len(names)), [f"{name}\n({details[name]})" for name in names])
     top = float((bars["y"] + bars["sd"]).max())
     usual = page.look.exact and s.fits([bars["y"]], 15, 54)
-    bottom, high = (15.0, 72.0) if usual else (0.0, 1.6 * top)
+    bottom, high = (15.0, 72.0) if usual else (0.0, 1.7 * top)
     ax.set_ylim(bottom, high)
     ax.set_xlim(-0.6, len(names) - 0.4)
     for other, level, name, text, width in (
-        ("Y1A", 60.0, "time", "time", 1.6),
-        ("Y2k3", 55.0, "path", "path", 0.9),
+        ("Y1A", 61.5, "time", "time", 1.6),
+        ("Y2k3", 56.0, "path", "path", 0.9),
     ):
         if "Y1B" in names and other in names and f.known(f.get(data, name)):
             y = level if usual else (1.36 if name == "time" else 1.2) * top
@@ -498,7 +498,7 @@ def draw_d_audited(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         [places[name] for name in present],
         [f"{name.split(' at ')[0]}\n{bars.loc[name, 'x']:.0f} ep" for name in present],
     )
-    ax.set_ylim(0, 1.55 * top)
+    ax.set_ylim(0, 1.7 * top)
     ax.set_xlim(-0.55, 5.65)
     for arm in DAMAGE:
         effect = f.get(data, f"matched path {arm}")

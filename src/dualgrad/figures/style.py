@@ -260,7 +260,7 @@ class Page:
             }
         artist = ax.text(0.5, 0.5, text, transform=ax.transAxes, **options)
         self._notes.append(
-            _Placed(ax, artist, near, corner, arrow, pad=4.5 if box else 2.0, reach=reach, pale=pale)
+            _Placed(ax, artist, near, corner, arrow, pad=4.5 if box else 3.0, reach=reach, pale=pale)
         )
 
     def legend(
@@ -301,6 +301,7 @@ class Page:
         return self.figure
 
     def _place(self) -> None:
+        """Place the texts; panels whose limits are not the published ones are made higher where there is no room."""
         if not self._notes:
             return
         hidden = [
@@ -311,19 +312,34 @@ class Page:
         figure, canvas = self.figure, self.canvas
         full_dpi = figure.dpi
         figure.set_dpi(100)
-        for artist in hidden:
-            artist.set_visible(False)
-        canvas.draw()
-        pixels = np.asarray(canvas.buffer_rgba())[..., :3].astype(float)
-        for artist in hidden:
-            artist.set_visible(True)
-        ink = (255.0 - pixels.min(axis=2)) / 255.0
         renderer = canvas.get_renderer()
-        for placed in self._notes:
-            placed.settle(ink, renderer)
+        for tries_left in reversed(range(1 if self.look.exact else _TRIES)):
+            for artist in hidden:
+                artist.set_visible(False)
+            canvas.draw()
+            pixels = np.asarray(canvas.buffer_rgba())[..., :3].astype(float)
+            for artist in hidden:
+                artist.set_visible(True)
+            ink = (255.0 - pixels.min(axis=2)) / 255.0
+            places = [placed.choose(ink, renderer) for placed in self._notes]
+            crowded = {
+                placed.ax for placed, place in zip(self._notes, places, strict=True) if place[2] > _CROWDED
+            }
+            if not crowded or not tries_left:
+                break
+            for ax in crowded:
+                low, high = ax.get_ylim()
+                ax.set_ylim(low, high + _HIGHER * (high - low))
+        for placed, (x0, y0, _) in zip(self._notes, places, strict=True):
+            placed.put(x0, y0, renderer)
         figure.set_dpi(full_dpi)
 
 
+_TRIES, _HIGHER = (
+    4,
+    0.12,
+)  # how often a panel without room for its texts is made higher, and by how much of its height
+_CROWDED = 0.07  # mean ink under a text from which on it lies on data
 _ARROW_LENGTH = 26.0  # wanted distance of a text from the point its arrow leads to, in pixels at 100 dpi
 
 
@@ -344,8 +360,11 @@ class _Placed:
     def is_legend(self) -> bool:
         return isinstance(self.artist, Legend)
 
-    def settle(self, ink: np.ndarray, renderer: RendererBase) -> None:
-        """Choose the place with the least ink under the text, then nearest to where it wants to be."""
+    def choose(self, ink: np.ndarray, renderer: RendererBase) -> tuple[float, float, float]:
+        """Return the place with the least ink under the text, then nearest to where it wants to be: (x, y, ink).
+
+        From then on *ink* has the text.
+        """
         height = ink.shape[0]
         extent = self.artist.get_window_extent(renderer)
         box = self.ax.get_window_extent(renderer)
@@ -353,8 +372,8 @@ class _Placed:
         margin = 3.0
         xs = np.arange(box.x0 + margin, max(box.x1 - margin - wide, box.x0 + margin) + 0.5, 3.0)
         ys = np.arange(box.y0 + margin, max(box.y1 - margin - tall, box.y0 + margin) + 0.5, 3.0)
-        # A line or a dot under a text makes it hard to read; a pale band hardly does.
-        weights = np.where(ink > 0.4, 12.0 * ink, self.pale * ink)
+        # A line or a dot under a text makes it hard to read; a pale band does less harm.
+        weights = np.where(ink > 0.4, 12.0 * ink, 3.0 * self.pale * ink)
         total = np.zeros((height + 1, ink.shape[1] + 1))
         total[1:, 1:] = weights.cumsum(axis=0).cumsum(axis=1)
 
@@ -386,21 +405,25 @@ class _Placed:
         weight = 1.0 if self.near is not None else 0.5
         cost = 40.0 * covered + weight / self.reach * far
         iy, ix = np.unravel_index(int(cost.argmin()), cost.shape)
-        x0, y0 = xs[ix] + self.pad, ys[iy] + self.pad
-        fx, fy = self.ax.transAxes.inverted().transform((x0, y0))
+        row0, row1 = int(top[iy]), int(bottom[iy])
+        ink[row0:row1, int(left[ix]) : int(right[ix])] = 1.0
+        return float(xs[ix] + self.pad), float(ys[iy] + self.pad), float(covered[iy, ix])
 
+    def put(self, x0: float, y0: float, renderer: RendererBase) -> None:
+        """Put the text there: the lower left corner of its box, in pixels."""
+        extent = self.artist.get_window_extent(renderer)
+        fx, fy = self.ax.transAxes.inverted().transform((x0, y0))
         if isinstance(self.artist, Legend):
             self.artist.set_loc((fx, fy))
             self.artist.borderaxespad = 0
-        else:
-            # The text's own anchor may not be its box's corner (descenders, multi-line): shift by the difference.
-            ax0, ay0 = self.ax.transAxes.transform(self.artist.get_position())
-            shift = self.ax.transAxes.inverted().transform((ax0 + x0 - extent.x0, ay0 + y0 - extent.y0))
-            self.artist.set_position(tuple(shift))
-            if self.arrow and self.near is not None:
-                self._point(self.artist.get_color(), extent.width, extent.height, x0, y0, px, py)
-        row0, row1 = int(top[iy]), int(bottom[iy])
-        ink[row0:row1, int(left[ix]) : int(right[ix])] = 1.0
+            return
+        # The text's own anchor may not be its box's corner (descenders, multi-line): shift by the difference.
+        ax0, ay0 = self.ax.transAxes.transform(self.artist.get_position())
+        shift = self.ax.transAxes.inverted().transform((ax0 + x0 - extent.x0, ay0 + y0 - extent.y0))
+        self.artist.set_position(tuple(shift))
+        if self.arrow and self.near is not None:
+            px, py = self.ax.transData.transform(self.near)
+            self._point(self.artist.get_color(), extent.width, extent.height, x0, y0, px, py)
 
     def _point(
         self, colour: ColorType, wide: float, tall: float, x0: float, y0: float, px: float, py: float
@@ -766,17 +789,24 @@ def spread_text(low: float, high: float) -> str:
 
 
 def lr_marks(
-    page: Page, ax: Axes, drops: Iterable[float], *, horizontal: bool = False, shift: float = 0.5
+    page: Page,
+    ax: Axes,
+    drops: Iterable[float],
+    *,
+    horizontal: bool = False,
+    shift: float = 0.5,
+    top: bool = False,
 ) -> None:
-    """Dashed lines where the learning rate falls to a tenth."""
+    """Dashed lines where the learning rate falls to a tenth; the first is named, at its beginning or its ``top``."""
     for i, drop in enumerate(drops):
         (ax.axhline if horizontal else ax.axvline)(drop + shift, color=GREY, lw=0.8, ls="--", zorder=1)
-        low = ax.get_xlim()[0] if horizontal else ax.get_ylim()[0]
+        end = (ax.get_xlim() if horizontal else ax.get_ylim())[int(top)]
         if i == 0:
             page.note(
                 ax,
                 "lr ×0.1",
-                near=(low, drop + shift) if horizontal else (drop + shift, low),
+                near=(end, drop + shift) if horizontal else (drop + shift, end),
+                reach=0.3,  # beside its line
                 color=GREY,
                 fontsize=6,
             )
