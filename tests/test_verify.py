@@ -21,10 +21,12 @@ PREP, SWEEP = "Ta-prep-O/seed0", "Ta1-1/seed0"
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with the census and four records of edition demo. Tests work on copies."""
+    """A folder with the census and four records of edition smoke. Tests work on copies."""
     folder = tmp_path_factory.mktemp("verify")
     shutil.copytree(ROOT / "config", folder / "config")
     (folder / "Snakefile").touch()
+    settings = folder / "config" / "config.yaml"
+    settings.write_text(settings.read_text().replace("edition: demo", "edition: smoke"))
     for name in (SOURCE, COPY, PREP, SWEEP):
         assert main(["train", name, "--root", str(folder)]) == 0
     return folder
@@ -38,7 +40,7 @@ def bench(made: Path, tmp_path: Path) -> Path:
 
 
 def place(folder: Path, name: str) -> Path:
-    return folder / "results" / "demo" / "runs" / f"{name}.json"
+    return folder / "results" / "smoke" / "runs" / f"{name}.json"
 
 
 def verify(capsys, folder: Path, *words: str) -> tuple[int, dict]:
@@ -72,7 +74,7 @@ def test_the_table(made: Path, capsys) -> None:
     assert main(["verify", "Ta-prep-O", "--root", str(made)]) == 0
     lines = capsys.readouterr().out.splitlines()
     digest = read_record(place(made, PREP))["digest"][:12]
-    assert lines[0] == "1 of 1 records of the edition demo, trained again:"
+    assert lines[0] == "1 of 1 records of the edition smoke, trained again:"
     assert lines[1].split() == ["run", "recorded", "again", "seconds", "result"]
     run, recorded, again, _, result = lines[2].split()
     assert (run, recorded, again, result) == (PREP, digest, digest, "same")
@@ -133,7 +135,7 @@ def test_a_threshold_that_came_later_changes_no_training(bench: Path, capsys) ->
 
 @pytest.mark.parametrize("damage", ["record", "checkpoint", "missing"])
 def test_what_cannot_be_compared_fails(bench: Path, capsys, damage: str) -> None:
-    checkpoint = bench / "results" / "demo" / "checkpoints" / f"{PREP}.pt"
+    checkpoint = bench / "results" / "smoke" / "checkpoints" / f"{PREP}.pt"
     if damage == "record":
         place(bench, SWEEP).write_text("{")
     elif damage == "checkpoint":
@@ -169,7 +171,7 @@ def test_the_sample_is_random_and_repeatable(demo) -> None:
 
 
 def test_recorded_runs_are_those_with_a_file(made: Path, demo) -> None:
-    results = made / "results" / "demo"
+    results = made / "results" / "smoke"
     assert recorded_runs(demo, results / "runs") == [SOURCE, COPY, PREP, SWEEP]
     assert recorded_runs(demo, results / "runs", ["Ta1-1", "B"]) == [SWEEP]
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+# Snakemake is started a hundred times, and importing it takes as long as what most tests ask of it. So processes are
+# forked from one that has imported it; they run its `main` as the command does.
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["snakemake.cli", "dualgrad.jobs.launcher", "pandas", "jsonschema", "pydantic"])
 
 
 def copy_workflow(target: Path) -> Path:
@@ -38,16 +44,29 @@ def snakemake(
     folder: Path, *words: str, more: Mapping[str, str] | None = None
 ) -> subprocess.CompletedProcess:
     """Run Snakemake in a folder, with its messages in ``stdout``."""
-    return subprocess.run(
-        command(*words),
-        cwd=folder,
-        env=environment(more),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        timeout=600,
-        check=False,
-    )
+    with tempfile.NamedTemporaryFile("r", encoding="utf-8", errors="replace") as messages:
+        process = _FORKS.Process(
+            target=_be_snakemake, args=(words, str(folder), environment(more), messages.name)
+        )
+        process.start()
+        process.join(600)
+        if process.exitcode is None:
+            process.kill()
+            raise subprocess.TimeoutExpired(command(*words), 600, messages.read())
+        return subprocess.CompletedProcess(command(*words), process.exitcode, messages.read())
+
+
+def _be_snakemake(words: Sequence[str], folder: str, around: Mapping[str, str], messages: str) -> None:
+    os.chdir(folder)
+    os.environ.clear()
+    os.environ.update(around)
+    with Path(messages).open("a", encoding="utf-8") as stream:
+        os.dup2(stream.fileno(), 1)
+        os.dup2(stream.fileno(), 2)
+    from dualgrad.jobs.launcher import main
+
+    sys.argv = ["snakemake", *words]
+    main()
 
 
 def planned(output: str) -> dict[str, int]:
