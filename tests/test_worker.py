@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from workflows import is_alive
 
 import dualgrad.jobs.warm_worker
 from dualgrad import __version__
@@ -141,14 +142,6 @@ def who(line: str) -> tuple[int, int, int]:
 def server(worker: WarmWorker) -> int:
     """The server's process, as its children see it."""
     return who(job("who").stdout)[0]
-
-
-def is_alive(process: int) -> bool:
-    """Whether a process runs (a zombie does not)."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 def eventually(condition: Callable[[], bool], seconds: float = 15.0) -> bool:

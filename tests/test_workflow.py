@@ -18,7 +18,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import pytest
-from workflows import command, copy_workflow, environment, planned, snakemake
+from workflows import command, copy_workflow, environment, is_alive, planned, snakemake
 
 from dualgrad.census import load_census
 from dualgrad.census.dependencies import closure
@@ -338,14 +338,6 @@ def descendants(process: int) -> set[int]:
         wave = {child for child, parent in parents.items() if parent in wave}
         found |= wave
     return found
-
-
-def is_alive(process: int) -> bool:
-    """Whether a process runs (a zombie does not)."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])

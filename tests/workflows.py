@@ -75,3 +75,11 @@ def planned(output: str) -> dict[str, int]:
         return {}
     table = output.rpartition("Job stats:")[2]
     return {rule: int(count) for rule, count in re.findall(r"^(\S+) +(\d+)$", table, re.MULTILINE)}
+
+
+def is_alive(process: int) -> bool:
+    """Whether a process runs (a zombie does not)."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):  # it may go between opening and reading
+        return False
