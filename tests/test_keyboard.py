@@ -90,6 +90,7 @@ def test_the_explorer(browser, pages: Path) -> None:  # noqa: F811
             assert text(page, f"#{name}-range") != "" and count() != everything
             press(page, "#reset", "Enter")
             assert text(page, f"#{name}-range") == "" and count() == everything
+            assert page.evaluate("document.activeElement.id") == "search"
         press(page, "#status", "ArrowDown", stays=True)
         assert page.input_value("#status") != "" and count() != everything
         press(page, "#reset", "Space")
@@ -129,6 +130,7 @@ def test_the_claims(browser, pages: Path) -> None:  # noqa: F811
             assert page.evaluate(rows) < everything, name
             press(page, "#reset", "Enter")
             assert page.evaluate(rows) == everything, name
+            assert page.evaluate("document.activeElement.id") == "search"
         press(page, "th[data-sort=printed] button", "Space", stays=True)
         assert page.get_attribute("th[data-sort=printed]", "aria-sort") == "ascending"
         press(page, "#ce-eta04 .open", "Enter", stays=True)
@@ -144,6 +146,7 @@ def test_the_claims(browser, pages: Path) -> None:  # noqa: F811
         page.keyboard.insert_text("no claim says this")
         press(page, "#again", "Enter")
         assert page.evaluate(rows) == everything
+        assert page.evaluate("document.activeElement.id") == "search"
 
 
 def test_the_statistics(browser, pages: Path) -> None:  # noqa: F811

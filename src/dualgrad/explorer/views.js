@@ -36,7 +36,11 @@ function setUp() {
   $('status').onchange = event => { filters.status = event.target.value; changed(); };
   $('seed').oninput = event => { filters.seed = event.target.value.replace(/[^\d]/g, ''); changed(); };
   $('search').oninput = event => { filters.q = event.target.value; changed(); };
-  $('reset').onclick = () => { clearFilters(); changed(); };
+  $('reset').onclick = event => {
+    clearFilters();
+    changed();
+    if (!event.detail) $('search').focus(); // by a key: the button that had the focus is gone
+  };
   $('save').onclick = saveRuns;
   $('help').onclick = () => $('manual').showModal();
   $('home').onclick = event => { event.preventDefault(); clearFilters(); state.run = null; changed(true); };

@@ -258,8 +258,12 @@ function controls() {
   }
   $('search').addEventListener('input', () => set({ search: $('search').value }));
   $('filters').addEventListener('submit', event => event.preventDefault());
-  $('filters').addEventListener('reset', event => { event.preventDefault(); clear(); });
-  $('again').addEventListener('click', clear);
+  for (const id of ['reset', 'again'])
+    $(id).addEventListener('click', event => {
+      event.preventDefault(); // the form's own reset would bring back what the page began with
+      clear();
+      if (!event.detail) $('search').focus(); // by a key: the button that had the focus is gone
+    });
   for (const one of document.querySelectorAll('th[data-sort]'))
     one.firstElementChild.addEventListener('click', () => set({ sort: one.dataset.sort, down: state.sort === one.dataset.sort && !state.down }));
   document.addEventListener('keydown', event => {
