@@ -90,16 +90,16 @@ def test_the_explorer(browser, pages: Path) -> None:  # noqa: F811
             assert text(page, f"#{name}-range") != "" and count() != everything
             press(page, "#reset", "Enter")
             assert text(page, f"#{name}-range") == "" and count() == everything
-            assert page.evaluate("document.activeElement.id") == "search"
+            wait(page, "document.activeElement.id === 'search'")
         press(page, "#status", "ArrowDown", stays=True)
         assert page.input_value("#status") != "" and count() != everything
         press(page, "#reset", "Space")
         press(page, "#seed", "3")
-        assert "seed=3" in page.evaluate("location.hash")
+        wait(page, "location.hash.includes('seed=3')")
         press(page, "#seed", "Backspace")
         assert count() == everything
         press(page, "#heads button[data-key=error]", "Enter", stays=True)
-        assert page.evaluate("order.key") == "error"
+        wait(page, "order.key === 'error'")
         press(page, ".experiment", "Enter")
         wait(page, PAGES["explorer.html#exp=A"])
         press(page, "#rows", "ArrowDown", "ArrowDown", "Enter")
@@ -111,9 +111,9 @@ def test_the_explorer(browser, pages: Path) -> None:  # noqa: F811
         press(page, ".panel", "Enter")
         wait(page, PAGES["explorer.html#exp=A"])
         press(page, "#help", "Enter")
-        assert page.evaluate("document.getElementById('manual').contains(document.activeElement)")
+        wait(page, "document.getElementById('manual').contains(document.activeElement)")
         page.keyboard.press("Escape")
-        assert page.evaluate("document.activeElement.id") == "help"
+        wait(page, "document.activeElement.id === 'help'")
 
 
 def test_the_claims(browser, pages: Path) -> None:  # noqa: F811
@@ -122,55 +122,55 @@ def test_the_claims(browser, pages: Path) -> None:  # noqa: F811
         rows = "document.querySelectorAll('.row').length"
         everything = page.evaluate(rows)
         press(page, "#tiles button", "Enter")
-        assert 0 < page.evaluate(rows) < everything
+        wait(page, f"{rows} > 0 && {rows} < {everything}")
         press(page, "#tiles button", "Space")
-        assert page.evaluate(rows) == everything
+        wait(page, f"{rows} === {everything}")
         for name in ("verdict", "document", "topic", "caveat"):
             press(page, f"#{name}", "ArrowDown", stays=True)
-            assert page.evaluate(rows) < everything, name
+            wait(page, f"{rows} < {everything}")
             press(page, "#reset", "Enter")
-            assert page.evaluate(rows) == everything, name
-            assert page.evaluate("document.activeElement.id") == "search"
+            wait(page, f"{rows} === {everything}")
+            wait(page, "document.activeElement.id === 'search'")
         press(page, "th[data-sort=printed] button", "Space", stays=True)
         assert page.get_attribute("th[data-sort=printed]", "aria-sort") == "ascending"
         press(page, "#ce-eta04 .open", "Enter", stays=True)
         assert page.get_attribute("#ce-eta04 .open", "aria-expanded") == "true"
         press(page, ".detail .runs summary", "Space")
-        assert page.evaluate("document.querySelectorAll('.detail .runs li').length") > 0
+        wait(page, "document.querySelectorAll('.detail .runs li').length > 0")
         press(page, "#documents summary", "Enter")
-        assert page.evaluate("document.getElementById('documents').open")
+        wait(page, "document.getElementById('documents').open")
         press(page, "#every", "Enter")
-        assert page.evaluate("[...document.querySelectorAll('#conclusions details')].every(one => one.open)")
+        wait(page, "[...document.querySelectorAll('#conclusions details')].every(one => one.open)")
         page.keyboard.press("/")
-        assert page.evaluate("document.activeElement.id") == "search"
+        wait(page, "document.activeElement.id === 'search'")
         page.keyboard.insert_text("no claim says this")
         press(page, "#again", "Enter")
-        assert page.evaluate(rows) == everything
-        assert page.evaluate("document.activeElement.id") == "search"
+        wait(page, f"{rows} === {everything}")
+        wait(page, "document.activeElement.id === 'search'")
 
 
 def test_the_statistics(browser, pages: Path) -> None:  # noqa: F811
     with open_page(browser, (pages / "statistics.html").as_uri()) as page:
         wait(page, PAGES["statistics.html"])
         press(page, "#sheets button:nth-child(2)", "Enter")
-        assert page.evaluate("state.sheet.name") == "boundaries"
+        wait(page, "state.sheet.name === 'boundaries'")
         everything = page.evaluate("rows.length")
         press(page, "#choices select", "ArrowDown", stays=True)
-        assert 0 < page.evaluate("rows.length") < everything
+        wait(page, f"rows.length > 0 && rows.length < {everything}")
         press(page, "#choices select", "ArrowUp")
         press(page, "#choices .button", "Enter")
-        assert page.evaluate("document.querySelectorAll('#choices label:not([hidden])').length") > 3
+        wait(page, "document.querySelectorAll('#choices label:not([hidden])').length > 3")
         press(page, "th:nth-child(2) button", "Space", stays=True)
-        assert page.evaluate("document.querySelector('th:nth-child(2)').hasAttribute('aria-sort')")
+        wait(page, "document.querySelector('th:nth-child(2)').hasAttribute('aria-sort')")
         page.keyboard.press("/")
         page.keyboard.insert_text("experiment=K")
-        assert 0 < page.evaluate("rows.length") < everything
+        wait(page, f"rows.length > 0 && rows.length < {everything}")
         press(page, "#frame", "End")
         wait(page, "document.querySelector('#frame').scrollTop > 0 || scrollY > 0"
                                " || document.querySelector('#frame').scrollHeight <= innerHeight")  # fmt: skip
         theme = page.evaluate("document.documentElement.dataset.theme")
         press(page, "#theme", "Enter")
-        assert page.evaluate("document.documentElement.dataset.theme") != theme
+        wait(page, f"document.documentElement.dataset.theme !== {theme!r}")
 
 
 def test_the_report(browser, pages: Path) -> None:  # noqa: F811
