@@ -33,8 +33,6 @@ if TYPE_CHECKING:
     from dualgrad.census import Census
     from dualgrad.project import Project
 
-# How torch says so on GPUs and on the CPU.
-
 
 def needed_files(paths: Sequence[Path] | None) -> dict[str, Path] | None:
     """Return files of other runs by their paths below the results, wherever those lie; None where none were named.
