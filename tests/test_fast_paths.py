@@ -80,11 +80,24 @@ def test_one_image_is_left_to_the_modules():
 
 def test_what_a_child_of_the_worker_needs_is_read_before_it_is_forked(workspace, tmp_path, monkeypatch):
     overrides = {"edition": "smoke"}
-    train.preload(workspace, overrides)
+    run = "A/lam0.1_eta0.4_seed0"
+    assert train.read_for(workspace, overrides, [run])
+    assert not train.read_for(workspace, overrides, [run]), "nothing new"
     for name in ("load_edition", "load_census"):
         monkeypatch.setattr(project, name, lambda *_: pytest.fail("read in the child"))
-    job = {"root": workspace, "config": overrides, "run": "A/lam0.1_eta0.4_seed0"}
+    job = {"root": workspace, "config": overrides, "run": run}
     assert train.execute({**job, "output": tmp_path / "run.json", "checkpoint": None}) == 0
+
+
+def test_training_on_pictures_imports_neither_a_compiler_nor_what_text_is_made_of(workspace, tmp_path):
+    """Each would take seconds, of every job."""
+    words = ["train", "A/lam0.1_eta0.4_seed0", "--root", str(workspace), "--edition", "smoke"]
+    code = (
+        f"import sys; from dualgrad.cli import main; status = main({[*words, '--output', str(tmp_path / 'x.json')]!r}); "
+        "print(status, [name for name in ('torch._dynamo', 'transformers') if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout.splitlines()[-1:] == ["0 []"], done.stdout + done.stderr
 
 
 PAGE_FAULTS = """

@@ -1,8 +1,8 @@
 """The profile slurm on a real SLURM: groups, GPUs, memory and time asked for, kills, and the digests of a local run.
 
-A part of the smoke census, chosen by experiments: for each run Snakemake alone takes two seconds, so the whole of it
-(170 runs) would take five minutes on two cores. Chosen are runs of all three levels, of images and of text, that copy
-others, start from their checkpoints or take a step size from them.
+A part of the smoke census, chosen by experiments: each job of a submission is a Snakemake of its own, which takes
+seconds, so the whole of it (170 runs) would take ten minutes on two cores. Chosen are runs of all three levels, of images
+and of text, that copy others, start from their checkpoints or take a step size from them.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from dualgrad.jobs.command_line import words_for_the_rest
 from dualgrad.jobs.requests import GROUPS, Requests
 from dualgrad.project import load_project
 
-EXPERIMENTS = ("A", "B3", "D1", "J", "P", "Ta1-1", "X2", "Y1B")
+EXPERIMENTS = ("B3", "J", "Ta1-1", "Y1B")
 TARGETS = [f"results/smoke/tables/parts/{name}/runs.parquet" for name in EXPERIMENTS]
 SMOKE = ("--config", "edition=smoke")
 PROFILE = ("--workflow-profile", "workflow/profiles/slurm")
@@ -271,7 +271,7 @@ def test_a_census_through_kills_has_the_digests_of_a_local_run(
     assert max(memory.values()) == 2 * memory[first], "the second try asks for twice the memory"
     for one in jobs.values():
         assert one["JOB_GRES"] == "gpu:1" and one["NumCPUs"] == "1"
-    assert len(jobs) < len(runs) / 3
+    assert len(jobs) <= len(runs) / 3
     # Only the submission that failed leaves a log.
     assert [path.stem for path in (folder / "logs" / "slurm").rglob("*.log")] == [first]
     with capsys.disabled():

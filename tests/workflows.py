@@ -16,7 +16,20 @@ ROOT = Path(__file__).resolve().parents[1]
 # Snakemake is started a hundred times, and importing it takes as long as what most tests ask of it. So processes are
 # forked from one that has imported it; they run its `main` as the command does.
 _FORKS = multiprocessing.get_context("forkserver")
-_FORKS.set_forkserver_preload(["snakemake.cli", "dualgrad.jobs.launcher", "pandas", "jsonschema", "pydantic"])
+_IMPORTED = (
+    "snakemake.cli",
+    "snakemake.report",
+    "pandas",
+    "jsonschema",
+    "pydantic",
+    "requests",
+    "smart_open",
+)
+_PLUGINS = ("executor_plugin_slurm", "storage_plugin_fs", "storage_plugin_s3")
+_OURS = ("jobs.launcher", "jobs.requests", "project")
+_FORKS.set_forkserver_preload(
+    [*_IMPORTED, *(f"snakemake_{name}" for name in _PLUGINS), *(f"dualgrad.{name}" for name in _OURS)]
+)
 
 
 def copy_workflow(target: Path) -> Path:

@@ -19,7 +19,7 @@ import click
 from dualgrad.arguments import EDITION, FOLDER, json_option, output_option, results_option, verb
 
 
-def preload(root: Path, overrides: dict) -> None:
+def preload(root: Path, overrides: dict, given: SimpleNamespace) -> None:
     """Import, before the worker forks, what a comparison needs."""
     import dualgrad.compare.build  # noqa: F401
 

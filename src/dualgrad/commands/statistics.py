@@ -20,7 +20,7 @@ from dualgrad.arguments import FOLDER, STATISTIC, json_option, output_option, re
 from dualgrad.statistics.sources import ALL_STATISTICS, OWN_STATISTIC, STATISTICS
 
 
-def preload(root: Path, overrides: dict) -> None:
+def preload(root: Path, overrides: dict, given: SimpleNamespace) -> None:
     """Import, before the worker forks, what all statistics need."""
     import dualgrad.statistics.boundaries
     import dualgrad.statistics.build  # noqa: F401

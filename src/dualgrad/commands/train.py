@@ -139,8 +139,19 @@ def run(args: SimpleNamespace) -> int:
     return worst
 
 
-def preload(root: Path, overrides: dict) -> None:
-    """Import and read, before a worker forks, what every run of this configuration needs."""
+def preload(root: Path, overrides: dict, given: SimpleNamespace) -> bool:
+    """Import and read, before a worker forks, what this job's runs need; return whether any of it is new."""
+    return read_for(root, overrides, given.runs)
+
+
+_READ: set[tuple] = set()
+
+
+def read_for(root: Path, overrides: dict, names: Sequence[str]) -> bool:
+    """Import and read what some runs and experiments need (no names: all); return whether any of it is new.
+
+    No more than that: what the text models are built from takes three seconds to import.
+    """
     from dualgrad.data import preload as preload_tasks
     from dualgrad.data.errors import DataError
     from dualgrad.models import import_for
@@ -149,23 +160,32 @@ def preload(root: Path, overrides: dict) -> None:
     from dualgrad.training.determinism import DTYPES, code_digest
 
     code_digest()  # read once for all
+    known = len(_CACHE)
     project = _cached(root, overrides)
+    new = len(_CACHE) > known
     if project.ingested:  # reads the edition's file, which each child would do again
-        return  # nothing is trained
+        return new  # nothing is trained
     # On the host, for a GPU too: a CUDA context does not survive a fork.
-    tasks: dict[tuple, dict[str, Any]] = {}
-    for spec in project.census.runs.values():
+    experiments, runs = project.census.experiments, project.census.runs
+    asked = [run for name in names for run in (experiments[name]["runs"] if name in experiments else [name])]
+    for name in asked or runs:
+        if name not in runs:
+            continue  # the child says so
+        spec = runs[name]
         task = spec["task"]
         key = (task["dataset"], task["model"]["name"], repr(task.get("normalize")), spec["precision"])
-        tasks.setdefault(key, spec)
-    for spec in tasks.values():
-        import_for(spec["task"]["model"]["name"])
-        if not (project.data / spec["task"]["dataset"]).is_dir():
+        if (project.data, *key) in _READ:
+            continue
+        import_for(task["model"]["name"])
+        if not (project.data / task["dataset"]).is_dir():
             continue  # preparing a set here would start threads, which no fork survives; a rule does it
         try:
             preload_tasks([spec], DTYPES[spec["precision"]], project.data)
         except DataError:
-            continue  # not there yet: a rule of the workflow prepares it before the first run needs it
+            continue  # the child says so
+        _READ.add((project.data, *key))
+        new = True
+    return new
 
 
 _CACHE: dict[tuple, Project] = {}

@@ -37,11 +37,11 @@ def _size(text: str) -> int:
     return int(text)
 
 
-def preload(root: Path, overrides: dict) -> None:
-    """Import and read, before a worker forks, what every run of this configuration needs."""
+def preload(root: Path, overrides: dict, given: SimpleNamespace) -> bool:
+    """Import and read, before a worker forks, what the runs to verify need; return whether any of it is new."""
     from dualgrad.commands import train
 
-    train.preload(root, overrides)
+    return train.read_for(root, overrides, given.names)
 
 
 @verb

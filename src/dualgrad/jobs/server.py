@@ -66,7 +66,6 @@ class Server:
     def __init__(self, listener: socket.socket) -> None:
         self._listener = listener
         self._children: dict[int, _Child] = {}
-        self._warm: set[tuple] = set()
         self._pid = os.getpid()
         self._libc = ctypes.CDLL(None) if sys.platform == "linux" else None
         self._selector = selectors.DefaultSelector()
@@ -177,23 +176,22 @@ class Server:
         child.end()
 
     def _prepare(self, folder: str, words: list[str]) -> None:
-        """Import and read what a command needs, the first time that it is asked for with these settings."""
+        """Import and read what a command needs, the first time that it is asked for."""
+        imported = len(sys.modules)
         try:
             verb = cli.verb_of(words[0])
             given = SimpleNamespace(**verb.make_context(words[0], words[1:], resilient_parsing=True).params)
-            key = (words[0], str(given.root), given.edition, *given.config)
-            if key in self._warm:
-                return
-            self._warm.add(key)
             preload = getattr(import_module(cli.COMMANDS[words[0]][0]), "preload", None)
-            if preload is not None:
-                preload(given.root or find_root(Path(folder)), settings_of(given))
+            if preload is None:
+                return
+            new = preload(given.root or find_root(Path(folder)), settings_of(given), given)
         except (Exception, SystemExit):
             return  # the child meets the same mistake, and tells its client
-        # What is here by now is shared with all children: keep the collector from touching (copying) it.
-        gc.collect()
-        gc.freeze()
-        self._collapse_memory()
+        if new or len(sys.modules) > imported:
+            # What is here by now is shared with all children: keep the collector from touching (copying) it.
+            gc.collect()
+            gc.freeze()
+            self._collapse_memory()
 
     def _collapse_memory(self) -> None:
         """Put this process's memory into huge pages, so that a fork copies 512 times fewer entries of page tables.

@@ -85,6 +85,7 @@ class Session:
         self.batchnorms = batchnorm_modules(self.model)
         self._forward: Callable[..., Tensor] = self.model
         if self.run.compile:
+            torch.use_deterministic_algorithms(True)  # the compiler's own switch with it
             torch._functorch.config.donated_buffer = False  # two losses of one pass need its buffers twice
             self._forward = torch.compile(self.model)
         # Some small models know their gradients, of cross-entropies as they are.
