@@ -92,8 +92,9 @@ def test_what_a_child_of_the_worker_needs_is_read_before_it_is_forked(workspace,
 def test_training_on_pictures_imports_neither_a_compiler_nor_what_text_is_made_of(workspace, tmp_path):
     """Each would take seconds, of every job."""
     words = ["train", "A/lam0.1_eta0.4_seed0", "--root", str(workspace), "--edition", "smoke"]
+    words += ["--output", str(tmp_path / "x.json")]
     code = (
-        f"import sys; from dualgrad.cli import main; status = main({[*words, '--output', str(tmp_path / 'x.json')]!r}); "
+        f"import sys; from dualgrad.cli import main; status = main({words!r}); "
         "print(status, [name for name in ('torch._dynamo', 'transformers') if name in sys.modules])"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)

@@ -1,8 +1,8 @@
 """The profile slurm on a real SLURM: groups, GPUs, memory and time asked for, kills, and the digests of a local run.
 
 A part of the smoke census, chosen by experiments: each job of a submission is a Snakemake of its own, which takes
-seconds, so the whole of it (170 runs) would take ten minutes on two cores. Chosen are runs of all three levels, of images
-and of text, that copy others, start from their checkpoints or take a step size from them.
+seconds, so the whole of it (170 runs) would take ten minutes on two cores. Chosen are runs of all three levels, of
+images and of text, that copy others, start from their checkpoints or take a step size from them.
 """
 
 from __future__ import annotations

@@ -428,7 +428,8 @@ def test_nothing_outlives_its_owner(stub: Path, number: int) -> None:
 def test_a_server_that_is_still_importing_ends_with_its_owner(stub: Path) -> None:
     (stub / "stub" / "slow_command.py").write_text(
         "from dualgrad.arguments import verb\n@verb\ndef run(args):\n    return 0\n"
-        "def preload(root, settings, given):\n    import time\n    open('preloading', 'w').close()\n    time.sleep(60)\n"
+        "def preload(root, settings, given):\n    import time\n"
+        "    open('preloading', 'w').close()\n    time.sleep(60)\n"
     )
     with (stub / "stub" / "sitecustomize.py").open("a") as hooks:
         hooks.write("cli.COMMANDS['slow'] = ('slow_command', 'for tests')\n")
