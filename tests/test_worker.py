@@ -241,14 +241,22 @@ def test_rubbish_does_not_hurt_the_server(worker: WarmWorker, rubbish: bytes) ->
     assert job("say:still here").stdout == "still here\n"
 
 
-def test_preparing_for_training_starts_no_thread(worker: WarmWorker) -> None:
+def test_preparing_jobs_starts_no_thread(worker: WarmWorker) -> None:
     root = Path(__file__).parents[1]
-    words = ["dualgrad", "train", "A/nothing", "--root", str(root), "--edition", "smoke"]
-    done = subprocess.run(words, capture_output=True, text=True, timeout=120, check=False)
-    assert done.returncode != 0 and "no such run" in done.stderr
     process = Path(f"/proc/{worker._process.pid}")
-    assert "libtorch" in (process / "maps").read_text()
-    assert len(list((process / "task").iterdir())) == 1, "a process that forks must own no other thread"
+    for words, library in (
+        (("train", "A/nothing"), "libtorch"),
+        (("tables", "nothing"), "libarrow"),
+        (("figure", "Figure1", "--tables", "nowhere", "--output", "x.pdf"), "matplotlib"),
+        (("statistics", "nothing"), "scipy"),
+    ):
+        done = subprocess.run(
+            ["dualgrad", *words, "--root", str(root), "--edition", "smoke"],
+            capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+        assert done.returncode != 0 and "no" in done.stderr
+        assert library in (process / "maps").read_text()
+        assert len(list((process / "task").iterdir())) == 1, "a process that forks must own no other thread"
 
 
 # ------------------------------------------------------------------------------------------ going without

@@ -126,13 +126,37 @@ class Project:
         return self.settings["released_archive"]
 
 
+# What a worker has read for the jobs that it forks.
+_SHARED: dict[tuple[Path, str], Project] = {}
+
+
 def load_project(root: Path | str, overrides: Mapping[str, Any] | None = None) -> Project:
     """Read the settings of the workflow in *root*; its census is read when it is first asked for.
 
     Raises:
         ConfigError: as from :func:`load_settings`.
     """
-    return Project(Path(root), load_settings(Path(root), overrides))
+    shared = _SHARED.get(_key(root, overrides))
+    return shared or Project(Path(root), load_settings(Path(root), overrides))
+
+
+def share_project(root: Path, overrides: Mapping[str, Any]) -> bool:
+    """Read a project with its census for all processes that this one forks; return whether that is new.
+
+    Raises:
+        ConfigError, CensusError: as from :func:`load_project` and of its census.
+    """
+    key = _key(root, overrides)
+    if key in _SHARED:
+        return False
+    project = load_project(root, overrides)
+    _ = project.census
+    _SHARED[key] = project
+    return True
+
+
+def _key(root: Path | str, overrides: Mapping[str, Any] | None) -> tuple[Path, str]:
+    return Path(root).resolve(), repr(sorted((overrides or {}).items()))
 
 
 def load_settings(root: Path, overrides: Mapping[str, Any] | None = None) -> dict[str, Any]:

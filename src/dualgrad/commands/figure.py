@@ -6,13 +6,28 @@ dualgrad figure ED_Fig5 --edition released --variant audited --output figures/au
 
 from __future__ import annotations
 
+import importlib
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import click
 
 from dualgrad.arguments import FOLDER, OneOf, Several, output_option, verb
 from dualgrad.figures.sources import FIGURE_EXPERIMENTS, VARIANTS
+
+
+def preload(root: Path, overrides: dict, given: SimpleNamespace) -> bool:
+    """Import and read, before a worker forks, what each figure needs; return whether any of it is new."""
+    from dualgrad.figures import build
+    from dualgrad.project import share_project
+
+    build.module(given.figure)
+    for name in ("backend_agg", "backend_pdf"):
+        importlib.import_module(f"matplotlib.backends.{name}")
+    for name in ("figures.style", "tables.read"):
+        importlib.import_module(f"dualgrad.{name}")
+    return share_project(root, overrides)
 
 
 @verb

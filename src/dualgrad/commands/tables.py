@@ -9,6 +9,7 @@ experiments' folders into one file per table. With --schema: print what the colu
 
 from __future__ import annotations
 
+import importlib
 import json
 import sys
 from collections.abc import Sequence
@@ -18,6 +19,15 @@ from types import SimpleNamespace
 import click
 
 from dualgrad.arguments import EXPERIMENT, FOLDER, json_option, output_option, verb
+
+
+def preload(root: Path, overrides: dict, given: SimpleNamespace) -> bool:
+    """Import and read, before a worker forks, what each experiment's tables need; return whether any of it is new."""
+    from dualgrad.project import share_project
+
+    for name in ("pandas", "pyarrow.parquet", "dualgrad.tables.build", "dualgrad.tables.read"):
+        importlib.import_module(name)
+    return share_project(root, overrides)
 
 
 @verb

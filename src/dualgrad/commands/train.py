@@ -155,16 +155,16 @@ def read_for(root: Path, overrides: dict, names: Sequence[str]) -> bool:
     from dualgrad.data import preload as preload_tasks
     from dualgrad.data.errors import DataError
     from dualgrad.models import import_for
+    from dualgrad.project import load_project, share_project
     from dualgrad.training import devices as _devices  # noqa: F401
     from dualgrad.training import trainer as _  # noqa: F401  (imports torch and the loop)
     from dualgrad.training.determinism import DTYPES, code_digest
 
     code_digest()  # read once for all
-    known = len(_CACHE)
-    project = _cached(root, overrides)
-    new = len(_CACHE) > known
-    if project.ingested:  # reads the edition's file, which each child would do again
-        return new  # nothing is trained
+    new = share_project(root, overrides)
+    project = load_project(root, overrides)
+    if project.ingested:  # nothing is trained
+        return new
     # On the host, for a GPU too: a CUDA context does not survive a fork.
     experiments, runs = project.census.experiments, project.census.runs
     asked = [run for name in names for run in (experiments[name]["runs"] if name in experiments else [name])]

@@ -50,6 +50,11 @@ _RESTARTS = 5
 _PATIENCE = 2.0  # seconds for the server itself, beside what its children have
 _STILL_STOPPED = 2.0  # seconds: a batch system that suspends everything lets everything go on at once
 _THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+# A look for GPUs that initialises none, and no thread that gives back Arrow's memory.
+_WITHOUT_THREADS = {
+    "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
+    "JE_ARROW_MALLOC_CONF": "background_thread:false",
+}
 # What pins threads to cores, as module systems of clusters set it: every job would be pinned to the same ones.
 _PINNING = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY", "KMP_HW_SUBSET")
 _LONGEST_ADDRESS = 100  # bytes; a socket's path has at most 108
@@ -241,7 +246,7 @@ class WarmWorker:
             stdout=subprocess.DEVNULL,
             pass_fds=[listener.fileno()],
             # One thread each: a process that forks must own no thread pools.
-            env=os.environ | dict.fromkeys(_THREADS, "1") | {"PYTORCH_NVML_BASED_CUDA_CHECK": "1"},
+            env=os.environ | dict.fromkeys(_THREADS, "1") | _WITHOUT_THREADS,
             # Out of the terminal's reach: Ctrl-C is for Snakemake, which then lets its jobs end.
             start_new_session=True,
         )
