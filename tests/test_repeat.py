@@ -120,6 +120,7 @@ def test_in_the_workflow(alone: Path, tmp_path: Path, words: list[str]) -> None:
     assert done.returncode == 0, done.stdout
     for name in (ALONE, PREP, SWEEP):  # Ta-prep-O with it, for its checkpoint
         assert record_of(folder, name)["digest"] == record_of(alone, name)["digest"]
+    assert not list(folder.glob("results/demo/runs/*/.*")), "no temporary file is left"
 
 
 @pytest.mark.parametrize(("threads", "more"), [("1", {}), ("4", {"PYTHONHASHSEED": "7"})])

@@ -285,18 +285,6 @@ def test_one_edited_entry_trains_its_own_runs_again(drawn: Path, tmp_path: Path)
     assert jobs["Figure1_published"] == jobs["Figure4_published"] == 1 and "Figure2_published" not in jobs
 
 
-def test_a_record_is_the_same_with_and_without_the_worker(drawn: Path, tmp_path: Path) -> None:
-    folder = copy_workflow(tmp_path)
-    name = next(name for name in load_census(ROOT, {"edition": "smoke"}).runs if name.startswith("A/"))
-    target = f"results/smoke/runs/{name}.json"
-    for words in ((), ("--no-hooks",)):  # without hooks no worker is started
-        (folder / target).unlink(missing_ok=True)
-        done = snakemake(folder, target, *SMOKE, *words)
-        assert done.returncode == 0, done.stdout
-        assert digest(folder, name) == digest(drawn, name)
-    assert not list(folder.glob("results/smoke/runs/*/.*")), "no temporary file is left"
-
-
 def test_results_below_another_working_directory(drawn: Path, tmp_path: Path) -> None:
     name = next(name for name in load_census(ROOT, {"edition": "smoke"}).runs if name.startswith("A/"))
     done = snakemake(

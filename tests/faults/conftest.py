@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 
 from .kills import undisturbed
@@ -9,8 +12,6 @@ from .pipeline import Pipeline
 
 
 @pytest.fixture(scope="session")
-def unhurt(tmp_path_factory: pytest.TempPathFactory) -> Pipeline:
-    """A pipeline that has been run to its end. Read-only."""
-    folder = tmp_path_factory.mktemp("faults") / "unhurt"
-    undisturbed(folder)
-    return Pipeline(folder)
+def unhurt(shared: Callable[[str, Callable[[Path], object]], Path]) -> Pipeline:
+    """A pipeline that has been run to its end. Shared between workers too: read-only."""
+    return Pipeline(shared("unhurt", lambda folder: undisturbed(folder / "pipeline")) / "pipeline")
