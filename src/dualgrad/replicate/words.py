@@ -108,8 +108,12 @@ def sentences(made: Replication) -> list[str]:
         )
     if len(made.epochs):
         total, inside = int(made.epochs["n"].sum()), int(made.epochs["inside"].sum())
+        # One more of k + 1 values alike is the lowest or the highest of them with probability 2 / (k + 1).
+        k = made.epochs["n_published"]
+        expected = float((made.epochs["n"] * (k - 1) / (k + 1)).sum())
         lines.append(
-            f"Epoch by epoch: {inside:,} of {total:,} values lie within the published runs' range at that epoch."
+            f"Epoch by epoch: {inside:,} of {total:,} values lie within the published runs' range at that epoch; "
+            f"of as many values of further published runs {expected:,.0f} would be expected to."
         )
     if made.outdated:
         lines.append(
