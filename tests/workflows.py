@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import re
@@ -9,7 +10,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -26,10 +27,8 @@ _IMPORTED = (
     "smart_open",
 )
 _PLUGINS = ("executor_plugin_slurm", "storage_plugin_fs", "storage_plugin_s3")
-_OURS = ("jobs.launcher", "jobs.requests", "project")
-_FORKS.set_forkserver_preload(
-    [*_IMPORTED, *(f"snakemake_{name}" for name in _PLUGINS), *(f"dualgrad.{name}" for name in _OURS)]
-)
+_OURS = ("dualgrad.jobs.launcher", "dualgrad.jobs.requests", "read_before")
+_FORKS.set_forkserver_preload([*_IMPORTED, *(f"snakemake_{name}" for name in _PLUGINS), *_OURS])
 
 
 def copy_workflow(target: Path) -> Path:
@@ -61,12 +60,26 @@ def snakemake(
         process = _FORKS.Process(
             target=_be_snakemake, args=(words, str(folder), environment(more), messages.name)
         )
-        process.start()
+        with _found_by_forks(Path(__file__).parent):
+            process.start()
         process.join(600)
         if process.exitcode is None:
             process.kill()
             raise subprocess.TimeoutExpired(command(*words), 600, messages.read())
         return subprocess.CompletedProcess(command(*words), process.exitcode, messages.read())
+
+
+@contextlib.contextmanager
+def _found_by_forks(folder: Path) -> Iterator[None]:
+    """Let the process to fork from, should it start now, find a folder's modules (Python 3.11 forgets `sys.path`)."""
+    before = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [str(folder), before]))
+    try:
+        yield
+    finally:
+        del os.environ["PYTHONPATH"]
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
 
 
 def _be_snakemake(words: Sequence[str], folder: str, around: Mapping[str, str], messages: str) -> None:

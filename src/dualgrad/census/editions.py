@@ -28,6 +28,8 @@ _OPTIONS: dict[str, Any] = {
     "compile": False,
     "cudnn_benchmark": False,
 }
+# All settings that a census depends on, with what they are unless said.
+SETTINGS: dict[str, Any] = {"edition": "demo", "precision": None, **_OPTIONS}
 # What a run says only where it is so: all other runs are what they were before there was such an option.
 _NAMED = ("max_epochs", "compile", "cudnn_benchmark")
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -78,8 +79,13 @@ def find_root(start: Path | None = None) -> Path:
     )
 
 
+# What was read last in this process, by what it was read from.
+_KEPT: dict[str, Census] = {}
+_KEPT_AT_MOST = 4
+
+
 def load_census(root: Path, config: Mapping[str, Any] | None = None) -> Census:
-    """Read, check and expand the census for the edition that *config* names.
+    """Read, check and expand the census for the edition that *config* names; what was read before is not read again.
 
     Args:
         root: folder that holds ``config/census`` and ``config/editions``.
@@ -91,6 +97,30 @@ def load_census(root: Path, config: Mapping[str, Any] | None = None) -> Census:
             needs an unknown run, a circle of runs, an unknown edition.
     """
     root, config = Path(root), config or {}
+    source = _source(root, config)
+    if source not in _KEPT:
+        made = _load(root, config)
+        while len(_KEPT) >= _KEPT_AT_MOST:
+            del _KEPT[next(iter(_KEPT))]
+        _KEPT[source] = made
+    return replace(_KEPT[source], root=root)
+
+
+def _source(root: Path, config: Mapping[str, Any]) -> str:
+    """A digest of all that a census is made of."""
+    settings = [config.get(key, default) for key, default in editions.SETTINGS.items()]
+    found = hashlib.sha256(repr(settings).encode())
+    for folder in (FOLDER, editions.FOLDER, DATASETS):
+        for path in sorted((root / folder).glob("*.yaml")):
+            try:
+                content = path.read_bytes()
+            except OSError:
+                content = b""  # reading it will say what is wrong
+            found.update(f"\0{folder}/{path.name}\0{len(content)}\0".encode() + content)
+    return found.hexdigest()
+
+
+def _load(root: Path, config: Mapping[str, Any]) -> Census:
     datasets = load_datasets(root)
     library, totals, entries = _read(root)
     edition = editions.load_edition(root, config, datasets)
