@@ -350,7 +350,7 @@ def test_the_gpu_is_measured_without_the_workflow() -> None:
     blocked = (
         "snakemake jsonschema pandas pyarrow matplotlib scipy statsmodels diptest transformers torchvision"
     )
-    small = "--model simplecnn --images 4 --batch 2 --rounds 1 --minutes 0.01"
+    small = "--model simplecnn --images 4 --batch 2 --rounds 1 --packed 1 --minutes 0.01"
     words = f"bench gpu --device cpu {small} --json"
     code = (
         f"import sys; sys.modules.update(dict.fromkeys({blocked!r}.split())); "

@@ -782,7 +782,7 @@ def test_command(results, written, tmp_path, capsys) -> None:
         )
         return capsys.readouterr().out
 
-    assert re.search(r"all claims +375 +9 +38 +31 +13 +466", command())
+    assert re.search(r"all claims +375 +9 +38 +31 +13 +466", command("--output", str(tmp_path)))
     shown = command("ce-eta04", "census-y", "--runs")
     assert "ce-eta04: reproduced" in shown and "measured    38.40%" in shown
     assert "C/ce_lam0_eta0.4_seed0  0.3847" in shown
@@ -792,7 +792,6 @@ def test_command(results, written, tmp_path, capsys) -> None:
         content["edition"] == "released"
         and content["counts"]["not_reproduced"] == len(content["claims"]) == 2
     )
-    command("--output", str(tmp_path))
     for name in ("claims.parquet", "claims.md", "claims.html"):
         assert (tmp_path / name).read_bytes() == (written / name).read_bytes()
 

@@ -9,7 +9,7 @@ from accessibility import all_problems, axe
 from browser import PHONE, open_page, wait
 from synthetic import write_results
 
-from dualgrad.census import load_census
+from dualgrad.census import Census, load_census
 from dualgrad.claims import report as claims
 from dualgrad.claims.data import Tables
 from dualgrad.claims.evaluate import measure_all
@@ -41,12 +41,15 @@ PAGES = {
 
 
 @pytest.fixture(scope="module")
-def pages(demo, tmp_path_factory) -> Path:
-    """A report of made-up results with all pages that one can have."""
+def pages(demo, shared) -> Path:
+    """A report of made-up results with all pages that one can have. Shared between workers too: read-only."""
+    return shared("pages", lambda results: write_pages(results, demo)) / "demo" / "report"
+
+
+def write_pages(results: Path, demo: Census) -> None:
     from dualgrad.project import load_project
     from dualgrad.replicate import build as replicate_build
 
-    results = tmp_path_factory.mktemp("results")
     folder = write_results(results, demo, MADE)
     merge_parts(folder / "tables" / "parts", MADE, folder / "tables")
     for name in ("summaries", "boundaries"):
@@ -67,7 +70,6 @@ def pages(demo, tmp_path_factory) -> Path:
             source = ROOT / "docs" / "images" / "gallery" / f"{figure}.png"
             (folder / "figures" / variant / f"{figure}.png").write_bytes(source.read_bytes())
     build(demo, {"results_dir": "results"}, folder, folder / "report")
-    return folder / "report"
 
 
 def test_axe_is_there() -> None:
