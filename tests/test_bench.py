@@ -27,7 +27,7 @@ from oracles.lab import (
     stage,
 )
 
-from dualgrad.bench import flops, library, mps
+from dualgrad.bench import flops, library, mps, pipeline
 from dualgrad.bench.gpu import PUBLISHED, WINDOW, Gpu, _together, census_epochs
 from dualgrad.bench.pipeline import _grow, copy_workflow
 from dualgrad.bench.sides import make_sides
@@ -220,6 +220,27 @@ def test_bench_pipeline(capsys, data) -> None:
         memory = found["memory of worker and children with two jobs at once (peak PSS)"]
         assert 50 < memory["values"]["worker"]["median"] < 50_000
     assert {path.name for path in ROOT.glob("*")} - made == before
+
+
+def test_bench_demo(monkeypatch, tmp_path, capsys) -> None:
+    """What was trained is counted; the commands themselves take minutes."""
+    asked = []
+
+    def command(folder, target, *words, more=None):
+        asked.append((target, *words))
+        for name in ("first", ".half") if target == "figures/main" else ("second", "third"):
+            (folder / "results/demo/runs/A").mkdir(parents=True, exist_ok=True)
+            (folder / f"results/demo/runs/A/{name}.json").touch()
+        return pipeline.Took(seconds=3.0, cpu=5.0, memory=1.0)
+
+    monkeypatch.setattr(pipeline, "_command", command)
+    report = bench(capsys, "pipeline", "--demo", "--config", f"data_dir={tmp_path}")
+    figures, census, both = report["results"]
+    assert report["command"].startswith("dualgrad bench pipeline --demo")
+    assert [one[0] for one in asked] == ["figures/main", "census"] and "edition=demo" in asked[0]
+    assert (figures["details"]["runs"], census["details"]["runs"]) == (1, 2)
+    assert figures["values"]["wall"]["median"] == 3.0 and both["values"]["processor"]["median"] == 10.0
+    assert not any(result["ratios"] for result in report["results"])
 
 
 def test_a_version_is_set_beside_another_one(capsys, data) -> None:

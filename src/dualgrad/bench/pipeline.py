@@ -134,6 +134,41 @@ def bench_census(root: Path, total: int, rounds: int) -> list[dict]:
         ]
 
 
+def bench_demo(root: Path, data_dir: Path, cores: int) -> list[dict]:
+    """Return what the miniature takes: its main figures from an empty results folder, then the rest of its census.
+
+    Args:
+        root: folder of the workflow.
+        data_dir: folder of prepared data sets; what is missing in it is prepared, and counted.
+        cores: jobs at once.
+
+    Raises:
+        InputError: as from :func:`bench_pipeline`.
+    """
+    results, all_of_it = [], []
+    with tempfile.TemporaryDirectory(prefix="dualgrad-bench-") as scratch:
+        folder = Path(scratch)
+        copy_workflow(root, folder)
+        words = ["--cores", str(cores), "--config", "edition=demo", f"data_dir={data_dir.resolve()}"]
+        for target in ("figures/main", "census"):
+            before = len(_records(folder))
+            took = _command(folder, target, *words)
+            all_of_it.append(took)
+            what = f"snakemake {target} --cores {cores} (demo)"
+            results.append(_wall_and_processor(what, [took], runs=len(_records(folder)) - before))
+    return [*results, _wall_and_processor("both", all_of_it)]
+
+
+def _records(folder: Path) -> list[Path]:
+    return list(folder.glob("results/demo/runs/*/[!.]*.json"))
+
+
+def _wall_and_processor(what: str, took: Sequence[Took], **details: object) -> dict:
+    values = {"wall": [sum(one.seconds for one in took)], "processor": [sum(one.cpu for one in took)]}
+    # Not alternatives: what one is of the other says how busy the cores were.
+    return measurement(what, "s", values, **details) | {"ratios": {}}
+
+
 def _taken(what: str, took: Sequence[Took]) -> dict:
     cpu, memory = sorted(one.cpu for one in took)[len(took) // 2], max(one.memory for one in took)
     return measurement(what, "s", {"wall": [one.seconds for one in took]}, cpu_s=cpu, mib=memory)

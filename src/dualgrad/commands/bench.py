@@ -24,6 +24,7 @@ other work on the machine does little harm; it should rest all the same. Results
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -59,6 +60,7 @@ KNOWN_BY = {
     "jobs": ("pipeline",),
     "against": ("step", "pipeline", "setup"),
     "census": ("pipeline",),
+    "demo": ("pipeline",),
     "images": ("gpu",),
     "minutes": ("gpu",),
     "packed": ("gpu",),
@@ -111,6 +113,12 @@ def _counts(text: str) -> list[int]:
     type=positive,
     metavar="N",
     help="pipeline: a census of N runs instead, published and synthetic ones, whose training takes no time",
+)
+@click.option(
+    "--demo",
+    is_flag=True,
+    default=None,
+    help="pipeline: the miniature itself instead, from nothing: its main figures, then the rest of its census",
 )
 @click.option(
     "--against",
@@ -175,8 +183,9 @@ def _again(args: SimpleNamespace) -> str:
     for name in KNOWN_BY:
         given = getattr(args, name)
         if name not in ("runs", "pictures") and given is not None:
-            shown = ",".join(map(str, given)) if isinstance(given, list) else f"{given}"
-            words += [f"--{name.replace('_', '-')}", shown]
+            words.append(f"--{name.replace('_', '-')}")
+            if given is not True:
+                words.append(",".join(map(str, given)) if isinstance(given, list) else f"{given}")
     return " ".join(words)
 
 
@@ -311,7 +320,7 @@ def _run(args: SimpleNamespace) -> dict:
 
 def _pipeline(args: SimpleNamespace) -> dict:
     from dualgrad.bench.against import bench_runs
-    from dualgrad.bench.pipeline import bench_census, bench_pipeline, drawn
+    from dualgrad.bench.pipeline import bench_census, bench_demo, bench_pipeline, drawn
     from dualgrad.bench.timing import report
     from dualgrad.project import load_project
 
@@ -319,6 +328,8 @@ def _pipeline(args: SimpleNamespace) -> dict:
     census = project.census
     if args.census:
         results = bench_census(args.root, args.census, args.rounds or 1)
+    elif args.demo:
+        results = bench_demo(args.root, project.data, os.cpu_count() or 1)
     elif args.against:
         names = drawn(census, args.jobs or 100)
         results = bench_runs(args.root, project.data, args.against, names, args.rounds or 3)
