@@ -228,7 +228,7 @@ def _answered_by_controls(sentences: Sentences, root: Path, names: Iterable[str]
 
 
 def _measured_by_benchmark(root: Path, name: str, fact: Mapping[str, Any]) -> list[Any]:
-    """The values of a fact about a benchmark: places in its report, or in the result whose name begins so."""
+    """The values of a fact about a benchmark: places in its report, or in the result of that name or beginning."""
     path = root / BENCHMARKS / f"{fact['file']}.json"
     place = BENCHMARKS / path.name
     try:
@@ -242,7 +242,8 @@ def _measured_by_benchmark(root: Path, name: str, fact: Mapping[str, Any]) -> li
         raise SentencesError(place, "", f"cannot be read ({error})") from None
     within = report
     if "result" in fact:
-        fitting = [result for what, result in results.items() if what.startswith(fact["result"])]
+        names = [fact["result"]] if fact["result"] in results else results
+        fitting = [results[what] for what in names if what.startswith(fact["result"])]
         if len(fitting) != 1:
             problem = f"expected one result whose 'what' begins so; found {len(fitting)}"
             hint = did_you_mean(fact["result"], results)
