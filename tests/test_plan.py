@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections import Counter, defaultdict
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -386,6 +387,20 @@ def test_a_network_of_ones_own_is_planned_as_measured(census, folder, monkeypatc
     assert memory(other, "cuda").device > 10 * memory(small, "cuda").device
     # Other options are another network, with a rate of its own.
     assert network_of(small["task"]) != network_of(other["task"])
+
+
+def test_a_network_that_cannot_be_built_is_planned_with_the_reason(census, folder, capsys):
+    good, bad = (of_ones_own(census.runs["A/lam0.1_eta0.4_seed0"], **units) for units in ({"units": 8}, {}))
+    project = SimpleNamespace(
+        census=SimpleNamespace(runs={"good": good, "bad": bad}), results=folder / "results", root=folder
+    )
+    own_networks.measure(project)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(
+        "task.model.import: own_planned:build: not measured, and planned as a larger network"
+    )
+    assert "units" in line
+    assert own_networks.measured(good).parameters > 0 and own_networks.measured(bad) is None
 
 
 # Selections ----------------------------------------

@@ -72,8 +72,14 @@ def measure(project: Project) -> None:
         key: definition(run) | {"data": run["data"]} for key, run in new.items() if names[key] not in kept
     }
     if missing:
-        found = _in_another_process(missing, project.root)
+        found, failed = _in_another_process(missing, project.root)
         kept |= {names[key]: one for key, one in found.items()}
+        for key, why in failed.items():
+            name = missing[key]["task"]["model"]["import"]
+            print(
+                f"task.model.import: {name}: not measured, and planned as a larger network than most: {why}",
+                file=sys.stderr,
+            )
         if found:
             try:
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -109,32 +115,36 @@ def _read(file: Path) -> dict[str, dict[str, Any]]:
         return {}
 
 
-def _in_another_process(runs: Mapping[str, Mapping[str, Any]], root: Path) -> dict[str, dict[str, Any]]:
+def _in_another_process(
+    runs: Mapping[str, Mapping[str, Any]], root: Path
+) -> tuple[dict[str, dict[str, Any]], dict[str, str]]:
+    """Return what was measured of the runs' networks, and why others were not."""
     words = [sys.executable, "-m", "dualgrad.planning.own_networks", str(root)]
     try:
         done = subprocess.run(
             words, input=json.dumps(runs), capture_output=True, text=True, timeout=SECONDS, check=True
         )
-        found: dict[str, dict[str, Any]] = json.loads(done.stdout)
-    except (OSError, subprocess.SubprocessError, ValueError):
-        return {}
-    return found
+        found, failed = json.loads(done.stdout)
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        return {}, dict.fromkeys(runs, str(error).partition("\n")[0])
+    return found, failed
 
 
 def _main() -> None:
-    """Measure the networks of the runs on standard input; those that cannot be built are left out."""
+    """Measure the networks of the runs on standard input; say why where that fails."""
     from dualgrad.planning.calibrate import forward_pass
 
     answer = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)  # what somebody's module prints is no part of the answer
-    found = {}
+    found, failed = {}, {}
     for key, run in json.load(sys.stdin).items():
         try:
             found[key] = asdict(forward_pass(run, Path(sys.argv[1]), EXAMPLES))
-        except (Exception, SystemExit):  # its job will say what is wrong
-            continue
+        except (Exception, SystemExit) as error:  # somebody's code may raise anything
+            first, *_ = str(error).splitlines() or [type(error).__name__]
+            failed[key] = first
     with answer:
-        json.dump(found, answer)
+        json.dump((found, failed), answer)
 
 
 if __name__ == "__main__":
