@@ -254,7 +254,7 @@ def test_preparing_jobs_starts_no_thread(worker: WarmWorker) -> None:
             ["dualgrad", *words, "--root", str(root), "--edition", "smoke"],
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
-        assert done.returncode != 0 and "no" in done.stderr
+        assert done.returncode != 0, "there is nothing of that name to do"
         assert library in (process / "maps").read_text()
         assert len(list((process / "task").iterdir())) == 1, "a process that forks must own no other thread"
 

@@ -150,7 +150,7 @@ _READ: set[tuple] = set()
 def read_for(root: Path, overrides: dict, names: Sequence[str]) -> bool:
     """Import and read what some runs and experiments need (no names: all); return whether any of it is new.
 
-    No more than that: what the text models are built from takes three seconds to import.
+    No more than that: what the text models are built from takes seconds to import.
     """
     from dualgrad.data import preload as preload_tasks
     from dualgrad.data.errors import DataError

@@ -39,7 +39,7 @@ def configure(
         torch.set_num_threads(threads)
     # cuBLAS needs a fixed workspace to be deterministic; read when CUDA starts.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-    # What torch.use_deterministic_algorithms does, which would import the compiler too: two seconds of every job.
+    # What torch.use_deterministic_algorithms does, which would import the compiler too: seconds of every job.
     torch.set_deterministic_debug_mode("error")
     # It would fill every new tensor with NaN, so that a bug repeats; nothing here reads what it has not written.
     torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
