@@ -237,3 +237,19 @@ def test_concordance_and_families():
     assert families.holm(p_values)[[2, 3]].tolist() == pytest.approx([0.06, 0.06])
     assert families.benjamini_hochberg(p_values)[[0, 2, 3]].tolist() == pytest.approx([0.03, 0.04, 0.04])
     assert math.isnan(families.holm(p_values)[1])
+
+
+def test_corrected_p_values_are_those_of_statsmodels():
+    """To the last bit: what is published rests on them. Ties, ones, none and a single one too."""
+    from statsmodels.stats.multitest import multipletests
+
+    rng = np.random.default_rng(8)
+    drawn = [rng.uniform(0, 1, n) ** 4 for n in (1, 2, 7, 60)]
+    for values in (*drawn, np.array([0.2, 0.01, 0.2, 1.0, 0.6, 0.01]), np.zeros(3)):
+        missing = np.insert(values, len(values) // 2, np.nan)
+        kept = ~np.isnan(missing)
+        for correct, method in ((families.holm, "holm"), (families.benjamini_hochberg, "fdr_bh")):
+            expected = multipletests(values, method=method)[1]
+            assert correct(pd.Series(missing))[kept].to_numpy().tobytes() == expected.tobytes()
+    for nothing in (pd.Series([], dtype=float), pd.Series([None, None], dtype=object)):
+        assert families.holm(nothing).isna().all() and families.benjamini_hochberg(nothing).isna().all()
