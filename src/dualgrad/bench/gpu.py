@@ -104,7 +104,8 @@ class Gpu:
         if self.pictures is not None:
             self._part("the first epoch of K", 1.0, 0.3, self._first_epoch)
         self._part("steps in other ways", 5.0, 0.3, self._variants)
-        self._part("packed runs", START if gpu else 0.0, 0.6, self._packing)
+        # With less time, processes would be started that end before they are ready.
+        self._part("packed runs", START if gpu else 5.0, 0.6, self._packing)
         for precision in ("float64", "float32"):
             if precision != self.precision:
                 self._part(precision, 5.0, 0.4, partial(self._precision, precision))
