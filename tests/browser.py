@@ -131,6 +131,11 @@ def _value(page: Page, script: str) -> Any:
         return None
 
 
+def drawn(page: Page) -> None:
+    """Wait until a page shows what the last key or click asked for: it draws in the next frame, not at once."""
+    _value(page, "new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+
+
 def painted(page: Page) -> float:
     """Return the time of the first contentful paint, in seconds after the page was asked for."""
     times = "performance.getEntriesByName('first-contentful-paint')"

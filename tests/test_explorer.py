@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 import yaml
-from browser import open_page, painted, wait
+from browser import drawn, open_page, painted, wait
 from synthetic import error_of, write_results
 
 from dualgrad.cli import main
@@ -252,7 +252,7 @@ def test_runs_on_ones_own_files_have_words(opened) -> None:
 
 def count_of(one) -> str:
     """What the page says about the number of runs."""
-    one.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
+    drawn(one)
     return one.evaluate("document.getElementById('count').textContent")
 
 

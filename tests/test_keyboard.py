@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from browser import PHONE, open_page, wait
+from browser import PHONE, drawn, open_page, wait
 from playwright.sync_api import Error
 from test_pages import PAGES, pages  # noqa: F401  (a fixture)
 
@@ -59,10 +59,11 @@ def test_tab_reaches_every_control_and_the_focus_is_seen(browser, pages: Path, n
 
 
 def press(page, selector: str, *keys: str, stays: bool = False) -> None:
-    """Press keys on a control, which may have to keep the focus; that Tab gets there is asserted above."""
+    """Press keys on a control, which may have to keep the focus, and see what they do; Tab's way there is above."""
     page.focus(selector)
     for key in keys:
         page.keyboard.press(key)
+    drawn(page)
     if stays:
         assert page.evaluate(f"document.activeElement === document.querySelector({selector!r})"), selector
 
@@ -76,7 +77,6 @@ def test_the_explorer(browser, pages: Path) -> None:  # noqa: F811
         wait(page, PAGES["explorer.html"])
 
         def count() -> str:
-            page.evaluate("new Promise(done => requestAnimationFrame(() => requestAnimationFrame(done)))")
             return text(page, "#count")
 
         everything = count()
