@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import re
 import string
 from collections.abc import Collection, Iterable, Mapping, Sequence
@@ -108,8 +109,13 @@ class Ledger:
     conclusions: Sequence[Conclusion]
 
 
+# What was read last in this process, by the file's content and the experiments that it was checked against.
+_KEPT: dict[tuple[str, frozenset[str] | None], Ledger] = {}
+_KEPT_AT_MOST = 4
+
+
 def load_ledger(root: Path, experiments: Iterable[str] | None = None) -> Ledger:
-    """Read and check config/claims.yaml.
+    """Read and check config/claims.yaml; what was read before is not read again, so treat it as read-only.
 
     Args:
         root: folder that holds ``config``.
@@ -118,6 +124,20 @@ def load_ledger(root: Path, experiments: Iterable[str] | None = None) -> Ledger:
     Raises:
         ClaimsError: the file is malformed, or names something that does not exist; says which claim and key.
     """
+    known = None if experiments is None else frozenset(experiments)
+    try:
+        source = hashlib.sha256((root / FILE).read_bytes()).hexdigest(), known
+    except OSError:
+        return _load(root, known)  # says what is wrong
+    if source not in _KEPT:
+        made = _load(root, known)
+        while len(_KEPT) >= _KEPT_AT_MOST:
+            del _KEPT[next(iter(_KEPT))]
+        _KEPT[source] = made
+    return _KEPT[source]
+
+
+def _load(root: Path, experiments: frozenset[str] | None) -> Ledger:
     data = read_yaml(root / FILE, str(FILE), ClaimsError)
     check_schema(data, "claims", str(FILE), ClaimsError)
     claims: list[Claim] = []
@@ -138,7 +158,7 @@ def load_ledger(root: Path, experiments: Iterable[str] | None = None) -> Ledger:
         for one in data["conclusions"]
     ]
     ledger = Ledger(data["documents"], data["topics"], data["rows"], claims, conclusions)
-    _check(ledger, None if experiments is None else set(experiments))
+    _check(ledger, experiments)
     return ledger
 
 
@@ -213,7 +233,7 @@ def _claim(topic: str, entry: Mapping[str, Any]) -> Claim:
 # ------------------------------------------------------------------------------------------------- checks
 
 
-def _check(ledger: Ledger, experiments: set[str] | None) -> None:
+def _check(ledger: Ledger, experiments: Collection[str] | None) -> None:
     """Check what a schema cannot: names that must exist, ids that must be unique, criteria that must be there."""
     seen: set[str] = set()
     for claim in ledger.claims:
@@ -295,7 +315,7 @@ def _check_condition(name: str, condition: Any, table: str, where: str) -> None:
 
 
 def check_measure(
-    measure: Mapping[str, Any], ledger: Ledger, experiments: set[str] | None, where: str
+    measure: Mapping[str, Any], ledger: Ledger, experiments: Collection[str] | None, where: str
 ) -> None:
     """Check a measure and those inside it, each as it is carried out.
 

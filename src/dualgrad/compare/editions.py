@@ -1,4 +1,4 @@
-"""An edition as comparisons read it: its runs, and its statistics, computed when first asked for."""
+"""An edition as comparisons read it: its tables, read when first asked for."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pandas as pd
 
-from dualgrad.statistics import build
 from dualgrad.statistics.summaries import with_conditions
 from dualgrad.tables.edition import Tables
 from dualgrad.tables.errors import TableError
@@ -36,7 +35,6 @@ class Edition:
         self._tables = Tables(
             self.folder, self.experiments, ("runs", "trajectories", "epochs", "geometry"), partial=True
         )
-        self._statistics: dict[str, pd.DataFrame] = {}
 
     def runs(self, *experiments: str) -> pd.DataFrame:
         """Counted runs of some experiments (default: all), with their condition spelt out."""
@@ -61,10 +59,3 @@ class Edition:
     def epochs(self, *experiments: str) -> pd.DataFrame:
         """Per-epoch statistics of some experiments."""
         return self._tables.epochs(*experiments)
-
-    def statistic(self, name: str) -> pd.DataFrame:
-        """Rows of a statistic over the experiments that have been made."""
-        if name not in self._statistics:
-            tables = build.open_tables(name, self.folder, self.experiments, partial=True)
-            self._statistics[name] = build.compute(name, tables)
-        return self._statistics[name]

@@ -37,6 +37,7 @@ from dualgrad.estimators.boundary import moves
 from dualgrad.estimators.curves import last_crossing, per_doubling
 from dualgrad.estimators.families import holm
 from dualgrad.estimators.units import Estimate
+from dualgrad.statistics import bimodality
 from dualgrad.statistics.facts import lr_factor, trap_level
 from dualgrad.statistics.hysteresis import area
 
@@ -347,21 +348,17 @@ def first_known(*measures: Measure) -> Measure:
 
 def two_modes(edition: Edition, _: float) -> Evidence:
     """p value of the dip test at the census's largest cell; below 0.05 rejects a single mode."""
-    rows = edition.statistic("bimodality")
-    rows = rows[(rows["experiment"] == "S2") & rows["epoch"].isna() & ~rows["pooled"].astype(bool)]
-    rows = rows[
-        np.isclose(rows["noise_rate"].astype(float), 0.4) & np.isclose(rows["lam"].astype(float), 0.50)
-    ]
-    dip = rows[rows["quantity"] == "dip"]
-    if len(dip) == 0 or pd.isna(dip["p_value"].iloc[0]):
+    runs = edition.runs("S2")
+    at = np.isclose(runs["noise_rate"].astype(float), 0.4) & np.isclose(runs["lam"].astype(float), 0.50)
+    values = np.sort(runs[at]["test_error"].dropna().to_numpy(dtype=float))
+    if len(values) < bimodality.LEAST or values[0] == values[-1]:
         return Evidence(note="S2 at λ = 0.50 not made, or all errors equal")
-    power = rows[(rows["quantity"] == "dip_power") & (rows["value"] >= units.POWER)]
-    distance = float(power["lobe_distance"].min()) if len(power) else math.nan
-    p_value = float(dip["p_value"].iloc[0])
-    note = f"dip D = {dip['value'].iloc[0]:.4f}"
-    if not math.isnan(distance):
-        note += f"; two equal lobes {distance:g} sd apart would have been found with a power of 80 %"
-    return Evidence(Estimate(p_value, p_value=p_value, n=int(dip["n"].iloc[0])), note, test=True)
+    found, p_value, powers = bimodality.dip_of(values)
+    seen = [distance for distance, power in powers.items() if power >= units.POWER]
+    note = f"dip D = {found:.4f}"
+    if seen:
+        note += f"; two equal lobes {min(seen):g} sd apart would have been found with a power of 80 %"
+    return Evidence(Estimate(p_value, p_value=p_value, n=len(values)), note, test=True)
 
 
 def slowing(level: float, eta: float) -> Measure:

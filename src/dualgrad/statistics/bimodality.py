@@ -98,6 +98,16 @@ def compute(tables: Tables) -> pd.DataFrame:
     return sheet.frame()
 
 
+def dip_of(values: np.ndarray) -> tuple[float, float, dict[float, float]]:
+    """Return Hartigan's dip D, its p value, and the test's power for two lobes at each distance of LOBES.
+
+    Args:
+        values: (n,), sorted, not all equal.
+    """
+    found, p_value = dip(values)
+    return found, p_value, {distance: dip_power(len(values), distance) for distance in LOBES}
+
+
 def _known(keys: dict) -> dict:
     names = {column.name for column in KEYS}
     return {name: value for name, value in keys.items() if name in names and value is not None}
@@ -112,14 +122,14 @@ def _add(sheet: Sheet, keys: dict, errors: pd.Series) -> None:
         for quantity in ("dip", "skewness", "mixture_bic_gain", "mixture_modes"):
             sheet.add(quantity, None, n, note=note, **keys)
     else:
-        found, p_value = dip(values)
+        found, p_value, powers = dip_of(values)
         note = None
         if n < LEAST_TESTABLE:
             power = dip_power(n, 4.0)
             note = f"not testable: at n = {n} the test finds two lobes 4 sd apart in {power:.0%} of samples"
         sheet.add("dip", found, n, p_value=p_value, note=note, **keys)
-        for distance in LOBES:
-            sheet.add("dip_power", dip_power(n, distance), n, lobe_distance=distance, **keys)
+        for distance, power in powers.items():
+            sheet.add("dip_power", power, n, lobe_distance=distance, **keys)
         apart = values - values.mean()
         sheet.add("skewness", (apart**3).mean() / (apart**2).mean() ** 1.5, n, **keys)
         gain, modes = _mixture(values)

@@ -6,8 +6,10 @@ archive can fill (``released_only``) is there, all null, in the trained editions
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cache
+from types import MappingProxyType
 from typing import Any
 
 import pyarrow as pa
@@ -345,9 +347,10 @@ def columns(table: str) -> dict[str, Column]:
     return {column.name: column for column in SCHEMA[table]}
 
 
-def words(table: str) -> dict[str, Column]:
+@cache  # the ledger of claims asks thousands of times; SCHEMA does not change
+def words(table: str) -> Mapping[str, Column]:
     """Return a table's columns by the words of YAML."""
-    return {word_of(name): column for name, column in columns(table).items()}
+    return MappingProxyType({word_of(name): column for name, column in columns(table).items()})
 
 
 def arrow_schema(table: str) -> pa.Schema:
