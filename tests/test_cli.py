@@ -139,12 +139,18 @@ def test_the_package_runs_as_a_module() -> None:
 # -------------------------------------------------------------------------------------------------- completion
 
 
+@pytest.fixture(scope="module")
+def kept_names(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A cache folder for these tests: the names of the repository's census are expanded once for all of them."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
-def cache(tmp_path: Path, monkeypatch) -> Path:
-    """A cache folder of the test's own, with the repository as working folder."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+def cache(kept_names: Path, monkeypatch) -> Path:
+    """That cache folder is the user's, and the repository the working folder."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(kept_names))
     monkeypatch.chdir(ROOT)
-    return tmp_path
+    return kept_names
 
 
 def completed(words: list[str]) -> list[str]:
@@ -197,10 +203,11 @@ def test_completion_leaves_the_rest_to_the_shell(cache, words: list[str]) -> Non
     assert completed(words) == []
 
 
-def test_names_are_kept_until_the_census_changes(workspace: Path, cache: Path) -> None:
+def test_names_are_kept_until_the_census_changes(workspace: Path, monkeypatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(workspace))
     first = names(workspace)
     assert "lam0.35_eta0.4_seed0" in first["runs"]["A"]
-    (kept,) = (cache / "dualgrad").glob("names-*.json")
+    (kept,) = (workspace / "dualgrad").glob("names-*.json")
     kept.write_text(json.dumps({**first, "series": ["from the cache"]}))
     assert names(workspace)["series"] == ["from the cache"]
     os.utime(workspace / "config" / "census" / "Y.yaml", (1, 1))
@@ -223,9 +230,9 @@ SHELLS = {
 
 
 @pytest.fixture
-def with_dualgrad(cache: Path) -> dict[str, str]:
+def with_dualgrad(cache: Path, tmp_path: Path) -> dict[str, str]:
     """An environment in which `dualgrad` is this package."""
-    front = cache / "bin"
+    front = tmp_path / "bin"
     front.mkdir()
     (front / "dualgrad").write_text(f'#!/bin/sh\nexec "{sys.executable}" -m dualgrad "$@"\n')
     (front / "dualgrad").chmod(0o755)
@@ -233,7 +240,7 @@ def with_dualgrad(cache: Path) -> dict[str, str]:
         **os.environ,
         "PATH": f"{front}{os.pathsep}{os.environ['PATH']}",
         "TERM": "dumb",
-        "HOME": str(cache),
+        "HOME": str(tmp_path),
     }
 
 

@@ -25,11 +25,13 @@ from dualgrad.training import checkpoints
 from dualgrad.training import trainer as training
 
 ROOT = Path(__file__).resolve().parents[1]
-# One run by itself; one that starts from another's checkpoint; a long one with two stages.
+# One run by itself; one that starts from another's checkpoint; a long one with two stages; two that begin as it does.
 ALONE, PREP, SWEEP, LONG = "B3/renorm_lam0.2_eta0.4_seed0", "Ta-prep-O/seed0", "Ta1-1/seed0", "T13/seed0"
+QUENCH, STAIRCASE = "T1a/seed0", "T1-spinodal/seed0"
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
-# Trains a run as `dualgrad train` does, but keeps its state after every epoch, dies where told, and writes down the
-# epochs that it has finished: SECONDS FILE STEP ARGUMENTS...
+# Trains a run as `dualgrad train` does, but keeps its state as often as told, dies in mid-epoch after so many steps,
+# and writes down the epochs that it has finished: SECONDS FILE STEP ARGUMENTS...
 WRAPPER = """
 import os, signal, sys
 from functools import partial
@@ -37,19 +39,21 @@ from dualgrad.training import session
 from dualgrad.training import trainer as run
 
 seconds, log, last = float(sys.argv[1]), open(sys.argv[2], "a"), int(sys.argv[3])
-plain, step, done = run.Context, session.Session.step, 0
+plain, step, done, within = run.Context, session.Session.step, 0, 0
 
 def context(**settings):
     report = settings.pop("report")
     def note(epoch, total, error):
+        global within
+        within = 0
         print(epoch, file=log, flush=True)
         report(epoch, total, error)
     return plain(**settings, report=note, resume_seconds=seconds)
 
 def counted(self, *arguments, **settings):
-    global done
-    done += 1
-    if done == last:
+    global done, within
+    done, within = done + 1, within + 1
+    if 0 < last <= done and within > 1:
         os.kill(os.getpid(), signal.SIGKILL)
     return step(self, *arguments, **settings)
 
@@ -76,7 +80,7 @@ def resume_file(folder: Path, name: str) -> Path:
     return path.with_name(f".{path.name}.resume")
 
 
-def wrapped(folder: Path, name: str, *, seconds: float, dies_at: int = -1) -> subprocess.Popen:
+def wrapped(folder: Path, name: str, *, seconds: float, dies_at: int = 0) -> subprocess.Popen:
     """Start the wrapper; its list of epochs is `epochs.txt`."""
     words = [sys.executable, "-c", WRAPPER, str(seconds), str(folder / "epochs.txt"), str(dies_at)]
     return subprocess.Popen(
@@ -96,10 +100,12 @@ def epochs_of(folder: Path) -> list[int]:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Records of runs that were trained one by one, each in a process of its own. Read-only."""
+    """Records of runs that were trained one after the other, in one process with one thread. Read-only.
+
+    The tests below train each of them in processes of their own.
+    """
     folder = copy_workflow(tmp_path_factory.mktemp("alone"))
-    for name in (ALONE, PREP, SWEEP, LONG):
-        train(folder, name)
+    train(folder, ALONE, PREP, SWEEP, LONG, QUENCH, STAIRCASE, more=dict.fromkeys(THREADS, "1"))
     return folder
 
 
@@ -107,44 +113,37 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.mark.parametrize(
-    "words",
+    ("names", "words"),
     [
-        pytest.param(["--cores", "2"], id="worker, two cores"),
-        pytest.param(["--cores", "1", "--no-hooks"], id="no worker, one core"),
+        pytest.param((ALONE, SWEEP), ["--cores", "2"], id="worker, two cores"),
+        pytest.param((SWEEP,), ["--cores", "1", "--no-hooks"], id="no worker, one core"),
     ],
 )
-def test_in_the_workflow(alone: Path, tmp_path: Path, words: list[str]) -> None:
+def test_in_the_workflow(alone: Path, tmp_path: Path, names: tuple[str, ...], words: list[str]) -> None:
     folder = copy_workflow(tmp_path)
-    targets = [f"results/demo/runs/{name}.json" for name in (ALONE, SWEEP)]
-    done = snakemake(folder, *targets, *words)
+    done = snakemake(folder, *(f"results/demo/runs/{name}.json" for name in names), *words)
     assert done.returncode == 0, done.stdout
-    for name in (ALONE, PREP, SWEEP):  # Ta-prep-O with it, for its checkpoint
+    for name in (*names, PREP):  # Ta-prep-O with it, for its checkpoint
         assert record_of(folder, name)["digest"] == record_of(alone, name)["digest"]
     assert not list(folder.glob("results/demo/runs/*/.*")), "no temporary file is left"
 
 
-@pytest.mark.parametrize(("threads", "more"), [("1", {}), ("4", {"PYTHONHASHSEED": "7"})])
-def test_with_another_environment_around(
-    alone: Path, tmp_path: Path, threads: str, more: dict[str, str]
-) -> None:
+def test_with_another_environment_around(alone: Path, tmp_path: Path) -> None:
     """Training threads are a setting; what the environment says about threads is not.
 
     And Python's hash seed is no matter, on which Td2's published seeds depended.
     """
     folder = copy_workflow(tmp_path)
-    names = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
-    (record,) = train(folder, ALONE, more=dict.fromkeys(names, threads) | more)
+    (record,) = train(folder, ALONE, more=dict.fromkeys(THREADS, "4") | {"PYTHONHASHSEED": "7"})
     assert record["digest"] == record_of(alone, ALONE)["digest"]
 
 
 # --------------------------------------------------------------------------------------------------- shared streams
 
 
-def test_one_training_in_three_experiments(alone: Path, tmp_path: Path) -> None:
+def test_one_training_in_three_experiments(alone: Path) -> None:
     """T1a, T13 and T1-spinodal begin with one training; T13 and the staircase go on together for ten epochs more."""
-    folder = copy_workflow(tmp_path)
-    long = record_of(alone, LONG)
-    quench, staircase = train(folder, "T1a/seed0", "T1-spinodal/seed0")
+    long, quench, staircase = (record_of(alone, name) for name in (LONG, QUENCH, STAIRCASE))
 
     def errors(record: dict, stage: str, epochs: int) -> list[tuple]:
         columns = record["trajectory"]["evaluations"]
@@ -160,50 +159,53 @@ def test_one_training_in_three_experiments(alone: Path, tmp_path: Path) -> None:
 # --------------------------------------------------------------------------------------------------- kills
 
 
-def test_killed_in_mid_epoch_again_and_again(alone: Path, tmp_path: Path) -> None:
-    """SIGKILL between two steps of an epoch: what was done since the state was kept is lost, nothing else."""
-    folder, name, every = copy_workflow(tmp_path), LONG, 450
-    steps = record_of(alone, name)["outcome"]["steps"]
-    kills = 0
-    while True:
-        # An epoch has four steps, so this falls inside of one.
-        process = wrapped(folder, name, seconds=0.0, dies_at=every - 1)
-        _, errors = process.communicate(timeout=300)
-        if process.returncode == 0:
-            break
-        assert process.returncode == -signal.SIGKILL, errors
-        assert resume_file(folder, name).exists()
-        kills += 1
-    assert kills >= steps // every >= 2
-    assert record_of(folder, name)["digest"] == record_of(alone, name)["digest"]
-    assert not resume_file(folder, name).exists()
-    assert epochs_of(folder) == list(range(1, record_of(alone, name)["outcome"]["epochs"] + 1)), "none twice"
-
-
-def test_sigterm_keeps_the_state_and_the_next_start_continues(alone: Path, tmp_path: Path) -> None:
-    """A long run, asked to stop twice: status 143, and the next start goes on where it was."""
+def test_stopped_killed_and_stopped_again(alone: Path, tmp_path: Path) -> None:
+    """SIGTERM keeps the state, in either stage; SIGKILL between two steps loses what came after it was kept last."""
     folder = copy_workflow(tmp_path)
-    for wanted in (40, 120):
-        process = wrapped(folder, LONG, seconds=60.0)
-        deadline = time.monotonic() + 200
-        while not epochs_of(folder) or epochs_of(folder)[-1] < wanted:
-            assert process.poll() is None and time.monotonic() < deadline
-            time.sleep(0.02)
-        process.terminate()
-        _, errors = process.communicate(timeout=60)
-        assert process.returncode == 143, errors
-        said = rf"{LONG}: stopped in (the training, after )?epoch \d+ of 350(, after step \d+)?; run the same target"
-        assert re.search(said, errors), errors
-        state = checkpoints.load_with_checksum(resume_file(folder, LONG))["progress"]
-        done = state["stage_epoch"] + (50 if state["stage"] else 0)  # the first stage has 50 epochs
-        assert done == epochs_of(folder)[-1] >= wanted
-        assert not (folder / "results" / "demo" / "runs" / f"{LONG}.json").exists()
+    stop(folder, 40)
+    # From what was stopped, on to where it is killed.
+    process = wrapped(folder, LONG, seconds=0.0, dies_at=450)
+    _, errors = process.communicate(timeout=300)
+    assert process.returncode == -signal.SIGKILL, errors
+    check_resume_file(resume_file(folder, LONG), record_of(alone, LONG)["spec"])
+    # From what was killed, on to where it is stopped; and from there to the end.
+    stop(folder, epochs_of(folder)[-1] + 50)
     process = wrapped(folder, LONG, seconds=60.0)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    assert epochs_of(folder) == list(range(1, 351))
+    assert epochs_of(folder) == list(range(1, 351)), "none twice"
     assert record_of(folder, LONG)["digest"] == record_of(alone, LONG)["digest"]
     assert not resume_file(folder, LONG).exists()
+
+
+def stop(folder: Path, wanted: int) -> None:
+    """Train the long run, and ask it to stop after so many epochs: status 143, and its state is kept."""
+    process = wrapped(folder, LONG, seconds=60.0)
+    deadline = time.monotonic() + 200
+    while not epochs_of(folder) or epochs_of(folder)[-1] < wanted:
+        assert process.poll() is None and time.monotonic() < deadline
+        time.sleep(0.02)
+    process.terminate()
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 143, errors
+    said = (
+        rf"{LONG}: stopped in (the training, after )?epoch \d+ of 350(, after step \d+)?; run the same target"
+    )
+    assert re.search(said, errors), errors
+    state = checkpoints.load_with_checksum(resume_file(folder, LONG))["progress"]
+    done = state["stage_epoch"] + (50 if state["stage"] else 0)  # the first stage has 50 epochs
+    assert done == epochs_of(folder)[-1] >= wanted
+    assert not (folder / "results" / "demo" / "runs" / f"{LONG}.json").exists()
+
+
+def check_resume_file(path: Path, spec: Mapping[str, object]) -> None:
+    """It has a checksum and is read with weights_only: what a killed job left behind can run nothing. It is small."""
+    state = checkpoints.load_with_checksum(path)
+    assert set(state) == {"run", "surroundings", "progress", "session", "epoch"}
+    kept = json.loads(state["run"])
+    assert kept == {key: spec[key] for key in kept}
+    assert set(spec) - set(kept) <= {"data", "edition", "thresholds"}  # what training does not follow
+    assert path.stat().st_size < 1 << 20
 
 
 def test_a_stopped_workflow_goes_on_where_its_job_was(alone: Path, tmp_path: Path) -> None:
@@ -253,17 +255,3 @@ def test_resume_files_are_written_once_a_minute(tmp_path: Path, monkeypatch: pyt
     record, _ = lab.train(run, resume=tmp_path / "resume", report=epoch)
     assert saved == [63.0, 126.0, 189.0, 252.0]
     assert record["digest"] == whole["digest"]
-
-
-def test_a_resume_file_holds_no_code_and_is_a_few_kilobytes(alone: Path, tmp_path: Path) -> None:
-    """It has a checksum and is read with weights_only: what a killed job left behind can run nothing."""
-    folder = copy_workflow(tmp_path)
-    process = wrapped(folder, ALONE, seconds=0.0, dies_at=100)
-    process.communicate(timeout=120)
-    path = resume_file(folder, ALONE)
-    state = checkpoints.load_with_checksum(path)
-    assert set(state) == {"run", "surroundings", "progress", "session", "epoch"}
-    kept, spec = json.loads(state["run"]), record_of(alone, ALONE)["spec"]
-    assert kept == {key: spec[key] for key in kept}
-    assert set(spec) - set(kept) <= {"data", "edition", "thresholds"}  # what training does not follow
-    assert path.stat().st_size < 1 << 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -20,6 +21,14 @@ from dualgrad.records import read_record
 
 ROOT = Path(__file__).resolve().parents[1]
 RUN = "B3/renorm_lam0.2_eta0.4_seed0"
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The setting that names a folder with the data of the run, made once for all of these tests."""
+    setting = f"data_dir={tmp_path_factory.mktemp('data')}"
+    assert main(["data", "digits", "--root", str(ROOT), "--config", setting]) == 0
+    return setting
 
 
 @pytest.fixture
@@ -41,17 +50,18 @@ def signalled(monkeypatch: pytest.MonkeyPatch):
 
 
 @pytest.mark.parametrize(("number", "status"), [(signal.SIGTERM, 143), (signal.SIGINT, 130)])
-def test_a_stop_is_of_its_training_alone(workspace, signalled, capfd, number, status):
+def test_a_stop_is_of_its_training_alone(workspace, data, signalled, capfd, number, status):
     """The next training in this process is whole, and signals are handled as before."""
     before = [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)]
     signalled["number"] = number
-    assert main(["train", RUN, "--root", str(workspace)]) == status
+    words = ["train", RUN, "--root", str(workspace), "--config", data]
+    assert main(words) == status
     errors = capfd.readouterr().err
     assert "stopped in epoch 1 of" in errors and "after step 3; run the same target again" in errors
     assert ("Ctrl-C again" in errors) is (number == signal.SIGINT)
     assert [signal.getsignal(one) for one in (signal.SIGTERM, signal.SIGINT)] == before
     signalled["number"] = None
-    assert main(["train", RUN, "--root", str(workspace)]) == 0
+    assert main(words) == 0
     record = read_record(workspace / "results" / "demo" / "runs" / f"{RUN}.json")
     assert record["outcome"]["status"] == "completed"
     assert not list(workspace.rglob("*.resume"))
@@ -92,33 +102,58 @@ def test_the_second_ctrl_c_is_python_s_own(capfd, monkeypatch):
     capfd.readouterr()
 
 
-@pytest.mark.parametrize("presses", [1, 2, 5])
-def test_any_number_of_ctrl_c_ends_without_a_traceback(workspace, presses):
-    """In a process of its own, one after the other, wherever it is by then."""
-    code = (
-        "import sys, time\n"
-        "from dualgrad.training.session import Session\n"
-        "plain = Session.step\n"
-        "def step(self, *a, **k):\n"
-        "    print('step', flush=True); time.sleep(0.2); return plain(self, *a, **k)\n"
-        "Session.step = step\n"
-        "from dualgrad.cli import command\n"
-        f"sys.argv = ['dualgrad', 'train', {RUN!r}, '--root', {str(workspace)!r}]\n"
-        "command()\n"
-    )
+# A process that imports all that a training needs, and becomes one of them after the other: NUMBER ARGUMENTS...
+ONE_BY_ONE = """
+import os, sys, time
+from pathlib import Path
+from dualgrad.census import load_census
+from dualgrad.cli import command
+from dualgrad.training.session import Session
+
+plain = Session.step
+
+def step(self, *arguments, **settings):
+    print("step", flush=True)
+    time.sleep(0.2)
+    return plain(self, *arguments, **settings)
+
+Session.step = step
+load_census(Path(sys.argv[3]))
+for number in range(int(sys.argv[1])):
+    child = os.fork()
+    if child == 0:
+        os.dup2(os.open(f"errors{number}.txt", os.O_CREAT | os.O_WRONLY), 2)
+        print(os.getpid(), flush=True)
+        break
+    print("ended", os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)
+else:
+    sys.exit()
+sys.argv = ["dualgrad", "train", sys.argv[2], "--root", *sys.argv[3:]]
+command()  # and to the end of this interpreter, which says what it ignores
+"""
+
+
+def test_any_number_of_ctrl_c_ends_without_a_traceback(workspace, data):
+    """In processes of their own, one after the other, wherever those are by then."""
+    presses = (1, 2, 5)
+    words = [str(len(presses)), RUN, str(workspace), "--config", data]
     process = subprocess.Popen(
-        [sys.executable, "-c", code], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
+        [sys.executable, "-c", ONE_BY_ONE, *words], stdout=subprocess.PIPE, text=True, cwd=workspace
     )
     assert process.stdout is not None
-    assert process.stdout.readline() == "step\n"
-    for _ in range(presses):
-        if process.poll() is None:
-            process.send_signal(signal.SIGINT)
-        time.sleep(0.05)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130, errors
-    assert "Traceback" not in errors and "Exception ignored" not in errors
-    assert len(errors.strip().splitlines()) <= 2
+    for number, times in enumerate(presses):
+        child = int(process.stdout.readline())
+        assert process.stdout.readline() == "step\n"
+        for _ in range(times):
+            with contextlib.suppress(ProcessLookupError):  # it has ended
+                os.kill(child, signal.SIGINT)
+            time.sleep(0.05)
+        status = next(line for line in process.stdout if line != "step\n")
+        errors = (workspace / f"errors{number}.txt").read_text()
+        assert status == "ended 130\n", (times, errors)
+        assert "Traceback" not in errors and "Exception ignored" not in errors, (times, errors)
+        assert 1 <= len(errors.strip().splitlines()) <= 2, (times, errors)
+    assert process.wait(timeout=60) == 0
 
 
 def test_where_epochs_are_long_steps_and_time_left_are_shown(monkeypatch, capsys):
