@@ -28,6 +28,7 @@ from oracles.lab import (
     sentences,
     stage,
 )
+from workflows import snakemake
 
 from dualgrad.bench import against, flops, library, mps, pipeline, whole_run
 from dualgrad.bench.gpu import PUBLISHED, WINDOW, Gpu, _one_of_several, _together, census_epochs
@@ -208,9 +209,10 @@ def test_bench_epoch(capsys, data, tmp_path) -> None:
     assert report["results"][0]["details"]["loader_processes"] == 1
 
 
-def test_bench_run(capsys, data, monkeypatch) -> None:
-    """Client and published loop are processes; `python -m dualgrad`, which many tests start, is called here."""
-    commands = []
+@pytest.fixture
+def executed(monkeypatch, capsys) -> list[list[str]]:
+    """Commands that a benchmark times; `python -m dualgrad`, which many tests start, is called in this process."""
+    commands: list[list[str]] = []
 
     def execute(command, own=whole_run.execute):
         commands.append(command)
@@ -219,20 +221,37 @@ def test_bench_run(capsys, data, monkeypatch) -> None:
         assert main(command[3:]) == 0
         return capsys.readouterr().out
 
-    monkeypatch.setattr(whole_run, "execute", execute)
+    for module in (whole_run, pipeline):
+        monkeypatch.setattr(module, "execute", execute)
+    return commands
+
+
+def test_bench_run(capsys, data, executed) -> None:
     words = ("--rounds", "1", "--workers", "1", "--edition", "smoke", "--config", f"data_dir={data}")
     (result,) = bench(capsys, "run", "A/lam0.1_eta0.4_seed0", *words)["results"]
     assert list(result["values"]) == ["warm worker", "fresh process", "baseline"]
     assert result["details"]["of_which_training"] > 0
-    client, again, fresh, published = commands  # the first prepares the worker
+    client, again, fresh, published = executed  # the first prepares the worker
     assert client == again and client[1:] == fresh[3:] and published[1:3] == ["-m", "dualgrad.bench.baseline"]
 
 
-def test_bench_pipeline(capsys, data) -> None:
+def test_bench_pipeline(capsys, data, executed, monkeypatch) -> None:
+    """Dry runs are commands, as all are; Snakemake's other starts are forks of a process that has imported it."""
+
+    def command(folder, *words, more=None, own=pipeline._command):
+        if "--dry-run" in words:
+            return own(folder, *words, more=more)
+        done = snakemake(folder, *words, more=more)
+        assert done.returncode == 0, done.stdout
+        return pipeline.Took(seconds=1.0, cpu=1.0, memory=1.0)
+
+    monkeypatch.setattr(pipeline, "_command", command)
     made = {"data", ".snakemake"}  # by other tests beside this one
     before = {path.name for path in ROOT.glob("*")} - made
     report = bench(capsys, "pipeline", "--jobs", "4", "--rounds", "1", "--config", f"data_dir={data}")
     found = {result["what"].split(":")[0]: result for result in report["results"]}
+    assert [command[3] for command in executed] == ["train"]
+    assert found["overhead of a fresh process per run"]["values"]["fresh process"]["n"] == 1
     assert found["overhead of a job"]["values"]["worker"]["n"] == 1
     assert found["4 runs, dry run"]["unit"] == "s"
     rate = found["4 runs, with training that takes no time"]

@@ -335,18 +335,6 @@ def test_the_data_set_and_the_network_of_the_example(workspace: Path, tmp_path: 
             path = package / file
             path.write_text(path.read_text(encoding="utf-8") + "\n\n" + code, encoding="utf-8")
     edit("models/__init__.py", '"mlp": basic.mlp,', '"mlp": basic.mlp, "linear": basic.linear,')
-    python = [sys.executable, "-P"]
-    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "src")}
-
-    def run(*words: str) -> str:
-        done = subprocess.run(
-            [*python, *words], cwd=workspace, env=environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    for block in own:
-        run("-c", block)
     for file, block in examples(document):
         path = workspace / file
         if not path.exists():
@@ -356,12 +344,33 @@ def test_the_data_set_and_the_network_of_the_example(workspace: Path, tmp_path: 
         for key, value in added.items():
             edition[key] |= value
         path.write_text(yaml.safe_dump(edition, sort_keys=False))
-    run("-c", "from dualgrad.census import reference; reference.main(['--fix'])")
-    run("-m", "dualgrad", "data", "stripes")
     target = re.search(r"`dualgrad train (\S+)`", text)
     assert target is not None
-    said = run("-m", "dualgrad", "train", target[1])
-    assert float(re.search(r"test error ([\d.]+)", said)[1]) < 0.5, "ten classes of plain stripes are easy"
+    # One process for all: each of its own would import torch.
+    (tmp_path / "steps.py").write_text(
+        "\n".join(
+            [
+                *(f"exec({block!r}, {{'__name__': '__main__'}})" for block in own),
+                "from dualgrad.census import reference",
+                "from dualgrad.cli import main",
+                "assert reference.main(['--fix'], standalone_mode=False) == 0",
+                "assert main(['data', 'stripes']) == 0",
+                f"assert main(['train', {target[1]!r}]) == 0",
+            ]
+        )
+    )
+    done = subprocess.run(
+        [sys.executable, "-P", str(tmp_path / "steps.py")],
+        cwd=workspace,
+        env={**os.environ, "PYTHONPATH": str(tmp_path / "src")},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(re.search(r"test error ([\d.]+)", done.stdout)[1]) < 0.5, (
+        "ten classes of plain stripes are easy"
+    )
 
 
 def test_the_statistic_and_the_panel_of_the_example(tmp_path: Path, monkeypatch, capsys) -> None:
