@@ -12,6 +12,8 @@ import re
 import subprocess
 import sys
 from collections import defaultdict
+from collections.abc import Mapping
+from functools import cache
 from pathlib import Path
 
 import colour_blind
@@ -56,6 +58,12 @@ def panels(released):
         return done[figure, variant]
 
     return get
+
+
+@pytest.fixture(scope="module")
+def published(panels):
+    """The published figures as drawn from the archive's panel frames, each once. Shared: read-only."""
+    return cache(lambda figure: drawn_of(figure, panels(figure), "released"))
 
 
 def check_rows() -> dict[tuple[str, str], list[dict[str, str]]]:
@@ -253,20 +261,17 @@ def test_intervals_against_scipy():
     assert t_interval(values) == pytest.approx(stats.t.interval(0.95, 3, values.mean(), stats.sem(values)))
 
 
-def test_spans_and_ranges_as_printed(released):
+def test_spans_and_ranges_as_printed(panels, published):
     """What no rule on the rows gives is drawn as printed, in the published figure alone."""
     from matplotlib.patches import Rectangle
-
-    def of(figure: str, edition: str):
-        return figure_of(figure, build.read(released, figure, "published"), edition)[0].axes
 
     def spans(axes) -> list[tuple[float, float]]:
         bars = [patch for patch in axes.patches if isinstance(patch, Rectangle)]
         return [(round(bar.get_x(), 9), round(bar.get_x() + bar.get_width(), 9)) for bar in bars]
 
-    assert (0.455, 0.50) in spans(of("Figure1", "released")[3])
-    assert (0.22, 0.56) in spans(of("Figure2", "released")[0])
-    assert (0.22, 0.57) in spans(of("Figure2", "mine")[0])
+    assert (0.455, 0.50) in spans(published("Figure1").axes[3])
+    assert (0.22, 0.56) in spans(published("Figure2").axes[0])
+    assert (0.22, 0.57) in spans(drawn_of("Figure2", panels("Figure2"), "mine").axes[0])
 
 
 def test_encodings_stay_apart_without_red_or_green_cones():
@@ -288,7 +293,7 @@ def test_encodings_stay_apart_without_red_or_green_cones():
             assert np.linalg.norm(one - other) > 20, f"{pair} under {sight}"
 
 
-def test_figures_name_the_networks_that_were_trained(invented, census):
+def test_figures_name_the_networks_that_were_trained(invented, demo):
     experiments = {
         "Figure2": FIGURE_EXPERIMENTS["Figure2"],
         "Figure5": ["X1", "X1c", "X1d"],
@@ -296,7 +301,7 @@ def test_figures_name_the_networks_that_were_trained(invented, census):
         "ED_Fig5": ["Q1"],
         "ED_Fig7": ["X1b", "X1c", "X1d"],
     }
-    censuses = {edition: load_census(ROOT, {"edition": edition}) for edition in ("demo", "released")}
+    censuses = {"demo": demo, "released": load_census(ROOT, {"edition": "released"})}
 
     def everything(figure: str, edition: str) -> str:
         known = trained(censuses[edition], experiments[figure])
@@ -307,7 +312,9 @@ def test_figures_name_the_networks_that_were_trained(invented, census):
         found += [text.get_text() for legend in legends for text in legend.get_texts()]
         return "\n".join(found)
 
-    said = {(figure, edition): everything(figure, edition) for figure in experiments for edition in censuses}
+    asked = [*((figure, "demo") for figure in experiments)]
+    asked += [(figure, "released") for figure in ("Figure5", "ED_Fig5", "ED_Fig7")]
+    said = {(figure, edition): everything(figure, edition) for figure, edition in asked}
     assert (
         said["Figure2", "demo"].startswith("Figure 2") and "results; MLP 24-24-24" in said["Figure2", "demo"]
     )
@@ -319,7 +326,7 @@ def test_figures_name_the_networks_that_were_trained(invented, census):
     assert "DistilBERT η=0.4" in said["Figure5", "released"] and "wide" not in said["ED_Fig7", "released"]
 
 
-def test_published_texts(released):
+def test_published_texts(published):
     wanted = {
         "Figure1": ["n=84 (47L/37H)", "n=34 (all L)", "54±2", "66±6", "2 at 0.90 →", "1 at 0.90 →"],
         "Figure2": ["31pp", "51%", "45%", "22–53% range", "Long hold (10 ep)", "Δλ = 0.36", "Δλ = 0.47"],
@@ -330,8 +337,7 @@ def test_published_texts(released):
     }
     wanted["Figure5"] += ["p = 5.3e-05", "Δ = +3.5pp", "23.1%", "48.7%", "43.3%", "46.8%", "−0.72 → +0.10"]
     for figure, words in wanted.items():
-        drawn, _ = figure_of(figure, build.read(released, figure, "published"), "released")
-        said = "\n".join(text.get_text() for text in texts(drawn))
+        said = "\n".join(text.get_text() for text in texts(published(figure)))
         assert not [word for word in words if word not in said], figure
 
 
@@ -404,16 +410,37 @@ def invented(census):
     return made_up(census)
 
 
+@pytest.fixture(scope="module")
+def invented_panels(invented):
+    """Panel frames of the made-up tables, each figure's once. Shared: read-only."""
+    return cache(lambda figure, variant="published": build.compute(figure, Tables.given(invented, variant)))
+
+
+@pytest.fixture(scope="module")
+def invented_figure(invented_panels):
+    """A figure as drawn from them, once. Shared: read-only."""
+    return cache(
+        lambda figure, variant="published": drawn_of(
+            figure, invented_panels(figure, variant), variant=variant
+        )
+    )
+
+
 def figure_of(figure: str, tables: Tables, edition: str = "demo"):
-    """The drawn figure, not written."""
+    """The drawn figure, not written, and its panel frames."""
+    frames = build.compute(figure, tables)
+    return drawn_of(figure, frames, edition, tables.variant), frames
+
+
+def drawn_of(
+    figure: str, frames: Mapping[str, pd.DataFrame], edition: str = "demo", variant: str = "published"
+):
+    """The figure drawn from its panel frames, not written."""
+    module = build.module(figure)
     import matplotlib
 
-    from dualgrad.figures import style
-
-    with matplotlib.rc_context(style.STYLE):
-        frames = build.compute(figure, tables)
-        look = style.Look(edition, tables.variant, build.networks_of(frames))
-        return build.module(figure).draw(frames, look), frames
+    with matplotlib.rc_context(s.STYLE):
+        return module.draw(frames, s.Look(edition, variant, build.networks_of(frames)))
 
 
 def cut(tables: dict[str, pd.DataFrame], how: str) -> dict[str, pd.DataFrame]:
@@ -454,11 +481,13 @@ CUTS = [
 
 
 def cuts_of(figure: str, variant: str) -> list[str]:
-    """Two of the cuts, so that each is drawn by several figures; all where DUALGRAD_ALL_DRAWS is set."""
+    """Two of the cuts for each figure, one in each variant; all in both where DUALGRAD_ALL_DRAWS is set.
+
+    Each is drawn by two to four figures.
+    """
     if os.environ.get("DUALGRAD_ALL_DRAWS"):
         return CUTS
-    place = 2 * (len(FIGURES) * VARIANTS.index(variant) + FIGURES.index(figure))
-    return [CUTS[place % len(CUTS)], CUTS[(place + 1) % len(CUTS)]]
+    return [CUTS[(2 * FIGURES.index(figure) + VARIANTS.index(variant)) % len(CUTS)]]
 
 
 @pytest.mark.filterwarnings("error")
@@ -480,8 +509,8 @@ def texts(figure):
 
 @pytest.mark.parametrize("variant", VARIANTS)
 @pytest.mark.parametrize("figure", FIGURES)
-def test_every_made_up_panel_is_drawn(invented, figure, variant):
-    drawn, frames = figure_of(figure, Tables.given(invented, variant))
+def test_every_made_up_panel_is_drawn(invented_panels, invented_figure, figure, variant):
+    drawn, frames = invented_figure(figure, variant), invented_panels(figure, variant)
     assert set(frames) == set(FIGURE_PANELS[figure])
     said = [text.get_text() for text in texts(drawn)]
     assert not [text for text in said if re.search(r"no data|\bnan\b|None", text)]
@@ -500,10 +529,10 @@ def test_footer_names_the_edition(edition):
         assert footer.count("\n") <= 1
 
 
-def test_texts_do_not_lie_on_each_other(invented):
+def test_texts_do_not_lie_on_each_other(invented_figure):
     for figure in FIGURES:
-        drawn, _ = figure_of(figure, Tables.given(invented))
-        drawn.canvas.draw()
+        drawn = invented_figure(figure)
+        drawn.draw_without_rendering()
         renderer = drawn.canvas.get_renderer()
         for ax in drawn.axes:
             legend = ax.get_legend()
@@ -534,9 +563,9 @@ def test_a_panel_without_room_for_its_texts_is_made_higher(edition, grows):
     assert (ax.get_ylim()[1] > 1, lowest > 1) == (grows, grows)
 
 
-def test_all_panels_are_saved(invented, tmp_path):
+def test_all_panels_are_saved(invented_panels, tmp_path):
     for figure in FIGURES:
-        frames = build.compute(figure, Tables.given(invented))
+        frames = invented_panels(figure)
         for path in build.save_panels(figure, frames, tmp_path):
             letter = path.stem.removeprefix(f"{figure}_")
             pd.testing.assert_frame_equal(pd.read_parquet(path), frames[letter], check_dtype=False)
@@ -544,9 +573,9 @@ def test_all_panels_are_saved(invented, tmp_path):
     assert {path.name for path in tmp_path.iterdir()} == names
 
 
-def test_panel_frames_can_be_drawn_after_reading_them_back(invented, tmp_path):
+def test_panel_frames_can_be_drawn_after_reading_them_back(invented_panels, tmp_path):
     """Drawing needs nothing but the saved frames."""
-    frames = build.compute("Figure2", Tables.given(invented))
+    frames = invented_panels("Figure2")
     build.draw("Figure2", frames, "demo", [tmp_path / "direct.png"])
     build.save_panels("Figure2", frames, tmp_path)
     back = {letter: pd.read_parquet(tmp_path / f"Figure2_{letter}.parquet") for letter in frames}
@@ -554,9 +583,9 @@ def test_panel_frames_can_be_drawn_after_reading_them_back(invented, tmp_path):
     assert (tmp_path / "direct.png").read_bytes() == (tmp_path / "back.png").read_bytes()
 
 
-def test_equal_data_give_equal_bytes(invented, tmp_path):
+def test_equal_data_give_equal_bytes(invented_panels, tmp_path):
     """Here, again, and in another process with another user's settings."""
-    frames = build.compute("Figure3", Tables.given(invented))
+    frames = invented_panels("Figure3")
     build.save_panels("Figure3", frames, tmp_path)
     for name in ("one", "two"):
         build.draw("Figure3", frames, "demo", [tmp_path / f"{name}.pdf", tmp_path / f"{name}.png"])
@@ -621,15 +650,12 @@ def test_sources_are_light_and_complete(census):
 
 
 @pytest.mark.parametrize("figure", FIGURES)
-def test_panels_read_only_the_named_experiments(invented, figure):
+def test_panels_read_only_the_named_experiments(invented, invented_panels, figure):
     """What a figure needs is what experiments_of says: other experiments change nothing."""
     for variant in VARIANTS:
         wanted = experiments_of(figure, variant)
         mine = {name: frame[frame["experiment"].isin(wanted)] for name, frame in invented.items()}
-        whole, part = (
-            build.compute(figure, Tables.given(invented, variant)),
-            build.compute(figure, Tables.given(mine, variant)),
-        )
+        whole, part = invented_panels(figure, variant), build.compute(figure, Tables.given(mine, variant))
         for letter in whole:
             pd.testing.assert_frame_equal(whole[letter], part[letter])
 
