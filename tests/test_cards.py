@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import operator
 import re
-import subprocess
-import sys
 from itertools import product
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
-from workflows import copy_workflow
+from workflows import copy_workflow, snakemake
 
 from dualgrad.census import load_census
 from dualgrad.census.cards.document import document
@@ -339,7 +337,6 @@ def test_an_experiment_of_one_s_own_has_a_card(workspace: Path) -> None:
 
 def test_the_rule(tmp_path: Path) -> None:
     copy_workflow(tmp_path)
-    command = [sys.executable, "-c", "from dualgrad.jobs.launcher import main; main()", "docs/protocols.md"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
+    done = snakemake(tmp_path, "docs/protocols.md")
+    assert done.returncode == 0, done.stdout
     assert (tmp_path / "docs" / "protocols.md").read_bytes() == FILE.read_bytes()

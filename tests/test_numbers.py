@@ -12,7 +12,7 @@ import yaml
 from jsonschema import validate
 
 from dualgrad import sentences as s
-from dualgrad.claims.load import load_ledger
+from dualgrad.claims.load import ClaimsError, load_ledger
 from dualgrad.cli import main
 from dualgrad.figures import build
 from dualgrad.figures.captions import CAPTIONS
@@ -30,6 +30,13 @@ def ledger(census):
 @pytest.fixture(scope="module")
 def sentences(ledger, census) -> s.Sentences:
     return s.load_sentences(ROOT, ledger, census.experiments)
+
+
+def test_a_ledger_that_was_read_is_kept_for_its_file_and_experiments_alone(ledger, census) -> None:
+    """Of another file's content: tests/test_claims.py reads damaged ones after the whole one."""
+    assert load_ledger(ROOT, list(census.experiments)) is ledger
+    with pytest.raises(ClaimsError, match="no experiment"):
+        load_ledger(ROOT, ["A"])
 
 
 # ------------------------------------------------------------------------------------------------- in step
