@@ -9,6 +9,7 @@ from typing import Any, get_args
 
 import pytest
 import yaml
+from hostile import small
 
 from dualgrad import strict_json
 from dualgrad.bench.synthetic import synthetic_run
@@ -21,6 +22,13 @@ from dualgrad.records import definition
 
 ROOT = Path(__file__).parents[1]
 EDITIONS = ("paper", "demo", "smoke")
+
+
+@pytest.fixture
+def workspace(tmp_path: Path) -> Path:
+    """The real protocols, editions and data sets with six runs: a new entry is read beside few others."""
+    small.write_words(tmp_path)
+    return tmp_path
 
 
 @pytest.fixture(scope="module")
