@@ -75,8 +75,10 @@ def representatives() -> list[str]:
     With ``DUALGRAD_ALL_CASES=1``, a run of every combination of parts.
     """
     used = {name: parts(run) for name, run in CENSUS.runs.items() if run["noise"]["kind"] != "file"}
+    first = {frozenset(found): name for name, found in reversed(used.items())}
     if os.environ.get("DUALGRAD_ALL_CASES"):
-        return list({frozenset(found): name for name, found in reversed(used.items())}.values())
+        return list(first.values())
+    used = {name: used[name] for name in reversed(first.values())}
     quick = covering(
         {name: used[name] for name in used if CENSUS.runs[name]["task"]["model"]["name"] not in SLOW}
     )
