@@ -86,6 +86,7 @@ def _be_snakemake(words: Sequence[str], folder: str, around: Mapping[str, str], 
     os.chdir(folder)
     os.environ.clear()
     os.environ.update(around)
+    tempfile.tempdir = None  # may be another one here
     with Path(messages).open("a", encoding="utf-8") as stream:
         os.dup2(stream.fileno(), 1)
         os.dup2(stream.fileno(), 2)

@@ -116,7 +116,7 @@ class Pipeline:
         command = [sys.executable, "-c", "from dualgrad.jobs.launcher import main; main()"]
         with (self.folder / log).open("w") as messages:
             return subprocess.Popen(
-                [*command, *(words or TARGETS), "--cores", "2", "--config", f"edition={EDITION}"],
+                [*command, *self.words(*words)],
                 cwd=self.folder,
                 env=self.environment,
                 stdout=messages,
@@ -124,10 +124,16 @@ class Pipeline:
                 start_new_session=True,
             )
 
-    def run(self, *words: str) -> tuple[int, str]:
-        """Run Snakemake to its end; its status and its messages."""
-        status = self.start(*words).wait(timeout=600)
-        return status, self.messages()
+    def run(self, *words: str, log: str = "messages.txt") -> tuple[int, str]:
+        """Run Snakemake to its end, which nobody hurts; its status and its messages."""
+        done = workflows.snakemake(self.folder, *self.words(*words), more=self.environment)
+        (self.folder / log).write_text(done.stdout)
+        return done.returncode, done.stdout
+
+    @staticmethod
+    def words(*words: str) -> list[str]:
+        """What follows the command `snakemake`: these words, or the targets."""
+        return [*(words or TARGETS), "--cores", "2", "--config", f"edition={EDITION}"]
 
     def messages(self, log: str = "messages.txt") -> str:
         """What Snakemake has written so far."""

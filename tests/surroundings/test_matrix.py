@@ -18,6 +18,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import pytest
+import workflows
 from workflows import copy_workflow
 
 from dualgrad.cli import main
@@ -219,11 +220,9 @@ def test_an_odd_place_with_few_open_files(flow: Path, digest: str, tmp_path: Pat
 def test_a_place_that_snakemake_would_misread_is_refused(flow: Path, tmp_path: Path) -> None:
     """Braces are wildcards to Snakemake in a workflow's own path as well, and end in a traceback without this."""
     folder = copied(flow, tmp_path / "in {braces}")
-    command = ["-c", "from dualgrad.jobs.launcher import main; main()", RECORD, "--cores", "1"]
-    done = python([*command, "--config", "edition=smoke"], folder, {})
-    said = done.stdout + done.stderr
-    assert done.returncode != 0 and "Traceback" not in said
-    assert f"{folder}: Snakemake reads braces" in said
+    done = workflows.snakemake(folder, RECORD, "--cores", "1", "--config", "edition=smoke")
+    assert done.returncode != 0 and "Traceback" not in done.stdout
+    assert f"{folder}: Snakemake reads braces" in done.stdout
 
 
 # ---------------------------------------------------------------------------------------------- clones
@@ -270,11 +269,9 @@ def test_a_copied_clone_is_told_from_the_one_that_it_was_copied_from(folder: Pat
     """The package beside the Snakefile is not the one that Snakemake imports: which is which, before any job."""
     beside = folder / "src" / "dualgrad"
     shutil.copytree(ROOT / "src" / "dualgrad", beside, ignore=shutil.ignore_patterns("__pycache__"))
-    command = ["-c", "from dualgrad.jobs.launcher import main; main()", RECORD, "--cores", "1", "--dry-run"]
-    words = [*command, "--config", "edition=smoke"]
     with (beside / "cli.py").open("a") as file:
         file.write("# edited\n")
-    done = python(words, folder, {})
-    said = done.stdout + done.stderr
+    done = workflows.snakemake(folder, RECORD, "--dry-run", "--config", "edition=smoke")
+    said = done.stdout
     assert done.returncode != 0 and "Traceback" not in said
     assert str(beside) in said and str(ROOT / "src" / "dualgrad") in said and "make clean setup" in said
