@@ -169,16 +169,16 @@ def plain(smoke_figures: Path) -> dict[str, str]:
 
 @pytest.mark.skipif(not shutil.which("rsync"), reason="snakemake-storage-plugin-fs copies with rsync")
 def test_a_figure_without_a_shared_file_system(plain: dict[str, str], tmp_path: Path) -> None:
-    """Figure 3's runs start from other runs' checkpoints, which have to travel too."""
+    """Some of Figure 2's runs start from other runs' checkpoints, which have to travel too."""
     work, store = tmp_path / "work", tmp_path / "store"
     work.mkdir()
-    words = ["figures/main/Figure3.pdf", "--cores", "1", *SMOKE, "--directory", str(work)]
+    words = ["figures/main/Figure2.pdf", "--cores", "1", *SMOKE, "--directory", str(work)]
     words += ["--default-storage-provider", "fs", "--default-storage-prefix", str(store), *NOT_SHARED]
     (tmp_path / "flow").mkdir()
     folder = copy_workflow(tmp_path / "flow")
     done = snakemake(folder, *words)
     assert done.returncode == 0, done.stdout
-    assert (store / "figures" / "main" / "Figure3.pdf").is_file()
+    assert (store / "figures" / "main" / "Figure2.pdf").is_file()
     made = digests(store / "results" / "smoke" / "runs")
     assert len(made) > 10 and made.items() <= plain.items()
     assert list((store / "results" / "smoke" / "checkpoints").rglob("*.pt"))

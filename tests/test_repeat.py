@@ -112,18 +112,16 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 # --------------------------------------------------------------------------------------------------- how it is run
 
 
-@pytest.mark.parametrize(
-    ("names", "words"),
-    [
-        pytest.param((ALONE, SWEEP), ["--cores", "2"], id="worker, two cores"),
-        pytest.param((SWEEP,), ["--cores", "1", "--no-hooks"], id="no worker, one core"),
-    ],
-)
-def test_in_the_workflow(alone: Path, tmp_path: Path, names: tuple[str, ...], words: list[str]) -> None:
+def test_in_the_workflow_without_worker(alone: Path, tmp_path: Path) -> None:
+    """Each in a process of its own, on one core; with the worker, on two: below."""
     folder = copy_workflow(tmp_path)
-    done = snakemake(folder, *(f"results/demo/runs/{name}.json" for name in names), *words)
+    done = snakemake(folder, f"results/demo/runs/{SWEEP}.json", "--cores", "1", "--no-hooks")
     assert done.returncode == 0, done.stdout
-    for name in (*names, PREP):  # Ta-prep-O with it, for its checkpoint
+    check_records(folder, alone, PREP, SWEEP)  # the first for its checkpoint
+
+
+def check_records(folder: Path, alone: Path, *names: str) -> None:
+    for name in names:
         assert record_of(folder, name)["digest"] == record_of(alone, name)["digest"]
     assert not list(folder.glob("results/demo/runs/*/.*")), "no temporary file is left"
 
@@ -208,11 +206,18 @@ def check_resume_file(path: Path, spec: Mapping[str, object]) -> None:
     assert path.stat().st_size < 1 << 20
 
 
-def test_a_stopped_workflow_goes_on_where_its_job_was(alone: Path, tmp_path: Path) -> None:
-    """The same through the worker, by Ctrl-C: the job keeps its last epoch, and the next workflow continues it."""
+def test_a_stopped_workflow_goes_on_where_its_jobs_were(alone: Path, tmp_path: Path) -> None:
+    """Through the worker, by Ctrl-C: jobs keep their last epoch, and the next workflow continues them."""
     folder = copy_workflow(tmp_path)
-    target = f"results/demo/runs/{LONG}.json"
-    words = [sys.executable, "-c", "from dualgrad.jobs.launcher import main; main()", target]
+    targets = [f"results/demo/runs/{name}.json" for name in (ALONE, SWEEP, LONG)]
+    words = [
+        sys.executable,
+        "-c",
+        "from dualgrad.jobs.launcher import main; main()",
+        *targets,
+        "--cores",
+        "2",
+    ]
     running = subprocess.Popen(
         words, cwd=folder, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         start_new_session=True,
@@ -225,13 +230,13 @@ def test_a_stopped_workflow_goes_on_where_its_job_was(alone: Path, tmp_path: Pat
     time.sleep(2.0)
     os.killpg(running.pid, signal.SIGINT)  # as a terminal does it: to Snakemake and to the job's client
     running.wait(timeout=120)
-    if not (folder / target).exists():  # not too late for the signal
+    if not all((folder / target).exists() for target in targets):  # not too late for the signal
         assert running.returncode != 0
         if resume_file(folder, LONG).exists():  # nor too early
             assert checkpoints.load_with_checksum(resume_file(folder, LONG))["progress"]["steps"] > 0
-    done = snakemake(folder, target)
+    done = snakemake(folder, *targets, "--cores", "2")
     assert done.returncode == 0, done.stdout
-    assert record_of(folder, LONG)["digest"] == record_of(alone, LONG)["digest"]
+    check_records(folder, alone, ALONE, PREP, SWEEP, LONG)
 
 
 # --------------------------------------------------------------------------------------------------- resume files
