@@ -372,6 +372,14 @@ def test_parts_that_are_missing_or_of_another_version_are_named(some, written, t
         read_tables(tmp_path / "demo", "A", "runs")
 
 
+@pytest.mark.parametrize("seconds", [1, 2**53 + 1, 2**63, 10**30])
+def test_whole_numbers_are_real_ones_where_a_column_holds_those(some, tmp_path, seconds):
+    """JSON tells 1 from 1.0, a record by hand may have either, and Arrow takes no whole number for all real ones."""
+    write_record(tmp_path / f"{some[0]['run']}.json", record_of(some[0], seconds=seconds))
+    found = experiment_tables(some[:1], tmp_path, "demo").arrow("runs")["seconds"]
+    assert found.to_pylist() == [float(seconds)]
+
+
 def test_the_command(demo, root: Path, tmp_path, capsys):
     from dualgrad.cli import COMMANDS
 

@@ -22,7 +22,7 @@ from dualgrad.census import load_census
 from dualgrad.claims.load import ClaimsError, load_ledger
 from dualgrad.data.errors import DataError
 from dualgrad.data.store import tar_member
-from dualgrad.ingest.mapping import load_mapping
+from dualgrad.ingest.mapping import Source, load_mapping
 from dualgrad.ingest.rows import build_experiment, load_rows
 from dualgrad.project import load_settings
 from dualgrad.records import RecordError, digest, read_record, write_record
@@ -96,6 +96,19 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return root
 
 
+@pytest.fixture(scope="module")
+def published(written: Path) -> list[dict]:
+    """The runs of A that published rows are of. Shared: read-only."""
+    runs = load_census(written, {"edition": "released"}).runs.values()
+    return [run for run in runs if run["experiment"] == "A"]
+
+
+@pytest.fixture(scope="module")
+def sources(written: Path) -> list[Source]:
+    """The good mapping of A."""
+    return load_mapping(written / "config" / "released")["A"]
+
+
 def tried(root: Path, file: str, content: bytes, read: Callable[[], Any], errors: tuple) -> Any:
     """Read with other content in a file; None where it was refused. Nothing but the file may differ afterwards."""
     before = (root / file).read_bytes()
@@ -155,15 +168,13 @@ def test_claims(written: Path, data: st.DataObject) -> None:
 
 @settings(quick, max_examples=80)
 @given(st.data())
-def test_mapping(written: Path, data: st.DataObject) -> None:
+def test_mapping(written: Path, published: list[dict], data: st.DataObject) -> None:
     """A mapping that is accepted can be applied, or fails with a message, on good rows."""
     content = as_yaml(data.draw(mutated(yaml.safe_load(small.MAPPING))))
-    runs = list(load_census(written, {"edition": "released"}).runs.values())
-    runs = [run for run in runs if run["experiment"] == "A"]
 
     def read() -> None:
         for sources in load_mapping(written / "config" / "released").values():
-            build_experiment("A", sources, runs, lambda file: small.rows())
+            build_experiment("A", sources, published, lambda file: small.rows())
 
     tried(written, claims.MAPPING, content, read, (MappingError, ArchiveError, TableError))
 
@@ -191,15 +202,14 @@ def test_any_text_as_yaml(text: str) -> None:
 
 @settings(quick, max_examples=150)
 @given(st.data())
-def test_published_rows(written: Path, data: st.DataObject) -> None:
+def test_published_rows(
+    written: Path, published: list[dict], sources: list[Source], data: st.DataObject
+) -> None:
     rows = data.draw(mutated(small.rows()))
-    runs = list(load_census(written, {"edition": "released"}).runs.values())
-    runs = [run for run in runs if run["experiment"] == "A"]
-    sources = load_mapping(written / "config" / "released")["A"]
     path = written / "rows.json"
     path.write_text(json.dumps(rows))
     try:
-        tables = build_experiment("A", sources, runs, lambda file: load_rows(path))
+        tables = build_experiment("A", sources, published, lambda file: load_rows(path))
     except (ArchiveError, TableError) as error:
         assert "results/a.json" in str(error) or "rows.json" in str(error)
     else:
@@ -209,12 +219,17 @@ def test_published_rows(written: Path, data: st.DataObject) -> None:
         path.unlink()
 
 
+@pytest.fixture(scope="module")
+def trained(good: Path) -> dict:
+    """The run that the good record is of. Shared: read-only."""
+    return load_census(good).runs["A/lam0.1_eta0.4_seed0"]
+
+
 @settings(quick, max_examples=120)
 @given(st.data())
-def test_records(good: Path, tmp_path: Path, data: st.DataObject) -> None:
+def test_records(good: Path, trained: dict, tmp_path: Path, data: st.DataObject) -> None:
     """Records that are changed, with or without digest and checksum that fit, give tables or a message."""
     record = data.draw(mutated(json.loads((good / files.RECORD).read_bytes())))
-    run = load_census(good).runs["A/lam0.1_eta0.4_seed0"]
     path = tmp_path / "lam0.1_eta0.4_seed0.json"
     path.write_text(json.dumps(record))
     if data.draw(st.booleans()):
@@ -223,7 +238,7 @@ def test_records(good: Path, tmp_path: Path, data: st.DataObject) -> None:
             write_record(path, record | {"digest": digest(record)})
     try:
         read_record(path)
-        tables = experiment_tables([run], tmp_path, "demo")
+        tables = experiment_tables([trained], tmp_path, "demo")
     except (RecordError, TableError) as error:
         assert path.name in str(error)
     else:

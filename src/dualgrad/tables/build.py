@@ -84,6 +84,12 @@ def check_values(column: Column, values: Sequence[Any], where: Callable[[int], s
     raise TableError(f"{where(0)}: values out of range")
 
 
+def _array(values: Sequence[Any], kind: pa.DataType) -> pa.Array:
+    if kind == FLOAT64:  # Arrow makes no real numbers of whole ones beyond 2**53
+        values = [None if value is None else float(value) for value in values]
+    return pa.array(values, type=kind)
+
+
 def _short(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 80 else f"{text[:77]}..."
@@ -135,9 +141,7 @@ class TableSet:
         """Return one table as Arrow, in the order in which rows were added."""
         target = arrow_schema(table)
         data = self._data[table]
-        return pa.Table.from_arrays(
-            [pa.array(data[field.name], type=field.type) for field in target], schema=target
-        )
+        return pa.Table.from_arrays([_array(data[field.name], field.type) for field in target], schema=target)
 
     def write(self, folder: Path) -> None:
         """Write all five tables into a folder, empty ones included."""
