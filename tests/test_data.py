@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import hashlib
-import importlib.util
 import io
 import json
 import os
@@ -27,7 +26,7 @@ import yaml  # noqa: E402
 from dualgrad import downloads  # noqa: E402
 from dualgrad.census.datasets import load_datasets  # noqa: E402
 from dualgrad.cli import main  # noqa: E402
-from dualgrad.data import embedded, prepare, pretrained, store, synthetic, task, tokens  # noqa: E402
+from dualgrad.data import prepare, pretrained, store, synthetic, task, tokens  # noqa: E402
 from dualgrad.data.content import sentences_of  # noqa: E402
 from dualgrad.data.errors import DataError  # noqa: E402
 from dualgrad.data.store import content_digest, file_hash, load_arrays, save_arrays, tar_member  # noqa: E402
@@ -92,22 +91,6 @@ def test_digits(name, shape, n_test, tmp_path):
     stamp = prepare.content_path(tmp_path, name).stat().st_mtime_ns
     prepare.prepare_embedded(SETS[name], SETS, tmp_path)  # there already
     assert prepare.content_path(tmp_path, name).stat().st_mtime_ns == stamp
-
-
-def test_digits_are_read_without_importing_the_package_that_holds_them(tmp_path, monkeypatch):
-    """It takes a second, of every first run without data. (That its file is the right one, the digest above says.)"""
-    code = "import sys; from dualgrad.cli import main; main(sys.argv[1:]); print('sklearn' in sys.modules)"
-    words = ["data", "digits", "--root", str(ROOT), "--data-dir", str(tmp_path)]
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=True)
-    assert done.stdout.endswith("\nFalse\n") and (tmp_path / "digits" / "digits.npz").is_file()
-    package = tmp_path / "sklearn" / "__init__.py"
-    for found, message in (
-        (None, "scikit-learn, which holds them, is not installed"),
-        (importlib.util.spec_from_file_location("sklearn", package), "install the pinned version of scikit"),
-    ):
-        monkeypatch.setattr(importlib.util, "find_spec", lambda _, found=found: found)
-        with pytest.raises(DataError, match=message):
-            embedded.digits(SETS["digits"].layout)
 
 
 def test_digit_pairs_keep_training_and_test_digits_apart(digits_folder):

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import gzip
-import importlib.util
 import io
 import math
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,23 +18,12 @@ _LARGEST = 16 << 20  # bytes of a list of sentences
 
 
 def digits(layout: Digits) -> Arrays:
-    """Return scikit-learn's 1,797 handwritten digits (8x8), as many of each class for testing.
+    """Return scikit-learn's 1,797 handwritten digits (8x8), as many of each class for testing."""
+    from sklearn.datasets import load_digits
 
-    Raises:
-        DataError: scikit-learn is not installed, or has no such file.
-    """
-    # As its load_digits does it, without importing the package: that takes a second of every first run without data.
-    package = importlib.util.find_spec("sklearn")
-    if package is None or package.origin is None:
-        raise DataError("digits: scikit-learn, which holds them, is not installed; run `make setup`")
-    path = Path(package.origin).parent / "datasets" / "data" / "digits.csv.gz"
-    try:
-        with gzip.open(path, "rt", encoding="ascii") as file:
-            table = np.loadtxt(file, delimiter=",").astype(np.int64)
-    except (OSError, EOFError, ValueError) as error:  # missing, cut short, no numbers
-        raise DataError(f"{path}: {error}; install the pinned version of scikit-learn") from error
-    images = ((table[:, :-1].reshape(-1, 8, 8) * 255 + 8) // 16).astype(np.uint8)[:, None]
-    labels = table[:, -1]
+    bunch = load_digits()
+    images = ((bunch.images.astype(np.int64) * 255 + 8) // 16).astype(np.uint8)[:, None]
+    labels = bunch.target.astype(np.int64)
     state = np.random.RandomState(layout.seed)
     is_test = np.zeros(len(labels), dtype=bool)
     for c in range(10):
