@@ -19,7 +19,7 @@ _OUT_OF_REACH = """[...document.querySelectorAll('body *')].filter(one => {
     return one.checkVisibility() && getComputedStyle(one).cursor === 'pointer' && !one.closest(controls)
         && !one.querySelector(controls) && !one.closest('tr')?.querySelector(controls);
 }).map(one => one.outerHTML.slice(0, 100))"""
-_AXE = """axe.run(document, {resultTypes: ['violations'], preload: false}).then(found => found.violations
+_AXE = """axe.run(PART, {resultTypes: ['violations'], preload: false}).then(found => found.violations
     .filter(one => ['serious', 'critical'].includes(one.impact))
     .map(one => `${one.id}: ` + one.nodes.slice(0, 3).map(node => node.target.join(' ')).join(', ')))"""
 
@@ -30,8 +30,8 @@ def axe() -> str | None:
     return next((Path(path).read_text("utf-8") for path in places if path and Path(path).is_file()), None)
 
 
-def problems(page: Page, rules: bool = True) -> list[str]:
-    """Return what is wrong with an open page that is ready; by the rules of axe-core too, or the rest alone."""
+def problems(page: Page, rules: str | None = "html") -> list[str]:
+    """Return what is wrong with an open page that is ready; by the rules of axe-core too for a part, or for none."""
     found = []
     wide, width = page.evaluate("[document.documentElement.scrollWidth, innerWidth]")
     if wide > width:
@@ -39,11 +39,11 @@ def problems(page: Page, rules: bool = True) -> list[str]:
     found += [f"out of reach: {one}" for one in page.evaluate(_OUT_OF_REACH)]
     if rules and (script := axe()):
         page.evaluate(f"{script};0")
-        found += page.evaluate(_AXE)
+        found += page.evaluate(_AXE.replace("PART", f"document.querySelector({rules!r})"))
     return found
 
 
-def all_problems(browser: Browser, url: str, ready: str) -> dict[str, list[str]]:
+def all_problems(browser: Browser, url: str, ready: str, part: str = "html") -> dict[str, list[str]]:
     """Return what is wrong with a page on a desktop in light and on a phone in dark; empty where nothing is.
 
     Each width and each scheme once: the other two views have the same colours and the same widths, and axe-core's
@@ -53,11 +53,12 @@ def all_problems(browser: Browser, url: str, ready: str) -> dict[str, list[str]]
         browser: where to open it.
         url: its address.
         ready: a script's condition that it is set up.
+        part: a selector of what the rules of axe-core are applied to.
     """
     found = {}
     for size, dark in ((DESKTOP, False), (PHONE, True)):
         with open_page(browser, url, size, dark=dark) as page:
             wait(page, ready)
-            if wrong := problems(page):
+            if wrong := problems(page, part):
                 found[f"{size[0]} {'dark' if dark else 'light'}"] = wrong
     return found
