@@ -985,10 +985,9 @@ def test_page_of_another_edition(browser, incomplete, tmp_path) -> None:
         assert page.evaluate("document.querySelectorAll('#conclusions dl').length") == 20
 
 
-@pytest.mark.parametrize("width", [380, 800, 1440])
-def test_page_fits_its_window(browser, written, width) -> None:
-    with open_page(browser, (written / "claims.html").as_uri(), (width, 900)) as page:
-        wait(page, "document.querySelectorAll('.row').length === 466")
+def test_page_fits_its_window(page) -> None:
+    for width in (1440, 800, 380):
+        page.set_viewport_size({"width": width, "height": 900})
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 

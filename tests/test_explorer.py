@@ -43,19 +43,19 @@ def page(demo, results, tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def asked(browser, page):
-    """The page, for tests that call its functions and change nothing that it shows."""
+def kept(browser, page):
+    """The page, ready; after these tests nothing may have gone wrong in it."""
     with open_page(browser, page.as_uri()) as one:
         ready(one)
         yield one
 
 
 @pytest.fixture
-def opened(browser, page):
-    """The page, ready; after the test nothing may have gone wrong in it."""
-    with open_page(browser, page.as_uri()) as one:
-        ready(one)
-        yield one
+def opened(kept):
+    """The page as it is when it has been opened: all experiments, in the census's order."""
+    yield kept
+    kept.evaluate("clearFilters(); state.run = null; order.key = null; cursor = -1; changed(true)")
+    assert count_of(kept).startswith("3,916 of")
 
 
 def ready(one) -> None:
@@ -135,10 +135,10 @@ def test_it_loads_quickly(browser, page) -> None:
         assert one.evaluate("document.querySelectorAll('.panel').length") == 68
 
 
-def test_it_knows_what_the_tables_say(asked, demo) -> None:
+def test_it_knows_what_the_tables_say(opened, demo) -> None:
     script = """D.names.map((_, i) => [runs.id[i], runs.eta[i], runs.lam[i], D.seed[i], timeline(i)])
         .filter(([id]) => id.startsWith('K/') || id.startsWith('T1a/'))"""
-    for target, eta, lam, seed, stretches in asked.evaluate(script):
+    for target, eta, lam, seed, stretches in opened.evaluate(script):
         run = demo.runs[target]
         assert (eta, seed) == (run["noise"]["rate"], run["factors"]["seed"])
         assert lam == run["factors"].get("lambda")
@@ -147,14 +147,14 @@ def test_it_knows_what_the_tables_say(asked, demo) -> None:
             assert stretch["errors"] == pytest.approx(
                 [error_of(run, stretch["lam"], epoch) for epoch in stretch["epochs"]], abs=1e-9
             )
-    branches = asked.evaluate(f"timeline(byId.get('{BRANCHES}'))")
+    branches = opened.evaluate(f"timeline(byId.get('{BRANCHES}'))")
     starts = {stretch["stage"]: stretch["base"] for stretch in branches}
     assert starts == {"ordered_init": 0, "collapse_init": 0, "ordered_sweep": 50, "collapse_sweep": 80}
 
 
-def test_it_shows_every_protocol_as_the_command_line_does(asked, demo) -> None:
+def test_it_shows_every_protocol_as_the_command_line_does(opened, demo) -> None:
     counted = [target for target, run in demo.runs.items() if run["counted"]]
-    shown = asked.evaluate("D.names.map((_, i) => JSON.stringify(resolved(i)))")
+    shown = opened.evaluate("D.names.map((_, i) => JSON.stringify(resolved(i)))")
     for target, text in zip(counted, shown, strict=True):
         run = demo.runs[target]
         assert json.loads(text) == {key: value for key, value in run.items() if key != "counted"}, target
@@ -166,11 +166,11 @@ def test_it_shows_every_protocol_as_the_command_line_does(asked, demo) -> None:
         "B3/renorm_lam0.2_eta0.4_seed0",
     ):
         if target in demo.runs:
-            text = asked.evaluate(f"yaml(resolved(byId.get('{target}')))")
+            text = opened.evaluate(f"yaml(resolved(byId.get('{target}')))")
             expected = {key: value for key, value in demo.runs[target].items() if key != "counted"}
             assert yaml.safe_load(text) == expected
     # In words, too: nothing that a run can be makes the page stumble.
-    asked.evaluate(
+    opened.evaluate(
         "D.names.forEach((_, i) => { const spec = resolved(i); inWords(spec); stagesTable(spec); })"
     )
 
@@ -187,7 +187,7 @@ def test_no_run_is_shown_with_a_hole(opened) -> None:
 HOSTILE = "<img src=x onerror=pwned=1>\"'`{x}"
 
 
-def test_no_value_of_a_run_reaches_the_page_as_markup(asked) -> None:
+def test_no_value_of_a_run_reaches_the_page_as_markup(opened) -> None:
     """Every leaf of every shape of run, numbers and classes too: only what the page itself writes is markup."""
     script = f"""(() => {{
         const hostile = {json.dumps(HOSTILE)}, told = new Set();
@@ -210,7 +210,7 @@ def test_no_value_of_a_run_reaches_the_page_as_markup(asked) -> None:
         }}
         return [...told];
     }})()"""
-    told = asked.evaluate(script)
+    told = opened.evaluate(script)
     assert {"noise.map", "task.model.name", "task.model.hidden"} <= set(told), told
 
 
@@ -240,14 +240,14 @@ def test_a_browser_that_cannot_unpack_is_told_so(page, tmp_path, browser) -> Non
         )
 
 
-def test_runs_on_ones_own_files_have_words(asked) -> None:
+def test_runs_on_ones_own_files_have_words(opened) -> None:
     """What no run of the published census has: labels and trusted examples from files, validation, aggregators."""
     own = """inWords({...resolved(0), method: {aggregator: 'CAGrad', c: 0.4},
       noise: {kind: 'file', path: '<b>.npy', column: null},
       task: {...resolved(0).task, validation: {share: 0.1}}, value: {...resolved(0).value, labels: 'trusted',
       trusted: {path: 't.csv', column: 'i', ratio: null}}})
       .map(([label, text]) => `${label}: ${text}`).join('\\n')"""
-    said = asked.evaluate(own)
+    said = opened.evaluate(own)
     for words in (
         "the labels of the file <code>&#60;b&#62;.npy</code>",
         "10 % of the training examples are set aside for validation",
@@ -335,15 +335,15 @@ def test_runs_can_be_sorted_by_error(opened) -> None:
     opened.click("#heads button[data-key=error]")
 
 
-def test_legends_are_in_order_and_neighbours_differ(asked) -> None:
-    widths = asked.evaluate(
+def test_legends_are_in_order_and_neighbours_differ(opened) -> None:
+    widths = opened.evaluate(
         """(() => {
             const levels = [2, 0.5, 1];
             return [inOrder(levels), levels.map(one => levelColour(levels, one))];
         })()"""
     )
     assert widths[0] == [0.5, 1, 2] and len(set(widths[1])) == 3
-    labels = asked.evaluate(
+    labels = opened.evaluate(
         "D.experiments.filter(one => one.name === 'Q1').flatMap(one => [...new Set(one.runs.map(lineLabel(one)))])"
     )
     assert sorted(labels) == ["width mult 0.5", "width mult 1", "width mult 2"]

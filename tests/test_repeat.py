@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 from oracles.lab import MLP, Lab, run_of, stage, vectors
-from workflows import copy_workflow, environment, snakemake
+from workflows import command, copy_workflow, environment, snakemake
 
 from dualgrad.records import read_record
 from dualgrad.training import checkpoints
@@ -210,18 +210,14 @@ def test_a_stopped_workflow_goes_on_where_its_jobs_were(alone: Path, tmp_path: P
     """Through the worker, by Ctrl-C: jobs keep their last epoch, and the next workflow continues them."""
     folder = copy_workflow(tmp_path)
     targets = [f"results/demo/runs/{name}.json" for name in (ALONE, SWEEP, LONG)]
-    words = [
-        sys.executable,
-        "-c",
-        "from dualgrad.jobs.launcher import main; main()",
-        *targets,
-        "--cores",
-        "2",
-    ]
     running = subprocess.Popen(
-        words, cwd=folder, env=environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        command(*targets, "--cores", "2"),
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
         start_new_session=True,
-    )  # fmt: skip
+    )
     log = folder / "logs" / "demo" / "runs" / f"{LONG}.log"
     deadline = time.monotonic() + 120
     while not log.exists():  # the job has begun

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import signal
 import subprocess
-import sys
 import time
 import uuid
 from collections.abc import Mapping
@@ -113,10 +112,9 @@ class Pipeline:
 
     def start(self, *words: str, log: str = "messages.txt") -> subprocess.Popen:
         """Start Snakemake for the targets, as `make setup` installs it, with its messages in a file."""
-        command = [sys.executable, "-c", "from dualgrad.jobs.launcher import main; main()"]
         with (self.folder / log).open("w") as messages:
             return subprocess.Popen(
-                [*command, *self.words(*words)],
+                workflows.command(*self.words(*words)),
                 cwd=self.folder,
                 env=self.environment,
                 stdout=messages,
