@@ -25,9 +25,10 @@ from dualgrad.training import checkpoints
 from dualgrad.training import trainer as training
 
 ROOT = Path(__file__).resolve().parents[1]
-# One run by itself; one that starts from another's checkpoint; a long one with two stages; two that begin as it does.
-ALONE, PREP, SWEEP, LONG = "B3/renorm_lam0.2_eta0.4_seed0", "Ta-prep-O/seed0", "Ta1-1/seed0", "T13/seed0"
-QUENCH, STAIRCASE = "T1a/seed0", "T1-spinodal/seed0"
+# One run by itself; one that starts from another's checkpoint; one with two stages; two that begin as it does.
+ALONE, PREP, SWEEP = "B3/renorm_lam0.2_eta0.4_seed0", "Ta-prep-O/seed0", "Ta1-1/seed0"
+STAIRCASE, LONG, QUENCH = "T1-spinodal/seed0", "T13/seed0", "T1a/seed0"
+EPOCHS = 50, 90  # of the staircase
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 # Trains a run as `dualgrad train` does, but keeps its state as often as told, dies in mid-epoch after so many steps,
@@ -162,23 +163,23 @@ def test_stopped_killed_and_stopped_again(alone: Path, tmp_path: Path) -> None:
     folder = copy_workflow(tmp_path)
     stop(folder, 40)
     # From what was stopped, on to where it is killed.
-    process = wrapped(folder, LONG, seconds=0.0, dies_at=450)
+    process = wrapped(folder, STAIRCASE, seconds=0.0, dies_at=150)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL, errors
-    check_resume_file(resume_file(folder, LONG), record_of(alone, LONG)["spec"])
+    check_resume_file(resume_file(folder, STAIRCASE), record_of(alone, STAIRCASE)["spec"])
     # From what was killed, on to where it is stopped; and from there to the end.
-    stop(folder, epochs_of(folder)[-1] + 50)
-    process = wrapped(folder, LONG, seconds=60.0)
+    stop(folder, epochs_of(folder)[-1] + 20)
+    process = wrapped(folder, STAIRCASE, seconds=60.0)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == 0, errors
-    assert epochs_of(folder) == list(range(1, 351)), "none twice"
-    assert record_of(folder, LONG)["digest"] == record_of(alone, LONG)["digest"]
-    assert not resume_file(folder, LONG).exists()
+    assert epochs_of(folder) == list(range(1, sum(EPOCHS) + 1)), "none twice"
+    assert record_of(folder, STAIRCASE)["digest"] == record_of(alone, STAIRCASE)["digest"]
+    assert not resume_file(folder, STAIRCASE).exists()
 
 
 def stop(folder: Path, wanted: int) -> None:
-    """Train the long run, and ask it to stop after so many epochs: status 143, and its state is kept."""
-    process = wrapped(folder, LONG, seconds=60.0)
+    """Train the staircase, and ask it to stop after so many epochs: status 143, and its state is kept."""
+    process = wrapped(folder, STAIRCASE, seconds=60.0)
     deadline = time.monotonic() + 200
     while not epochs_of(folder) or epochs_of(folder)[-1] < wanted:
         assert process.poll() is None and time.monotonic() < deadline
@@ -186,14 +187,13 @@ def stop(folder: Path, wanted: int) -> None:
     process.terminate()
     _, errors = process.communicate(timeout=60)
     assert process.returncode == 143, errors
-    said = (
-        rf"{LONG}: stopped in (the training, after )?epoch \d+ of 350(, after step \d+)?; run the same target"
-    )
+    place = rf"in (the training, after )?epoch \d+ of {sum(EPOCHS)}(, after step \d+)?"
+    said = rf"{STAIRCASE}: stopped {place}; run the same target"
     assert re.search(said, errors), errors
-    state = checkpoints.load_with_checksum(resume_file(folder, LONG))["progress"]
-    done = state["stage_epoch"] + (50 if state["stage"] else 0)  # the first stage has 50 epochs
+    state = checkpoints.load_with_checksum(resume_file(folder, STAIRCASE))["progress"]
+    done = state["stage_epoch"] + (EPOCHS[0] if state["stage"] else 0)
     assert done == epochs_of(folder)[-1] >= wanted
-    assert not (folder / "results" / "demo" / "runs" / f"{LONG}.json").exists()
+    assert not (folder / "results" / "demo" / "runs" / f"{STAIRCASE}.json").exists()
 
 
 def check_resume_file(path: Path, spec: Mapping[str, object]) -> None:
@@ -209,7 +209,7 @@ def check_resume_file(path: Path, spec: Mapping[str, object]) -> None:
 def test_a_stopped_workflow_goes_on_where_its_jobs_were(alone: Path, tmp_path: Path) -> None:
     """Through the worker, by Ctrl-C: jobs keep their last epoch, and the next workflow continues them."""
     folder = copy_workflow(tmp_path)
-    targets = [f"results/demo/runs/{name}.json" for name in (ALONE, SWEEP, LONG)]
+    targets = [f"results/demo/runs/{name}.json" for name in (ALONE, SWEEP, STAIRCASE)]
     running = subprocess.Popen(
         command(*targets, "--cores", "2"),
         cwd=folder,
@@ -218,21 +218,21 @@ def test_a_stopped_workflow_goes_on_where_its_jobs_were(alone: Path, tmp_path: P
         stderr=subprocess.DEVNULL,
         start_new_session=True,
     )
-    log = folder / "logs" / "demo" / "runs" / f"{LONG}.log"
+    log = folder / "logs" / "demo" / "runs" / f"{STAIRCASE}.log"
     deadline = time.monotonic() + 120
     while not log.exists():  # the job has begun
         assert running.poll() is None and time.monotonic() < deadline
         time.sleep(0.02)
-    time.sleep(2.0)
+    time.sleep(1.0)
     os.killpg(running.pid, signal.SIGINT)  # as a terminal does it: to Snakemake and to the job's client
     running.wait(timeout=120)
     if not all((folder / target).exists() for target in targets):  # not too late for the signal
         assert running.returncode != 0
-        if resume_file(folder, LONG).exists():  # nor too early
-            assert checkpoints.load_with_checksum(resume_file(folder, LONG))["progress"]["steps"] > 0
+        if resume_file(folder, STAIRCASE).exists():  # nor too early
+            assert checkpoints.load_with_checksum(resume_file(folder, STAIRCASE))["progress"]["steps"] > 0
     done = snakemake(folder, *targets, "--cores", "2")
     assert done.returncode == 0, done.stdout
-    check_records(folder, alone, ALONE, PREP, SWEEP, LONG)
+    check_records(folder, alone, ALONE, PREP, SWEEP, STAIRCASE)
 
 
 # --------------------------------------------------------------------------------------------------- resume files

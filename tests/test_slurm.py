@@ -1,8 +1,9 @@
 """The profile slurm on a real SLURM: groups, GPUs, memory and time asked for, kills, and the digests of a local run.
 
-A part of the smoke census, chosen by experiments: each job of a submission is a Snakemake of its own, which takes
-seconds, so the whole of it (170 runs) would take ten minutes on two cores. Chosen are runs of all three levels, of
-images and of text, that copy others, start from their checkpoints or take a step size from them.
+A part of the smoke census, chosen by experiments: each submission and each of its jobs is a Snakemake of its own,
+which takes seconds, so the whole of it (170 runs) would take ten minutes on two cores. Chosen are runs of images and
+of text, one of which starts from the checkpoint of another submission. The main figures need them, so they are
+trained without a cluster in any case.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from dualgrad.jobs.command_line import words_for_the_rest
 from dualgrad.jobs.requests import GROUPS, Requests
 from dualgrad.project import load_project
 
-EXPERIMENTS = ("J", "Ta1-1", "Y1B")
+EXPERIMENTS = ("A", "K", "Y1A")
 TARGETS = [f"results/smoke/tables/parts/{name}/runs.parquet" for name in EXPERIMENTS]
 SMOKE = ("--config", "edition=smoke")
 PROFILE = ("--workflow-profile", "workflow/profiles/slurm")
@@ -203,20 +204,15 @@ def submissions(host: SlurmHost) -> dict[str, dict[str, str]]:
 
 
 def test_a_census_through_kills_has_the_digests_of_a_local_run(
-    cluster: SlurmHost, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    cluster: SlurmHost, smoke_figures: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     census = load_census(ROOT, {"edition": "smoke"})
     wanted = {run for name in EXPERIMENTS for run in census.experiments[name]["runs"]}
     runs = closure(wanted, census.runs)
-    assert {dependency_depth(census.runs)[run] for run in runs} == {0, 1, 2}
+    assert {dependency_depth(census.runs)[run] for run in runs} == {0, 1}
 
-    local, folder = tmp_path / "local", tmp_path / "cluster"
-    for one in (local, folder):
-        one.mkdir()
-        copy_workflow(one)
-    done = snakemake(local, *TARGETS, *SMOKE)
-    assert done.returncode == 0, done.stdout
-    shutil.copytree(local / "data", folder / "data")
+    folder = copy_workflow(tmp_path)
+    shutil.copytree(smoke_figures / "data", folder / "data")
 
     messages = folder / "messages.txt"
     words = [
@@ -224,7 +220,7 @@ def test_a_census_through_kills_has_the_digests_of_a_local_run(
         # Runs of this edition need no GPU; here they ask for one.
         *("--set-resources", "train:gpu=1", "train_and_save:gpu=1"),
         # Small groups, so that two run at a time and some wait for others.
-        *("--group-components", "level0_4min=4", "level1_4min=4", "level2_4min=4"),
+        *("--group-components", "level0_4min=2", "level1_4min=2"),
         # This SLURM has no accounting, and its file system is not late.
         *("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1"),
         *("--latency-wait", "10"),
@@ -239,7 +235,7 @@ def test_a_census_through_kills_has_the_digests_of_a_local_run(
         )
     try:
         # One submission loses the step in which a run is trained, another is put back into the queue.
-        eventually(lambda: len(records_of(folder)) >= 3, running, messages, 120)
+        eventually(lambda: len(records_of(folder)) >= 1, running, messages, 120)
         first, second = [name for name, one in submissions(cluster).items() if one["JobState"] == "RUNNING"]
         cluster.ask("scancel", "--signal=KILL", first)
         finished = records_of(folder)
@@ -250,10 +246,10 @@ def test_a_census_through_kills_has_the_digests_of_a_local_run(
         running.wait()
 
     # Everything is there, and the same.
-    records, expected = records_of(folder), records_of(local)
-    assert set(records) == set(expected) == runs
+    records, expected = records_of(folder), records_of(smoke_figures)
+    assert set(records) == runs
     assert {name: one["digest"] for name, one in records.items()} == {
-        name: one["digest"] for name, one in expected.items()
+        name: expected[name]["digest"] for name in runs
     }
     assert all((folder / target).is_file() for target in TARGETS)
     # What was finished was not trained again.
@@ -271,7 +267,7 @@ def test_a_census_through_kills_has_the_digests_of_a_local_run(
     assert max(memory.values()) == 2 * memory[first], "the second try asks for twice the memory"
     for one in jobs.values():
         assert one["JOB_GRES"] == "gpu:1" and one["NumCPUs"] == "1"
-    assert len(jobs) < len(runs) / 2
+    assert len(jobs) == 4  # two and one, and one of them once more
     # Only the submission that failed leaves a log.
     assert [path.stem for path in (folder / "logs" / "slurm").rglob("*.log")] == [first]
     with capsys.disabled():
