@@ -317,8 +317,9 @@ def census(rng: np.random.Generator, n: int, seed: float, run: float) -> hierarc
     return found
 
 
-@pytest.mark.parametrize(("n", "times"), [(10, 60), (20, 20)])
-@pytest.mark.parametrize(("seed", "run"), [(0.01, 0.01), (0.0, 0.019)], ids=["half", "none"])
+@pytest.mark.parametrize(
+    ("n", "times", "seed", "run"), [(10, 60, 0.01, 0.01), (20, 20, 0.0, 0.019)], ids=["half", "none"]
+)
 def test_the_hierarchy_covers_what_it_estimates(n: int, times: int, seed: float, run: float) -> None:
     """A seed has half of the shifts' variance, or none of it: spreads at their bound are held at least as often."""
     rng, hits = np.random.default_rng(n), Counter[str]()

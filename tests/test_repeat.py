@@ -163,7 +163,7 @@ def test_stopped_killed_and_stopped_again(alone: Path, tmp_path: Path) -> None:
     folder = copy_workflow(tmp_path)
     stop(folder, 40)
     # From what was stopped, on to where it is killed.
-    process = wrapped(folder, STAIRCASE, seconds=0.0, dies_at=150)
+    process = wrapped(folder, STAIRCASE, seconds=0.0, dies_at=80)
     _, errors = process.communicate(timeout=300)
     assert process.returncode == -signal.SIGKILL, errors
     check_resume_file(resume_file(folder, STAIRCASE), record_of(alone, STAIRCASE)["spec"])

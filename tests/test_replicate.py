@@ -192,3 +192,31 @@ def test_the_document_is_what_its_rows_say(root, monkeypatch):
         load_project(root, {"edition": edition})
         for row in read_rows(root / build.KEPT / f"{edition}.csv"):
             assert f"| {row.name} | {row.dataset} |" in text and row.digest[:12] in text
+
+
+def test_first_epochs_of_another_edition_stand_with_the_whole_runs(copy_census, census):
+    """A run that both have counts once; conditions come in the order of the census, whatever was trained first."""
+
+    def row(run: str, edition: str, most: int | None, *errors: float) -> Row:
+        about = {"seconds": 1.0, "threads": 1, "machine": "a CPU", "digest": "0", "status": "completed"}
+        about |= {"dataset": "sst2_tsv", "precision": "published", "loss": {}, "cosine": {}, "norm": {}}
+        by_epoch = dict(enumerate(errors, start=1))
+        return Row(edition, "X1c", run, max_epochs=most, test_error=errors[-1], error=by_epoch, **about)
+
+    rows = [
+        row("lam0.4_seed0", "first", 1, 0.5),
+        row("lam0.3_seed0", "first", 1, 0.5),
+        row("lam0.3_seed0", EDITION, None, 0.5, 0.3),
+        row("lam0.3_seed1", "first", 1, 0.6),
+    ]
+    published = {f"X1c/lam{lam}_seed0": {"error_final": 0.3, "error": {1: 0.5, 2: 0.3}} for lam in (0.3, 0.4)}
+    for one in published.values():
+        one |= {"loss": {}, "cosine": {}, "norm": {}}
+    found = compare.by_epoch(rows, published, census, {})
+    assert found[["epoch", "n", "edition"]].values.tolist() == [
+        [1, 2, f"first, {EDITION}"],
+        [2, 1, f"first, {EDITION}"],
+        [1, 1, "first"],
+    ]
+    (final,) = compare.final(rows, published, census).itertuples()
+    assert (final.n, final.mean, final.edition) == (1, 0.3, EDITION)

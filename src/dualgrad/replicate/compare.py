@@ -16,9 +16,10 @@ from dualgrad.replicate.rows import MEASURES, Row
 from dualgrad.tables.read import made, read_tables
 
 LEVEL = 0.95
+KEYS = ("experiment", "condition", "dataset", "precision")
 # Columns of replication.parquet -> what they mean.
 FINAL = {
-    "edition": "edition of the re-trained runs",
+    "edition": "edition of the re-trained runs, or several with commas",
     "experiment": "experiment",
     "condition": "factor levels but for the seed, as JSON",
     "dataset": "data set that the runs were trained on",
@@ -42,7 +43,7 @@ FINAL = {
 }
 # Columns of epochs.parquet.
 EPOCHS = {
-    **{name: FINAL[name] for name in ("edition", "experiment", "condition", "dataset", "precision")},
+    **{name: FINAL[name] for name in ("edition", *KEYS)},
     "measure": "error, loss (training, noisy labels), cosine or norm (of the mixed gradient)",
     "epoch": "epochs done",
     "n_published": "published runs with this measure",
@@ -95,14 +96,24 @@ def _number(value: Any) -> float:
 
 
 def conditions(rows: Sequence[Row], census: Census) -> dict[tuple[str, ...], list[Row]]:
-    """Group re-trained runs: by edition, experiment, condition, data set and arithmetic."""
+    """Group re-trained runs by :data:`KEYS`, in the order of the census.
+
+    First epochs are those of the whole run, so runs of several editions stand together. A run of which several have
+    records counts once, with the most epochs.
+    """
+    longest: dict[tuple[str, str, str], Row] = {}
+    for row in sorted(rows, key=lambda row: (row.max_epochs is None, len(row.error))):
+        longest[row.name, row.dataset, row.precision] = row
+    place = {name: number for number, name in enumerate(census.runs)}
     groups: dict[tuple[str, ...], list[Row]] = {}
-    for row in rows:
+    for row in sorted(longest.values(), key=lambda row: place[row.name]):
         condition = condition_of(census.runs[row.name]["factors"])
-        groups.setdefault((row.edition, row.experiment, condition, row.dataset, row.precision), []).append(
-            row
-        )
+        groups.setdefault((row.experiment, condition, row.dataset, row.precision), []).append(row)
     return groups
+
+
+def _head(key: Sequence[str], rows: Sequence[Row]) -> dict[str, str]:
+    return {"edition": ", ".join(sorted({row.edition for row in rows})), **dict(zip(KEYS, key, strict=True))}
 
 
 def members_of(census: Census, experiment: str, condition: str) -> list[str]:
@@ -115,14 +126,13 @@ def final(rows: Sequence[Row], published: Mapping[str, Mapping[str, Any]], censu
     """Compare the final errors of whole runs, condition by condition (columns: :data:`FINAL`)."""
     found = []
     for key, group in conditions(rows, census).items():
-        mine = {
-            row.name: row.test_error for row in group if row.max_epochs is None and row.test_error is not None
-        }
+        whole = [row for row in group if row.max_epochs is None and row.test_error is not None]
+        mine = {row.name: row.test_error for row in whole}
         if not mine:
             continue
         theirs = {
             name: published[name]["error_final"]
-            for name in members_of(census, key[1], key[2])
+            for name in members_of(census, key[0], key[1])
             if name in published and not np.isnan(published[name]["error_final"])
         }
         a, b = np.array(list(theirs.values())), np.array(list(mine.values()))
@@ -131,7 +141,7 @@ def final(rows: Sequence[Row], published: Mapping[str, Mapping[str, Any]], censu
         pairs = np.array([mine[name] - theirs[name] for name in mine if name in theirs])
         paired_low, paired_high = one_sample(pairs)
         found.append(
-            dict(zip(FINAL, key, strict=False))
+            _head(key, whole)
             | {
                 "n_published": len(a),
                 "mean_published": a.mean() if len(a) else np.nan,
@@ -186,7 +196,7 @@ def by_epoch(
     """
     found = []
     for key, group in conditions(rows, census).items():
-        theirs = [published[name] for name in members_of(census, key[1], key[2]) if name in published]
+        theirs = [published[name] for name in members_of(census, key[0], key[1]) if name in published]
         for measure in MEASURES:
             epochs = sorted({epoch for row in group for epoch in getattr(row, measure)})
             for epoch in epochs:
@@ -198,7 +208,7 @@ def by_epoch(
                     continue
                 known = [references.get((row.dataset, row.name, measure, epoch)) for row in group]
                 found.append(
-                    dict(zip(EPOCHS, key, strict=False))
+                    _head(key, group)
                     | {
                         "measure": measure,
                         "epoch": epoch,

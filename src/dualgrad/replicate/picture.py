@@ -10,6 +10,7 @@ import pandas as pd
 
 from dualgrad.compare.picture import DPI, STYLE
 from dualgrad.files import replacing
+from dualgrad.replicate.compare import KEYS
 from dualgrad.replicate.words import MEASURES, condition
 
 OURS, REFERENCE, BAND = "#D55E00", "#0072B2", "#BBBBBB"
@@ -28,8 +29,7 @@ def draw(epochs: pd.DataFrame, title: str, paths: Sequence[Path]) -> None:
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
-    keys = ["edition", "experiment", "condition", "dataset", "precision"]
-    groups: list[tuple[Any, pd.DataFrame]] = list(epochs.groupby(keys, sort=False))
+    groups: list[tuple[Any, pd.DataFrame]] = list(epochs.groupby(list(KEYS), sort=False))
     shown = groups[:MOST]
     with matplotlib.rc_context():
         matplotlib.rcdefaults()
@@ -55,10 +55,10 @@ def draw(epochs: pd.DataFrame, title: str, paths: Sequence[Path]) -> None:
                 several = part[part["n"] > 1]
                 ax.vlines(several["epoch"], several["low"], several["high"], color=OURS, lw=0.8)
                 ax.plot(part["epoch"], part["reference"], color=REFERENCE, marker="x", ms=5, lw=0)
-                ax.set_title(f"{key[1]}, {condition(key[2])}: {word}" if measure == "error" else word)
+                ax.set_title(f"{key[0]}, {condition(key[1])}: {word}" if measure == "error" else word)
                 ax.xaxis.get_major_locator().set_params(integer=True)
                 if ax is line[0]:
-                    ax.set_ylabel(f"{key[3]}", fontsize=7)
+                    ax.set_ylabel(f"{key[2]}", fontsize=7)
         if not shown:
             for ax in axes.flat:
                 ax.set_axis_off()

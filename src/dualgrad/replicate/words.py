@@ -157,9 +157,9 @@ def epoch_tables(made: Replication, most: int | None = None) -> list[Table]:
         most: epochs that are written out, spread over all; None: all.
     """
     tables = []
-    keys = ["edition", "experiment", "condition", "dataset", "precision"]
-    for key, group in made.epochs.groupby(keys, sort=False):
-        edition, experiment, factors, dataset, precision = map(str, key)
+    for key, group in made.epochs.groupby(list(compare.KEYS), sort=False):
+        experiment, factors, dataset, precision = map(str, key)
+        edition = group["edition"].iloc[0]
         epochs = sorted(group["epoch"].unique())
         if most is not None and len(epochs) > most:
             epochs = sorted({epochs[i] for i in np.linspace(0, len(epochs) - 1, most).round().astype(int)})
@@ -180,8 +180,10 @@ def epoch_tables(made: Replication, most: int | None = None) -> list[Table]:
         # A column that nobody has is no column.
         kept = [i for i in kept if i == 0 or any(row[i] != "–" for row in rows)]
         n = int(group["n"].max())
+        some = "" if group["n"].min() == n else ", fewer in some epochs"
         note = (
-            f"Edition {edition}, data set {dataset}, arithmetic {precision}; {n} run{'s' * (n > 1)} of ours. "
+            f"Edition{'s' * (', ' in edition)} {edition}, data set {dataset}, arithmetic {precision}; "
+            f"{n} run{'s' * (n > 1)} of ours{some}. "
         )
         note += "Published: lowest to highest of the seeds. An asterisk: outside of them."
         tables.append(
