@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import signal
 import subprocess
 import sys
 import textwrap
@@ -189,7 +190,11 @@ def test_two_workflows_at_once(folder: Path, unhurt: Pipeline) -> None:
     while not list((folder / ".snakemake").glob("locks/*")):
         assert first.poll() is None
         time.sleep(0.02)
-    status, messages = pipeline.run(TARGET, log="second.txt")
+    first.send_signal(signal.SIGSTOP)  # or it might be done before the second has started
+    try:
+        status, messages = pipeline.run(TARGET, log="second.txt")
+    finally:
+        first.send_signal(signal.SIGCONT)
     assert status != 0
     assert "Directory cannot be locked" in messages
     assert "lock of a workflow that was killed" not in messages
