@@ -26,7 +26,7 @@ from dualgrad.statistics.survival import _poisson
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "statistics.md"
 SIZES = (3, 5, 10, 20)
-TRIALS = 1000
+TRIALS = 600
 #: Where an interval may hold its answer more often, or a trial takes a millisecond.
 FEWER, COSTLY = 200, 400
 

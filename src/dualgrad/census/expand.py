@@ -187,7 +187,7 @@ class Experiment:
                 bodies[which] = self._body(cell)
             run = runs[cell.name] = bodies[which].run(cell)
             try:
-                checker.check({key: run[key] for key in run if key not in FACTS}, self._whose(cell))
+                checker.check(run, self._whose(cell), FACTS)
             except UnfitRun as unfit:
                 raise self.error(unfit.key, self._explained(unfit)) from None
         self._check_used()
@@ -243,12 +243,14 @@ class _Body:
         used = set().union(*(refs for _, _, refs in self.parts))
         while more := set().union(*(self.let_refs.get(name, ()) for name in used)) - used:
             used |= more
-        self.needed = [name for name in self.let if name in used]
+        needed = [name for name in self.let if name in used]
+        self.constant = {name: self.let[name] for name in needed if not self.let_refs[name]}
+        self.needed = [name for name in needed if name not in self.constant]
         owner.used |= used
 
     def run(self, cell: Cell) -> dict[str, Any]:
         """The run with these factor levels."""
-        names = {"experiment": self.owner.name, **cell.places, **cell.factors}
+        names = {**self.constant, "experiment": self.owner.name, **cell.places, **cell.factors}
         for name in self.needed:
             self._let(name, names, ())
         run: dict[str, Any] = {"factors": cell.factors}

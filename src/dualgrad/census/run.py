@@ -6,7 +6,7 @@ models, so that what cannot be trained as it is written is refused before any jo
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from typing import Annotated, Any, Literal
 
@@ -965,28 +965,32 @@ class Checker:
     """
 
     # Beside the shared parts, what models look at together with others.
-    _CHOICES = ("method", "renormalize", "outcome", "precision", "copy_of", "prefix_epochs", "lr_scale")
+    _TOGETHER = (
+        *SHARED,
+        *("method", "renormalize", "outcome", "precision", "copy_of", "prefix_epochs", "lr_scale"),
+    )
 
     def __init__(self) -> None:
         self._parts: dict[tuple[str, int], tuple[Any, Any]] = {}
         self._known: set[tuple[Any, ...]] = set()
 
-    def check(self, run: Mapping[str, Any], more: Mapping[str, Any] | None = None) -> None:
-        """Check a run; *more*: keys that it does not have yet.
+    def check(
+        self, run: Mapping[str, Any], more: Mapping[str, Any] | None = None, without: Collection[str] = ()
+    ) -> None:
+        """Check a run; *more*: keys that it does not have yet; *without*: keys that are no part of it.
 
         Raises:
             UnfitRun: as from :func:`read`.
         """
-        parts = tuple(id(run.get(key)) for key in SHARED)
-        choices = tuple(repr(run.get(key)) for key in self._CHOICES)
-        which = (parts, choices, run.get("seed") is None, tuple(run))
+        which = (tuple([id(run.get(key)) for key in self._TOGETHER]), run.get("seed") is None, tuple(run))
         if which in self._known:
             return
+        own = {key: part for key, part in run.items() if key not in without}
         shared = {key: self._part(key, run[key]) for key in SHARED if key in run}
         try:
-            Run.model_validate({**(more or {}), **run, **shared})
+            Run.model_validate({**(more or {}), **own, **shared})
         except ValidationError as error:
-            raise UnfitRun(*explain(error, run)) from None
+            raise UnfitRun(*explain(error, own)) from None
         self._known.add(which)
 
     def _part(self, key: str, part: Any) -> Any:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from functools import lru_cache
 from typing import Any
 
 from dualgrad.census.part import LONGEST
@@ -150,17 +151,22 @@ def spell(value: Any, slug: bool = True) -> str:
     return re.sub(r"[^a-z0-9.]+", "-", str(value).lower()).strip("-") if slug else str(value)
 
 
+@lru_cache
+def _with_factors(template: str, factors: tuple[str, ...]) -> str:
+    """A template without the parts whose factors a run does not have."""
+    pieces = re.split(
+        r"_(?=[^_{}]*\{)", template
+    )  # the underscores between parts, not those inside factor names
+    return "_".join(piece for piece in pieces if set(_TEXT.findall(piece)) <= set(factors))
+
+
 def run_name(template: str, factors: Mapping[str, Any]) -> str:
     """Fill ``lam{lambda}_seed{seed}``; a part whose factor this run does not have is left out.
 
     Raises:
         ValueError: what comes out cannot be the name of a file.
     """
-    pieces = re.split(
-        r"_(?=[^_{}]*\{)", template
-    )  # the underscores between parts, not those inside factor names
-    kept = [piece for piece in pieces if set(_TEXT.findall(piece)) <= factors.keys()]
-    name = "_".join(_TEXT.sub(lambda hit: spell(factors[hit[1]]), piece) for piece in kept)
+    name = _TEXT.sub(lambda hit: spell(factors[hit[1]]), _with_factors(template, tuple(factors)))
     if not _RUN.fullmatch(name):
         expected = "expected up to 200 letters, digits, dots, -, + and _, and no dot first"
         raise ValueError(f"a run would be called {clipped(repr(name))}; {expected}")

@@ -82,17 +82,29 @@ class Tables(edition.Tables):
 def panel(*parts: pd.DataFrame | None) -> pd.DataFrame:
     """Stack parts into one frame of the common shape."""
     given = [_shaped(part) for part in parts if part is not None and len(part)]
-    return pd.concat(given, ignore_index=True) if given else _shaped(pd.DataFrame())
+    columns = {
+        name: np.concatenate([part[name] for part in given]) if given else np.empty(0) for name in COLUMNS
+    }
+    return pd.DataFrame(
+        {
+            name: pd.array(column, dtype="string") if name in _TEXT else column
+            for name, column in columns.items()
+        }
+    )
 
 
-def _shaped(part: pd.DataFrame) -> pd.DataFrame:
-    whole = part.reindex(columns=list(COLUMNS))
-    for column in COLUMNS:
-        if column in _TEXT:
-            whole[column] = whole[column].astype("string")
+def _shaped(part: pd.DataFrame) -> dict[str, np.ndarray]:
+    """The columns of a part in the common shape: text as objects, numbers as float64; what it lacks is empty."""
+    columns: dict[str, np.ndarray] = {}
+    for name in COLUMNS:
+        if name not in part:
+            columns[name] = np.full(len(part), pd.NA if name in _TEXT else math.nan)
+        elif name in _TEXT:
+            columns[name] = part[name].astype("string").to_numpy(dtype=object)
         else:
-            whole[column] = pd.to_numeric(whole[column], errors="coerce").astype("float64")
-    return whole
+            numbers = pd.to_numeric(part[name], errors="coerce")
+            columns[name] = numbers.to_numpy(dtype="float64", na_value=math.nan)
+    return columns
 
 
 def rows(layer: str, series: str = "", **columns: object) -> pd.DataFrame:
