@@ -96,6 +96,11 @@ SCHEMAS = Path(__file__).parent / "schemas"
 
 
 @cache
+def _schema(file: str) -> Any:
+    return read_yaml(SCHEMAS / file)
+
+
+@cache
 def _validator(name: str) -> jsonschema.protocols.Validator:
     import jsonschema
     from referencing import Registry, Resource
@@ -103,7 +108,7 @@ def _validator(name: str) -> jsonschema.protocols.Validator:
 
     @cache  # asked for at every reference
     def beside(file: str) -> Resource:
-        return Resource.from_contents(read_yaml(SCHEMAS / file), default_specification=DRAFT202012)
+        return Resource.from_contents(_schema(file), default_specification=DRAFT202012)
 
     # JSON Schema takes 2.0 for an integer, and knows no NaN and no end of integers.
     types = jsonschema.Draft202012Validator.TYPE_CHECKER.redefine_many(
@@ -121,7 +126,7 @@ def _validator(name: str) -> jsonschema.protocols.Validator:
     strict = jsonschema.validators.extend(
         jsonschema.Draft202012Validator, {"pattern": whole}, type_checker=types
     )
-    return strict(read_yaml(SCHEMAS / f"{name}.schema.yaml"), registry=Registry(retrieve=beside))  # type: ignore[call-arg]  # (mypy misses attrs alias)
+    return strict(_schema(f"{name}.schema.yaml"), registry=Registry(retrieve=beside))  # type: ignore[call-arg]  # (mypy misses attrs alias)
 
 
 def check_schema(
