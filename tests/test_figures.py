@@ -412,7 +412,7 @@ def invented(census):
 @pytest.fixture(scope="module")
 def invented_panels(invented):
     """Panel frames of the made-up tables, each figure's once. Shared: read-only."""
-    return cache(lambda figure, variant="published": build.compute(figure, Tables.given(invented, variant)))
+    return cache(lambda figure, variant: build.compute(figure, Tables.given(invented, variant)))
 
 
 @pytest.fixture(scope="module")
@@ -530,7 +530,7 @@ def test_footer_names_the_edition(edition):
 
 def test_texts_do_not_lie_on_each_other(invented_figure):
     for figure in FIGURES:
-        drawn = invented_figure(figure)
+        drawn = invented_figure(figure, "published")
         drawn.draw_without_rendering()
         renderer = drawn.canvas.get_renderer()
         for ax in drawn.axes:
@@ -564,7 +564,7 @@ def test_a_panel_without_room_for_its_texts_is_made_higher(edition, grows):
 
 def test_all_panels_are_saved(invented_panels, tmp_path):
     for figure in FIGURES:
-        frames = invented_panels(figure)
+        frames = invented_panels(figure, "published")
         for path in build.save_panels(figure, frames, tmp_path):
             letter = path.stem.removeprefix(f"{figure}_")
             pd.testing.assert_frame_equal(pd.read_parquet(path), frames[letter], check_dtype=False)
@@ -574,7 +574,7 @@ def test_all_panels_are_saved(invented_panels, tmp_path):
 
 def test_panel_frames_can_be_drawn_after_reading_them_back(invented_panels, tmp_path):
     """Drawing needs nothing but the saved frames."""
-    frames = invented_panels("Figure2")
+    frames = invented_panels("Figure2", "published")
     build.draw("Figure2", frames, "demo", [tmp_path / "direct.png"])
     build.save_panels("Figure2", frames, tmp_path)
     back = {letter: pd.read_parquet(tmp_path / f"Figure2_{letter}.parquet") for letter in frames}
@@ -584,7 +584,7 @@ def test_panel_frames_can_be_drawn_after_reading_them_back(invented_panels, tmp_
 
 def test_equal_data_give_equal_bytes(invented_panels, tmp_path):
     """Here, and in another process with another user's settings."""
-    frames = invented_panels("Figure3")
+    frames = invented_panels("Figure3", "published")
     build.save_panels("Figure3", frames, tmp_path)
     build.draw("Figure3", frames, "demo", [tmp_path / "one.pdf", tmp_path / "one.png"])
     (tmp_path / "matplotlibrc").write_text("font.size: 20\nsavefig.dpi: 30\n")
