@@ -315,7 +315,7 @@ def test_the_data_set_and_the_network_of_the_example(workspace: Path, tmp_path: 
     document = "docs/adding-a-dataset-or-model.md"
     text = (ROOT / document).read_text(encoding="utf-8")
     package = tmp_path / "src" / "dualgrad"
-    shutil.copytree(ROOT / "src" / "dualgrad", package, ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(ROOT / "src" / "dualgrad", package, ignore=shutil.ignore_patterns("*.pyc.*"))
 
     def edit(file: str, old: str, new: str) -> None:
         path = package / file
