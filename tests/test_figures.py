@@ -418,11 +418,7 @@ def invented_panels(invented):
 @pytest.fixture(scope="module")
 def invented_figure(invented_panels):
     """A figure as drawn from them, once. Shared: read-only."""
-    return cache(
-        lambda figure, variant="published": drawn_of(
-            figure, invented_panels(figure, variant), variant=variant
-        )
-    )
+    return cache(lambda figure, variant: drawn_of(figure, invented_panels(figure, variant), variant=variant))
 
 
 def figure_of(figure: str, tables: Tables, edition: str = "demo"):
