@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import fcntl
+import gc
 import os
 import shutil
 import signal
@@ -50,6 +51,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(
         key=lambda item: min(FIRST.index(mark.name) for mark in item.iter_markers() if mark.name in FIRST)
     )
+
+
+def pytest_collection_finish() -> None:
+    """Keep the garbage collector from looking through modules and thousands of collected tests, which all stay."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
 
 
 @pytest.fixture(scope="session")

@@ -12,10 +12,12 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.shell_completion import ShellComplete
 
+from dualgrad.arguments import settings_of
 from dualgrad.cli import COMMANDS, COMPLETION, EXAMPLES, main, verb_of, verbs
 from dualgrad.completion import names
 from dualgrad.progress import progress
@@ -103,6 +105,22 @@ def test_an_option_of_several_words(words: str, needs: list[str] | None, data: l
     assert found["runs"] == ("A/x",)
     for key, paths in (("needs", needs), ("data", data)):
         assert found[key] == (None if paths is None else tuple(map(Path, paths)))
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--config device=cpu edition=smoke A/x",
+        "A/x --config device=cpu edition=smoke",
+        "--config device=cpu edition=smoke --needs a -- A/x",
+        "--config=device=cpu --config edition=smoke A/x",
+        "--config device=cpu --edition smoke A/x",
+    ],
+)
+def test_settings_are_given_as_to_snakemake(words: str) -> None:
+    found = SimpleNamespace(**verb_of("train").make_context("train", words.split()).params)
+    assert found.runs == ("A/x",)
+    assert settings_of(found) == {"device": "cpu", "edition": "smoke"}
 
 
 def test_help_of_a_command(capsys) -> None:

@@ -7,6 +7,7 @@ Nothing heavier than click is imported here, so that parsing takes no time.
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
@@ -20,6 +21,7 @@ from dualgrad.validation import InputError, did_you_mean, parse_yaml
 
 FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
+_KEY_VALUE = re.compile(r"[A-Za-z_]\w*=")  # no name of a run: these have a slash before all else
 
 
 # --------------------------------------------------------------------------------------------------- kinds of words
@@ -173,12 +175,15 @@ class Verb(click.Command):
                 ["--config"],
                 type=SETTING,
                 multiple=True,
-                help="a setting of config/config.yaml, as for snakemake --config; can be given several times",
+                help="settings of config/config.yaml, as for snakemake --config",
             ),
         ]
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Parse, once `--needs A B` reads `--needs A --needs B`, as click knows it; no option is another's value."""
+        """Parse, once `--needs A B` reads `--needs A --needs B`, as click knows it; no option is another's value.
+
+        Likewise `--config a=1 b=2`, as Snakemake takes it, up to a word that is no KEY=VALUE.
+        """
         options = {name: one for one in self.params if isinstance(one, click.Option) for name in one.opts}
         words: list[str] = []
         option = ""
@@ -187,9 +192,12 @@ class Verb(click.Command):
                 before = options.get(words[-1]) if words else None
                 if word in options and before and not (before.is_flag or isinstance(before, Several)):
                     raise click.UsageError(f"Option '{before.opts[0]}' requires an argument.", ctx)
-                option = word if isinstance(options.get(word), Several) else ""
+                option = word if word == "--config" or isinstance(options.get(word), Several) else ""
             elif option and words[-1] != option:
-                words.append(option)
+                if option != "--config" or _KEY_VALUE.match(word):
+                    words.append(option)
+                else:
+                    option = ""
             words.append(word)
         rest = super().parse_args(ctx, words)
         given = [one.opts[0] for one in self.params if one.name in self._either and ctx.params[one.name]]

@@ -3,6 +3,7 @@
 What is worked out here is in `dualgrad.jobs`: a job's inputs, what it asks for, its command line.
 """
 
+import gc
 import os
 import re
 import sys
@@ -91,6 +92,11 @@ try:
         check_named(PROJECT.archive)
 except (InputError, ArchiveError) as error:
     raise WorkflowError(str(error))
+
+# What has been imported and read lives to the end, as most of what Snakemake makes of it does (jobs, files): to look
+# through all of that for garbage every few hundred objects is a good part of planning.
+gc.freeze()
+gc.set_threshold(20_000, 20, 50)
 
 # A trial of an edition is an edition of its own.
 EDITION, INGESTED, COUNTED, OWN_EXPERIMENTS = PROJECT.edition, PROJECT.ingested, PROJECT.counted, PROJECT.own
