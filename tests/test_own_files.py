@@ -20,6 +20,7 @@ from dualgrad.census.run import UnfitRun, check_part, read
 from dualgrad.census.stages import CensusError
 from dualgrad.data import given
 from dualgrad.data.errors import DataError
+from dualgrad.models import build_model, imported
 from dualgrad.training.trainer import TrainingError
 
 N, CLASSES = 150, 4
@@ -259,6 +260,34 @@ def test_a_network_that_draws_by_itself_resumes_to_the_same_end(lab, tmp_path: P
     torch.rand(5)
     record, _ = lab.train(run, root=folder, resume=resume)
     assert record["digest"] == whole["digest"]
+
+
+FIXED = """
+import torch
+from torch import nn
+
+SEEDING
+
+def build(options, classes):
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        first = nn.Linear(12, 8)
+    return nn.Sequential(first, nn.ReLU(), nn.Linear(8, classes))
+"""
+
+
+@pytest.mark.parametrize("seeding", ["", "torch.manual_seed(0)", "torch.rand(3)"])
+def test_weights_follow_the_seed_but_for_what_is_meant_to_be_fixed(
+    tmp_path: Path, monkeypatch, seeding: str
+) -> None:
+    """Whatever the module does when it is first imported."""
+    monkeypatch.setattr(imported, "ROOT", tmp_path)
+    name = f"fixed_{len(seeding)}"
+    (tmp_path / f"{name}.py").write_text(FIXED.replace("SEEDING", seeding))
+    models = [build_model({"import": f"{name}:build", "name": "x"}, 4, seed) for seed in (1, 1, 2)]
+    first, again, other = [one.state_dict() for one in models]
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert {key for key in first if torch.equal(first[key], other[key])} == {"0.weight", "0.bias"}
 
 
 # What moves in a forward pass, of a network with 8 units: a second pass over the batch moves it again.
@@ -572,6 +601,8 @@ FACTORIES: dict[str, str] = {
     "return nn.Linear(7, classes)": r"its network cannot train on \(2, 12\): RuntimeError",
     "return nn.LSTM(12, classes)": "its network gives tuple; expected logits",
     "net = nn.Linear(12, 4); net.more = nn.Linear(2, 2); return net": "without a part in the output: more.weight",
+    "torch.manual_seed(0); return nn.Linear(12, classes)": "seeds PyTorch's generator, so that all seeds",
+    "torch.seed(); return nn.Linear(12, classes)": "seeds PyTorch's generator",
     "raise SystemExit(3)": "SystemExit: 3",
     "return nn.Linear(12, classes), 3": "returned a tuple; expected a torch.nn.Module",
     "return nn.Linear(12, classes, device='meta')": "on the device meta, which holds no numbers",

@@ -51,14 +51,21 @@ def build(spec: Mapping[str, Any], classes: int, *, path: str) -> nn.Module:
         path: ``package.module:function``.
 
     Raises:
-        ValueError: it cannot be imported, fails, or returns no network that can be trained.
+        ValueError: it cannot be imported, fails, seeds PyTorch's generator, or returns no network that can be trained.
     """
-    builder = load(path)
+    with torch.random.fork_rng(devices=[]):  # whatever the module does when it is first imported
+        builder = load(path)
     options = {key: value for key, value in spec.items() if key not in ("name", "import", "body_from")}
+    seed = torch.initial_seed()
     try:
         model = builder(options, classes)
     except (Exception, SystemExit) as error:
         raise ValueError(f"{path}({options}, {classes}): {said(error, path)}") from None
+    if torch.initial_seed() != seed:
+        raise ValueError(
+            f"{path} seeds PyTorch's generator, so that all seeds of the census would have one start; expected it to "
+            "draw from the generator as it is (what is meant to be fixed: within torch.random.fork_rng())"
+        )
     if not isinstance(model, nn.Module):
         raise ValueError(f"{path} returned a {type(model).__name__}; expected a torch.nn.Module")
     parameters = list(model.parameters())
