@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import io
 import re
 import shutil
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -304,6 +306,27 @@ def test_editions_that_do_not_show_it(released):
             word(by_name[name], by_name[name].evidence(edition, 0.0)) for edition in (released, other)
         )
         assert (here, there) == (ph.SHOWN, ph.OPPOSITE), name
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_one_seed_shows_nothing(released, monkeypatch):
+    """As of somebody who begins: in all tables, each experiment's first seed alone."""
+    few, whole = copy.copy(released), released._tables.table
+
+    def first(name: str) -> pd.DataFrame:
+        rows = whole(name)
+        firsts = released.runs().groupby("experiment")["seed"].min()
+        seeds = released.runs().set_index(["experiment", "run"])["seed"]
+        of = pd.MultiIndex.from_frame(rows[["experiment", "run"]])
+        return rows[seeds.reindex(of).to_numpy() == firsts.reindex(rows["experiment"]).to_numpy()]
+
+    few._tables = copy.copy(released._tables)
+    monkeypatch.setattr(few._tables, "table", cache(first))
+    found = [one.evidence(few, 0.0) for one in ph.PHENOMENA]
+    assert ph.SHOWN not in [word(*both) for both in zip(ph.PHENOMENA, found, strict=True)]
+    rows = conditions.compare(few, few, 0.02)
+    rows = rows[rows["n_first"] == 1]
+    assert len(rows) > 400 and (rows["note"] == "fewer than two runs on a side: no tests").all()
 
 
 # ------------------------------------------------------------------------------------------- whole comparisons

@@ -1012,13 +1012,21 @@ def frames_of(edition: Path, name: str, experiments: tuple[str, ...]) -> dict[st
     return {table: tables.table(table) for table in STATISTICS[name].tables}
 
 
-def one_run_each(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    first = frames["runs"].groupby("experiment").head(1)
-    kept = set(zip(first["experiment"], first["run"], strict=True))
+def only(frames: dict[str, pd.DataFrame], runs: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    kept = set(zip(runs["experiment"], runs["run"], strict=True))
     return {
         name: frame[[pair in kept for pair in zip(frame["experiment"], frame["run"], strict=True)]]
         for name, frame in frames.items()
     }
+
+
+def one_run_each(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    return only(frames, frames["runs"].groupby("experiment").head(1))
+
+
+def one_seed(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    runs = frames["runs"]
+    return only(frames, runs[runs["seed"] == runs.groupby("experiment")["seed"].transform("min")])
 
 
 def all_dead(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -1039,12 +1047,7 @@ def all_dead(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
 
 
 def half_the_runs(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    runs = frames["runs"].sample(frac=0.5, random_state=1)
-    kept = set(zip(runs["experiment"], runs["run"], strict=True))
-    return {
-        name: frame[[pair in kept for pair in zip(frame["experiment"], frame["run"], strict=True)]]
-        for name, frame in frames.items()
-    }
+    return only(frames, frames["runs"].sample(frac=0.5, random_state=1))
 
 
 def no_high_branch(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
@@ -1061,7 +1064,7 @@ def cut_short(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     }
 
 
-RUNS_MISSING, EPOCHS_MISSING = [one_run_each, all_dead, half_the_runs], [no_high_branch, cut_short]
+RUNS_MISSING, EPOCHS_MISSING = [one_run_each, one_seed, all_dead, half_the_runs], [no_high_branch, cut_short]
 # What only spoils epochs is nothing to a statistic that reads none.
 SPOILT = [
     (name, spoil)
@@ -1077,6 +1080,7 @@ SPOILT = [
 EPOCHS_OF = {"bimodality": ("S2",)}
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
 @pytest.mark.parametrize(("name", "spoil"), SPOILT)
 def test_incomplete_tables_leave_notes(released, counted, statistics, tmp_path, name, spoil):
     experiments = STATISTICS[name].experiments or counted

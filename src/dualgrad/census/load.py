@@ -79,9 +79,9 @@ def find_root(start: Path | None = None) -> Path:
     )
 
 
-# What was read last in this process, by what it was read from.
+# What was asked for last in this process, by what it was read from; the last one at the end.
 _KEPT: dict[str, Census] = {}
-_KEPT_AT_MOST = 4
+_KEPT_AT_MOST = 8
 
 
 def load_census(root: Path, config: Mapping[str, Any] | None = None) -> Census:
@@ -98,12 +98,11 @@ def load_census(root: Path, config: Mapping[str, Any] | None = None) -> Census:
     """
     root, config = Path(root), config or {}
     source = _source(root, config)
-    if source not in _KEPT:
-        made = _load(root, config)
-        while len(_KEPT) >= _KEPT_AT_MOST:
-            del _KEPT[next(iter(_KEPT))]
-        _KEPT[source] = made
-    return replace(_KEPT[source], root=root)
+    made = _KEPT.pop(source, None) or _load(root, config)
+    _KEPT[source] = made
+    while len(_KEPT) > _KEPT_AT_MOST:
+        del _KEPT[next(iter(_KEPT))]
+    return replace(made, root=root)
 
 
 def _source(root: Path, config: Mapping[str, Any]) -> str:

@@ -109,7 +109,7 @@ class Ledger:
     conclusions: Sequence[Conclusion]
 
 
-# What was read last in this process, by the file's content and the experiments that it was checked against.
+# What was asked for last in this process, by the file's content and the experiments that it was checked against.
 _KEPT: dict[tuple[str, frozenset[str] | None], Ledger] = {}
 _KEPT_AT_MOST = 4
 
@@ -129,12 +129,11 @@ def load_ledger(root: Path, experiments: Iterable[str] | None = None) -> Ledger:
         source = hashlib.sha256((root / FILE).read_bytes()).hexdigest(), known
     except OSError:
         return _load(root, known)  # says what is wrong
-    if source not in _KEPT:
-        made = _load(root, known)
-        while len(_KEPT) >= _KEPT_AT_MOST:
-            del _KEPT[next(iter(_KEPT))]
-        _KEPT[source] = made
-    return _KEPT[source]
+    made = _KEPT.pop(source, None) or _load(root, known)
+    _KEPT[source] = made
+    while len(_KEPT) > _KEPT_AT_MOST:
+        del _KEPT[next(iter(_KEPT))]
+    return made
 
 
 def _load(root: Path, experiments: frozenset[str] | None) -> Ledger:

@@ -17,6 +17,7 @@ import numpy as np
 
 from dualgrad.claims.data import MissingError, Rows, Selection, Tables, matches
 from dualgrad.claims.words import rows_in_words
+from dualgrad.estimators.correlation import pearson
 from dualgrad.estimators.curves import last_crossing, steepest_step
 
 #: Printed unit -> factor from the tables' fractions.
@@ -411,9 +412,10 @@ def _last_level(series: Series, condition: Any) -> Any:
 
 
 def _correlation(first: np.ndarray, second: np.ndarray) -> float:
-    if not first.std() or not second.std():
+    found = pearson(first, second)
+    if math.isnan(found):
         raise MissingError("no correlation of values that are all the same")
-    return float(np.corrcoef(first, second)[0, 1])
+    return found
 
 
 def _pearson(series: Series, _: Any) -> float:

@@ -29,11 +29,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from dualgrad.compare.editions import Edition
 from dualgrad.estimators import units
 from dualgrad.estimators.boundary import moves
+from dualgrad.estimators.correlation import spearman
 from dualgrad.estimators.curves import last_crossing, per_doubling
 from dualgrad.estimators.families import holm
 from dualgrad.estimators.units import Estimate
@@ -302,7 +302,7 @@ def _crossing(table: np.ndarray, lam: np.ndarray, level: float | None) -> float:
 def spread_ratio(tables: list[np.ndarray], _: list[np.ndarray]) -> float:
     """ln(variance at the last λ / variance at the first λ)."""
     variances = _variances(tables[0])
-    with np.errstate(divide="ignore"):
+    with np.errstate(divide="ignore", invalid="ignore"):  # no spread at one end, or (one run each) at both
         return float(np.log(variances[-1]) - np.log(variances[0]))
 
 
@@ -382,8 +382,7 @@ def slowing(level: float, eta: float) -> Measure:
 
 def _rank_correlation(samples: list[np.ndarray]) -> float:
     """Spearman's ρ of two tables, element by element; 0 where one does not vary."""
-    ranks = [rankdata(sample.ravel()) for sample in samples]
-    return 0.0 if min(rank.std() for rank in ranks) == 0 else float(np.corrcoef(*ranks)[0, 1])
+    return spearman(*samples)
 
 
 def branch_errors(edition: Edition, experiment: str, branch: str, lam: float) -> pd.Series:

@@ -63,9 +63,10 @@ def fit(
     Returns:
         None where the runs do not determine it: fewer than four λ or a constant error.
     """
-    levels, span = len(x), float(np.ptp(lam))
-    if len(np.unique(lam)) < 4 or np.ptp(error) == 0 or len(error) < levels + 6:
+    levels = len(x)
+    if len(error) < levels + 6 or len(np.unique(lam)) < 4 or np.ptp(error) == 0:
         return None
+    span = float(np.ptp(lam))
     away = x - x.mean()
     several = levels > 1
 

@@ -146,5 +146,6 @@ def per_doubling(factors: np.ndarray, draws: np.ndarray) -> np.ndarray:
     """Return the slope of each replicate's values on log2(factor); draws is (replicates, factors)."""
     x = np.log2(factors)
     x = x - x.mean()
-    slopes: np.ndarray = draws @ x / (x @ x)
+    with np.errstate(invalid="ignore"):  # a replicate with an infinite value has no slope
+        slopes: np.ndarray = draws @ x / (x @ x)
     return slopes

@@ -51,7 +51,7 @@ def build(spec: Mapping[str, Any], classes: int, *, path: str) -> nn.Module:
         path: ``package.module:function``.
 
     Raises:
-        ValueError: it cannot be imported, fails, seeds PyTorch's generator, or returns no network that can be trained.
+        ValueError: it cannot be imported, fails, seeds PyTorch's generator, or returns nothing that can be trained.
     """
     with torch.random.fork_rng(devices=[]):  # whatever the module does when it is first imported
         builder = load(path)

@@ -16,9 +16,9 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from dualgrad.estimators import bootstrap
+from dualgrad.estimators.correlation import spearman
 from dualgrad.estimators.units import bounds_of, of_correlation
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
@@ -103,10 +103,10 @@ def _slowing(sheet: Sheet, keys: dict, rows: pd.DataFrame) -> None:
         for quantity in ("rank_correlation", "slowing_ratio"):
             sheet.add(quantity, None, n, note=why, **keys)
         return
-    rho = _spearman(lam, last)
+    rho = spearman(lam, last)
     seeds = rows["seed"].to_numpy()
     units = np.unique(seeds)
-    found = of_correlation(rho, np.array([_spearman(lam[seeds != one], last[seeds != one]) for one in units]))
+    found = of_correlation(rho, np.array([spearman(lam[seeds != one], last[seeds != one]) for one in units]))
     bounds = None if np.isnan(found.low) else (found.low, found.high, found.how)
     more = {**keys, "note": note, "runs": n}
     sheet.add("rank_correlation", rho, len(units), bounds=bounds, p_value=found.p_value, **more)
@@ -130,11 +130,3 @@ def _slowing(sheet: Sheet, keys: dict, rows: pd.DataFrame) -> None:
         note=f"λ = {whole[-1]:g} over λ = {whole[0]:g}",
         **keys,
     )
-
-
-def _spearman(first: np.ndarray, second: np.ndarray) -> float:
-    """Spearman's ρ, ties at their mean rank; 0 where one side does not vary."""
-    ranks = [rankdata(values) for values in (first, second)]
-    if min(rank.std() for rank in ranks) == 0:
-        return 0.0
-    return float(np.corrcoef(*ranks)[0, 1])

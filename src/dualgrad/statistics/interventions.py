@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 
 from dualgrad.estimators import bootstrap
+from dualgrad.estimators.correlation import pearson
 from dualgrad.estimators.units import of_correlation
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
@@ -224,8 +225,8 @@ def _correlation(sheet: Sheet, keys: dict, rows: pd.DataFrame) -> None:
         return
     seeds = rows["seed"].to_numpy()
     units = np.unique(seeds)
-    r = float(np.corrcoef(x, y)[0, 1])
-    left = np.array([np.corrcoef(x[seeds != one], y[seeds != one])[0, 1] for one in units])
+    r = pearson(x, y)
+    left = np.array([pearson(x[seeds != one], y[seeds != one]) for one in units])
     found = of_correlation(r, left)
     bounds = None if np.isnan(found.low) else (found.low, found.high, found.how)
     sheet.add("cosine_correlation", r, len(units), bounds=bounds, p_value=found.p_value, runs=n, **keys)

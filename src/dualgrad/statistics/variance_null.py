@@ -19,6 +19,7 @@ import pandas as pd
 from scipy.optimize import nnls
 
 from dualgrad.estimators import bootstrap
+from dualgrad.estimators.correlation import pearson
 from dualgrad.statistics.curves import CURVE_COLUMNS, CURVE_KEYS, Curve, curves, joined_curves, key_words
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
@@ -70,7 +71,7 @@ def _add(sheet: Sheet, curve: Curve) -> None:
         at_level = {**keys, "lam": lam[i], "runs": int(curve.sizes[kept][i])}
         sheet.add("variance", variance[i], units[i], **at_level)
         sheet.add("modelled_variance", modelled[i], units[i], **at_level)
-    r = float(np.corrcoef(square, variance)[0, 1]) if np.ptp(square) > 0 else np.nan
+    r = pearson(square, variance)
     note = f"over {levels} λ"
     bounds = bootstrap.correlation_bounds(r, levels) if np.isfinite(r) else None
     sheet.add("slope_correlation", r, n, bounds=bounds, note=note, **keys)
