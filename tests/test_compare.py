@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import io
+import math
 import re
 import shutil
 from dataclasses import replace
@@ -327,6 +328,25 @@ def test_one_seed_shows_nothing(released, monkeypatch):
     rows = conditions.compare(few, few, 0.02)
     rows = rows[rows["n_first"] == 1]
     assert len(rows) > 400 and (rows["note"] == "fewer than two runs on a side: no tests").all()
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+def test_tables_without_a_run_show_nothing(released, monkeypatch):
+    """As of an experiment that the archive at hand does not hold: its tables are there, and empty."""
+    none, whole = copy.copy(released), released._tables.table
+    none._tables = copy.copy(released._tables)
+    monkeypatch.setattr(none._tables, "table", lambda name: whole(name).iloc[:0])
+    for one in ph.PHENOMENA:
+        assert word(one, one.evidence(none, one.reference)) == ph.NO_DATA, one.name
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("read", [ph.spread_ratio, ph.peak_over_ends(None), ph.peak_over_ends(0.9)])
+def test_a_level_that_one_unit_has_alone(read):
+    table = np.random.default_rng(1).uniform(0.1, 0.5, (4, 4))
+    table[1:, 0] = np.nan
+    found = units.jackknife([table], lambda samples: ph._finite(read(samples, [])))
+    assert found.n == 4 and not math.isinf(found.value)
 
 
 # ------------------------------------------------------------------------------------------- whole comparisons

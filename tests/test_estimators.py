@@ -213,6 +213,19 @@ def test_the_hierarchy_tells_seeds_from_runs(seed_sd, run_sd):
     assert found.experiment == pytest.approx(0.004, abs=0.004)
 
 
+@pytest.mark.filterwarnings("error::RuntimeWarning")
+@pytest.mark.parametrize("levels", [(0.5, 0.52, 0.54, 0.56), (0.1, 0.5, 0.55, 0.6)])
+def test_the_hierarchy_says_when_runs_leave_its_shape_open(levels):
+    rng = np.random.default_rng(4)
+    parts, seeds, lam = (
+        one.ravel() for one in np.meshgrid(np.arange(4), np.arange(5), levels, indexing="ij")
+    )
+    place = 0.3 + rng.normal(0, 0.03, len(lam))  # all runs beyond it, or the others far below
+    error = 0.1 + 0.8 / (1 + np.exp(-(lam - place) / 0.03)) + rng.normal(0, 0.003, len(lam))
+    with pytest.raises(np.linalg.LinAlgError, match="open"):
+        hierarchy.fit(lam, error, parts, seeds, 0.9)
+
+
 def test_places_that_share_seeds_are_no_better_known_together():
     """Four experiments with the same seeds: what the seeds shift, their mean shifts too."""
     shared = 1e-4 * np.ones((4, 4)) + 1e-6 * np.eye(4)

@@ -498,6 +498,20 @@ def test_draws_whatever_is_missing(invented, figure, variant):
             assert any("no data" in text.get_text() or "no run" in text.get_text() for text in texts(drawn))
 
 
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize(("figure", "letters"), [("Figure3", "abd"), ("ED_Fig6", "b")])
+def test_runs_that_end_where_they_began(invented_panels, figure, letters, variant):
+    """As of runs with a single evaluation: all points of a course lie at 0."""
+    panels = {
+        letter: frame.assign(x=np.where(frame["layer"].isin(["mean", "run"]), 0.0, frame["x"]))
+        if letter in letters
+        else frame
+        for letter, frame in invented_panels(figure, variant).items()
+    }
+    drawn_of(figure, panels, variant=variant).canvas.draw()
+
+
 def texts(figure):
     return [*figure.texts, *(text for ax in figure.axes for text in ax.texts)]
 

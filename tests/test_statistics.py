@@ -1064,6 +1064,31 @@ def cut_short(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     }
 
 
+def one_lambda(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    runs = frames["runs"]
+    return only(frames, runs[runs["lam"] == runs.groupby("experiment")["lam"].transform("min")])
+
+
+def diverged_at_the_jump(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """As a trained run records it whose start passes and whose first epoch after the jump is not finite."""
+    return {**frames, "runs": frames["runs"].assign(lifetime=0.0, event=False, censored=False)}
+
+
+def one_epoch(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    return {
+        name: frame.groupby(["experiment", "run"]).head(1) if name in ("trajectories", "epochs") else frame
+        for name, frame in frames.items()
+    }
+
+
+def equal_errors(frames: dict[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    return {
+        name: frame.assign(**{column: 0.25 for column in frame if str(column).endswith("_error")}, **gap)
+        for name, frame in frames.items()
+        for gap in [{"final_gap": 0.0} if name == "runs" else {}]
+    }
+
+
 RUNS_MISSING, EPOCHS_MISSING = [one_run_each, one_seed, all_dead, half_the_runs], [no_high_branch, cut_short]
 # What only spoils epochs is nothing to a statistic that reads none.
 SPOILT = [
@@ -1073,6 +1098,10 @@ SPOILT = [
         *RUNS_MISSING,
         *(EPOCHS_MISSING if {"trajectories", "epochs"} & {*STATISTICS[name].tables} else ()),
     )
+] + [
+    ("reruns", one_lambda),
+    ("interventions", equal_errors),
+    *(("survival", spoil) for spoil in (diverged_at_the_jump, one_epoch, equal_errors)),
 ]
 
 
@@ -1088,9 +1117,10 @@ def test_incomplete_tables_leave_notes(released, counted, statistics, tmp_path, 
         experiments = EPOCHS_OF.get(name, experiments)
     tables = opened(released, name, experiments)
     whole, tables._frames = tables._frames, spoil(dict(tables._frames))
-    if (
-        all(len(frame) == len(whole[table]) for table, frame in tables._frames.items())
-        and spoil is not all_dead
+    if all(len(frame) == len(whole[table]) for table, frame in tables._frames.items()) and spoil not in (
+        all_dead,
+        diverged_at_the_jump,
+        equal_errors,
     ):
         frame = statistics(name)  # nothing was there that this way spoils
     else:
@@ -1100,6 +1130,8 @@ def test_incomplete_tables_leave_notes(released, counted, statistics, tmp_path, 
     missing = frame["value"].isna()
     assert frame.loc[missing, "note"].notna().all()
     assert not frame["value"].isin([np.inf, -np.inf]).any()
+    if spoil is equal_errors:
+        assert not frame.loc[frame["quantity"] == "drift", "value"].any()
     if spoil is all_dead and name not in ("summaries", "survival", "escapes", "dependence"):
         assert missing.mean() > 0.5
 

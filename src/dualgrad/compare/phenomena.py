@@ -274,7 +274,8 @@ def _means(table: np.ndarray) -> np.ndarray:
 def _variances(table: np.ndarray) -> np.ndarray:
     known = ~np.isnan(table)
     apart = np.where(known, table - _means(table), 0.0)
-    variances: np.ndarray = (apart**2).sum(axis=0) / known.sum(axis=0)
+    with np.errstate(invalid="ignore"):  # a λ that the unit left out alone has
+        variances: np.ndarray = (apart**2).sum(axis=0) / known.sum(axis=0)
     return variances
 
 
@@ -316,6 +317,7 @@ def peak_over_ends(dead: float | None) -> Callable[[list[np.ndarray], list[np.nd
     def read(tables: list[np.ndarray], _: list[np.ndarray]) -> float:
         table = tables[0]
         if dead is not None:
+            table = table[:, ~np.isnan(table).all(axis=0)]  # a λ that the unit left out alone has
             table = table[:, np.nanmedian(table, axis=0) < dead - 1e-9]
         variances = _variances(table)
         if len(variances) < 3 or variances[1:-1].max() == 0:
@@ -514,7 +516,9 @@ def survivors(experiment: str) -> Measure:
         if experiment not in edition.experiments:
             return Evidence(note=f"{experiment}: not made")
         rows = edition.runs(experiment)
-        rows = rows[[flag is not None and bool(flag) for flag in rows["init_success"]]]
+        passed = [flag is not None and bool(flag) for flag in rows["init_success"]]
+        # At risk as in the statistics; an empty list would choose columns.
+        rows = rows[np.array(passed, dtype=bool) & (rows["lifetime"] > 0)]
         event = [flag is not None and bool(flag) for flag in rows["event"]]
         return Evidence(units.of_share(len(event) - sum(event), len(event), reference))
 

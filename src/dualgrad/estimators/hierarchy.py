@@ -88,6 +88,9 @@ def fit(
 
     Returns:
         None where the runs do not determine it: fewer than two experiments, three seeds, four λ.
+
+    Raises:
+        LinAlgError: no boundary of this kind could have given the runs, or they leave its shape open.
     """
     _, parts = np.unique(experiment, return_inverse=True)
     _, seeds = np.unique(seed, return_inverse=True)
@@ -123,6 +126,9 @@ def fit(
         other = _spreads([one.without(i) for one in runs], np.delete(logs, i))[1].likelihood
         p_values[name] = float(chi2.sf(max(2 * (state.likelihood - other), 0.0), 1) / 2)
     covariance = state.inner
+    # Ten powers of e, or more than all errors there are: what stands there is the ridge's alone.
+    if covariance[-2, -2] > 10**2 or covariance[-1, -1] > 1:
+        raise np.linalg.LinAlgError("the runs leave width or floor open")
     whole, error_of_whole, between, p_values["experiment"] = _together(p[:count], covariance[:count, :count])
     rng = np.random.default_rng([3916, len(lam)])
     curve = rng.multivariate_normal(p[-2:], covariance[-2:, -2:], size=resamples)

@@ -112,7 +112,7 @@ def _courses(page: s.Page, ax: Axes, data: pd.DataFrame, suffix: str) -> None:
             band=0.18,
             label=f"{phase.capitalize()}{where} (n={s.counts(mean)})",
         )
-    last = float(f.pick(data, "mean")["x"].max())
+    last = float(f.pick(data, "mean")["x"].max()) or 1.0  # an axis for runs that ended where they began
     ax.set_xlim(-0.05 * last, 1.05 * last)
     s.limits(ax, page.look, y=(-0.61, 0.32))
     if page.look.audited:

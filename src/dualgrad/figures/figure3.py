@@ -237,7 +237,7 @@ def draw_a(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     if mean.empty:
         s.no_data(ax, "no run passed the gate of its initial phase")
         return
-    horizon = float(mean["x"].max())
+    horizon = float(mean["x"].max()) or 1.0  # an axis for runs that ended where they began
     s.span(page, ax, 0, 0.1 * horizon)
     lines(ax, f.pick(data, "run"), s.GREEN, alpha=0.35)
     s.curve(
@@ -348,7 +348,7 @@ def draw_b(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     row = splits.iloc[0]
     for group, colour in (("H", s.RED), ("L", s.GREEN)):
         lines(ax, f.pick(data, "run", group), colour, alpha=0.28)
-    last = float(f.pick(data, "run")["x"].max())
+    last = float(f.pick(data, "run")["x"].max()) or 1.0
     ax.set_xlim(0, 105 if page.look.exact else 1.05 * last)
     s.limits(ax, page.look, y=(0, 0.85), floor=0, headroom=0.0 if page.look.audited else 0.15)
     cut = f.get(data, "threshold")
@@ -452,7 +452,7 @@ def draw_d(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         return
     seeds = sorted(runs["seed"].dropna().unique())
     colour_of = {seed: SEED_COLOURS[i % len(SEED_COLOURS)] for i, seed in enumerate(seeds)}
-    last = float(runs["x"].max())
+    last = float(runs["x"].max()) or 1.0
     for branch, style in (("ordered", "-"), ("collapse", "--")):
         for _, rows in runs[runs["series"] == branch].groupby("run"):
             rows = rows.sort_values("x")

@@ -115,7 +115,11 @@ def _jumps(sheet: Sheet, runs: pd.DataFrame) -> None:
     change = (after[both] - before[both]).to_numpy(dtype=float)
     bounds, p_value = bootstrap.t_bounds(change, "paired t")
     sheet.add("gap_change", change.mean(), len(both), bounds=bounds, p_value=p_value, **seeds)
-    sheet.add("gap_kept", after[both].mean() / before[both].mean(), len(both), **seeds)
+    at_first = before[both].mean()
+    kept, why = (
+        (after[both].mean() / at_first, None) if at_first else (None, "the starting states have no gap")
+    )
+    sheet.add("gap_kept", kept, len(both), note=why, **seeds)
 
 
 # ------------------------------------------------------------------------------------------------- Q2

@@ -80,7 +80,8 @@ def compute(tables: Tables) -> pd.DataFrame:
         for start in POOLED_FROM:
             kept = lam >= start - 1e-9
             cells = lam[kept] + 10 * rate[kept]  # runs of one λ and noise rate share a mean
-            _add(sheet, {"experiment": "M1", "lam_from": start}, values[kept], cells)
+            if kept.any():
+                _add(sheet, {"experiment": "M1", "lam_from": start}, values[kept], cells)
     return sheet.frame()
 
 

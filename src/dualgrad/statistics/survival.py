@@ -72,16 +72,18 @@ def _jump(sheet: Sheet, experiment: str, tables: Tables) -> None:
         return
     keys |= {"noise_rate": runs["noise_rate"].min(), "lam": runs["target_lambda"].min()}
     passed = runs["init_success"].map(lambda flag: flag is not None and bool(flag)).astype(bool)
-    risk = runs[passed]
+    # A run that diverged in the epoch of the jump has a life of 0 epochs: nobody saw whether it survives.
+    risk = runs[passed & (runs["lifetime"] > 0)]
     n = len(risk)
     sheet.add("failed_starts", int((~passed).sum()), len(runs), **keys)
     if n == 0:
+        why = "no run was seen after the jump" if passed.any() else "no start passed the gate"
         for quantity in ("survival_share", "survivors", "survival_at_horizon", "hazard"):
-            sheet.add(quantity, None, 0, note="no start passed the gate", **keys)
+            sheet.add(quantity, None, 0, note=why, **keys)
     else:
         life = risk["lifetime"].to_numpy(dtype=float)
         event = risk["event"].map(lambda flag: flag is not None and bool(flag)).to_numpy(dtype=bool)
-        horizon, events = float(np.nanmax(life)), int(event.sum())
+        horizon, events = float(life.max()), int(event.sum())
         at: dict[str, Any] = {**keys, "epoch": horizon}
         bounds = bootstrap.exact_bounds(n - events, n)
         sheet.add("survival_share", (n - events) / n, n, bounds=bounds, **at)
@@ -93,7 +95,7 @@ def _jump(sheet: Sheet, experiment: str, tables: Tables) -> None:
             bounds=None if events else bounds,
             **at,
         )
-        exposure = float(np.nansum(life))
+        exposure = float(life.sum())
         sheet.add("hazard", events / exposure, n, bounds=_poisson(events, exposure), **at)
     path = tables.trajectories(experiment, stage="observe")
     path = path[path["run"].isin(risk["run"])]
@@ -146,8 +148,14 @@ def _text(sheet: Sheet, tables: Tables) -> None:
 
 
 def _rank_correlation(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Spearman's ρ of x with each row (ties broken by order, which means of many runs do not have)."""
+    """Spearman's ρ of x with each row (ties broken by order, which means of many runs do not have).
+
+    0 for a row that does not vary, NaN for fewer than two elements.
+    """
+    if len(x) < 2:
+        return np.full(len(rows), np.nan)
     ranks = rows.argsort(axis=1).argsort(axis=1).astype(float)
     ranks -= ranks.mean(axis=1, keepdims=True)
     own = x.argsort().argsort() - (len(x) - 1) / 2
-    return ranks @ own / np.sqrt((ranks**2).sum(axis=1) * (own**2).sum())
+    rho = ranks @ own / np.sqrt((ranks**2).sum(axis=1) * (own**2).sum())
+    return np.where(np.ptp(rows, axis=1) == 0, 0.0, rho)
