@@ -117,6 +117,11 @@ def test_without_own_experiments_there_is_nothing_to_compute(workspace: Path, ca
     assert "holds no experiments of one's own" in capsys.readouterr().err
 
 
+def test_an_edition_that_selects_trains_none_of_them(mine: Path) -> None:
+    assert load_project(mine, {"edition": "demo"}).own == ["my-scan", "my-networks"]
+    assert load_project(mine, {"edition": "smoke"}).own == []
+
+
 def test_a_scan_of_known_shape() -> None:
     """A parabola with its minimum at .3, seeds that shift whole curves: paired differences have no noise."""
     levels = [0.1, 0.2, 0.3, 0.4, 0.5]

@@ -21,7 +21,7 @@ from dualgrad.compare.pair import newest_comparison
 from dualgrad.explorer import build as build_explorer
 from dualgrad.figures.captions import CAPTIONS, figure_name
 from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_PANELS
-from dualgrad.report import build
+from dualgrad.report import build, content
 from dualgrad.statistics import build as statistics_build
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,6 +125,11 @@ def test_without_anything_there_is_a_report_that_says_so(demo, tmp_path) -> None
     (tmp_path / "demo").mkdir()
     assert build(demo, SETTINGS, tmp_path / "demo", tmp_path / "report")["figures"] == 0
     assert "No figure has been drawn yet." in (tmp_path / "report" / "index.html").read_text(encoding="utf-8")
+
+
+def test_statistics_of_no_tables_are_shown(tmp_path) -> None:
+    statistics_build.make("summaries", tmp_path, tmp_path / "statistics" / "summaries.parquet", [])
+    assert [sheet["rows"] for sheet in content.sheets(tmp_path)] == [0]
 
 
 def test_the_command(results, tmp_path, capsys) -> None:

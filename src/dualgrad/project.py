@@ -90,10 +90,13 @@ class Project:
 
     @property
     def own(self) -> list[str]:
-        """Names of experiments of one's own, in census order; an ingested edition has none: they are trained."""
+        """Names of experiments of one's own that the edition trains, in census order.
+
+        An ingested edition has none, and neither has one that selects among the published runs.
+        """
         if self.ingested:
             return []
-        return [name for name, one in self.census.experiments.items() if is_own(one)]
+        return [name for name, one in self.census.experiments.items() if is_own(one) and one["runs"]]
 
     @property
     def all_results(self) -> Path:

@@ -251,7 +251,10 @@ def thresholds_of_experiment(wildcards):
 
 
 def records_of_experiment(wildcards):
-    return below("<results>/runs", [f"{run}.json" for run in CENSUS.experiment(wildcards.experiment)["runs"]])
+    runs = CENSUS.experiment(wildcards.experiment)["runs"]
+    if not runs:
+        refuse(f"{wildcards.experiment}: the edition '{EDITION}' trains no run of it")
+    return below("<results>/runs", [f"{run}.json" for run in runs])
 
 
 def results_of(experiments):

@@ -4,7 +4,7 @@ if workflow.is_main_process and "own" in sys.argv[1:] and not OWN_EXPERIMENTS:
     why = (
         f"the edition '{EDITION}' trains nothing"
         if INGESTED
-        else "config/census holds no experiments of your own"
+        else f"config/census holds no experiments of your own that the edition '{EDITION}' trains"
     )
     raise WorkflowError(f"own: {why}; docs/adding-an-experiment.md says how to write one")
 

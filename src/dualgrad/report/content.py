@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pyarrow.compute as pc
+
 from dualgrad import strict_json
 from dualgrad.census import Census
 from dualgrad.claims.verdicts import VERDICTS
@@ -70,7 +72,7 @@ def sheets(edition_dir: Path) -> list[dict[str, Any]]:
         total = table.num_rows
         if name in SHOWN_ROWS:
             column, value = SHOWN_ROWS[name]
-            table = table.filter([one == value for one in table[column].to_pylist()])
+            table = table.filter(pc.equal(table[column], value))
         known = statistics_build.module(name)
         title, about = _texts(known.__doc__ or name)
         found.append(
