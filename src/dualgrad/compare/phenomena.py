@@ -377,14 +377,11 @@ def slowing(level: float, eta: float) -> Measure:
             index="seed", columns="lam", values="first"
         )
         lam = np.broadcast_to(table.columns.to_numpy(dtype=float), table.shape)
-        return Evidence(units.jackknife([table.to_numpy(dtype=float), lam], _rank_correlation, reference))
+        return Evidence(
+            units.jackknife([table.to_numpy(dtype=float), lam], lambda samples: spearman(*samples), reference)
+        )
 
     return get
-
-
-def _rank_correlation(samples: list[np.ndarray]) -> float:
-    """Spearman's ρ of two tables, element by element; 0 where one does not vary."""
-    return spearman(*samples)
 
 
 def branch_errors(edition: Edition, experiment: str, branch: str, lam: float) -> pd.Series:
@@ -647,7 +644,7 @@ def text_drift(edition: Edition, reference: float) -> Evidence:
     return Evidence(
         units.jackknife(
             [table.to_numpy(dtype=float)],
-            lambda samples: _rank_correlation([_means(samples[0]), epochs]),
+            lambda samples: spearman(_means(samples[0]), epochs),
             reference,
         )
     )

@@ -2,8 +2,9 @@
 
 T1a and T13: trained at λ = 0.35, then observed at the target λ; the event is a collapse (error >= 0.40 five
 epochs in a row). Only runs whose start passed the gate (error <= 0.30) are at risk; `failed_starts` counts the
-others. With no event in n runs the exact 95 % interval still reaches down to (0.025)^(1/n). The hazard is
-events per epoch at risk, its interval the exact Poisson one, χ²-quantiles over twice the exposure.
+others. A run that diverges in the epoch of the jump was never observed and is not at risk either. With no event
+in n runs the exact 95 % interval still reaches down to (0.025)^(1/n). The hazard is events per epoch at risk, its
+interval the exact Poisson one, χ²-quantiles over twice the exposure.
 `survival_at_horizon` is Kaplan-Meier's.
 
 The jump and the fall of the learning rate to a tenth come in the same epoch: `error_before` and `error_after`
@@ -148,7 +149,7 @@ def _text(sheet: Sheet, tables: Tables) -> None:
 
 
 def _rank_correlation(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Spearman's ρ of x with each row (ties broken by order, which means of many runs do not have).
+    """Spearman's ρ of x with each row, ties broken by order.
 
     0 for a row that does not vary, NaN for fewer than two elements.
     """
