@@ -24,6 +24,7 @@ import pandas as pd
 from scipy.special import gammaincinv
 
 from dualgrad.estimators import bootstrap
+from dualgrad.estimators.correlation import spearman
 from dualgrad.estimators.survival import kaplan_meier
 from dualgrad.estimators.units import of_correlation
 from dualgrad.statistics.layout import Quantity, Sheet
@@ -142,21 +143,9 @@ def _text(sheet: Sheet, tables: Tables) -> None:
         hits = int((errors < CHANCE).any(axis=1).sum())
         sheet.add("ever_below_chance", hits / n, n, bounds=bootstrap.exact_bounds(hits, n), **keys)
         left = (errors.sum(axis=0) - errors) / max(n - 1, 1)
-        rho = _rank_correlation(epochs, np.vstack([errors.mean(axis=0), left]))
+        # Means that are equal must not differ by their rounding: they are ties.
+        means = np.round(np.vstack([errors.mean(axis=0), left]), 12)
+        rho = np.array([spearman(epochs, one) for one in means])
         found = of_correlation(rho[0], rho[1:])
         bounds = None if np.isnan(found.low) else (found.low, found.high, found.how)
         sheet.add("drift", rho[0], n, bounds=bounds, p_value=found.p_value, **keys)
-
-
-def _rank_correlation(x: np.ndarray, rows: np.ndarray) -> np.ndarray:
-    """Spearman's ρ of x with each row, ties broken by order.
-
-    0 for a row that does not vary, NaN for fewer than two elements.
-    """
-    if len(x) < 2:
-        return np.full(len(rows), np.nan)
-    ranks = rows.argsort(axis=1).argsort(axis=1).astype(float)
-    ranks -= ranks.mean(axis=1, keepdims=True)
-    own = x.argsort().argsort() - (len(x) - 1) / 2
-    rho = ranks @ own / np.sqrt((ranks**2).sum(axis=1) * (own**2).sum())
-    return np.where(np.ptp(rows, axis=1) == 0, 0.0, rho)
