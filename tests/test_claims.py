@@ -716,6 +716,22 @@ def test_no_table_crashes_the_measures(elsewhere, share) -> None:
     report.page_data(found, made)
 
 
+def test_what_an_experiment_lacks_is_looked_for_once(results, tables, monkeypatch) -> None:
+    read: list[tuple[str, ...]] = []
+    whole = edition.Tables.table
+
+    def table(self, name):
+        read.append((*self.experiments, name))
+        return whole(self, name)
+
+    monkeypatch.setattr(edition.Tables, "table", table)
+    assert "A" not in tables._tables["steps"].places
+    for _ in range(2):
+        with pytest.raises(MissingError, match="no steps of A"):
+            tables.rows("steps", ["A"])
+    assert len(read) <= 1
+
+
 def test_other_editions_say_so(incomplete) -> None:
     found, made = incomplete
     text = report.markdown(found)

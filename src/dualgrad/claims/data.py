@@ -164,7 +164,7 @@ class Tables:
         self._statistics: dict[str, pd.DataFrame] = {}
         self._codes: dict[str, int] = {}
         self._tables = {name: Table.of(tables.table(name), name, self._codes) for name in TABLES}
-        self._more: dict[tuple[str, str], Rows] = {}
+        self._more: dict[tuple[str, str], Rows | None] = {}
 
     @classmethod
     def read(cls, edition_dir: Path) -> Tables:
@@ -258,11 +258,12 @@ class Tables:
                     frame = edition.Tables(self._folder, [experiment]).table(table)
                 except TableError:  # of another version; the merged tables are what has to be right
                     frame = pd.DataFrame()
-            if frame.empty:
-                raise MissingError(f"no {table} of {experiment}")
-            found = Table.of(frame, table, self._codes)
-            self._more[key] = Rows(found, np.arange(len(frame)))
-        return self._more[key]
+            found = None if frame.empty else Table.of(frame, table, self._codes)
+            self._more[key] = None if found is None else Rows(found, np.arange(len(frame)))
+        rows = self._more[key]
+        if rows is None:
+            raise MissingError(f"no {table} of {experiment}")
+        return rows
 
 
 @dataclass(frozen=True)
