@@ -513,11 +513,9 @@ def survivors(experiment: str) -> Measure:
         if experiment not in edition.experiments:
             return Evidence(note=f"{experiment}: not made")
         rows = edition.runs(experiment)
-        passed = [flag is not None and bool(flag) for flag in rows["init_success"]]
-        # At risk as in the statistics; an empty list would choose columns.
-        rows = rows[np.array(passed, dtype=bool) & (rows["lifetime"] > 0)]
-        event = [flag is not None and bool(flag) for flag in rows["event"]]
-        return Evidence(units.of_share(len(event) - sum(event), len(event), reference))
+        rows = rows[rows["init_success"].eq(True) & (rows["lifetime"] > 0)]  # at risk, as in the statistics
+        events = int(rows["event"].eq(True).sum())
+        return Evidence(units.of_share(len(rows) - events, len(rows), reference))
 
     return get
 
@@ -527,8 +525,7 @@ def recovered(edition: Edition, reference: float) -> Evidence:
     if "R3b" not in edition.experiments:
         return Evidence(note="R3b: not made")
     rows = _chosen(edition.runs("R3b"), {"noise_rate": 0.4, "hold_type": "short"})
-    event = [flag is not None and bool(flag) for flag in rows["event"]]
-    return Evidence(units.of_share(sum(event), len(event), reference, -1))
+    return Evidence(units.of_share(int(rows["event"].eq(True).sum()), len(rows), reference, -1))
 
 
 def trap_exists(edition: Edition, reference: float) -> Evidence:

@@ -73,7 +73,7 @@ def _jump(sheet: Sheet, experiment: str, tables: Tables) -> None:
         sheet.add("survival_share", None, 0, **keys)
         return
     keys |= {"noise_rate": runs["noise_rate"].min(), "lam": runs["target_lambda"].min()}
-    passed = runs["init_success"].map(lambda flag: flag is not None and bool(flag)).astype(bool)
+    passed = runs["init_success"].eq(True)
     # A run that diverged in the epoch of the jump has a life of 0 epochs: nobody saw whether it survives.
     risk = runs[passed & (runs["lifetime"] > 0)]
     n = len(risk)
@@ -84,7 +84,7 @@ def _jump(sheet: Sheet, experiment: str, tables: Tables) -> None:
             sheet.add(quantity, None, 0, note=why, **keys)
     else:
         life = risk["lifetime"].to_numpy(dtype=float)
-        event = risk["event"].map(lambda flag: flag is not None and bool(flag)).to_numpy(dtype=bool)
+        event = risk["event"].eq(True).to_numpy()
         horizon, events = float(life.max()), int(event.sum())
         at: dict[str, Any] = {**keys, "epoch": horizon}
         bounds = bootstrap.exact_bounds(n - events, n)

@@ -83,7 +83,7 @@ class Tables:
     def runs(self, *experiments: str, noise_rate: float | None = None) -> pd.DataFrame:
         """Return the counted runs of some experiments (default: all), in census order."""
         frame = _of(self.table("runs"), experiments)
-        frame = frame[frame["counted"].map(lambda flag: flag is None or bool(flag)).astype(bool)]
+        frame = frame[frame["counted"].ne(False)]  # unknown counts
         return frame if noise_rate is None else frame[np.isclose(frame["noise_rate"], noise_rate)]
 
     def trajectories(
