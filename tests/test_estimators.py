@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 from scipy import stats
 
-from dualgrad.estimators import bootstrap, boundary, families, hierarchy, units
+from dualgrad.estimators import bootstrap, boundary, families, hierarchy, spread, units
 from dualgrad.estimators.dip import dip
 from dualgrad.estimators.modes import dip_power, gaussian_bic, modes, shifted_lognormal_bic, silverman
 from dualgrad.estimators.ranks import mann_whitney
@@ -266,3 +266,19 @@ def test_corrected_p_values_are_those_of_statsmodels():
             assert correct(pd.Series(missing))[kept].to_numpy().tobytes() == expected.tobytes()
     for nothing in (pd.Series([], dtype=float), pd.Series([None, None], dtype=object)):
         assert families.holm(nothing).isna().all() and families.benjamini_hochberg(nothing).isna().all()
+
+
+def test_samples_that_are_too_few_to_spread_differently():
+    """Of any samples of so many elements none has a smaller p value; three beside three never get to 0.05."""
+    rng = np.random.default_rng(3)
+    for sizes, least in (((3, 3), 0.116117), ((3, 5), 0.024008), ((5, 5), 0.003950)):
+        drawn = [
+            spread.brown_forsythe(*(rng.standard_cauchy(n) ** 3 * 10.0 ** rng.integers(-9, 9) for n in sizes))
+            for _ in range(300)
+        ]
+        assert spread.smallest_p(*sizes) == pytest.approx(least, abs=1e-5)
+        assert min(drawn) > least - 1e-5
+    assert spread.smallest_p(4, 4) < 1e-9
+    assert math.isnan(spread.smallest_p(2, 30))
+    assert math.isnan(spread.brown_forsythe(np.array([0.0, 1.0]), np.arange(9.0)))
+    assert math.isnan(spread.brown_forsythe(np.zeros(5), np.array([1.0, 1.0, -1.0, -1.0])))

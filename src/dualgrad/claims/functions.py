@@ -20,6 +20,7 @@ from dualgrad.claims.measure import STATISTICS, Measurer, Series, field_of, inhe
 from dualgrad.claims.verdicts import REPRODUCED, by_rounding
 from dualgrad.estimators.dip import dip as dip_of
 from dualgrad.estimators.ranks import mann_whitney
+from dualgrad.estimators.spread import brown_forsythe, smallest_p
 from dualgrad.estimators.survival import stays
 
 Node = Mapping[str, Any]
@@ -310,13 +311,14 @@ def variance_grids(measurer: Measurer, node: Node, give: Sequence[str], level: f
     """Where the variance over seeds is largest, for each set of runs that differ in λ and seed only.
 
     ``all``: grids of three λ or more; ``last``, ``first``, ``inside``: their largest variance is at the last or first
-    λ, or between; ``alike``: the two largest variances do not differ (Brown-Forsythe test, p above ``level``);
-    ``dead_edge``: the largest variance is at the last λ but not if runs at exactly 0.9 are left out; ``capped``: it
-    is inside, and more than half of the runs at the next λ are at exactly 0.9.
+    λ, or between; ``testable``: a Brown-Forsythe test of so many runs can find that the two largest variances differ
+    (p below ``level``); ``alike``: of those, the grids in which it does not; ``dead_edge``: the largest variance is
+    at the last λ but not if runs at exactly 0.9 are left out; ``capped``: it is inside, and more than half of the
+    runs at the next λ are at exactly 0.9.
     """
     rows = measurer.select({**node, "where": {**node.get("where", {}), "lambda": {"above": 0}}})
     rows = rows.known(field_of(node))
-    counts = dict.fromkeys(("all", "last", "first", "inside", "alike", "dead_edge", "capped"), 0)
+    counts = dict.fromkeys(("all", "last", "first", "inside", "testable", "alike", "dead_edge", "capped"), 0)
     for places in rows.groups(("experiment", "noise_rate", *_GRID))[1]:
         grid = rows.keep(places)
         groups = [grid[field_of(node)][one] for one in grid.groups(("lambda",))[1]]
@@ -327,7 +329,10 @@ def variance_grids(measurer: Measurer, node: Node, give: Sequence[str], level: f
         place = "last" if at == len(groups) - 1 else "inside" if at else "first"
         counts["all"] += 1
         counts[place] += 1
-        counts["alike"] += _brown_forsythe(*(groups[i] for i in np.argsort(-variances)[:2])) > level
+        largest, second = (groups[i] for i in np.argsort(-variances)[:2])
+        if smallest_p(len(largest), len(second)) < level:
+            counts["testable"] += 1
+            counts["alike"] += not brown_forsythe(largest, second) < level
         dead = [np.abs(group - TRAPPED) < 1e-9 for group in groups]
         if place == "last":
             alive = [group[~gone] for group, gone in zip(groups, dead, strict=True)]
@@ -336,18 +341,6 @@ def variance_grids(measurer: Measurer, node: Node, give: Sequence[str], level: f
         if place == "inside":
             counts["capped"] += 2 * int(dead[at + 1].sum()) > len(dead[at + 1])
     return [int(counts[word]) for word in give]
-
-
-def _brown_forsythe(first: np.ndarray, second: np.ndarray) -> float:
-    """Return the p value of the test for equal variances that centres each sample on its median.
-
-    Samples whose distances from the median do not vary (two runs, or dead ones) cannot differ by this test: 1.
-    """
-    from scipy import stats
-
-    if not any(np.ptp(np.abs(one - np.median(one))) > _NO_SPREAD for one in (first, second)):
-        return 1.0
-    return float(stats.levene(first, second, center="median").pvalue)
 
 
 # ------------------------------------------------------------------------------------------------- trajectories
@@ -504,17 +497,37 @@ _SETTINGS = ("task", "noise", "value", "method", "renormalize", "optimizer")
 @function("settings of the run specifications that differ between the two experiments")
 def protocol_changes(measurer: Measurer, node: Node, but: Sequence[str]) -> int:
     """Number of settings that differ between the first runs of two experiments, apart from some (dotted keys)."""
-    rows = measurer.select(node)
-    wanted = {f"{a}/{b}" for a, b in zip(rows["experiment"], rows["run"], strict=True)}
     firsts: dict[str, dict[str, Any]] = {}
-    for run in _specifications(measurer, node):
-        if f"{run['experiment']}/{run['run']}" in wanted:
-            firsts.setdefault(run["experiment"], dict(_leaves(run)))
+    for run in _specified(measurer, node):
+        firsts.setdefault(run["experiment"], dict(_leaves(run)))
     if len(firsts) != 2:
         raise MissingError("no run specifications of both")
     first, second = firsts.values()
     names = {name for name in first.keys() | second.keys() if name.split(".")[0] in _SETTINGS}
     return sum(first.get(name) != second.get(name) for name in names - set(but))
+
+
+@function("runs whose specification trains on trusted labels of {of}")
+def trusted_labels(measurer: Measurer, node: Node, of: Sequence[str]) -> list[int]:
+    """Runs that train on true labels of the ``whole`` batch or of a ``subset`` of the examples.
+
+    A synthetic direction at an angle to the structure gradient uses no true label (I-P.md, I).
+    """
+    counts = {"whole": 0, "subset": 0}
+    for run in _specified(measurer, node):
+        value = run["value"]
+        if run["method"] == "ce" or (value["synthetic"] or {}).get("about") == "struct":
+            continue
+        counts["whole"] += value["labels"] == "clean"
+        counts["subset"] += value["labels"] in ("trusted", "trusted_batches")
+    return [counts[one] for one in of]
+
+
+def _specified(measurer: Measurer, node: Node) -> list[Mapping[str, Any]]:
+    """Specifications of the rows that a measure selects, as far as the census has them."""
+    rows = measurer.select(node)
+    wanted = set(zip(rows["experiment"], rows["run"], strict=True))
+    return [run for run in _specifications(measurer, node) if (run["experiment"], run["run"]) in wanted]
 
 
 def _leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:

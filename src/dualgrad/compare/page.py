@@ -86,14 +86,14 @@ def overview(comparison: Comparison) -> list[str]:
         f"{second}."
     ]
     if len(tested):
-        rank = both[["mean_first", "mean_second"]].corr(method="spearman").iloc[0, 1]
+        rank = tested[["mean_first", "mean_second"]].corr(method="spearman").iloc[0, 1]
         lines.append(
             f"Of {len(tested)} conditions with two or more runs on both sides {counts['different']} differ, "
             f"{counts['equivalent']} are equivalent within ±{100 * comparison.margin:g} points, "
             f"{counts['dead in both']} more are so because all runs of both are dead, and {counts['inconclusive']} "
             f"are inconclusive (Welch's test and TOST at 5 %, corrected for the number of conditions by "
-            f"Benjamini-Hochberg). Median absolute difference {100 * both['difference'].abs().median():.1f} points; "
-            f"rank correlation of the means over conditions {rank:.2f}."
+            f"Benjamini-Hochberg). Median absolute difference {100 * tested['difference'].abs().median():.1f} points"
+            + (f"; rank correlation of their means {rank:.2f}." if rank == rank else ".")
         )
         if len(unsure):
             half = 50 * (unsure["high"] - unsure["low"]).median()

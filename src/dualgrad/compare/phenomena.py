@@ -307,25 +307,37 @@ def spread_ratio(tables: list[np.ndarray], _: list[np.ndarray]) -> float:
         return float(np.log(variances[-1]) - np.log(variances[0]))
 
 
-def peak_over_ends(dead: float | None) -> Callable[[list[np.ndarray], list[np.ndarray]], float]:
-    """Return how to read ln(largest variance inside the grid / larger one of its two ends).
+def peak_over_ends(part: dict[str, dict[str, Any]], dead: float | None) -> Measure:
+    """Return a measure: ln(largest variance inside the grid / larger one of its two ends).
 
-    λ at which more than half of the runs end as constant predictors (``dead``) are no part of the grid: there nothing
-    is left to vary, and the variance falls for that alone.
+    The largest was picked by looking, so interval and p value are Bonferroni's over the λ inside. λ at which more
+    than half of the runs end as constant predictors (``dead``) are no part of the grid: there nothing is left to
+    vary, and the variance falls for that alone.
     """
 
-    def read(tables: list[np.ndarray], _: list[np.ndarray]) -> float:
-        table = tables[0]
-        if dead is not None:
-            table = table[:, ~np.isnan(table).all(axis=0)]  # a λ that the unit left out alone has
-            table = table[:, np.nanmedian(table, axis=0) < dead - 1e-9]
+    def over_ends(table: np.ndarray, at: int) -> float:
         variances = _variances(table)
-        if len(variances) < 3 or variances[1:-1].max() == 0:
-            return math.nan
-        with np.errstate(divide="ignore"):
-            return float(np.log(variances[1:-1].max()) - np.log(max(variances[0], variances[-1])))
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return _finite(float(np.log(variances[at]) - np.log(max(variances[0], variances[-1]))))
 
-    return read
+    def get(edition: Edition, reference: float) -> Evidence:
+        made = grids(edition, part)
+        if made is None:
+            return Evidence(note=f"{' and '.join(part)}: not made, or too few λ")
+        table = made[0][0]
+        if dead is not None:
+            table = table[:, np.nanmedian(table, axis=0) < dead - 1e-9]
+        inside = _variances(table)[1:-1]
+        if not len(inside) or inside.max() == 0:
+            return Evidence(note="no variance inside the grid")
+        at = 1 + int(inside.argmax())
+        return Evidence(
+            units.jackknife(
+                [table], lambda samples: over_ends(samples[0], at), reference, chosen_of=len(inside)
+            )
+        )
+
+    return get
 
 
 def per_width(read: Callable[[np.ndarray, np.ndarray], float], widths: tuple[float, ...]) -> Any:
@@ -366,7 +378,7 @@ def two_modes(edition: Edition, _: float) -> Evidence:
 def slowing(level: float, eta: float) -> Measure:
     """Return a measure: K's rank correlation of λ and the first epoch below a level, never ranking last."""
 
-    def get(edition: Edition, reference: float) -> Evidence:
+    def get(edition: Edition, _: float) -> Evidence:
         path = edition.trajectories("K")
         runs = edition.runs("K") if "K" in edition.experiments else pd.DataFrame()
         if path.empty or runs.empty:
@@ -378,7 +390,9 @@ def slowing(level: float, eta: float) -> Measure:
         )
         lam = np.broadcast_to(table.columns.to_numpy(dtype=float), table.shape)
         return Evidence(
-            units.jackknife([table.to_numpy(dtype=float), lam], lambda samples: spearman(*samples), reference)
+            units.jackknife_correlation(
+                [table.to_numpy(dtype=float), lam], lambda samples: spearman(*samples)
+            )
         )
 
     return get
@@ -629,7 +643,7 @@ def dose_net(edition: Edition, _: float) -> Evidence:
     return difference(more, less, "Y2k10, Y2k3 or Y1A: not made")
 
 
-def text_drift(edition: Edition, reference: float) -> Evidence:
+def text_drift(edition: Edition, _: float) -> Evidence:
     """X4 at λ = 0.42: rank correlation of epoch and the runs' mean error."""
     if "X4" not in edition.experiments:
         return Evidence(note="X4: not made")
@@ -638,11 +652,10 @@ def text_drift(edition: Edition, reference: float) -> Evidence:
         index="seed", columns="epoch", values="test_error"
     )
     epochs = table.columns.to_numpy(dtype=float)
+    # Means that are equal must not differ by their rounding: they are ties.
     return Evidence(
-        units.jackknife(
-            [table.to_numpy(dtype=float)],
-            lambda samples: spearman(_means(samples[0]), epochs),
-            reference,
+        units.jackknife_correlation(
+            [table.to_numpy(dtype=float)], lambda samples: spearman(np.round(_means(samples[0]), 12), epochs)
         )
     )
 
@@ -742,8 +755,8 @@ PHENOMENA: tuple[Phenomenon, ...] = (
         "The variance peaks at the boundary (a maximum inside the grid).",
         "M2: ln of the largest variance inside the grid over the larger one of its ends",
         "1",
-        of_grids(peak_over_ends(0.9), {"M2": {}}),
-        caveat="λ where most runs are constant predictors are no part of the grid",
+        peak_over_ends({"M2": {}}, 0.9),
+        caveat="λ where most runs are constant predictors are no part of the grid; Bonferroni over the λ inside it",
     ),
     Phenomenon(
         "two-modes",
@@ -802,6 +815,7 @@ PHENOMENA: tuple[Phenomenon, ...] = (
         "lambda",
         of_grids(rate_moves, *({"Q3": {"noise_rate": 0.4, "lr": rate}} for rate in _RATES)),
         sign=-1,
+        caveat="at the lowest rate the boundary lies beyond the λ that were run: how far is extrapolated",
     ),
     # ---- branches and memory
     *(
@@ -999,7 +1013,8 @@ PHENOMENA: tuple[Phenomenon, ...] = (
         "The variance of the text model peaks at its boundary.",
         "X2: ln of the largest variance inside the grid over the larger one of its ends",
         "1",
-        of_grids(peak_over_ends(None), {"X2": {}}),
+        peak_over_ends({"X2": {}}, None),
+        caveat="Bonferroni over the λ inside the grid",
     ),
     Phenomenon(
         "time-effect",

@@ -6,14 +6,15 @@ every level, differences and resamples are by repetition (paired); otherwise lev
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from scipy import stats
 
 from dualgrad.estimators import bootstrap
 from dualgrad.estimators.curves import last_crossing
+from dualgrad.estimators.spread import brown_forsythe, smallest_p
 from dualgrad.estimators.units import bounds_of_samples
 
 
@@ -218,8 +219,10 @@ def _widest(
         return float(at[widest]), 1.0, None
     if best not in spread or spread[best] == 0 or spread[widest] == 0:
         return float(at[widest]), None, None
-    p_value = float(stats.levene(data[widest], data[best], center="median").pvalue)
-    return float(at[widest]), spread[widest] / spread[best], p_value if np.isfinite(p_value) else None
+    p_value = math.nan  # runs that are too few to differ by this test are not tested
+    if smallest_p(len(data[widest]), len(data[best])) < 0.05:
+        p_value = brown_forsythe(data[widest], data[best])
+    return float(at[widest]), spread[widest] / spread[best], None if math.isnan(p_value) else p_value
 
 
 def _estimate(value: float, bounds: bootstrap.Bounds | None) -> Estimate:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import stdtr, stdtrit
+from scipy.special import ndtri, stdtr, stdtrit
 from scipy.stats import binom, binomtest, nct
 
 from dualgrad.estimators import bootstrap
@@ -80,10 +80,13 @@ def of_two(first: np.ndarray, second: np.ndarray, reference: float = 0.0) -> Est
     return _student(value, error, min(n, m), freedom, np.array(left), reference, "Welch t")
 
 
-def of_left_out(value: float, left_out: np.ndarray, reference: float = 0.0) -> Estimate:
+def of_left_out(
+    value: float, left_out: np.ndarray, reference: float = 0.0, *, chosen_of: int = 1
+) -> Estimate:
     """Return an estimate from its value and its values with one unit left out each: jackknife, Student's quantile.
 
-    A value left out that is not finite leaves no interval: the estimate then hangs on that unit.
+    A value left out that is not finite leaves no interval: the estimate then hangs on that unit. Of a value that was
+    picked as the largest of several (``chosen_of``), interval and p value are Bonferroni's.
     """
     n = len(left_out)
     if not math.isfinite(value):
@@ -93,7 +96,8 @@ def of_left_out(value: float, left_out: np.ndarray, reference: float = 0.0) -> E
         ends = (float(known.min()), float(known.max())) if n and len(known) == n else (math.nan, math.nan)
         return Estimate(value, n=n, without=ends)
     error = math.sqrt((n - 1) / n * float(((left_out - left_out.mean()) ** 2).sum()))
-    return _student(value, error, n, n - 1, left_out, reference, JACKKNIFE)
+    how = JACKKNIFE if chosen_of == 1 else f"{JACKKNIFE}, Bonferroni for {chosen_of}"
+    return _student(value, error, n, n - 1, left_out, reference, how, chosen_of)
 
 
 def of_correlation(r: float, left_out: np.ndarray) -> Estimate:
@@ -109,11 +113,16 @@ def of_correlation(r: float, left_out: np.ndarray) -> Estimate:
     without = (math.tanh(z.without[0]), math.tanh(z.without[1]))
     if math.isnan(z.low):
         return Estimate(r, n=n, without=without)
-    return Estimate(r, math.tanh(z.low), math.tanh(z.high), z.p_value, n, without, how=JACKKNIFE)
+    low, high, detectable = (math.tanh(one) for one in (z.low, z.high, z.detectable))
+    return Estimate(r, low, high, z.p_value, n, without, detectable, JACKKNIFE)
 
 
 def jackknife(
-    samples: list[np.ndarray], statistic: Callable[[list[np.ndarray]], float], reference: float = 0.0
+    samples: list[np.ndarray],
+    statistic: Callable[[list[np.ndarray]], float],
+    reference: float = 0.0,
+    *,
+    chosen_of: int = 1,
 ) -> Estimate:
     """Return a statistic of several tables whose rows are the same units, with one unit left out in all at a time.
 
@@ -121,14 +130,26 @@ def jackknife(
         samples: arrays of (units, …), equal numbers of rows; a unit that a sample lacks is a row of NaN.
         statistic: takes the samples, returns a number.
         reference: what the value is compared with.
+        chosen_of: of how many such statistics it was picked as the largest.
     """
+    return of_left_out(*_left_out(samples, statistic), reference, chosen_of=chosen_of)
+
+
+def jackknife_correlation(
+    samples: list[np.ndarray], statistic: Callable[[list[np.ndarray]], float]
+) -> Estimate:
+    """The same of a statistic that is a correlation, against 0 (see :func:`of_correlation`)."""
+    return of_correlation(*_left_out(samples, statistic))
+
+
+def _left_out(
+    samples: list[np.ndarray], statistic: Callable[[list[np.ndarray]], float]
+) -> tuple[float, np.ndarray]:
+    """A statistic of samples, and with one unit left out in all at a time."""
     n = len(samples[0])
     kept = ~np.eye(n, dtype=bool)
-    value = statistic(samples)
-    left = (
-        np.array([statistic([sample[row] for sample in samples]) for row in kept]) if n > 1 else np.empty(0)
-    )
-    return of_left_out(value, left, reference)
+    left = [statistic([sample[row] for sample in samples]) for row in kept] if n > 1 else []
+    return statistic(samples), np.array(left)
 
 
 def bounds_of(value: float, left_out: np.ndarray) -> bootstrap.Bounds | None:
@@ -159,28 +180,39 @@ def bounds_of_samples(value: float, left_out: Sequence[np.ndarray]) -> bootstrap
 
 
 def _student(
-    value: float, error: float, n: int, freedom: float, left: np.ndarray, reference: float, how: str
+    value: float,
+    error: float,
+    n: int,
+    freedom: float,
+    left: np.ndarray,
+    reference: float,
+    how: str,
+    tests: int = 1,
 ) -> Estimate:
     without = (float(np.min(left)), float(np.max(left)))
     if math.isnan(error) or n < 2:
         return Estimate(value, n=n, without=without)
     if error <= 1e-12 * max(abs(value), 1.0):
         return Estimate(value, value, value, float(value == reference), n, without, 0.0, how)
-    half = float(stdtrit(freedom, (1 + bootstrap.LEVEL) / 2)) * error
-    p_value = float(2 * stdtr(freedom, -abs(value - reference) / error))
-    return Estimate(
-        value, value - half, value + half, p_value, n, without, error * _noncentrality(freedom), how
-    )
+    half = _critical(freedom, tests) * error
+    p_value = min(1.0, tests * float(2 * stdtr(freedom, -abs(value - reference) / error)))
+    detectable = error * _noncentrality(freedom, tests)
+    return Estimate(value, value - half, value + half, p_value, n, without, detectable, how)
+
+
+def _critical(freedom: float, tests: int) -> float:
+    """Student's quantile for a two-sided interval at ``bootstrap.LEVEL``, over several tests."""
+    return float(stdtrit(freedom, 1 - (1 - bootstrap.LEVEL) / 2 / tests))
 
 
 @lru_cache(maxsize=256)
-def _noncentrality(freedom: float) -> float:
+def _noncentrality(freedom: float, tests: int = 1) -> float:
     """Return the true distance, in standard errors, that a two-sided 5 % t test finds with a power of 80 %."""
     from scipy.optimize import brentq
 
     if math.isinf(freedom):
-        return 2.801585
-    critical = float(stdtrit(freedom, (1 + bootstrap.LEVEL) / 2))
+        return _critical(freedom, tests) + float(ndtri(POWER))
+    critical = _critical(freedom, tests)
     return float(brentq(lambda d: nct.sf(critical, freedom, d) - POWER, 0.1, 10 * critical + 10))
 
 

@@ -107,10 +107,11 @@ def said(reading: Reading) -> str:
     if found.crossing is not None:
         parts.append(f"the level asked for is crossed at {sign} = {with_ends(found.crossing)}")
     if found.widest_ratio is not None and found.widest_ratio > 1.05:
-        p_value = "" if found.widest_p is None else f" (Brown-Forsythe p = {found.widest_p:.2g})"
+        p_value = found.widest_p
+        test = "too few runs to test" if p_value is None else f"Brown-Forsythe p = {p_value:.2g}"
         parts.append(
-            f"largest variance at {sign} = {found.widest:g}, {found.widest_ratio:.3g} times that at the lowest"
-            f"{p_value}"
+            f"largest variance at {sign} = {found.widest:g}, {found.widest_ratio:.3g} times that at the lowest "
+            f"({test})"
         )
     return "; ".join(parts)
 

@@ -185,7 +185,7 @@ def epoch_tables(made: Replication, most: int | None = None) -> list[Table]:
             f"Edition{'s' * (', ' in edition)} {edition}, data set {dataset}, arithmetic {precision}; "
             f"{n} run{'s' * (n > 1)} of ours{some}. "
         )
-        note += "Published: lowest to highest of the seeds. An asterisk: outside of them."
+        note += "Published: lowest to highest of the seeds. An asterisk: a run of ours is outside of them."
         tables.append(
             Table(
                 f"{experiment}, {condition(factors)}",

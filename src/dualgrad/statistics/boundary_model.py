@@ -11,7 +11,8 @@ one seed left out in all curves at a time.
 `lack_of_fit` is F = (what the model leaves between cells, per degree of freedom) / (what runs of one cell differ by);
 its p value takes errors as equally spread, which they are not: they spread most at the boundary. `line_lack_of_fit`
 is the same of a straight line with an interaction, b0 + b1 λ + b2 x + b3 λ x: a line through a sigmoid does not fit,
-so b3 (`line_interaction`) says little. Read the shift where the sigmoid fits badly as a description and no more.
+so b3 (`line_interaction`) says little. Read the shift where the sigmoid fits badly as a description and no more. A
+level whose middle lies beyond the λ that were run says which way the boundary goes, not how far: the note says so.
 
 Sources: FIGURES.md, Extended Data 5 and 6a; config/claims.yaml, conclusions about width and learning rate; Q-R.md#Q1,
 Q-R.md#Q3.
@@ -92,21 +93,29 @@ def _add(sheet: Sheet, keys: dict, runs: pd.DataFrame, factor: str, ceiling: flo
         return
     away = np.log2(levels) - np.log2(levels).mean()
 
-    def add(quantity: str, of: Callable[[Boundary], float], **place: Any) -> None:
+    def add(quantity: str, of: Callable[[Boundary], float], note: str | None = None, **place: Any) -> None:
         """Append what is read off the fit, with the jackknife's interval."""
         found = _jackknife(of, whole, left)
         bound = quantity == "floor" and found.value < 1e-6
         none = "at its bound of 0: the grid begins beyond the floor" if bound else None
         bounds = None if none or math.isnan(found.low) else (found.low, found.high, found.how)
         p_value = found.p_value if quantity in ("shift", "widening") else None
-        sheet.add(quantity, found.value, n, bounds=bounds, p_value=p_value, note=none, **place, **more)
+        sheet.add(
+            quantity, found.value, n, bounds=bounds, p_value=p_value, note=none or note, **place, **more
+        )
 
-    add("shift", lambda fit: fit.shift)
-    add("widening", lambda fit: fit.widening)
+    beyond = [not one[0] <= _middle(x, whole) <= one[-1] for x, one in zip(away, lam, strict=True)]
+    outside = [f"{level:g}" for level, out in zip(levels, beyond, strict=True) if out]
+    extrapolated = (
+        f"extrapolated: at {factor} {', '.join(outside)} the middle lies beyond the λ that were run"
+    )
+    add("shift", lambda fit: fit.shift, extrapolated if outside else None)
+    add("widening", lambda fit: fit.widening, extrapolated if outside else None)
     add("middle", lambda fit: fit.middle)
     add("width", lambda fit: fit.width)
     for i, level in enumerate(levels):
-        add("middle", partial(_middle, away[i]), factor_level=level)
+        note = f"beyond the λ that were run, {lam[i][0]:g} to {lam[i][-1]:g}" if beyond[i] else None
+        add("middle", partial(_middle, away[i]), note, factor_level=level)
         add("width", partial(_width, away[i]), factor_level=level)
         add("floor", partial(_floor, i), factor_level=level)
     _fits(sheet, more, n, tables, lam, levels, whole)

@@ -94,6 +94,7 @@ def _slowing(sheet: Sheet, keys: dict, rows: pd.DataFrame) -> None:
     reached = ~np.isnan(epochs)
     last = np.where(reached, epochs, np.inf)
     n, note = len(rows), None
+    units = np.unique(rows["seed"].to_numpy())
     if reached.any() and not reached.all():
         note = f"{n - reached.sum()} of {n} runs never get below the level and rank last"
     if not reached.any() or len(set(last)) < 2:
@@ -101,11 +102,10 @@ def _slowing(sheet: Sheet, keys: dict, rows: pd.DataFrame) -> None:
             "no run gets below the level" if not reached.any() else "all runs need the same number of epochs"
         )
         for quantity in ("rank_correlation", "slowing_ratio"):
-            sheet.add(quantity, None, n, note=why, **keys)
+            sheet.add(quantity, None, len(units), note=why, runs=n, **keys)
         return
     rho = spearman(lam, last)
     seeds = rows["seed"].to_numpy()
-    units = np.unique(seeds)
     found = of_correlation(rho, np.array([spearman(lam[seeds != one], last[seeds != one]) for one in units]))
     bounds = None if np.isnan(found.low) else (found.low, found.high, found.how)
     more = {**keys, "note": note, "runs": n}
@@ -113,7 +113,7 @@ def _slowing(sheet: Sheet, keys: dict, rows: pd.DataFrame) -> None:
     whole = [level for level in np.unique(lam) if reached[lam == level].all()]
     if len(whole) < 2 or whole[0] != lam.min():
         why = "all runs converge at fewer than two λ, or not at the lowest"
-        sheet.add("slowing_ratio", None, n, note=why, **keys)
+        sheet.add("slowing_ratio", None, len(units), note=why, runs=n, **keys)
         return
     first, final = (rows[lam == level].set_index("seed")["first"] for level in (whole[0], whole[-1]))
     both = pd.concat([first, final], axis=1).dropna().to_numpy(dtype=float)

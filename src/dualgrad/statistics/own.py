@@ -149,5 +149,9 @@ def _curve(sheet: Sheet, name: str, reading: Reading) -> None:
     add("crossing_middle", found.middle, read, "the mean does not rise beyond the optimum")
     none = "no level has two runs"
     sheet.add("widest", found.widest, n, note=none if found.widest is None else None, **keys)
-    note = None if found.widest_ratio is not None else "a variance is 0, or a level has one run"
+    note = None
+    if found.widest_ratio is None:
+        note = "a variance is 0, or a level has one run"
+    elif found.widest_p is None and found.widest_ratio > 1:
+        note = "too few runs for the test"
     sheet.add("widest_ratio", found.widest_ratio, n, p_value=found.widest_p, note=note, **keys)
