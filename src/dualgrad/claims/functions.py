@@ -497,37 +497,17 @@ _SETTINGS = ("task", "noise", "value", "method", "renormalize", "optimizer")
 @function("settings of the run specifications that differ between the two experiments")
 def protocol_changes(measurer: Measurer, node: Node, but: Sequence[str]) -> int:
     """Number of settings that differ between the first runs of two experiments, apart from some (dotted keys)."""
+    rows = measurer.select(node)
+    wanted = {f"{a}/{b}" for a, b in zip(rows["experiment"], rows["run"], strict=True)}
     firsts: dict[str, dict[str, Any]] = {}
-    for run in _specified(measurer, node):
-        firsts.setdefault(run["experiment"], dict(_leaves(run)))
+    for run in _specifications(measurer, node):
+        if f"{run['experiment']}/{run['run']}" in wanted:
+            firsts.setdefault(run["experiment"], dict(_leaves(run)))
     if len(firsts) != 2:
         raise MissingError("no run specifications of both")
     first, second = firsts.values()
     names = {name for name in first.keys() | second.keys() if name.split(".")[0] in _SETTINGS}
     return sum(first.get(name) != second.get(name) for name in names - set(but))
-
-
-@function("runs whose specification trains on trusted labels of {of}")
-def trusted_labels(measurer: Measurer, node: Node, of: Sequence[str]) -> list[int]:
-    """Runs that train on true labels of the ``whole`` batch or of a ``subset`` of the examples.
-
-    A synthetic direction at an angle to the structure gradient uses no true label (I-P.md, I).
-    """
-    counts = {"whole": 0, "subset": 0}
-    for run in _specified(measurer, node):
-        value = run["value"]
-        if run["method"] == "ce" or (value["synthetic"] or {}).get("about") == "struct":
-            continue
-        counts["whole"] += value["labels"] == "clean"
-        counts["subset"] += value["labels"] in ("trusted", "trusted_batches")
-    return [counts[one] for one in of]
-
-
-def _specified(measurer: Measurer, node: Node) -> list[Mapping[str, Any]]:
-    """Specifications of the rows that a measure selects, as far as the census has them."""
-    rows = measurer.select(node)
-    wanted = set(zip(rows["experiment"], rows["run"], strict=True))
-    return [run for run in _specifications(measurer, node) if (run["experiment"], run["run"]) in wanted]
 
 
 def _leaves(value: Any, path: str = "") -> list[tuple[str, Any]]:
