@@ -39,4 +39,5 @@ def smallest_p(first: int, second: int) -> float:
 
 def _extreme(n: int) -> np.ndarray:
     side = np.arange(n) - (n - 1) / 2
-    return np.sign(side) + 1e-6 * side  # the distances of an even number would not vary at all
+    sample: np.ndarray = np.sign(side) + 1e-6 * side  # the distances of an even number would not vary at all
+    return sample
