@@ -12,13 +12,16 @@ import os
 import pickle
 import re
 import tarfile
+import unicodedata
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 import yaml
+from oracles.lab import run_of, stage
 
 pa = pytest.importorskip("pyarrow")
 
@@ -26,15 +29,20 @@ import pyarrow.parquet as pq  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from dualgrad.census import CensusError, load_census  # noqa: E402
-from dualgrad.census.datasets import copies_named, load_datasets  # noqa: E402
+from dualgrad.census.datasets import DataSet, Pictures, copies_named, load_datasets  # noqa: E402
+from dualgrad.census.run import read  # noqa: E402
 from dualgrad.cli import main  # noqa: E402
-from dualgrad.data import prepare  # noqa: E402
-from dualgrad.data.content import sentences_of  # noqa: E402
+from dualgrad.data import layouts, prepare  # noqa: E402
+from dualgrad.data.content import check_content, sentences_of  # noqa: E402
 from dualgrad.data.errors import DataError  # noqa: E402
 from dualgrad.data.layouts import decoded  # noqa: E402
 from dualgrad.data.places import Place  # noqa: E402
-from dualgrad.data.store import content_digest, load_arrays  # noqa: E402
+from dualgrad.data.store import content_digest, load_arrays, save_arrays  # noqa: E402
+from dualgrad.data.task import load_task  # noqa: E402
+from dualgrad.data.tokens import own_ids  # noqa: E402
 from dualgrad.project import load_settings  # noqa: E402
+from dualgrad.training.errors import TrainingError  # noqa: E402
+from dualgrad.training.session import new_model  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ["dot", "bar", "ring"]
@@ -185,6 +193,124 @@ def test_pictures_are_the_same_in_every_layout(tmp_path, layout):
     pixels = IMAGES["train"].transpose(1, 0, 2, 3).reshape(3, -1) / 255
     assert note["set"]["normalize"]["mean"] == pytest.approx(pixels.mean(1), abs=6e-5)
     assert note["set"]["normalize"]["std"] == pytest.approx(pixels.std(1), abs=6e-5)
+
+
+def test_a_class_may_be_called_like_a_split(tmp_path):
+    """Pictures belong to the split above their class's folder."""
+    names = ["train", "test", "plane"]
+    files = {
+        name.replace("/dot/", "/train/").replace("/bar/", "/test/").replace("/ring/", "/plane/"): content
+        for name, content in picture_files().items()
+    }
+    entry = DataSet.model_validate(
+        {**PICTURES, "name": "vehicles", "classes": names, "splits": {"train": {}, "test": {}}}
+    )
+    for order in ("number", "name"):
+        entry = entry.model_copy(update={"layout": Pictures(format="pictures", order=order)})
+        arrays = layouts.read(Place(write(tmp_path / order, files)), entry, entry.layout)
+        assert {split: np.bincount(arrays[f"{split}_labels"]).tolist() for split in SIZES} == {
+            "train": [2, 2, 2],
+            "test": [1, 1, 1],
+        }
+
+
+def test_letters_with_accents_are_found_however_a_file_system_writes_them(tmp_path):
+    files = {
+        name.replace("/ring/", f"/{unicodedata.normalize('NFD', 'Bär')}/"): content
+        for name, content in picture_files().items()
+    }
+    entry = DataSet.model_validate({**PICTURES, "name": "animals", "classes": ["dot", "bar", "Bär"]})
+    arrays = layouts.read(Place(write(tmp_path, files)), entry, entry.layout)
+    assert arrays["train_labels"].tolist() == LABELS["train"].tolist()
+
+
+def test_pictures_that_would_be_clipped_and_classes_that_would_vanish_are_refused(tmp_path):
+    deep = io.BytesIO()
+    Image.fromarray(np.full((4, 5), 40_000, dtype=np.uint16)).save(deep, "PNG")
+    with pytest.raises(DataError, match="x-ray.png has more than 8 bits a channel .I;16.*, expected 8"):
+        decoded(deep.getvalue(), [1, 4, 5], "x-ray.png")
+    files = {
+        name.replace(".png", ".bmp") if "/ring/" in name else name: c for name, c in picture_files().items()
+    }
+    entry = DataSet.model_validate({**PICTURES, "name": "mine", "splits": {"train": {}, "test": {}}})
+    with pytest.raises(DataError, match="the split 'train' has no example of class ring"):
+        arrays = layouts.read(Place(write(tmp_path / "p", files)), entry, entry.layout)
+        check_content(entry, arrays, "p")
+
+
+def test_more_words_than_two_bytes_number():
+    sentences = {"train": [" ".join(f"w{i}" for i in range(70_000))], "test": ["w0 w69999"]}
+    arrays = own_ids(sentences, 70_001, {})
+    assert arrays["train_ids"].max() == arrays["vocabulary"] - 1 > 2**16
+    assert arrays["test_ids"][0, 2] == arrays["train_ids"][0, 70_000]
+
+
+def test_prepared_data_whose_entry_has_changed_are_refused(project, capsys):
+    """Each key that training takes from the entry: what was prepared before says which, and how to go on."""
+    given = write(project / "given", picture_files())
+    root = described(project, PICTURES)
+    assert run_command(root, "mine", "--from", given) == 0
+    path = prepare.content_path(root / "data", "mine")
+
+    def entry(**changes: object) -> DataSet:
+        return DataSet.model_validate({**PICTURES, "name": "mine", **changes})
+
+    prepare.check_definition(entry(), path)
+    prepare.check_definition(entry(title="other words"), path)
+    half = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    for changes, key in (({"normalize": half}, "normalize"), ({"classes": CLASSES[::-1]}, "classes")):
+        with pytest.raises(DataError, match=rf"changed \({key}\); run: dualgrad data mine --data-dir"):
+            prepare.check_definition(entry(**changes), path)
+    described(project, {**PICTURES, "normalize": half})
+    assert run_command(root, "mine", "--from", given) == 0
+    prepare.check_definition(entry(normalize=half), path)
+    # Corrected labels are other content: it says what to do with the old one.
+    moved = {name.replace("/dot/00002", "/ring/00002"): content for name, content in picture_files().items()}
+    described(project, {**PICTURES, "splits": {"train": {}, "test": {}}})
+    capsys.readouterr()
+    assert run_command(root, "mine", "--from", write(project / "moved", moved)) == 1
+    assert f"to take the new content instead, delete {path.parent}" in capsys.readouterr().err
+
+
+def test_a_run_of_pictures_may_ask_for_another_split(tmp_path):
+    arrays = {
+        f"{split}_images": IMAGES["train" if split == "pilot" else split] for split in ("pilot", *SIZES)
+    }
+    arrays |= {f"{split}_labels": LABELS[split] for split in SIZES}
+    arrays["pilot_labels"] = (LABELS["train"] + 1) % 3
+    note = {"set": {"name": "mine", "kind": "image", "classes": 3}}
+    save_arrays(prepare.content_path(tmp_path, "mine"), arrays, note)
+    run: dict = {"kind": "image", "dataset": "mine", "classes": 3, "augment": None, "synthetic": None}
+    run |= {"normalize": {"mean": [0.5] * 3, "std": [0.5] * 3}, "model": {"name": "mlp"}}
+    for augment in (None, {"crop_padding": 1, "flip": True}):
+        usual, pilot = (
+            load_task({**run, "augment": augment, "split": split}, data_dir=tmp_path)
+            for split in (None, "pilot")
+        )
+        assert torch.equal(pilot.train_labels, (usual.train_labels + 1) % 3)
+        with pytest.raises(DataError, match="data set mine has no split 'other'"):
+            load_task({**run, "augment": augment, "split": "other"}, data_dir=tmp_path)
+    # Synthetic pictures have no set that says how they are normalised.
+    made_up = {**run, "normalize": None, "synthetic": {"train": 6, "test": 3, "shape": [3, 4, 5]}}
+    assert load_task(made_up, data_dir=tmp_path).n_train == 6
+
+
+def test_a_network_that_takes_other_pictures_is_refused_in_a_sentence(tmp_path):
+    given = {"train": 6, "test": 3, "shape": [1, 12, 12]}
+    half = {"mean": [0.5], "std": [0.5]}
+    stages = [stage(segments=[(0.3, 1)])]
+    for network, said in (
+        ({"name": "simplecnn_p"}, "simplecnn_p takes 3 channels; the pictures of mine have 1"),
+        (
+            {"name": "mlp", "hidden": [8], "inputs": 100},
+            "mlp takes 100 inputs; the pictures of mine have 144",
+        ),
+    ):
+        task = {"kind": "image", "dataset": "mine", "classes": 3, "synthetic": given, "normalize": half}
+        made_up = load_task({**task, "augment": None, "model": network}, data_dir=tmp_path)
+        run = read(run_of(made_up, network, stages))
+        with pytest.raises(TrainingError, match=said):
+            new_model(run, made_up, 0, torch.float32)
 
 
 def tsv_files() -> dict[str, bytes]:

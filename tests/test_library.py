@@ -223,6 +223,7 @@ def test_frozen_parameters_and_groups() -> None:
     other[0].weight.requires_grad_(True)  # from now on with it, and a cache of the old length is of no use
     assert dual.steps % 2 == 0
     x, noisy, clean = batches(1)[0]
+    assert dual.due
     dual.step(F.cross_entropy(other(x), noisy), lambda: F.cross_entropy(other(x), clean))
     assert not torch.equal(before, other[0].weight)
 
@@ -363,6 +364,50 @@ def test_state_is_saved_and_restored(tmp_path: Path) -> None:
     wider = nn.Linear(6, 3).double()
     with pytest.raises(ValueError, match="has 99 numbers, this model trains 21"):
         DualGradient(wider, sgd(wider.parameters()), 0.4).load_state_dict(loaded["dual"])
+
+
+def test_due_and_state_follow_what_is_frozen_between_steps() -> None:
+    """The cache of other parameters is worth nothing: a new one is due, and a state without it can be restored."""
+    data, net = batches(5), network()
+    dual = DualGradient(net, sgd(net.parameters()), 0.3, period=4)
+
+    def go(batch) -> None:
+        logits = net(batch[0])
+        value = F.cross_entropy(logits, batch[2]) if dual.due else None
+        dual.step(F.cross_entropy(logits, batch[1]), value)
+
+    go(data[0])
+    assert not dual.due
+    net[0].requires_grad_(False)
+    assert dual.due
+    go(data[1])
+    state = dual.state_dict()
+    resumed = DualGradient(net.requires_grad_(True), sgd(net.parameters()), 0.3, period=4)
+    net[0].requires_grad_(False)
+    resumed.load_state_dict(state)
+    assert resumed.steps == 2 and not resumed.due
+    net[0].requires_grad_(True)
+    assert dual.due and dual.state_dict()["cache"] is None  # of what was trained before
+
+
+def test_a_part_that_is_exchanged_for_one_of_equal_size_is_trained() -> None:
+    net = network()
+    optimizer = sgd(net.parameters())
+    dual = DualGradient(net, optimizer, 0.3)
+    first, second = batches(2)
+    dual.step(*one_pass(net, first))
+    last = len(net) - 1
+    net[last] = copy.deepcopy(net[last])
+    optimizer.param_groups[0]["params"] = list(net.parameters())
+    before = net[last].weight.clone()
+    dual.step(*one_pass(net, second))
+    assert not torch.equal(before, net[last].weight)
+
+
+def test_zeros_stay_zeros_without_eps() -> None:
+    from dualgrad.method.gradients import renormalised
+
+    assert renormalised(torch.zeros(3), 0.0).tolist() == [0.0, 0.0, 0.0]
 
 
 def test_what_is_trained_may_change_between_steps() -> None:

@@ -9,6 +9,7 @@ import contextlib
 import csv
 import json
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -152,6 +153,14 @@ def test_pictures_labels_and_network_of_ones_own_through_the_workflow(
         with changed(own / file, old, new):
             planned = snakemake(own, "own", "--cores", "2", "-n").stdout
         assert "train" in planned and "4" in planned and "updated input files" in planned.lower(), planned
+
+    # So does the set's entry, where it says how its pictures are read; a job alone refuses what was prepared before.
+    half = "normalize: {mean: [0.5, 0.5, 0.5], std: [0.5, 0.5, 0.5]}\n"
+    with changed(own / "config" / "datasets" / "stripes.yaml", "layout:\n", f"{half}layout:\n"):
+        planned = snakemake(own, "own", "--cores", "2", "-n").stdout
+        assert re.search(r"^data_set +1$", planned, re.M) and re.search(r"^train +4$", planned, re.M), planned
+        assert main(["train", "stripes/lam0.3_seed0", "--root", str(own)]) == 1
+    assert "was prepared before the entry of stripes changed (normalize)" in capsys.readouterr().err
 
     # What does not fit is said before any job.
     with changed(own / "labels" / "crowd.csv", "3,rows\n", ""):

@@ -15,6 +15,7 @@ from oracles import plain
 from oracles.lab import Lab, run_of, stage, vectors
 
 from dualgrad.census.datasets import DataSet
+from dualgrad.census.imports import files_of_module
 from dualgrad.census.own import check_own, own_files
 from dualgrad.census.run import UnfitRun, check_part, read
 from dualgrad.census.stages import CensusError
@@ -694,3 +695,61 @@ def test_files_do_not_go_with_what_draws_by_itself(lab) -> None:
     run["value"] = {**run["value"], "labels": "trusted_batches"}
     with pytest.raises(UnfitRun, match=r"value.trusted.path: expected ratio"):
         read(run)
+
+
+SKIPS = """
+import torch
+from torch import nn
+
+class Skips(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.layer, self.head = nn.Linear(12, 12), nn.Linear(12, classes)
+
+    def forward(self, x):
+        if not self.training or torch.rand(()) < 0.5:  # stochastic depth
+            x = x + self.layer(x)
+        return self.head(x)
+
+def build(options, classes):
+    return Skips(classes)
+"""
+
+
+def test_a_network_may_leave_layers_out_at_random(lab, tmp_path: Path) -> None:
+    """What a pass left out has a gradient of zeros; the try-out finds such layers in eval mode."""
+    task, folder = lab.add(vectors()), tmp_path / "own"
+    write(folder, SKIPS)
+    for seed in range(4):
+        record, _ = lab.train(own_run(task, seed=seed), root=folder)
+        assert record["outcome"]["status"] == "completed"
+
+
+def test_a_trusted_batch_of_one_is_refused_before_training(lab, tmp_path: Path) -> None:
+    task, folder = lab.add(vectors()), tmp_path / "own"
+    layers = "nn.Linear(12, 8), nn.BatchNorm1d(8), nn.Linear(8, classes)"
+    write(folder, f"{HEAD}def build(options, classes):\n    return nn.Sequential({layers})\n")
+    noise = {"kind": "symmetric", "rate": 0.2, "seed_offset": 1}
+    for ratio, fits in ((0.14, False), (0.16, True)):  # 21 and 24 of 150
+        value = {"labels": "trusted_batches", "period": 4, "trusted": {"ratio": ratio, "seed_offset": 2}}
+        run = own_run(task, noise=noise, value=value)
+        run["task"]["batch_size"] = 20
+        if fits:
+            assert lab.train(run, root=folder)[0]["outcome"]["status"] == "completed"
+            continue
+        with pytest.raises(TrainingError, match="a batch of one of 21 trusted examples, which BatchNorm"):
+            lab.train(run, root=folder)
+
+
+def test_a_package_that_is_a_link_is_of_ones_own(tmp_path: Path) -> None:
+    elsewhere, root = tmp_path / "src", tmp_path / "project"
+    (elsewhere / "nets").mkdir(parents=True)
+    for name in ("nets/__init__.py", "nets/small.py", "alone.py"):
+        (elsewhere / name).write_text(MODULE)
+    root.mkdir()
+    (root / "mynets").symlink_to(elsewhere / "nets")
+    (root / "alone.py").symlink_to(elsewhere / "alone.py")
+    found = [path.relative_to(root.resolve()) for path in files_of_module("mynets.small", root)]
+    assert list(map(str, found)) == ["mynets/__init__.py", "mynets/small.py"]
+    assert files_of_module("alone", root) == [root.resolve() / "alone.py"]
+    assert files_of_module("json.decoder", root) == []

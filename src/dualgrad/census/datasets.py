@@ -296,6 +296,12 @@ class DataSet(_Entry):
         """How many classes there are."""
         return self.classes if isinstance(self.classes, int) else len(self.classes)
 
+    @property
+    def is_fixed(self) -> bool:
+        """Whether its content is known before it is prepared: by its own digest, or by its sources' sums."""
+        sums = [source.sha256 or source.package for source in self.sources]
+        return bool(self.content_sha256 or any(sums) or getattr(self.layout, "md5", None))
+
     def needs_tokenizer(self, reader: str) -> bool:
         """Return whether the published tokenizer has to be there to prepare a text set for a kind of network."""
         return self.tokens is None and reader == "distilbert"

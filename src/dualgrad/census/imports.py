@@ -56,10 +56,11 @@ def files_of_module(name: str, root: Path) -> list[Path]:
         ImportPathError: as from ``find_module``.
     """
     file, root = find_module(name, root).resolve(), root.resolve()
-    top = root / name.partition(".")[0]
-    if top.is_dir() and top in file.parents:
+    top = root / name.partition(".")[0]  # where it, or its package, is a link, its files lie elsewhere
+    if top.is_dir() and top.resolve() in file.parents:
         return [one for one in sorted(top.rglob("*.py")) if one.is_file()]
-    return [file] if file.parent == root else []
+    single = top.with_suffix(".py")
+    return [single] if single.is_file() and single.resolve() == file else []
 
 
 def check_import(path: str, root: Path) -> None:

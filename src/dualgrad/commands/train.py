@@ -18,7 +18,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
@@ -208,6 +208,19 @@ def prepare_missing(census: Census, spec: dict[str, Any], data_dir: Path) -> Non
         prepare_embedded(census.datasets[spec["task"]["dataset"]], census.datasets, data_dir)
 
 
+def check_data(census: Census, spec: Mapping[str, Any], data_dir: Path) -> None:
+    """Refuse prepared data that were written when their entry said something else (see ``check_definition``)."""
+    from dualgrad.data.prepare import check_definition
+    from dualgrad.jobs.inputs import data_files
+
+    entry = census.datasets.get(spec["task"]["dataset"])
+    if entry is None:
+        return
+    for path in (data_dir / file for file in data_files(spec)):
+        if path.suffix == ".npz" and path.exists():
+            check_definition(entry, path)
+
+
 def execute(job: dict, *, echo: bool = False) -> int:
     """Train one run and write its record, and its checkpoint if others start from it.
 
@@ -242,12 +255,14 @@ def execute(job: dict, *, echo: bool = False) -> int:
         checkpoint = Path(job["checkpoint"] or project.checkpoints / f"{job['run']}.pt")
         if job.get("data") is None:
             prepare_missing(project.census, spec, project.data)
+        data_dir = data_folder(job.get("data"), project.data)
+        check_data(project.census, spec, data_dir)
         resume = output.with_name(f".{output.name}.resume")
         shown = _Progress(job["run"], echo)
         context = Context(
             records=project.records,
             checkpoints=project.checkpoints,
-            data_dir=data_folder(job.get("data"), project.data),
+            data_dir=data_dir,
             needed=needed_files(job.get("needs")),
             device=choose_device(project.settings["device"], project.edition_file["device"]),
             threads=project.settings["threads_per_job"],

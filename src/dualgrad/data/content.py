@@ -81,8 +81,12 @@ def check_content(entry: DataSet, arrays: Mapping[str, np.ndarray], where: str) 
         size = entry.examples(split)
         if size is not None and len(labels) != size:
             raise DataError(f"{where}: the split '{split}' has {len(labels):,} examples, expected {size:,}")
+        counts = np.bincount(labels, minlength=entry.number_of_classes).tolist()
+        if split == "train" and 0 in counts:
+            c = counts.index(0)
+            name = entry.classes[c] if isinstance(entry.classes, list) else c
+            raise DataError(f"{where}: the split 'train' has no example of class {name}")
         if expected.per_class is not None:
-            counts = np.bincount(labels, minlength=entry.number_of_classes).tolist()
             given = expected.per_class
             wanted = list(given) if isinstance(given, list) else [given] * entry.number_of_classes
             if counts != wanted:

@@ -10,7 +10,9 @@ import csv
 import io
 import re
 import sys
+import unicodedata
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -102,7 +104,12 @@ def _belongs(name: PurePosixPath, to: str) -> bool:
     )
 
 
-def _split_of(place: Place, entry: DataSet, endings: tuple[str, ...]) -> dict[PurePosixPath, str]:
+def _split_of(
+    place: Place,
+    entry: DataSet,
+    endings: tuple[str, ...],
+    belongs: Callable[[PurePosixPath, str], bool] = _belongs,
+) -> dict[PurePosixPath, str]:
     """Return which split each file with one of these endings belongs to.
 
     Raises:
@@ -112,7 +119,7 @@ def _split_of(place: Place, entry: DataSet, endings: tuple[str, ...]) -> dict[Pu
     chosen: dict[PurePosixPath, str] = {}
     for split in entry.splits:
         for to in names_of(entry, split):
-            own = [name for name in files if _belongs(name, to) and name not in chosen]
+            own = [name for name in files if belongs(name, to) and name not in chosen]
             if own:
                 break
         else:
@@ -172,6 +179,8 @@ def decoded(content: bytes, shape: list[int], where: str) -> np.ndarray:
                 raise DataError(
                     f"{where} has {picture.size[0]} × {picture.size[1]} pixels, expected {width} × {height}"
                 )
+            if picture.mode.startswith(("I", "F")):
+                raise DataError(f"{where} has more than 8 bits a channel ({picture.mode}), expected 8")
             pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
     except DataError:
         raise
@@ -183,15 +192,22 @@ def decoded(content: bytes, shape: list[int], where: str) -> np.ndarray:
 
 def _pictures(place: Place, entry: DataSet, layout: Pictures) -> Arrays:
     assert entry.shape is not None
-    split_of = _split_of(place, entry, _PICTURES)
+    normal = partial(unicodedata.normalize, "NFC")  # macOS takes letters and accents apart in names of files
     classes = (
-        {str(name): number for number, name in enumerate(entry.classes)}
+        {normal(str(name)): number for number, name in enumerate(entry.classes)}
         if isinstance(entry.classes, list)
         else {str(number): number for number in range(entry.classes)}
     )
+
+    def belongs(name: PurePosixPath, to: str) -> bool:
+        """Whether a picture lies in the folder, other than as its class's own: classes may be called like splits."""
+        of_class = len(name.parts) > 1 and normal(name.parts[-2]) in classes
+        return to in name.parts[: -2 if of_class else -1]
+
+    split_of = _split_of(place, entry, _PICTURES, belongs)
     keys: dict[PurePosixPath, tuple] = {}
     for name in split_of:
-        folder = name.parts[-2] if len(name.parts) > 1 else ""
+        folder = normal(name.parts[-2]) if len(name.parts) > 1 else ""
         if folder not in classes:
             hint = did_you_mean(folder, classes)
             raise DataError(
@@ -220,7 +236,9 @@ def _pictures(place: Place, entry: DataSet, layout: Pictures) -> Arrays:
                     "the layout if the pictures of each class are numbered by themselves"
                 )
         arrays[f"{split}_images"] = np.stack([pixels[name] for name in names])
-        arrays[f"{split}_labels"] = np.array([classes[name.parts[-2]] for name in names], dtype=np.int64)
+        arrays[f"{split}_labels"] = np.array(
+            [classes[normal(name.parts[-2])] for name in names], dtype=np.int64
+        )
     return arrays
 
 

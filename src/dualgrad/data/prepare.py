@@ -95,12 +95,37 @@ def described(entry: DataSet, arrays: Mapping[str, np.ndarray]) -> dict[str, Any
         "kind": entry.kind,
         "classes": entry.number_of_classes,
         "copy_of": entry.copy_of,
+        "definition": definition(entry),
     }
     if entry.kind == "image":
         about["normalize"] = (
             entry.normalize.model_dump() if entry.normalize else computed(arrays["train_images"])
         )
     return about
+
+
+def definition(entry: DataSet) -> dict[str, Any]:
+    """Return what training takes from a set's entry rather than from its content."""
+    given = entry.normalize or entry.tokens
+    key = "normalize" if entry.kind == "image" else "tokens"
+    return {"classes": entry.classes, key: None if given is None else given.model_dump(mode="json")}
+
+
+def check_definition(entry: DataSet, path: Path) -> None:
+    """Refuse a prepared file that was written when the set's entry said something else.
+
+    Raises:
+        DataError: says which key changed since, and how to prepare the set again.
+    """
+    held = read_note(path).get("set", {}).get("definition")
+    now = definition(entry)
+    if held is None or held == now:  # of an earlier version, which kept none
+        return
+    changed = ", ".join(key for key in now if held.get(key) != now[key]) or "its kind"
+    raise DataError(
+        f"{path} was prepared before the entry of {entry.name} changed ({changed}); "
+        f"run: dualgrad data {entry.name} --data-dir {path.parent.parent}"
+    )
 
 
 def computed(images: np.ndarray) -> dict[str, list[float]]:
@@ -135,7 +160,8 @@ def prepare_tokens(entry: DataSet, data_dir: Path, reader: str, *, offline: bool
             model_folder(data_dir) if is_prepared(data_dir) else prepare_distilbert(data_dir, offline=offline)
         )
     arrays = tokenised(entry, content, reader, tokenizer)
-    note = {"set": read_note(source).get("set", {}) | {"content_sha256": content_digest(content)}}
+    about = {"content_sha256": content_digest(content), "definition": definition(entry)}
+    note = {"set": read_note(source).get("set", {}) | about}
     path = tokens_path(data_dir, entry.name, reader)
     return path, save_arrays(path, arrays, note)
 
@@ -198,6 +224,11 @@ def _check_identity(
             else (
                 f"another copy of it is a data set of its own, with `copy_of: {entry.name}` in its entry"
                 + (f", as {' and '.join(copies)}" if copies else "")
+                + (
+                    ""
+                    if entry.content_sha256
+                    else f"; to take the new content instead, delete {data_dir / entry.name}"
+                )
             )
         )
         raise DataError(

@@ -60,6 +60,7 @@ class Task:
     std: Tensor | None = None
     model_options: dict[str, Any] = field(default_factory=dict)
     origin: dict[str, Any] = field(default_factory=dict)
+    definition: dict[str, Any] | None = None
     _grid: tuple[Tensor, Tensor] | None = field(default=None, repr=False)
 
     @property
@@ -214,8 +215,13 @@ def _image_task(task: Mapping[str, Any], dtype: torch.dtype, data_dir: Path) -> 
         arrays = synthetic.images(task)
     else:
         arrays, note = _stored(content_path(data_dir, name), name, "image", data_dir)
+    source = task.get("split") or "train"
+    if f"{source}_images" not in arrays:
+        raise DataError(f"data set {name} has no split {source!r}")
     shape = arrays["train_images"].shape[1:]
     given = task.get("normalize") or note.get("set", {}).get("normalize")
+    if given is None and task.get("synthetic"):  # the set would say, but it is not there
+        given = {"mean": [0.5] * shape[0], "std": [0.25] * shape[0]}
     if given is None:
         raise DataError(f"task.normalize is missing, and {name} does not say how its images are normalised")
     if len(given["mean"]) != shape[0] or len(given["std"]) != shape[0]:
@@ -231,23 +237,24 @@ def _image_task(task: Mapping[str, Any], dtype: torch.dtype, data_dir: Path) -> 
         "name": name,
         "kind": "image",
         "classes": int(task["classes"]),
-        "train_labels": torch.from_numpy(arrays["train_labels"]),
+        "train_labels": torch.from_numpy(arrays[f"{source}_labels"]),
         "test_labels": torch.from_numpy(arrays["test_labels"]),
         "model_options": {"inputs": math.prod(shape), "shape": [int(size) for size in shape]},
         "origin": _origin(note) if note else {},
+        "definition": note.get("set", {}).get("definition"),
     }
     augment = task.get("augment")
     # NumPy, not torch, does the arithmetic: it starts no OpenMP threads, which would not survive a fork.
     if not augment:
         stored: dict[str, Inputs] = {}
-        for split in ("train", "test"):
+        for target, split in (("train", source), ("test", "test")):
             images = arrays[f"{split}_images"].astype(real) / real(255)
             images = (images - mean[:, None, None]) / std[:, None, None]
-            stored[split] = (torch.from_numpy(images).to(dtype),)
+            stored[target] = (torch.from_numpy(images).to(dtype),)
         return Task(**common, train=stored["train"], test=stored["test"])
     padding = int(augment["crop_padding"])
     border = ((0, 0), (padding, padding), (padding, padding), (0, 0))
-    train = np.pad(arrays["train_images"].transpose(0, 2, 3, 1), border)
+    train = np.pad(arrays[f"{source}_images"].transpose(0, 2, 3, 1), border)
     test = np.ascontiguousarray(arrays["test_images"].transpose(0, 2, 3, 1))
     return Task(
         **common,
@@ -270,7 +277,7 @@ def _check_classes(task: Mapping[str, Any], note: Mapping[str, Any]) -> None:
 def _text_arrays(
     task: Mapping[str, Any], model: str, data_dir: Path
 ) -> tuple[dict[str, np.ndarray], dict[str, Any], dict[str, Any]]:
-    """Token numbers and labels of all splits, what the model has to know about them, and where they come from."""
+    """Token numbers and labels of all splits, what the model has to know about them, and the note beside them."""
     name, reader, note = task["dataset"], reader_of(model), dict[str, Any]()
     if task.get("synthetic"):
         arrays = synthetic.token_ids(task, reader)
@@ -285,12 +292,12 @@ def _text_arrays(
     pretrained = model == "distilbert" and task["model"].get("pretrained", True)
     if pretrained and model_folder(data_dir).is_dir():
         options["path"] = str(checked_model_folder(data_dir))
-    return arrays, options, _origin(note) if note else {}
+    return arrays, options, note
 
 
 def _text_task(task: Mapping[str, Any], data_dir: Path) -> Task:
     model = (task.get("model") or {}).get("name", "")
-    arrays, options, origin = _text_arrays(task, model, data_dir)
+    arrays, options, note = _text_arrays(task, model, data_dir)
     source = task.get("split") or "train"
     if f"{source}_ids" not in arrays:
         raise DataError(f"data set {task['dataset']} has no split {source!r}")
@@ -310,7 +317,8 @@ def _text_task(task: Mapping[str, Any], data_dir: Path) -> Task:
         train_labels=torch.from_numpy(arrays[f"{source}_labels"]),
         test_labels=torch.from_numpy(arrays["test_labels"]),
         model_options=options,
-        origin=origin,
+        origin=_origin(note) if note else {},
+        definition=note.get("set", {}).get("definition"),
         train=inputs["train"],
         test=inputs["test"],
     )

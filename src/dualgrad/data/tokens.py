@@ -63,7 +63,7 @@ def words_and_marks(sentence: str) -> list[str]:
 
 
 def own_ids(sentences: Mapping[str, list[str]], length: int, content: Mapping[str, np.ndarray]) -> Arrays:
-    """Token numbers (n, length) uint16 by a vocabulary of all splits but ``test``.
+    """Token numbers (n, length) by a vocabulary of all splits but ``test``: uint16, or uint32 where those do not do.
 
     0 pads, 1 is an unknown word, 2 begins each sentence, and words follow by falling frequency (ties: first seen
     first, in the order of the source where ``content`` has it, else split by split); a smaller vocabulary is a cut of
@@ -77,8 +77,9 @@ def own_ids(sentences: Mapping[str, list[str]], length: int, content: Mapping[st
     counts = Counter(word for one in known for word in one)
     numbers = {word: FIRST_WORD + rank for rank, (word, _) in enumerate(counts.most_common())}
     arrays: Arrays = {"vocabulary": np.array(FIRST_WORD + len(numbers), dtype=np.int64)}
+    dtype = np.uint16 if FIRST_WORD + len(numbers) <= 2**16 else np.uint32
     for split, part in words.items():
-        ids = np.full((len(part), length), PAD, dtype=np.uint16)
+        ids = np.full((len(part), length), PAD, dtype=dtype)
         for row, one in zip(ids, part, strict=True):
             coded = [CLS, *(numbers.get(word, UNKNOWN) for word in one)][:length]
             row[: len(coded)] = coded

@@ -75,6 +75,12 @@ def data_files(run: Run) -> list[str]:
     return files
 
 
+def is_fixed(run: Run, census: Census) -> bool:
+    """Whether the content of a run's data set is known beforehand: pinned in its entry, or by its sources' sums."""
+    entry = census.datasets.get(run["task"]["dataset"])
+    return entry is None or entry.is_fixed
+
+
 def tokens_need(entry: DataSet, reader: str) -> list[str]:
     """Return what writing a text set for a kind of network reads, below the folder of data sets."""
     files = [f"{entry.name}/{entry.name}.npz", f"{entry.name}/{entry.name}.json"]

@@ -136,7 +136,9 @@ class DualGradient:
         self._held = [p for p in self._model.parameters() if id(p) in held]
         if strangers := len(held) - len(self._held):
             raise ValueError(f"the optimizer holds {strangers} parameter(s) that are none of the model's")
-        self._known = self._handed_over()
+        self._known = (
+            self._handed_over()
+        )  # they live as long as `_held`, so that no identity is another one's
         self._params = [p for p in self._held if p.requires_grad]
         if any(hasattr(p, "placements") for p in self._params):
             raise TypeError(_SHARDED)
@@ -149,8 +151,8 @@ class DualGradient:
         self._sums: dict[str, Flat] = {}
         self._unused: dict[str, set[int]] = {}
 
-    def _handed_over(self) -> int:
-        return sum(len(group["params"]) for each in self._optimizers for group in each.param_groups)
+    def _handed_over(self) -> list[int]:
+        return [id(p) for each in self._optimizers for group in each.param_groups for p in group["params"]]
 
     def _changed(self) -> bool:
         """Whether other parameters are to be trained than before: thawed or frozen, added, moved or cast."""
@@ -162,11 +164,18 @@ class DualGradient:
             or self._handed_over() != self._known
         )
 
+    def _follow(self) -> None:
+        """Take note of parameters that were thawed, frozen or exchanged between two steps."""
+        if not self._sums and self._changed():
+            self._let_go()
+            self._lay_out()
+
     # ------------------------------------------------------------------ gradients
 
     @property
     def due(self) -> bool:
         """Whether the next step computes a new value gradient."""
+        self._follow()
         return self.steps % self.period == 0 or self._pair.cache is None
 
     def accumulate(self, loss_struct: Tensor, loss_value: Loss | None = None) -> None:
@@ -187,8 +196,7 @@ class DualGradient:
                 )
         else:
             self._let_go()
-            if self._changed():
-                self._lay_out()
+            self._follow()
         if any(parameter.grad is not None for parameter in self._params):
             raise RuntimeError(
                 "parameters have gradients that are not this library's: leave out backward(), or call zero_grad()"
@@ -335,6 +343,7 @@ class DualGradient:
 
     def state_dict(self) -> dict[str, Any]:
         """Return steps done and cached value gradient, to be saved with those of model and optimizer."""
+        self._follow()
         unused = sorted(self._cached_unused) if self._pair.cache is not None else []
         return {"steps": self.steps, "cache": self._pair.state(), "unused": unused}
 
@@ -348,6 +357,7 @@ class DualGradient:
             raise ValueError(
                 f"a state of DualGradient is expected; this one lacks {', '.join(sorted(missing))}"
             )
+        self._follow()
         cache = state["cache"]
         if cache is not None:
             found = cache["vector"].numel()

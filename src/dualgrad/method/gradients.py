@@ -149,8 +149,8 @@ def as_mix(struct: Unit, value: Unit, vector: Tensor) -> Mix:
 
 
 def renormalised(vector: Tensor, eps: float, out: Tensor | None = None) -> Tensor:
-    """Return vector / (‖vector‖ + eps), in ``out`` or as a new vector."""
-    return torch.mul(vector, 1.0 / (norm(vector) + eps), out=out)
+    """Return vector / (‖vector‖ + eps), in ``out`` or as a new vector; with eps = 0 one of zeros stays as it is."""
+    return torch.mul(vector, 1.0 / at_least(norm(vector) + eps, torch.finfo(vector.dtype).tiny), out=out)
 
 
 def direction_at_cosine(reference: Unit, cosine: float, random: Tensor, eps: float) -> Unit:

@@ -149,8 +149,12 @@ def try_out(model: nn.Module, inputs: tuple[Tensor, ...], classes: int, path: st
             named = dict(trial.named_parameters())
             grads = torch.autograd.grad(logits.sum(), list(named.values()), allow_unused=True)
             doing = "be evaluated"
-            with torch.inference_mode():
-                _checked_pass(trial.eval(), inputs, classes, path)
+            logits = _checked_pass(trial.eval(), inputs, classes, path)
+            if any(
+                one is None for one in grads
+            ):  # a layer that training leaves out at random is in eval mode's
+                others = torch.autograd.grad(logits.sum(), list(named.values()), allow_unused=True)
+                grads = tuple(b if a is None else a for a, b in zip(grads, others, strict=True))
         except _Unfit as error:
             raise ValueError(str(error)) from None
         except Exception as error:

@@ -147,10 +147,20 @@ class Session:
             logits = self._logits(inputs)
             losses = [F.cross_entropy(logits, target) for target in targets]
             found = [
-                (loss, torch.autograd.grad(loss, self.params, retain_graph=loss is not losses[-1]))
+                (
+                    loss,
+                    torch.autograd.grad(
+                        loss, self.params, retain_graph=loss is not losses[-1], allow_unused=True
+                    ),
+                )
                 for loss in losses
             ]
-        return [(number(loss), gradient) for loss, gradient in found]
+        return [(number(loss), self._whole(gradient)) for loss, gradient in found]
+
+    def _whole(self, gradient: tuple[Tensor | None, ...]) -> Parts:
+        """A gradient with zeros for parameters that a pass left out, as a network may that skips layers at random."""
+        pairs = zip(gradient, self.params, strict=True)
+        return [torch.zeros_like(parameter) if part is None else part for part, parameter in pairs]
 
     # ------------------------------------------------------------------ the step
 
@@ -187,7 +197,10 @@ class Session:
                     logits = self._logits(inputs)
                     struct_loss = F.cross_entropy(logits, noisy)
                     loss = (1.0 - lam) * struct_loss + lam * F.cross_entropy(logits, self.labels.value[index])
-                    log, parts = {"loss_struct": number(struct_loss)}, torch.autograd.grad(loss, self.params)
+                    log, parts = (
+                        {"loss_struct": number(struct_loss)},
+                        self._whole(torch.autograd.grad(loss, self.params, allow_unused=True)),
+                    )
                 else:
                     ((plain_loss, parts),) = self._gradients(inputs, noisy)
                     log = {"loss_struct": plain_loss}
@@ -347,6 +360,8 @@ def new_model(run: Run, task: Task, seed: int, dtype: torch.dtype) -> nn.Module:
             raise TrainingError(f"{run.experiment}/{run.run}: task.model.import: {error}") from None
         asked = {key: value for key, value in spec.items() if key not in task.model_options}
         raise TrainingError(f"task.model: {asked} cannot be built ({error})") from error
+    if "import" not in spec:
+        _check_inputs(model, run, task)
     device = task.train_labels.device
     model = model.to(device, dtype).to(memory_format=image_format(device))
     for module in batchnorm_modules(model):  # counts of batches are no work for a GPU
@@ -355,6 +370,23 @@ def new_model(run: Run, task: Task, seed: int, dtype: torch.dtype) -> nn.Module:
     if isinstance(run.task.model, Imported):
         _try_out(run, run.task.model, model, task)
     return model
+
+
+def _check_inputs(model: nn.Module, run: Run, task: Task) -> None:
+    """Refuse pictures that the first layer of a network of the package does not take."""
+    first = next((layer for layer in model.modules() if isinstance(layer, (nn.Conv2d, nn.Linear))), None)
+    shape = task.model_options.get("shape")
+    if shape is None or first is None:
+        return
+    if isinstance(first, nn.Conv2d):
+        taken, given, what = first.in_channels, shape[0], "channels"
+    else:
+        taken, given, what = first.in_features, task.model_options["inputs"], "inputs"
+    if taken != given:
+        raise TrainingError(
+            f"{run.experiment}/{run.run}: task.model: {run.task.model.name} takes {taken} {what}; the pictures of "
+            f"{task.name} have {given}"
+        )
 
 
 def _try_out(run: Run, network: Imported, model: nn.Module, task: Task) -> None:

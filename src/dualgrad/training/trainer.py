@@ -484,11 +484,16 @@ class Trainer:
         )
         model.train()
         self._takes_one = None
-        if self.order.smallest == 1 and not self.takes_one_example:
+        smallest, examples, what = self.order.smallest, self.order.examples, "examples"
+        if smallest > 1 and run.value.labels == "trusted_batches":
+            assert self.labels.trusted is not None
+            examples, what = len(self.labels.trusted), "trusted examples"
+            smallest = examples % task.batch_size or task.batch_size
+        if smallest == 1 and not self.takes_one_example:
             raise TrainingError(
-                f"{_name(run)}: batch size {task.batch_size} leaves a batch of one of {self.order.examples} "
-                f"examples, which BatchNorm in {task.model.name} cannot normalise; change batch_size or "
-                "drop_last"
+                f"{_name(run)}: batch size {task.batch_size} leaves a batch of one of {examples} {what}, which "
+                f"BatchNorm in {task.model.name} cannot normalise; change batch_size"
+                + (" or drop_last" if what == "examples" else " or the trusted set")
             )
 
     def _load_body(self, model: torch.nn.Module, source: str) -> None:
@@ -801,7 +806,11 @@ class Trainer:
 
     def _fingerprint(self) -> str:
         run = {key: value for key, value in self.run.plain().items() if key != "thresholds"}
-        return canonical_json({**run, "own": self.own} if self.own else run).decode()
+        if self.own:
+            run["own"] = self.own
+        if self.task.definition is not None:  # of sets whose note keeps it: the content, and how it is read
+            run["data"] = {"content": self.task.origin["content_sha256"], **self.task.definition}
+        return canonical_json(run).decode()
 
     def _pause(self) -> None:
         """Keep the state if that is due, and leave if somebody asked for it.
