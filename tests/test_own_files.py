@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import zipfile
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -243,6 +245,21 @@ def test_a_state_of_other_labels_is_not_continued(lab, tmp_path: Path, capsys) -
         lab.train(run, root=folder, resume=resume, stop_requested=lambda: True)
     np.savez(folder / "labels.npz", worse=LABELS[::-1])
     lab.train(run, root=folder, resume=resume)
+    assert "starts over: the state of an earlier attempt is of another definition" in capsys.readouterr().err
+
+
+def test_a_state_of_data_that_were_read_otherwise_is_not_continued(lab, tmp_path: Path, capsys) -> None:
+    from dualgrad.training.trainer import Interrupted
+
+    task, folder, resume = vectors(), tmp_path / "own", tmp_path / "resume"
+    write(folder)
+    for mean in (0.5, 0.4):
+        known = {"classes": CLASSES, "normalize": {"mean": [mean], "std": [1.0]}}
+        lab.tasks["vectors"] = replace(
+            task, model_options={"inputs": 12}, origin={"content_sha256": "0" * 64}, definition=known
+        )
+        with contextlib.suppress(Interrupted):
+            lab.train(own_run(task), root=folder, resume=resume, stop_requested=lambda: mean == 0.5)  # noqa: B023
     assert "starts over: the state of an earlier attempt is of another definition" in capsys.readouterr().err
 
 

@@ -201,6 +201,8 @@ def check_resume_file(path: Path, spec: Mapping[str, object]) -> None:
     state = checkpoints.load_with_checksum(path)
     assert set(state) == {"run", "surroundings", "progress", "session", "epoch"}
     kept = json.loads(state["run"])
+    prepared = kept.pop("prepared")  # what it was trained on, and how that is read
+    assert re.fullmatch("[0-9a-f]{64}", prepared["content"]) and {"classes"} < set(prepared)
     assert kept == {key: spec[key] for key in kept}
     assert set(spec) - set(kept) <= {"data", "edition", "thresholds"}  # what training does not follow
     assert path.stat().st_size < 1 << 20

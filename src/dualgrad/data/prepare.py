@@ -117,9 +117,10 @@ def check_definition(entry: DataSet, path: Path) -> None:
     Raises:
         DataError: says which key changed since, and how to prepare the set again.
     """
-    held = read_note(path).get("set", {}).get("definition")
-    now = definition(entry)
-    if held is None or held == now:  # of an earlier version, which kept none
+    about = read_note(path).get("set", {})
+    held, now = about.get("definition"), definition(entry)
+    # An earlier version kept none; another set's file is refused when it is read, as altered.
+    if held is None or held == now or about.get("name") != entry.name:
         return
     changed = ", ".join(key for key in now if held.get(key) != now[key]) or "its kind"
     raise DataError(

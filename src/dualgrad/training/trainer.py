@@ -809,7 +809,7 @@ class Trainer:
         if self.own:
             run["own"] = self.own
         if self.task.definition is not None:  # of sets whose note keeps it: the content, and how it is read
-            run["data"] = {"content": self.task.origin["content_sha256"], **self.task.definition}
+            run["prepared"] = {"content": self.task.origin["content_sha256"], **self.task.definition}
         return canonical_json(run).decode()
 
     def _pause(self) -> None:
