@@ -136,9 +136,8 @@ class DualGradient:
         self._held = [p for p in self._model.parameters() if id(p) in held]
         if strangers := len(held) - len(self._held):
             raise ValueError(f"the optimizer holds {strangers} parameter(s) that are none of the model's")
-        self._known = (
-            self._handed_over()
-        )  # they live as long as `_held`, so that no identity is another one's
+        # Identities of what `_held` keeps alive, so that none becomes another one's.
+        self._known = self._handed_over()
         self._params = [p for p in self._held if p.requires_grad]
         if any(hasattr(p, "placements") for p in self._params):
             raise TypeError(_SHARDED)

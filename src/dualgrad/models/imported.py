@@ -150,9 +150,8 @@ def try_out(model: nn.Module, inputs: tuple[Tensor, ...], classes: int, path: st
             grads = torch.autograd.grad(logits.sum(), list(named.values()), allow_unused=True)
             doing = "be evaluated"
             logits = _checked_pass(trial.eval(), inputs, classes, path)
-            if any(
-                one is None for one in grads
-            ):  # a layer that training leaves out at random is in eval mode's
+            # A layer that training leaves out at random has a part in eval mode.
+            if any(one is None for one in grads):
                 others = torch.autograd.grad(logits.sum(), list(named.values()), allow_unused=True)
                 grads = tuple(b if a is None else a for a, b in zip(grads, others, strict=True))
         except _Unfit as error:

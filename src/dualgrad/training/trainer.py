@@ -488,7 +488,10 @@ class Trainer:
         if smallest > 1 and run.value.labels == "trusted_batches":
             assert self.labels.trusted is not None
             examples, what = len(self.labels.trusted), "trusted examples"
-            smallest = examples % task.batch_size or task.batch_size
+            if (
+                examples // task.batch_size < self.order.steps_per_epoch
+            ):  # an epoch gets as far as the last batch
+                smallest = examples % task.batch_size
         if smallest == 1 and not self.takes_one_example:
             raise TrainingError(
                 f"{_name(run)}: batch size {task.batch_size} leaves a batch of one of {examples} {what}, which "
