@@ -203,7 +203,10 @@ def test_two_workflows_at_once(folder: Path, unhurt: Pipeline) -> None:
     assert not pipeline.wait_for_silence(20) and not pipeline.leftovers()
 
 
-def test_sigterm_at_the_worst_moment_does_not_hang(folder: Path) -> None:
+@pytest.mark.parametrize(
+    "words", [(), ("--mode", "remote", "--no-hooks", "--cores", "1")], ids=["workflow", "submission"]
+)
+def test_sigterm_at_the_worst_moment_does_not_hang(folder: Path, words: tuple[str, ...]) -> None:
     """Snakemake's handler waits for a lock; here the signal comes while the main thread holds it."""
     hooks = """
         import os, signal
@@ -217,7 +220,7 @@ def test_sigterm_at_the_worst_moment_does_not_hang(folder: Path) -> None:
         from dualgrad.jobs.launcher import main
         main()
     """
-    command = [sys.executable, "-c", textwrap.dedent(hooks), TARGET, "--config", f"edition={EDITION}"]
+    command = [sys.executable, "-c", textwrap.dedent(hooks), TARGET, *words, "--config", f"edition={EDITION}"]
     done = subprocess.run(
         command,
         cwd=folder,

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from snakemake.dag import DAG
 from snakemake.exceptions import WorkflowError
+from snakemake.scheduling.job_scheduler import JobScheduler
 
 try:
     import dualgrad
@@ -33,6 +34,7 @@ try:
     from dualgrad.jobs.closing import OTHER_SECONDS, TimeLeft, closing
     from dualgrad.jobs.cluster import ask_squeue_without_accounting
     from dualgrad.jobs.command_line import check_targets, job_settings, words_for_the_rest
+    from dualgrad.jobs.graceful_exit import exit_from_a_thread
     from dualgrad.jobs.recovery import (
         release_lock,
         remove_stale_lock,
@@ -58,6 +60,7 @@ except ImportError as error:
     )
 
 look_behind(DAG)
+exit_from_a_thread(JobScheduler)
 
 # The folder of this workflow; where it is read from a repository's URL, no folder.
 OWN = Path(str(workflow.current_basedir)).parents[1]

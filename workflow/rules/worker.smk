@@ -5,20 +5,10 @@ On a cluster a Snakemake on the node runs the jobs of a submission one by one (`
 Snakemake. The first of them has the worker: torch is imported once for all jobs. It calls no hooks, so it starts it here.
 """
 
-import _thread
 import os
-import signal
 import sys
 
 WORKER = WarmWorker()
-
-
-def stop_gracefully(*signal_and_frame):
-    """Let Snakemake end after its running jobs, from a thread of its own.
-
-    Snakemake's own handler waits, in the main thread, for a lock that this thread may just be holding: then it hangs.
-    """
-    _thread.start_new_thread(workflow.scheduler.exit_gracefully, ())
 
 
 if workflow.remote_exec and workflow.resource_settings.nodes is not None:
@@ -34,7 +24,6 @@ onstart:
     if refusal := requests().unasked_cpu(planned_runs()):
         raise WorkflowError(refusal)
     TIME_LEFT.begin(planned_seconds())
-    signal.signal(signal.SIGTERM, stop_gracefully)
     if ask_squeue_without_accounting(workflow.executor_settings):
         logger.info("SLURM keeps no accounting here: squeue is asked for the states of jobs.")
     if workflow.local_exec:
