@@ -333,7 +333,9 @@ def entry(path: str, data: bytes) -> Entry:
     return Entry(path, len(data), hashlib.sha256(data).hexdigest())
 
 
-def test_fetching_takes_the_manifests_files_and_nothing_else(tmp_path):
+def test_fetching_takes_the_manifests_files_and_nothing_else(tmp_path, monkeypatch):
+    for name in ("data_filter", "FilterError"):  # of Python 3.11.4; Debian 12 has 3.11.2
+        monkeypatch.delattr(tarfile, name, raising=False)
     top, data = "dual-gradient-learning-48b95f5", b"[]\n"
     entries = {"results/a.json": entry("results/a.json", data)}
     link = tarfile.TarInfo(f"{top}/notebooks/Paper-A/results/link.json")
@@ -364,6 +366,30 @@ def test_fetching_takes_the_manifests_files_and_nothing_else(tmp_path):
         fetch(entries, target, (tmp_path / "absent.tar.gz").as_uri())
     assert (target / PAPER / "results" / "a.json").exists() and not (tmp_path / "other").exists()
     assert not [path for path in tmp_path.iterdir() if path.name.startswith(".")]
+
+
+@pytest.mark.parametrize(
+    ("kind", "name", "link", "problem"),
+    [
+        (tarfile.REGTYPE, "top/a/../b", "", None),
+        (tarfile.REGTYPE, "top/../../b", "", "outside of the archive"),
+        (tarfile.REGTYPE, "/top/a", "", "an absolute path"),
+        (tarfile.FIFOTYPE, "top/pipe", "", "a special file"),
+        (tarfile.SYMTYPE, "top/a/link", "../b", None),
+        (tarfile.SYMTYPE, "top/a/link", "../../b/..", None),
+        (tarfile.SYMTYPE, "top/a/link", "../../../b", "outside of the archive"),
+        (tarfile.SYMTYPE, "top/a/link", "/etc/passwd", "a link to an absolute path"),
+        (tarfile.LNKTYPE, "top/a/link", "top/b", None),
+        (tarfile.LNKTYPE, "top/a/link", "../b", "outside of the archive"),
+    ],
+)
+def test_members_that_no_release_has(kind, name, link, problem, tmp_path):
+    member = tarfile.TarInfo(name)
+    member.type, member.linkname = kind, link
+    source = tarball(tmp_path / "tarball.tar.gz", {}, [member])
+    with pytest.raises(ArchiveError, match="missing" if problem is None else f"{problem}; not the release"):
+        unpack(source, {"results/a.json": entry("results/a.json", b"")}, tmp_path / "target")
+    assert not (tmp_path / "target").exists()
 
 
 # -------------------------------------------------------------------------------------------------- refusing rows
