@@ -739,6 +739,18 @@ ENTRIES = {
     "no shape": ({k: v for k, v in PICTURES.items() if k != "shape"}, "the key 'shape' is missing"),
     "two channels": ({**PICTURES, "shape": [2, 4, 5]}, "expected 1 or 3 channels; got 2"),
     "one class": ({**PICTURES, "classes": 1}, "classes: expected at least 2; got 1"),
+    "one class by name": (
+        {**PICTURES, "classes": ["a"]},
+        r"classes: expected at least 2 classes; got \['a'\]",
+    ),
+    "classes that are numbers": (
+        {**PICTURES, "classes": ["0", 1]},
+        r"classes: expected names as text; got 1 \(put it in quotes\)",
+    ),
+    "classes by a word": (
+        {**PICTURES, "classes": "many"},
+        "classes: expected the number of classes or a list of their names; got 'many'",
+    ),
     "a class twice": ({**PICTURES, "classes": ["a", "b", "a"]}, "classes: 'a' occurs twice"),
     "a mean too few": (
         {**PICTURES, "normalize": {"mean": [0.5], "std": [0.2, 0.2, 0.2]}},

@@ -11,11 +11,12 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
+from datetime import date
 from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal, NoReturn
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dualgrad.census.stages import CensusError
 from dualgrad.validation import clipped, did_you_mean, read_yaml
@@ -260,6 +261,22 @@ class DataSet(_Entry):
     content_sha256: _Sha256 | None = None
     copy_of: _Text | None = None
     annotations: dict[str, Annotation] = {}
+
+    @field_validator("classes", mode="before")
+    @classmethod
+    def _named(cls, classes: object) -> object:
+        """Say of each kind of mistake what it is: of two alternatives, pydantic would say that neither fits."""
+        if not isinstance(classes, list):
+            if isinstance(classes, bool) or not isinstance(classes, int):
+                raise ValueError(
+                    f"expected the number of classes or a list of their names; got {clipped(repr(classes))}"
+                )
+        elif len(classes) < 2:
+            raise ValueError(f"expected at least 2 classes; got {clipped(repr(classes))}")
+        elif odd := [name for name in classes if not isinstance(name, str) or not name]:
+            hint = " (put it in quotes)" if isinstance(odd[0], int | float | date) else ""
+            raise ValueError(f"expected names as text; got {clipped(repr(odd[0]))}{hint}")
+        return classes
 
     @model_validator(mode="after")
     def _fits(self) -> DataSet:
