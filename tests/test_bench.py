@@ -5,6 +5,7 @@ No test looks at a time.
 
 from __future__ import annotations
 
+import copy
 import json
 import os
 import queue
@@ -31,7 +32,7 @@ from oracles.lab import (
 )
 from workflows import snakemake
 
-from dualgrad.bench import against, flops, library, mps, pipeline, whole_run
+from dualgrad.bench import against, flops, kernels, library, mps, pipeline, whole_run
 from dualgrad.bench.gpu import PUBLISHED, WINDOW, Gpu, _one_of_several, _together, census_epochs
 from dualgrad.bench.pipeline import _grow, copy_workflow
 from dualgrad.bench.sides import make_sides
@@ -43,6 +44,7 @@ from dualgrad.census.run import read
 from dualgrad.cli import main
 from dualgrad.data.prepare import content_path, prepare
 from dualgrad.data.store import save_arrays
+from dualgrad.data.task import IMAGE_FORMATS
 from dualgrad.models import build_model
 from dualgrad.planning.given import BENCHMARK, given_in_words
 from dualgrad.planning.plan import make_plan
@@ -181,7 +183,10 @@ def test_bench_step(capsys, data) -> None:
     assert "ours_plain_ms" in result["details"] and "matmul_gflop_per_s" not in result["details"]
 
 
-def test_bench_step_of_a_network_on_made_up_pictures(capsys, small_products) -> None:
+@pytest.mark.parametrize("layout", [torch.preserve_format, torch.channels_last])
+def test_bench_step_of_a_network_on_made_up_pictures(capsys, small_products, monkeypatch, layout) -> None:
+    """On a GPU our weights lie in channels_last; the published loop's never do, and it is measured all the same."""
+    monkeypatch.setitem(IMAGE_FORMATS, "cpu", layout)
     words = ("--model", "simplecnn", "--batch", "4", "--precision", "float64", "--rounds", "1")
     (result,) = bench(capsys, "step", *words)["results"]
     details = result["details"]
@@ -510,6 +515,28 @@ def test_ratios_are_of_the_same_round() -> None:
     assert result["details"] == {"kept": 1}
     assert spread([1.0, 2.0, 3.0, 4.0, 5.0]) == {"median": 3.0, "low": 2.0, "high": 4.0, "n": 5}
     assert spread([7.0]) == {"median": 7.0, "low": 7.0, "high": 7.0, "n": 1}
+
+
+def test_kernels_of_a_gpu_are_told_from_operations_of_the_host() -> None:
+    """The values of torch's enum that the profiler gives are equal to those of the enum, not the same objects."""
+    kind = torch.autograd.DeviceType
+    gpu, host = (copy.deepcopy(one) for one in (kind.CUDA, kind.CPU))
+    assert gpu is not kind.CUDA
+    events = [
+        SimpleNamespace(name="conv", device_type=gpu, self_device_time_total=2.0),
+        SimpleNamespace(name="conv", device_type=gpu, self_device_time_total=3.0),
+        SimpleNamespace(name="aten::conv2d", device_type=host, self_cpu_time_total=9.0),
+    ]
+    assert kernels._times(events, True) == {"conv": [2.0, 3.0]}
+    assert kernels._times(events[2:], False) == {"aten::conv2d": [9.0]}
+
+
+def test_the_variant_with_contiguous_images_has_them_so() -> None:
+    """Pictures that are augmented are stored with channels last, and come so where nothing else is asked for."""
+    run = synthetic_run("simplecnn", 4, 16, 4, "float64")
+    for name, wanted in (("as is", torch.channels_last), ("images contiguous", torch.contiguous_format)):
+        _, batches = kernels.VARIANTS[name].sides(run, CPU, 1)
+        assert all(inputs[0].is_contiguous(memory_format=wanted) for _, inputs, _ in batches)
 
 
 def test_operations_of_a_resnet18() -> None:

@@ -99,7 +99,7 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / "stub_command.py").write_text(COMMAND)
     (folder / "sitecustomize.py").write_text(
-        "from dualgrad import cli\ncli.COMMANDS['stub'] = ('stub_command', 'for tests')\n"
+        "from dualgrad import cli\ncli.COMMANDS['stub'] = cli.COMMANDS['train'] = ('stub_command', 'for tests')\n"
     )
     (tmp_path / "Snakefile").touch()
     (tmp_path / "config" / "census").mkdir(parents=True)
@@ -122,17 +122,17 @@ def worker(stub: Path) -> Iterator[WarmWorker]:
     worker.stop()
 
 
-def start(*actions: str, **more) -> subprocess.Popen:
+def start(*actions: str, command: str = "stub", **more) -> subprocess.Popen:
     """Start a job as a rule's command would."""
     return subprocess.Popen(
-        ["dualgrad", "stub", *actions], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
+        ["dualgrad", command, *actions], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **more
     )
 
 
-def job(*actions: str, **more) -> subprocess.CompletedProcess:
+def job(*actions: str, command: str = "stub", **more) -> subprocess.CompletedProcess:
     """Run a job to its end."""
     return subprocess.run(
-        ["dualgrad", "stub", *actions], capture_output=True, text=True, timeout=60, check=False, **more
+        ["dualgrad", command, *actions], capture_output=True, text=True, timeout=60, check=False, **more
     )
 
 
@@ -477,25 +477,35 @@ def test_gpus_are_shared_out(worker: WarmWorker, monkeypatch: pytest.MonkeyPatch
     # Names that no other test or workflow on this machine can hold.
     names = [f"test-{os.getpid()}-{number}" for number in range(2)]
     monkeypatch.setenv(GPUS, ",".join(names))
-    jobs = [start("gpu", "sleep:60") for _ in range(2)]
-    held = [one.stdout.readline().strip() for one in jobs]
-    assert sorted(held) == names
-    third = job("gpu")
-    assert third.stdout.strip() == names[0], "with all taken, a second round begins"
-    jobs[1].kill()
-    jobs[1].communicate()
-    assert job("gpu").stdout.strip() == held[1], "a slot is free as soon as its holder is gone"
-    jobs[0].kill()
-    jobs[0].communicate()
+
+    def trainings(count: int) -> tuple[list[subprocess.Popen], list[str]]:
+        jobs = [start("gpu", "sleep:60", command="train") for _ in range(count)]
+        return jobs, [one.stdout.readline().strip() for one in jobs]
+
+    def end(one: subprocess.Popen) -> None:
+        one.kill()
+        one.communicate()
+
+    assert job("gpu").stdout.strip() == "None", "tables and figures take none"
+    jobs, held = trainings(4)
+    assert sorted(held) == sorted(2 * names), "with all taken, a second round begins"
+    for one, name in zip(jobs, held, strict=True):
+        if name == names[0]:
+            end(one)
+    more, now = trainings(2)
+    assert now == 2 * names[:1], "the one that fewest hold, and none of them is left idle"
+    assert job("gpu", command="train").stdout.strip() == names[0]
+    for one in jobs + more:
+        end(one)
 
 
 def test_a_gpu_is_kept_without_a_worker(stub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     names = [f"test-{os.getpid()}-{number}" for number in range(2)]
     monkeypatch.setenv(GPUS, ",".join(names))
     monkeypatch.setenv(LOCKS, str(stub))
-    holder = start("gpu", "sleep:60")
+    holder = start("gpu", "sleep:60", command="train")
     assert holder.stdout.readline().strip() == names[0]
-    assert job("gpu").stdout.strip() == names[1]
+    assert job("gpu", command="train").stdout.strip() == names[1]
     with contextlib.suppress(ProcessLookupError):
         holder.kill()
     holder.communicate()

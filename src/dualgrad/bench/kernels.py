@@ -15,7 +15,7 @@ from torch.autograd.profiler_util import EventList
 from torch.profiler import ProfilerActivity, profile
 
 from dualgrad.bench.sides import Sides, make_sides
-from dualgrad.bench.step import PIECE, batches_of, our_steps
+from dualgrad.bench.step import PIECE, Batch, batches_of, our_steps
 from dualgrad.bench.timing import measurement, repeats_for, synchronise, take_turns
 from dualgrad.census.run import Run
 from dualgrad.data.task import IMAGE_FORMATS
@@ -31,12 +31,13 @@ class Variant:
     settings: dict[str, bool]
     images: torch.memory_format | None = None
 
-    def sides(self, run: Run, device: torch.device, threads: int) -> Sides:
-        """Our side of a run on synthetic pictures, done so."""
+    def sides(self, run: Run, device: torch.device, threads: int) -> tuple[Sides, list[Batch]]:
+        """Our side of a run on synthetic pictures, done so, and its batches."""
         formats = {} if self.images is None else {device.type: self.images}
         with mock.patch.dict(IMAGE_FORMATS, formats):
             changed = run.model_copy(update=self.settings)
-            return make_sides(changed, _NOWHERE, device, threads, published=False)
+            sides = make_sides(changed, _NOWHERE, device, threads, published=False)
+            return sides, batches_of(sides)
 
     @contextlib.contextmanager
     def switched(self) -> Iterator[None]:
@@ -84,8 +85,7 @@ def time_variants(
             left_out(f"step, {name}: too little time")
             continue
         try:
-            sides = variant.sides(run, device, threads)
-            batches = batches_of(sides)
+            sides, batches = variant.sides(run, device, threads)
             with variant.switched():
                 for kind in ("refresh", "plain"):
                     our_steps(sides, batches, kind)(1)
@@ -141,7 +141,7 @@ def _times(events: EventList, on_gpu: bool) -> dict[str, list[float]]:
     """Microseconds of each kernel by its name."""
     times: dict[str, list[float]] = defaultdict(list)
     for event in events:
-        if on_gpu and event.device_type is torch.autograd.DeviceType.CUDA:
+        if on_gpu and event.device_type == torch.autograd.DeviceType.CUDA:
             times[event.name].append(event.self_device_time_total)
         elif not on_gpu and event.name.startswith("aten::") and event.self_cpu_time_total > 0:
             times[event.name].append(event.self_cpu_time_total)

@@ -27,7 +27,7 @@ def serving() -> Iterator[None]:
     Raises:
         RuntimeError: it does not start.
     """
-    with tempfile.TemporaryDirectory(prefix="dualgrad-mps-") as folder:
+    with tempfile.TemporaryDirectory(prefix="dualgrad-mps-", ignore_cleanup_errors=True) as folder:
         places = {f"CUDA_MPS_{what}_DIRECTORY": str(Path(folder, what.lower())) for what in ("PIPE", "LOG")}
         for place in places.values():
             Path(place).mkdir()
@@ -40,4 +40,4 @@ def serving() -> Iterator[None]:
                 yield
             finally:
                 with contextlib.suppress(OSError, subprocess.SubprocessError):
-                    subprocess.run([CONTROL], input=b"quit\n", capture_output=True, timeout=_PATIENCE)
+                    subprocess.run([CONTROL], input=b"quit -t 5\n", capture_output=True, timeout=_PATIENCE)

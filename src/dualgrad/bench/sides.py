@@ -127,6 +127,8 @@ def _published(sides: Sides, data_dir: Path, device: torch.device, workers: int,
     run, trainer = sides.run, sides.trainer
     task, labels, streams = run.task, trainer.labels, trainer.session.streams
     model = new_model(run, trainer.task, trainer.seed + sides.stage.seed_offset, trainer.dtype).train()
+    # As the notebooks have it: weights as they come, and BatchNorm counts on the device.
+    model = model.to(device).to(memory_format=torch.contiguous_format)
     if isinstance(model, Classifier):
         model.short = False  # the library's own forward pass
     text = task.kind == "text"

@@ -32,6 +32,11 @@ def image_format(device: torch.device) -> torch.memory_format:
     return IMAGE_FORMATS.get(device.type, torch.preserve_format)
 
 
+def _laid_out(images: Tensor) -> Tensor:
+    """Return images that were stored with channels last, contiguous where a device is to have them so."""
+    return images.contiguous() if image_format(images.device) == torch.contiguous_format else images
+
+
 @dataclass
 class Task:
     """Training and test examples of one task, on one device.
@@ -135,7 +140,7 @@ class Task:
         part = tuple(stored[start:stop] for stored in self.test)
         if self.padding is None:
             return part
-        return (self._normalised(part[0]).permute(0, 3, 1, 2),)
+        return (_laid_out(self._normalised(part[0]).permute(0, 3, 1, 2)),)
 
     def plain_inputs(self, indices: Tensor) -> Inputs:
         """Model inputs of the training examples `indices`, never augmented; shapes as from `inputs`."""
@@ -144,7 +149,7 @@ class Task:
             return part
         height, width = (size - self.padding for size in part[0].shape[1:3])
         images = part[0][:, self.padding : height, self.padding : width]
-        return (self._normalised(images).permute(0, 3, 1, 2),)
+        return (_laid_out(self._normalised(images).permute(0, 3, 1, 2)),)
 
     def _normalised(self, images: Tensor) -> Tensor:
         # ToTensor, then Normalize: the same three operations in the same order, so float32 is bit-identical.
@@ -168,7 +173,7 @@ class Task:
         # another and loses three digits (https://github.com/pytorch/pytorch/issues/121651); contiguous ones it adds
         # up exactly. Double precision has digits to lose.
         images = self._normalised(cropped).permute(0, 3, 1, 2)
-        return images.contiguous() if images.is_cpu and images.dtype is torch.float32 else images
+        return images.contiguous() if images.is_cpu and images.dtype is torch.float32 else _laid_out(images)
 
 
 # Prepared tasks of this process: a warm worker fills it before forking, so its children share the memory.

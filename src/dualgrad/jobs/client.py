@@ -43,29 +43,51 @@ def take_gpu(names: list[str]) -> str:
 
     A reservation is a lock of a file in a folder that nobody else can open: it cannot outlive its holder.
     """
+    folder = os.environ.get("DUALGRAD_LOCKS")
+    try:
+        if folder:
+            return _least_held(names, folder)
+    except OSError:
+        pass  # no such folder: spread them at least
+    return names[os.getpid() % len(names)]
+
+
+def _least_held(names: list[str], folder: str) -> str:
     import fcntl
 
-    folder = os.environ.get("DUALGRAD_LOCKS")
-    if not folder:
-        return names[os.getpid() % len(names)]
-    for level in range(64):
-        for name in names:
-            try:
-                slot = os.open(
-                    f"{folder}/gpu-{name.replace('/', '_')}-{level}",
-                    os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW,
-                    0o600,
-                )
-            except OSError:
-                return names[os.getpid() % len(names)]  # no such folder: spread them at least
-            try:
-                fcntl.flock(slot, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
+    def locked(file: str, how: int) -> int:
+        """Return a descriptor of a file with a lock on it, or -1 where somebody else has it."""
+        slot = os.open(f"{folder}/{file}", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+        try:
+            fcntl.flock(slot, how)
+        except BlockingIOError:
+            os.close(slot)
+            return -1
+        return slot
+
+    at_once = fcntl.LOCK_EX | fcntl.LOCK_NB
+    turn = locked("gpus", fcntl.LOCK_EX)  # one job at a time looks and takes
+    held = []
+    for name in names:
+        slots = [locked(file, at_once) for file in os.listdir(folder) if _is_slot(file, name)]  # noqa: PTH208
+        held.append(slots.count(-1))
+        for slot in slots:
+            if slot >= 0:
                 os.close(slot)
-                continue
-            os.set_inheritable(slot, True)  # kept if this process becomes the command itself
-            return name
-    return names[0]
+    best, level = names[held.index(min(held))], 0
+    while (slot := locked(_slot(best, level), at_once)) < 0:
+        level += 1
+    os.set_inheritable(slot, True)  # kept if this process becomes the command itself
+    os.close(turn)
+    return best
+
+
+def _slot(gpu: str, level: int | str) -> str:
+    return f"gpu-{gpu.replace('/', '_')}-{level}"
+
+
+def _is_slot(file: str, gpu: str) -> bool:
+    return file.startswith(_slot(gpu, "")) and file[len(_slot(gpu, "")) :].isdigit()
 
 
 def orphaned() -> bool:
@@ -87,7 +109,7 @@ def main() -> int:
     if settings:
         words += settings.split("\x1f")
     gpus = os.environ.get("DUALGRAD_GPUS")
-    if gpus:
+    if gpus and words[:1] in (["train"], ["verify"]):  # the others need none
         os.environ["CUDA_VISIBLE_DEVICES"] = take_gpu(gpus.split(","))
     address = os.environ.get("DUALGRAD_WORKER")
     if address:

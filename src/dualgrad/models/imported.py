@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from dualgrad.census import imports
+from dualgrad.models.generators import forked_generator, generator_state
 
 # Where modules are looked for first; a job sets it before it builds anything.
 ROOT = Path()
@@ -132,17 +133,18 @@ def try_out(model: nn.Module, inputs: tuple[Tensor, ...], classes: int, path: st
         ValueError: it fails, its outputs are no logits (examples, classes), it changes its inputs, or a parameter has
             no part in its outputs.
     """
-    with torch.inference_mode(False), torch.random.fork_rng(devices=[]):
+    device = inputs[0].device
+    with torch.inference_mode(False), forked_generator(device):
         try:
             trial = copy.deepcopy(model).train()
         except Exception as error:
             raise ValueError(f"{path}: its network cannot be copied: {said(error, path)}") from None
         kept = {name: one.clone() for name, one in _own_buffers(trial)}
-        before = torch.get_rng_state()
+        before = generator_state(device)
         doing = "train"
         try:
             logits = _checked_pass(trial, inputs, classes, path)
-            drawn = not torch.equal(before, torch.get_rng_state())
+            drawn = not torch.equal(before, generator_state(device))
             now = dict(_own_buffers(trial))
             moved = now.keys() != kept.keys() or not all(torch.equal(now[name], kept[name]) for name in kept)
             model.changes = drawn or moved  # type: ignore[assignment]

@@ -7,5 +7,5 @@ class TrainingError(RuntimeError):
 
 def lacks_memory(error: BaseException) -> bool:
     """Whether an error says that there is too little memory; torch has no type of its own for the host's."""
-    words = ("out of memory", "not enough memory", "can't allocate memory")
+    words = ("out of memory", "not enough memory", "can't allocate memory", "_ALLOC_FAILED")
     return isinstance(error, MemoryError) or any(one in str(error) for one in words)

@@ -40,6 +40,7 @@ from dualgrad.data.errors import DataError
 from dualgrad.files import explain
 from dualgrad.method.gradients import Number
 from dualgrad.models import head_parameters, imported
+from dualgrad.models.generators import forked_generator, generator_state
 from dualgrad.records import (
     RecordError,
     canonical_json,
@@ -637,13 +638,11 @@ class Trainer:
 
     def _dropout_state(self, state: Tensor | None = None) -> Tensor:
         """Return the state of the generator that dropout draws from, having set it if one is given."""
-        if self.context.device.type == "cuda":
-            if state is not None:
-                torch.cuda.set_rng_state(state, self.context.device)
-            return torch.cuda.get_rng_state(self.context.device)
-        if state is not None:
+        if state is not None and self.context.device.type == "cuda":
+            torch.cuda.set_rng_state(state, self.context.device)
+        elif state is not None:
             torch.default_generator.set_state(state)
-        return torch.default_generator.get_state()
+        return generator_state(self.context.device)
 
     @property
     def min_trusted(self) -> int:
@@ -662,7 +661,7 @@ class Trainer:
                 inputs = self.task.inputs(index, crops)
                 trial = copy.deepcopy(self.session.model)
                 try:
-                    with torch.random.fork_rng(devices=[]), torch.no_grad():
+                    with forked_generator(self.context.device), torch.no_grad():
                         trial(*inputs)
                 except ValueError:
                     self._takes_one = False
@@ -882,6 +881,10 @@ class Trainer:
             if changed := changed_conditions(state["surroundings"], self._surroundings()):
                 return self._start_over(f"was computed otherwise ({'; '.join(changed)})")
             progress = Progress.from_state(state["progress"])
+            progress.weights = {  # of finished stages: off the device, as in a run that was not stopped
+                stage: {name: one.cpu() for name, one in weights.items()}
+                for stage, weights in progress.weights.items()
+            }
             position = progress.stage
             while self.run.stages[position].start.kind == "continue":
                 position -= 1
