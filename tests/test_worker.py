@@ -99,7 +99,7 @@ def stub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / "stub_command.py").write_text(COMMAND)
     (folder / "sitecustomize.py").write_text(
-        "from dualgrad import cli\ncli.COMMANDS['stub'] = cli.COMMANDS['train'] = ('stub_command', 'for tests')\n"
+        "from dualgrad import cli\ncli.COMMANDS['stub'] = cli.COMMANDS['verify'] = ('stub_command', 'for tests')\n"
     )
     (tmp_path / "Snakefile").touch()
     (tmp_path / "config" / "census").mkdir(parents=True)
@@ -479,7 +479,7 @@ def test_gpus_are_shared_out(worker: WarmWorker, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setenv(GPUS, ",".join(names))
 
     def trainings(count: int) -> tuple[list[subprocess.Popen], list[str]]:
-        jobs = [start("gpu", "sleep:60", command="train") for _ in range(count)]
+        jobs = [start("gpu", "sleep:60", command="verify") for _ in range(count)]
         return jobs, [one.stdout.readline().strip() for one in jobs]
 
     def end(one: subprocess.Popen) -> None:
@@ -494,7 +494,7 @@ def test_gpus_are_shared_out(worker: WarmWorker, monkeypatch: pytest.MonkeyPatch
             end(one)
     more, now = trainings(2)
     assert now == 2 * names[:1], "the one that fewest hold, and none of them is left idle"
-    assert job("gpu", command="train").stdout.strip() == names[0]
+    assert job("gpu", command="verify").stdout.strip() == names[0]
     for one in jobs + more:
         end(one)
 
@@ -503,9 +503,9 @@ def test_a_gpu_is_kept_without_a_worker(stub: Path, monkeypatch: pytest.MonkeyPa
     names = [f"test-{os.getpid()}-{number}" for number in range(2)]
     monkeypatch.setenv(GPUS, ",".join(names))
     monkeypatch.setenv(LOCKS, str(stub))
-    holder = start("gpu", "sleep:60", command="train")
+    holder = start("gpu", "sleep:60", command="verify")
     assert holder.stdout.readline().strip() == names[0]
-    assert job("gpu", command="train").stdout.strip() == names[1]
+    assert job("gpu", command="verify").stdout.strip() == names[1]
     with contextlib.suppress(ProcessLookupError):
         holder.kill()
     holder.communicate()
