@@ -22,6 +22,8 @@ from dualgrad.census.run import Run
 from dualgrad.data import preload
 from dualgrad.data import task as task_module
 from dualgrad.data.task import load_task
+from dualgrad.models.generators import forked_generator, generator_state
+from dualgrad.training.errors import lacks_memory
 from dualgrad.training.labels import Labels
 from dualgrad.training.session import Session, new_model
 from dualgrad.training.trainer import Context, Trainer
@@ -163,3 +165,22 @@ def test_other_kernels_are_part_of_a_run() -> None:
     assert {key: run[key] for key in run if key not in plain} == {"compile": True, "cudnn_benchmark": True}
     with pytest.raises(CensusError, match="compile: applies to the edition paper only"):
         load_census(root, {"edition": "demo", "compile": True})
+
+
+def test_a_gpus_generator_is_its_own(monkeypatch) -> None:
+    """What is looked at and put back is the generator that the device's dropout draws from."""
+    asked: list[object] = []
+    gpu, host = torch.device("cuda"), torch.device("cpu")
+    monkeypatch.setattr(torch.cuda, "get_rng_state", lambda device: asked.append(device) or torch.zeros(16))
+    monkeypatch.setattr(torch.random, "fork_rng", lambda devices: asked.append(devices))
+    assert len(generator_state(gpu)) == 16 and torch.equal(generator_state(host), torch.get_rng_state())
+    forked_generator(gpu)
+    forked_generator(host)
+    assert asked == [gpu, [gpu], []]
+
+
+@pytest.mark.parametrize(
+    "said", ["CUDA out of memory.", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"]
+)
+def test_too_little_memory_of_a_gpu_is_known_by_its_words(said: str) -> None:
+    assert lacks_memory(RuntimeError(said)) and not lacks_memory(RuntimeError("CUBLAS_STATUS_NOT_SUPPORTED"))

@@ -489,9 +489,8 @@ class Trainer:
         if smallest > 1 and run.value.labels == "trusted_batches":
             assert self.labels.trusted is not None
             examples, what = len(self.labels.trusted), "trusted examples"
-            if (
-                examples // task.batch_size < self.order.steps_per_epoch
-            ):  # an epoch gets as far as the last batch
+            # An epoch need not get as far as the last batch of them.
+            if examples // task.batch_size < self.order.steps_per_epoch:
                 smallest = examples % task.batch_size
         if smallest == 1 and not self.takes_one_example:
             raise TrainingError(
