@@ -45,7 +45,7 @@ AccountingStorageType=accounting_storage/none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU_Memory
 SlurmdParameters=config_overrides
-SchedulerParameters=sched_min_interval=100000,bf_interval=2
+SchedulerParameters=sched_min_interval=100000,sched_interval=1,bf_interval=2
 ReturnToService=2
 JobRequeue=0
 KillWait=10
@@ -53,7 +53,10 @@ MinJobAge=3600
 MpiDefault=none
 GresTypes=gpu
 NodeName={name} NodeAddr=127.0.0.1 CPUs={cpus} RealMemory={memory} Gres=gpu:{gpus}
-PartitionName=test Nodes={name} Default=YES MaxTime=INFINITE State=UP
+PreemptType=preempt/partition_prio
+PreemptMode=REQUEUE
+PartitionName=test Nodes={name} Default=YES MaxTime=INFINITE PriorityTier=1 GraceTime=120 State=UP
+PartitionName=urgent Nodes={name} MaxTime=INFINITE PriorityTier=9 State=UP
 """
 
 

@@ -8,6 +8,8 @@ trained without a cluster in any case.
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import json
 import re
 import shutil
@@ -15,17 +17,23 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Iterator
+from datetime import datetime
+from importlib.metadata import version
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import snakemake_executor_plugin_slurm as plugin
+import snakemake_executor_plugin_slurm_jobstep as jobstep
 import yaml
 from slurm_host import SlurmHost, missing, slurm_host
+from snakemake.jobs import GroupJob
 from workflows import ROOT, command, copy_workflow, environment, planned, snakemake
 
 from dualgrad.census import load_census
 from dualgrad.census.dependencies import closure, dependency_depth
 from dualgrad.jobs import cluster as cluster_module
+from dualgrad.jobs import slurm_plugin
 from dualgrad.jobs.command_line import words_for_the_rest
 from dualgrad.jobs.requests import GROUPS, Requests
 from dualgrad.project import load_project
@@ -62,6 +70,79 @@ def test_the_profile_knows_every_group_of_the_census(census) -> None:
     components = profile()["group-components"]
     assert groups | {"verify"} == set(components)
     assert all(components[f"level{one}_{limit}min"] * limit <= 256 for one in range(3) for limit in GROUPS)
+
+
+def test_states_are_those_that_the_plugin_knows() -> None:
+    now = [0.0]
+    states = slurm_plugin.States(lambda: now[0])
+    told = {"1": "CANCELLED by 1000", "2": "RUNNING", "3": "PREEMPTED", "4": "NODE_FAIL"}
+    assert states.known(told) == {"1": "CANCELLED", "2": "RUNNING", "3": "PREEMPTED", "4": "NODE_FAIL"}
+    now[0] = 599.0
+    assert states.known({"3": "PREEMPTED"}) == {"3": "PREEMPTED"}
+    assert states.known({"3": "PENDING"}) == {"3": "PENDING"}
+    now[0] = 601.0
+    assert states.known({"3": "PREEMPTED"}) == {"3": "PREEMPTED"}, "preempted once more, not since then"
+    now[0] = 1201.0
+    assert states.known({"3": "PREEMPTED"}) == {"3": "CANCELLED"}, "it does not return"
+
+
+def test_the_plugin_is_told_states_that_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
+    told: list = [({"1": "CANCELLED by 0"}, 0.1), (None, None)]
+
+    async def query_job_status(command: str, logger: object) -> tuple:
+        return told.pop(0)
+
+    plugin = SimpleNamespace(query_job_status=query_job_status)
+    slurm_plugin.know_all_states(plugin)
+    once = plugin.query_job_status
+    slurm_plugin.know_all_states(plugin)
+    assert plugin.query_job_status is once
+    assert asyncio.run(once("sacct", None)) == ({"1": "CANCELLED"}, 0.1)
+    assert asyncio.run(once("sacct", None)) == (None, None)
+
+
+def test_what_is_mended_in_the_plugin_is_still_there() -> None:
+    """Of another version of plugin or Snakemake, which may have mended it themselves, or renamed it."""
+    assert version("snakemake-executor-plugin-slurm") == "2.8.0", "look at what slurm_plugin.py mends"
+    assert inspect.iscoroutinefunction(plugin.query_job_status)
+    for owner, name in (
+        (plugin.Executor, "run_job"),
+        (plugin.Executor, "_report_job_error_threadsafe"),
+        (jobstep.Executor, "report_job_error"),
+        (GroupJob, "log_error"),
+    ):
+        assert callable(getattr(owner, name)), name
+
+
+@pytest.mark.parametrize(
+    ("shown", "expected"),
+    [
+        ("StartTime=2026-01-01T10:00:00 EndTime=2026-01-01T12:02:00 PreemptTime=2026-01-01T12:00:00", True),
+        ("StartTime=2026-01-01T10:00:00 EndTime=2026-01-01T14:00:00 PreemptTime=None", False),
+        ("StartTime=2026-01-01T10:00:00 EndTime=2026-01-01T14:00:00 PreemptTime=2026-01-01T09:00:00", False),
+        ("StartTime=2026-01-01T10:00:00 EndTime=2026-01-01T12:00:30 PreemptTime=2026-01-01T12:00:00", False),
+        ("StartTime=Unknown EndTime=Unknown PreemptTime=2026-01-01T09:00:00", False),
+        ("", False),
+    ],
+)
+def test_a_submission_is_preempted_while_it_has_time_to_end(shown: str, expected: bool) -> None:
+    assert slurm_plugin.is_preempted(shown, datetime(2026, 1, 1, 12, 1)) is expected
+
+
+def test_submissions_are_counted_by_group() -> None:
+    project = load_project(ROOT, {"edition": "smoke"})
+    asked = Requests(project, True, False)
+    runs = list(project.census.runs)[:7]
+    groups = {asked.group(run) for run in runs}
+    assert groups == {"level0_4min"}
+    minutes = sum(asked.minutes(run, 1) for run in runs)
+    assert asked.submissions(runs, {"level0_4min": 60}) == (1, minutes)
+    number, longest = asked.submissions(runs, {"level0_4min": 3})
+    assert number == 3 and longest < minutes
+    assert asked.submissions(runs, {}) == (7, max(asked.minutes(run, 1) for run in runs)), "each alone"
+    words = asked.in_words(runs, {"level0_4min": 3})
+    assert words == f"3 submissions to the cluster; the longest asks for up to {longest} min 0 s."
+    assert asked.in_words([], {}) is None and Requests(project, False, False).in_words(runs, {}) is None
 
 
 def test_without_accounting_squeue_is_asked(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -151,6 +232,9 @@ def test_a_dry_run_of_many_runs_shows_each_in_a_line(tmp_path: Path) -> None:
     assert len(shown) == jobs["train"] + jobs["train_and_save"] > 50
     assert all(minutes >= 1 and memory > 1 for minutes, memory in shown.values())
     assert "No GPU" not in done.stdout
+    assert re.search(
+        r"^\d+ submissions to the cluster; the longest asks for up to \d+ h", done.stdout, re.MULTILINE
+    )
 
 
 # --------------------------------------------------------------------------------------------------- with SLURM
@@ -274,3 +358,64 @@ def test_a_census_through_kills_has_the_digests_of_a_local_run(
         print(
             f"\nSLURM: {len(jobs)} submissions for {len(runs)} runs; one was killed, one put back into the queue"
         )
+
+
+def test_a_group_goes_on_through_a_failure_and_preemption(
+    cluster: SlurmHost, smoke_figures: Path, tmp_path: Path
+) -> None:
+    folder = copy_workflow(tmp_path)
+    shutil.copytree(smoke_figures / "data", folder / "data")
+    runs = ("A/lam0.1_eta0.4_seed0", "K/lam0.3_eta0.4_seed0", "M1/rep1_lam0.1_eta0.4_seed0")
+    targets = [f"results/smoke/runs/{run}.json" for run in runs]
+    path = {"PATH": f"{cluster.bin}:{environment()['PATH']}"}
+    before = set(submissions(cluster))
+    words = [
+        *(*targets, *PROFILE, *SMOKE, "--restart-times", "0", "--latency-wait", "5"),
+        *("--slurm-status-command", "squeue", "--slurm-init-seconds-before-status-checks", "1"),
+    ]
+
+    # What cannot be submitted has failed, with the reason: SLURM is asked for a GPU of a kind with a hyphen.
+    refused = snakemake(
+        folder, *words, "--default-resources", "gpu_model=a-b", "--set-resources", "train:gpu=1", more=path
+    )
+    assert refused.returncode == 1
+    assert re.search(r"It could not be submitted: .*a-b", refused.stdout), refused.stdout
+    assert set(submissions(cluster)) == before
+
+    # What an earlier Snakemake has left in the queue is not submitted again.
+    given = ["--parsable", f"--chdir={folder}", "--comment=rule_x", "--hold", "--wrap=true"]
+    held = cluster.ask("sbatch", *given).strip()
+    refused = snakemake(folder, *words, more=path)
+    assert refused.returncode == 1
+    assert f"still running or waiting: {held}." in refused.stdout, refused.stdout
+    assert f"`scancel {held}`" in refused.stdout
+    cluster.ask("scancel", held)
+
+    # A group loses the step in which its first run is trained; while it trains the second it is preempted, with time
+    # to end.
+    messages = folder / "messages.txt"
+    with messages.open("w") as out:
+        running = subprocess.Popen(command(*words), cwd=folder, env=environment(path), stdout=out, stderr=out)
+    try:
+        known = before | {held}
+        eventually(lambda: set(submissions(cluster)) > known, running, messages, 120)
+        (mine,) = set(submissions(cluster)) - known
+        eventually(lambda: steps(cluster, mine) == ["0"], running, messages, 60)
+        cluster.ask("scancel", "--signal=KILL", f"{mine}.0")
+        eventually(lambda: steps(cluster, mine) == ["1"], running, messages, 60)
+        urgent = ["--parsable", "--partition=urgent", "--cpus-per-task=2", "--wrap=true"]
+        cluster.ask("sbatch", *urgent)
+        assert running.wait(timeout=600) == 0, messages.read_text()
+    finally:
+        running.kill()
+        running.wait()
+    assert set(records_of(folder)) == set(runs)
+    submitted = {job: one for job, one in submissions(cluster).items() if one["Partition"] == "test"}
+    assert set(submitted) - known == {mine}, "no second attempt"
+    assert submitted[mine]["Restarts"] == "1" and submitted[mine]["JobState"] == "COMPLETED"
+
+
+def steps(host: SlurmHost, job: str) -> list[str]:
+    """Numbers of the steps that a submission runs just now, beside its script."""
+    shown = host.ask("squeue", "--steps", "--noheader", f"--job={job}", "--format=%i").split()
+    return [step.partition(".")[2] for step in shown if step.partition(".")[2].isdigit()]

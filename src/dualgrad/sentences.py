@@ -9,6 +9,7 @@ stands in its document between ``<!-- numbers NAME -->`` and ``<!-- /numbers -->
 from __future__ import annotations
 
 import json
+import math
 import re
 import string
 import textwrap
@@ -159,10 +160,11 @@ def rounded(value: Any) -> Any:
 
 
 def plan(sentences: Sentences, root: Path) -> Values:
-    """Runs to train, hours of one GPU and days on several, of the plans that the passages quote.
+    """Runs to train, hours of one GPU, days on several, submissions to a cluster: of plans that the passages quote.
 
     Where a plan names one of the derived rates, seconds of an epoch and what a step goes to as well.
     """
+    from dualgrad.jobs.requests import Requests
     from dualgrad.planning import derived
     from dualgrad.planning.given import given_in_words
     from dualgrad.planning.plan import make_plan
@@ -186,8 +188,18 @@ def plan(sentences: Sentences, root: Path) -> Values:
             "hours": round(made.total()[1] / 3600),
             "days": round(made.schedule(fact.get("slots", 1)).makespan / 86400),
         }
+        if "submissions" in fact["give"]:
+            requests = Requests(project, cluster=True, local_gpu=False)
+            answers["submissions"], minutes = requests.submissions(names, _group_components(root))
+            answers |= {"runs": len(names), "asked": math.ceil(minutes / 60)}
         found[name] = [answers[word] for word in fact["give"]]
     return found
+
+
+def _group_components(root: Path) -> dict[str, int]:
+    """Runs of each group in one submission, as the profile for SLURM says."""
+    profile = Path("workflow", "profiles", "slurm", "profile.yaml")
+    return read_yaml(root / profile, str(profile), SentencesError)["group-components"]
 
 
 def values_of(sentences: Sentences, root: Path) -> dict[str, Values]:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from snakemake.dag import DAG
 from snakemake.exceptions import WorkflowError
+from snakemake.jobs import GroupJob
 from snakemake.scheduling.job_scheduler import JobScheduler
 
 try:
@@ -32,7 +33,7 @@ try:
     from dualgrad.jobs.ancient_inputs import look_behind
     from dualgrad.jobs.beside import other_code
     from dualgrad.jobs.closing import OTHER_SECONDS, TimeLeft, closing
-    from dualgrad.jobs.cluster import ask_squeue_without_accounting
+    from dualgrad.jobs.cluster import ask_squeue_without_accounting, left_in_the_queue
     from dualgrad.jobs.command_line import check_targets, job_settings, words_for_the_rest
     from dualgrad.jobs.graceful_exit import exit_from_a_thread
     from dualgrad.jobs.recovery import (
@@ -44,6 +45,7 @@ try:
         workflows_elsewhere,
     )
     from dualgrad.jobs.requests import Requests
+    from dualgrad.jobs import slurm_plugin
     from dualgrad.jobs.trained_before import changed_settings
     from dualgrad.jobs.warm_worker import WarmWorker, local_gpus, prepare_jobs
     from dualgrad.outcomes import FILES as RESULT_FILES
@@ -61,6 +63,7 @@ except ImportError as error:
 
 look_behind(DAG)
 exit_from_a_thread(JobScheduler)
+slurm_plugin.mend(GroupJob)
 
 # The folder of this workflow; where it is read from a repository's URL, no folder.
 OWN = Path(str(workflow.current_basedir)).parents[1]

@@ -56,8 +56,8 @@ class Brevity(logging.Filter):
 
 class Telling(logging.Formatter):
     """Snakemake's own formatter, but for three messages: progress comes with an estimate of what is left; a dry run's job table
-    with a warning where the CPU would train for days; and a long dry run for a cluster shows each run in a line,
-    with all that it asks for."""
+    with a warning where the CPU would train for days, and with what a cluster would be given; and a long dry run for a
+    cluster shows each run in a line, with all that it asks for."""
 
     def __init__(self, inner):
         super().__init__()
@@ -70,11 +70,15 @@ class Telling(logging.Formatter):
         text = self._inner.format(record)
         if event == LogEvent.PROGRESS and (left := TIME_LEFT.words()):
             return f"{text}, {left}"
-        return self._with_warning(text) if event == LogEvent.RUN_INFO and workflow.dryrun else text
+        return self._with_plan(text) if event == LogEvent.RUN_INFO and workflow.dryrun else text
 
-    def _with_warning(self, text):
-        warning = requests().unasked_cpu(planned_runs())
-        return f"{text.rstrip()}\n\n{warning}\n" if warning else text
+    def _with_plan(self, text):
+        runs = planned_runs()
+        more = [
+            requests().unasked_cpu(runs),
+            requests().in_words(runs, workflow.group_settings.group_components),
+        ]
+        return "\n\n".join([text.rstrip(), *filter(None, more), ""]) if any(more) else text
 
     def _asked(self, run):
         asked = requests()

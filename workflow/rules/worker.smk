@@ -15,6 +15,7 @@ if workflow.remote_exec and workflow.resource_settings.nodes is not None:
     again = sys.argv[sys.argv.index("--attempt") + 1] != "1" or "SLURM_RESTART_COUNT" in os.environ
     if again and (words := words_for_the_rest(sys.argv[1:], str(RECORDED))):
         os.execv(sys.executable, [sys.executable, "-m", "snakemake", *words])
+    slurm_plugin.keep_going(JobScheduler)
     if not DEPLOYED:
         WORKER.start()
 
@@ -23,6 +24,8 @@ if workflow.remote_exec and workflow.resource_settings.nodes is not None:
 onstart:
     if refusal := requests().unasked_cpu(planned_runs()):
         raise WorkflowError(refusal)
+    if left := left_in_the_queue(Path.cwd(), workflow.executor_settings):
+        raise WorkflowError(left)
     TIME_LEFT.begin(planned_seconds())
     if ask_squeue_without_accounting(workflow.executor_settings):
         logger.info("SLURM keeps no accounting here: squeue is asked for the states of jobs.")

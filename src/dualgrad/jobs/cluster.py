@@ -1,18 +1,26 @@
-"""What SLURM can be asked: where it keeps no accounting, `sacct` knows no job, and Snakemake would wait for ever."""
+"""What SLURM is asked before anything is submitted.
+
+Where it keeps no accounting, `sacct` knows no job, and Snakemake would wait for ever; what an earlier Snakemake has
+left in the queue would be submitted a second time.
+"""
 
 from __future__ import annotations
 
 import re
 import subprocess
+from pathlib import Path
 from typing import Any
 
 
 def slurm_configuration() -> str:
-    """Return what `scontrol show config` prints; empty where there is no answer within ten seconds."""
+    """Return what `scontrol show config` prints."""
+    return answer("scontrol", "show", "config")
+
+
+def answer(*words: str) -> str:
+    """Return what one of SLURM's commands prints; empty where it fails, or says nothing within ten seconds."""
     try:
-        return subprocess.run(
-            ["scontrol", "show", "config"], capture_output=True, text=True, timeout=10, check=True
-        ).stdout
+        return subprocess.run(words, capture_output=True, text=True, timeout=10, check=True).stdout
     except (OSError, subprocess.SubprocessError):
         return ""
 
@@ -36,3 +44,29 @@ def ask_squeue_without_accounting(settings: Any) -> bool:
         return False
     settings.status_command = "squeue"
     return True
+
+
+def left_in_the_queue(folder: Path, settings: Any) -> str | None:
+    """Say which submissions of an earlier Snakemake of this folder are still running or waiting.
+
+    Args:
+        folder: where Snakemake runs.
+        settings: the executor's settings; another executor than SLURM is not asked.
+
+    Returns:
+        Which, and what to do; None where there are none, or no answer.
+    """
+    if not hasattr(settings, "status_command"):
+        return None
+    lines = [
+        line.split("|") for line in answer("squeue", "--me", "--noheader", "--format=%i|%k|%Z").splitlines()
+    ]
+    # The plugin's own comment tells them from whatever else is submitted from here, such as Snakemake itself.
+    found = [job for job, comment, place in lines if comment.startswith("rule_") and Path(place) == folder]
+    if not found:
+        return None
+    return (
+        f"Submissions of an earlier Snakemake in this folder are still running or waiting: {', '.join(found)}. What "
+        "they do would be submitted a second time. Wait until `squeue --me` lists them no more, or end them with "
+        f"`scancel {' '.join(found)}`, then type the same command again."
+    )

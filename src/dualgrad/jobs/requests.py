@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Collection
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -104,6 +105,31 @@ class Requests:
         minutes = self.seconds(run) / 60
         fitting = [limit for limit in GROUPS if minutes <= limit]
         return f"level{self._depth[run]}_{fitting[0]}min" if fitting else None
+
+    def submissions(self, runs: Iterable[str], components: Mapping[str, int]) -> tuple[int, int]:
+        """Return how many submissions a cluster is given, and the minutes that the longest can ask for at first.
+
+        Args:
+            runs: what is to be trained.
+            components: how many runs of each group go together (`group-components` of the profile).
+        """
+        minutes = defaultdict(list)
+        for run in runs:
+            minutes[self.group(run)].append(self.minutes(run, 1))
+        number, longest = 0, 0
+        for group, asked in minutes.items():
+            size = components.get(group or "", 1)
+            number += math.ceil(len(asked) / size)
+            longest = max(longest, sum(sorted(asked, reverse=True)[:size]))
+        return number, longest
+
+    def in_words(self, runs: Collection[str], components: Mapping[str, int]) -> str | None:
+        """Say what a cluster is given; None where there is none, or nothing to train."""
+        if not self.cluster or not runs:
+            return None
+        number, minutes = self.submissions(runs, components)
+        submissions = "1 submission" if number == 1 else f"{number:,} submissions"
+        return f"{submissions} to the cluster; the longest asks for up to {duration(60 * minutes)}."
 
     @cached_property
     def _depth(self) -> dict[str, int]:
