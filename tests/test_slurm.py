@@ -383,8 +383,7 @@ def test_a_group_goes_on_through_a_failure_and_preemption(
     assert set(submissions(cluster)) == before
 
     # What an earlier Snakemake has left in the queue is not submitted again.
-    given = ["--parsable", f"--chdir={folder}", "--comment=rule_x", "--hold", "--wrap=true"]
-    held = cluster.ask("sbatch", *given).strip()
+    held = submit(cluster, f"--chdir={folder}", "--comment=rule_x", "--hold")
     refused = snakemake(folder, *words, more=path)
     assert refused.returncode == 1
     assert f"still running or waiting: {held}." in refused.stdout, refused.stdout
@@ -403,8 +402,7 @@ def test_a_group_goes_on_through_a_failure_and_preemption(
         eventually(lambda: steps(cluster, mine) == ["0"], running, messages, 60)
         cluster.ask("scancel", "--signal=KILL", f"{mine}.0")
         eventually(lambda: steps(cluster, mine) == ["1"], running, messages, 60)
-        urgent = ["--parsable", "--partition=urgent", "--cpus-per-task=2", "--wrap=true"]
-        cluster.ask("sbatch", *urgent)
+        submit(cluster, "--partition=urgent", "--cpus-per-task=2")
         assert running.wait(timeout=600) == 0, messages.read_text()
     finally:
         running.kill()
@@ -413,6 +411,11 @@ def test_a_group_goes_on_through_a_failure_and_preemption(
     submitted = {job: one for job, one in submissions(cluster).items() if one["Partition"] == "test"}
     assert set(submitted) - known == {mine}, "no second attempt"
     assert submitted[mine]["Restarts"] == "1" and submitted[mine]["JobState"] == "COMPLETED"
+
+
+def submit(host: SlurmHost, *words: str) -> str:
+    """Submit a job that does nothing; return its number."""
+    return host.ask("sbatch", "--parsable", "--output=/dev/null", "--wrap=true", *words).strip()
 
 
 def steps(host: SlurmHost, job: str) -> list[str]:
