@@ -161,6 +161,18 @@ def test_without_accounting_squeue_is_asked(monkeypatch: pytest.MonkeyPatch) -> 
     assert not cluster_module.ask_squeue_without_accounting(None), "another executor"
 
 
+def test_what_is_left_in_the_queue_is_of_this_folder_and_of_snakemake(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    queue = "1|rule_a_group|/x|y\n2|(null)|/x|y\n3|rule_b|/x\n4_7|rule_c_wildcards_d|/x|y\n"
+    monkeypatch.setattr(cluster_module, "answer", lambda *words: queue)
+    slurm = SimpleNamespace(status_command="sacct")
+    said = cluster_module.left_in_the_queue(Path("/x|y"), slurm)
+    assert said is not None and "waiting: 1, 4_7. What" in said and "`scancel 1 4_7`" in said
+    assert cluster_module.left_in_the_queue(Path("/z"), slurm) is None
+    assert cluster_module.left_in_the_queue(Path("/x"), None) is None, "another executor"
+
+
 def test_a_controller_that_is_down_for_an_hour_loses_no_job() -> None:
     settings = profile()
     assert settings["slurm-status-attempts"] / settings["max-status-checks-per-second"] > 3600

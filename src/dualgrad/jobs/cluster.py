@@ -58,9 +58,8 @@ def left_in_the_queue(folder: Path, settings: Any) -> str | None:
     """
     if not hasattr(settings, "status_command"):
         return None
-    lines = [
-        line.split("|") for line in answer("squeue", "--me", "--noheader", "--format=%i|%k|%Z").splitlines()
-    ]
+    shown = answer("squeue", "--me", "--noheader", "--format=%i|%k|%Z")
+    lines = [line.split("|", 2) for line in shown.splitlines()]
     # The plugin's own comment tells them from whatever else is submitted from here, such as Snakemake itself.
     found = [job for job, comment, place in lines if comment.startswith("rule_") and Path(place) == folder]
     if not found:
