@@ -27,6 +27,24 @@ def test_the_document_is_what_the_numbers_say() -> None:
         assert min(n) >= 10 if name != "Control-human" else not n, name
 
 
+def test_what_the_controls_say_of_published_runs_is_so(census) -> None:
+    """In their notes, the README and docs/fidelity.md: which published image runs have a fresh value gradient."""
+    counted = [run for run in census.runs.values() if run["counted"] and run["task"]["kind"] == "image"]
+    dual = [run for run in counted if run["method"] == "dual"]
+    trusted = [run for run in counted if run["value"]["labels"] == "trusted"]
+    assert {run["experiment"] for run in trusted} == {"D1", "D2", "D3", "V2"}
+    assert {run["value"]["period"] for run in trusted} == {16}
+    fresh = [run for run in dual if run["value"]["period"] == 1]
+    labelled = [run for run in fresh if (run["value"]["synthetic"] or {}).get("about") != "struct"]
+    assert {run["experiment"] for run in labelled} == {"B3"}
+    assert (
+        max(run["factors"]["lambda"] for run in labelled)
+        <= 0.3
+        < max(run["factors"]["lambda"] for run in fresh)
+    )
+    assert max(run["factors"]["lambda"] for run in trusted if run["experiment"] == "D1") == 0.6
+
+
 def test_every_control_of_the_census_is_answered(demo, census) -> None:
     names = {name for name, one in demo.experiments.items() if one["series"] == "controls"}
     assert names == set(controls.ANSWERS)

@@ -215,7 +215,9 @@ def test_commands_exist(path: Path, command: str, monkeypatch: pytest.MonkeyPatc
             return
         assert verb in COMMANDS, f"dualgrad has no command {verb}"
         params = verb_of(verb).params
-        own_names = own_names_of(path.read_text(encoding="utf-8")) | {one.metavar for one in params}
+        own_names = own_names_of(path.read_text(encoding="utf-8")) | {
+            (one.metavar or "").strip("[].") for one in params
+        }
         if any(stands_for_something(word) or word in own_names for word in words):
             for one in params:
                 if isinstance(one.type, click.Choice):

@@ -345,6 +345,6 @@ def test_the_readme_counts_the_census_right(census) -> None:
         f"the whole published census of {len(counted):,} training runs",
         f"in {experiments} experiments on pictures ({kinds['image']:,} runs) and text ({kinds['text']})",
         f"In {oracle:,} runs the trusted labels are the true labels of the whole batch",
-        f"{trusted} have a trusted subset",
+        f"{trusted}, of which {kinds['text']} are of text, have a trusted subset",
     ):
         assert said in text, said

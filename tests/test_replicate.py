@@ -91,8 +91,8 @@ def test_final_errors_beside_the_published_ones(trained, capsys):
 def test_epoch_by_epoch_on_the_band(trained, capsys):
     assert main(["replicate", EDITION, "--root", str(trained), *WORDS]) == 0
     # Of six values alike each is the lowest or the highest of them in two cases of six.
-    said = "5 of 6 values lie within the published runs' range at that epoch; of as many values of further published"
-    assert f"{said} runs 4 would be expected to." in capsys.readouterr().out
+    said = "5 of 6 values lie within the published runs' range at that epoch; of as many values from further"
+    assert f"{said} published runs, 4 would be expected to." in capsys.readouterr().out
     epochs = pd.read_parquet(trained / "results" / EDITION / "replication" / "epochs.parquet")
     assert set(epochs["measure"]) == {"error"}, "what only one side has is not compared"
     one, two = epochs.sort_values("epoch").itertuples()

@@ -103,7 +103,7 @@ def _ends(apart: float, low: float, high: float) -> str:
 
 
 def _verdict(low: float, high: float) -> str:
-    return "rises" if low > 0 else "falls" if high < 0 else "is not told apart"
+    return "rises" if low > 0 else "falls" if high < 0 else "shows no detectable change"
 
 
 def _along(rows: Rows, lams: list[float], where: str, **levels: Any) -> list[str]:
@@ -282,7 +282,7 @@ def costs(root: Path, names: Iterable[str]) -> dict[str, str]:
             plan = make_plan(census, census.experiment(name)["runs"], "cuda", Recorded())
             taken.append(plan.total()[1] / 3600)
     return {
-        name: f"{published:,.0f} hours of an A100 computing as the published runs did, {double:,.0f} in float64"
+        name: f"{published:,.0f} hours of an A100 at the published precision, {double:,.0f} in float64"
         for name, (published, double) in hours.items()
     }
 

@@ -22,6 +22,7 @@ from dualgrad.claims.evaluate import Filler, Result, measure_all
 from dualgrad.claims.functions import FUNCTIONS
 from dualgrad.claims.load import Ledger, check_measure
 from dualgrad.claims.measure import Measurer
+from dualgrad.progress import duration
 from dualgrad.project import load_project
 from dualgrad.records import write_atomically
 from dualgrad.release.contents import Release
@@ -160,7 +161,7 @@ def rounded(value: Any) -> Any:
 
 
 def plan(sentences: Sentences, root: Path) -> Values:
-    """Runs to train, hours of one GPU, days on several, submissions to a cluster: of plans that the passages quote.
+    """Runs to train, hours of one GPU, days on several, GiB, submissions to a cluster: of plans that passages quote.
 
     Where a plan names one of the derived rates, seconds of an epoch and what a step goes to as well.
     """
@@ -170,6 +171,7 @@ def plan(sentences: Sentences, root: Path) -> Values:
     from dualgrad.planning.plan import make_plan
     from dualgrad.planning.recorded import Recorded
     from dualgrad.planning.selection import select
+    from dualgrad.planning.storage import memory
 
     found: Values = {}
     for name in sorted(sentences.quoted()["plan"]):
@@ -188,10 +190,15 @@ def plan(sentences: Sentences, root: Path) -> Values:
             "hours": round(made.total()[1] / 3600),
             "days": round(made.schedule(fact.get("slots", 1)).makespan / 86400),
         }
+        needed = [memory(project.census.runs[run], device) for run in names]
+        answers |= {
+            "memory": math.ceil(max(one.host for one in needed) / 2**30),
+            "GPU memory": math.ceil(max(one.device for one in needed) / 2**30),
+        }
         if "submissions" in fact["give"]:
             requests = Requests(project, cluster=True, local_gpu=False)
             answers["submissions"], minutes = requests.submissions(names, _group_components(root))
-            answers |= {"runs": len(names), "asked": math.ceil(minutes / 60)}
+            answers |= {"runs": len(names), "asked": duration(60 * minutes)}
         found[name] = [answers[word] for word in fact["give"]]
     return found
 

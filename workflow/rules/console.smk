@@ -13,6 +13,7 @@ from snakemake.common import NOTHING_TO_BE_DONE_MSG
 from snakemake_interface_logger_plugins.common import LogEvent
 
 LONG = 50  # jobs
+LINE = 400  # characters
 
 
 class Brevity(logging.Filter):
@@ -55,9 +56,10 @@ class Brevity(logging.Filter):
 
 
 class Telling(logging.Formatter):
-    """Snakemake's own formatter, but for three messages: progress comes with an estimate of what is left; a dry run's job table
-    with a warning where the CPU would train for days, and with what a cluster would be given; and a long dry run for a
-    cluster shows each run in a line, with all that it asks for."""
+    """Snakemake's own formatter, but for some messages: progress comes with an estimate of what is left; a job's lines
+    are no longer than people read; a dry run's job table comes with a warning where the CPU would train for days, and
+    with what a cluster would be given; and a long dry run for a cluster shows each run in a line, with all that it asks
+    for."""
 
     def __init__(self, inner):
         super().__init__()
@@ -68,6 +70,8 @@ class Telling(logging.Formatter):
         if event == LogEvent.JOB_INFO and asks_a_cluster(record):
             return self._asked(record.wildcards["run"])
         text = self._inner.format(record)
+        if event == LogEvent.JOB_INFO:  # a job can make hundreds of files, and have them all as its reason
+            return "\n".join(line if len(line) <= LINE else f"{line[:LINE]} ..." for line in text.split("\n"))
         if event == LogEvent.PROGRESS and (left := TIME_LEFT.words()):
             return f"{text}, {left}"
         return self._with_plan(text) if event == LogEvent.RUN_INFO and workflow.dryrun else text

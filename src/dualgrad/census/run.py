@@ -87,9 +87,7 @@ class Task(Part):
     """Data, batches and network."""
 
     kind: Literal["image", "text"] = Field(description="kind of the inputs")
-    dataset: str = Field(
-        description="name of a data set: cifar10, cifar100, sst2, digits, digit_pairs, reviews"
-    )
+    dataset: str = Field(description="name of a data set: one of `config/datasets`, your own included")
     split: str | None = optional(
         "part of the data set to train on, where it has several (reviews: train, pretrain)"
     )
@@ -330,7 +328,7 @@ class ValueSignal(Part):
 
 
 class _Optimizer(Part):
-    lr: Amount = Field(description="learning rate at the begin of a session")
+    lr: Amount = Field(description="learning rate at the start of a session")
 
 
 class SGD(_Optimizer):
@@ -714,7 +712,7 @@ class Run(Part):
     factors: dict[str, Level] = Field(default_factory=dict, description="levels of the experiment's factors")
     labels: dict[Word, Level] = Field(
         default_factory=dict,
-        description="recorded constants that are no factors, e.g. a region set beforehand",
+        description="constants recorded with the run that are not factors, e.g. a region set beforehand",
     )
     seed: Seed | None = Field(
         default=0,

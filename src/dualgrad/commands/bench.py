@@ -15,7 +15,7 @@ other work on the machine does little harm; it should rest all the same. Results
     dualgrad bench step
     dualgrad bench step A/lam0.35_eta0.4_seed0 --precision float32
     dualgrad bench step --model resnet18 --batch 128 --precision float32 --threads 2
-    dualgrad bench step --against v1.0
+    dualgrad bench step --against HEAD~1
     dualgrad bench epoch X1d/lam0.3_seed0 --json
     dualgrad bench library --model mlp --rounds 30
     dualgrad bench gpu --output gpu.json

@@ -6,7 +6,7 @@ folder. config/claims.yaml holds the claims.
 
     dualgrad claims --edition released
     dualgrad claims ce-eta04 gap-22-53 --edition released --runs
-    dualgrad claims --verdict not_reproduced --document "Figure 1"
+    dualgrad claims --verdict not_reproduced --document "Figure 1" --edition released
 """
 
 from __future__ import annotations

@@ -30,7 +30,11 @@ _FORMS = ("demo", "released", "complete", "plan")
 
 @verb
 @click.argument(
-    "forms", type=OneOf(_FORMS), metavar="FORM", nargs=-1, help=f"measure these again: {', '.join(_FORMS)}"
+    "forms",
+    type=OneOf(_FORMS),
+    metavar="[FORM]...",
+    nargs=-1,
+    help=f"measure these again: {', '.join(_FORMS)}",
 )
 @click.option("--fix", is_flag=True, help="write what is out of step")
 def run(args: SimpleNamespace) -> int:

@@ -36,7 +36,7 @@ WHAT = (*PAGES, "comparison", "figure")
 
 @verb
 @click.argument("what", type=OneOf(WHAT), metavar="PAGE", help=", ".join(WHAT))
-@click.argument("number", required=False, metavar="N", help="of a figure: 1 to 5, ED1 to ED8")
+@click.argument("number", required=False, metavar="[N]", help="of a figure: 1 to 5, ED1 to ED8")
 @click.option("--variant", type=OneOf(VARIANTS), default="published", help="of a figure")
 @click.option("--print", is_flag=True, help="print the path and open nothing")
 def run(args: SimpleNamespace) -> int:

@@ -249,6 +249,10 @@ def _text(report: dict[str, Any]) -> str:
     lines += ["", "where the time comes from:"]
     for one in report["sources"]:
         lines.append(f"  {_time(one['hours']):>9}  {one['runs']:5,} runs  {one['source']}")
+    beside = report["hours"] - sum(one["hours"] for one in report["sources"])
+    lines.append(
+        f"  {_time(beside):>9}  {report['jobs']:5,} jobs  beside their training: start, reading, writing"
+    )
     if report["assumed_factor"]:
         lines.append(
             f"  Published seconds times {report['assumed_factor']:g} for {report['precision']}: an assumption, not a "

@@ -102,9 +102,9 @@ def sentences(made: Replication) -> list[str]:
         tested = final.dropna(subset=["difference_low"])
         zero = int(((tested["difference_low"] <= 0) & (tested["difference_high"] >= 0)).sum())
         lines.append(
-            f"Final errors: in {inside} of {len(final)} conditions the mean lies within the published runs' range; "
-            f"the 95 % interval of the difference contains 0 in {zero} of {len(tested)} that have one "
-            "(two or more runs on either side)."
+            f"Final errors: the 95 % interval of the difference contains 0 in {zero} of {len(tested)} conditions "
+            "that have one (two or more runs on either side). The mean lies within the published runs' range in "
+            f"{inside} of {len(final)}, which a mean of few runs rarely leaves."
         )
     if len(made.epochs):
         total, inside = int(made.epochs["n"].sum()), int(made.epochs["inside"].sum())
@@ -113,7 +113,7 @@ def sentences(made: Replication) -> list[str]:
         expected = float((made.epochs["n"] * (k - 1) / (k + 1)).sum())
         lines.append(
             f"Epoch by epoch: {inside:,} of {total:,} values lie within the published runs' range at that epoch; "
-            f"of as many values of further published runs {expected:,.0f} would be expected to."
+            f"of as many values from further published runs, {expected:,.0f} would be expected to."
         )
     if made.outdated:
         lines.append(
@@ -186,6 +186,8 @@ def epoch_tables(made: Replication, most: int | None = None) -> list[Table]:
             f"{n} run{'s' * (n > 1)} of ours{some}. "
         )
         note += "Published: lowest to highest of the seeds. An asterisk: a run of ours is outside of them."
+        if any("reference" in head[i] for i in kept):
+            note += " Reference: the release's own code on the same data (`docs/replication/reference.csv`)."
         tables.append(
             Table(
                 f"{experiment}, {condition(factors)}",
