@@ -442,7 +442,10 @@ def test_no_image_run_beyond_the_boundary_mixes_a_fresh_value_gradient() -> None
         if run["value"]["period"] == 1 and not run["value"]["synthetic"]
         if max(part["lambda"] for stage in run["stages"] for part in stage["segments"]) > 0.3
     ]
-    assert "No image run above λ = 0.3 mixes a fresh value gradient of real labels" in text and not fresh
+    assert (
+        "No image run above λ = 0.3 takes a fresh value gradient of real labels at every step" in text
+        and not fresh
+    )
 
 
 def test_readme_and_report_say_first_what_is_part_of_the_method_as_measured() -> None:

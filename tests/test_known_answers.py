@@ -474,7 +474,6 @@ def dependence():
     return {"runs": pd.concat([ordered, other, starts]), "trajectories": path(starts, start)}, [
         of("seeds", 3, experiment="A", noise_rate=0.4),
         (at("seeds", experiment="A", noise_rate=0.4), "runs", 9),
-        of("shared_noise", 2, experiment="A+S1"),
         of("shared_start", 4, experiment="T1a", with_experiment="R3a"),
         of("concordance", 1.0, experiment="A"),
     ]

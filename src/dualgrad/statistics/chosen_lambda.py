@@ -1,11 +1,11 @@
 """What choosing λ on the test set adds: the gain at the best λ, against an honest choice.
 
-The published gain takes, at each noise rate, the λ with the lowest mean test error, and quotes that mean: the same
-errors choose and report. An honest choice leaves a seed out, chooses λ on the other seeds and reports the left-out
-one; the mean over seeds is `honest_error`. `optimism` is honest minus chosen: what choosing on the reported errors
-adds.
-The test set itself still chooses (there are no validation errors in the released rows); the target `controls` trains
-with a validation split. Curves in which every λ has the same seeds, three or more, are taken.
+The published gain takes, at each noise rate, the λ with the lowest mean test error, and quotes that mean (at η =
+0.4): the same errors choose and report. An honest choice leaves a seed out, chooses λ on the other seeds and reports
+the left-out one; the mean over seeds is `honest_error`. `optimism` is honest minus chosen: what choosing on the
+reported errors adds. The test set itself still chooses (there are no validation errors in the released rows); the
+target `controls` trains with a validation split. Curves in which every λ has the same seeds, three or more, are
+taken.
 
 Sources: A-G.md#A; FIGURES.md, Figure 1b.
 """

@@ -1,11 +1,11 @@
 """Which runs are not independent: what they share of a training, a start, or a seed's noise and initial weights.
 
-Runs of one data set, kind and rate of label noise and seed have the same noisy labels, and the same initial weights
-where their network is the same: a seed is the unit of every interval and test here, and λ, width, rate and schedule
-are compared within it. Runs that go on from one trained state share more than that: the attempts on one trap, the
-sweeps from one preparation. So `n` counts seeds, or starts, and `runs` counts rows.
+Runs of one data set, kind and rate of label noise and seed have the same noisy labels where the noise is drawn alike
+(A to P with seed + 1000, but I, J and L with 1000 for all; M3b, P2 and from Q on with the seed), and the same initial
+weights where their network is the same: a seed is the unit of every interval and test here, and λ, width, rate and
+schedule are compared within it. Runs that go on from one trained state share more than that: the attempts on one
+trap, the sweeps from one preparation. So `n` counts seeds, or starts, and `runs` counts rows.
 
-- `shared_noise`: seeds that two or more experiments have at a noise rate, text and images apart.
 - `shared_start`: seeds for which runs of two experiments begin with the same error (three seeds or more, and at least
   half of those that both have; by chance two runs agree once in about a hundred). Dead starts all agree and do not
   count.
@@ -43,7 +43,6 @@ QUANTITIES = {
     "seeds": Quantity(
         "runs", "different seeds of an experiment's runs at a noise rate: its independent units"
     ),
-    "shared_noise": Quantity("runs", "seeds that runs of two or more experiments have at this noise rate"),
     "shared_start": Quantity("runs", "seeds whose runs of both experiments begin with the same errors"),
     "shared_training": Quantity(
         "runs", "seeds whose runs of both experiments have the same errors throughout"
@@ -62,27 +61,11 @@ def compute(tables: Tables) -> pd.DataFrame:
     for (experiment, eta), rows in runs.groupby(["experiment", "noise_rate"], sort=False):
         n = int(rows["seed"].nunique())
         sheet.add("seeds", n, n, experiment=str(experiment), noise_rate=eta, runs=len(rows))
-    _noise(sheet, runs)
     _paths(sheet, tables, runs)
     for curve in curves(runs):
         if set(curve.keys) <= set(CURVE_KEYS):  # not by cosine or kind of value labels (I, J, L)
             _concordance(sheet, curve)
     return sheet.frame()
-
-
-def _noise(sheet: Sheet, runs: pd.DataFrame) -> None:
-    """Seeds that several experiments share: one noisy labelling, used again."""
-    text = runs["series"].isin(["X", "Y"])
-    for (_, eta), rows in runs.assign(text=text).groupby(["text", "noise_rate"], sort=False):
-        uses = rows.groupby("seed")["experiment"].nunique()
-        sheet.add(
-            "shared_noise",
-            int((uses > 1).sum()),
-            len(uses),
-            experiment="+".join(dict.fromkeys(rows["experiment"])),
-            noise_rate=eta,
-            runs=len(rows),
-        )
 
 
 def _paths(sheet: Sheet, tables: Tables, runs: pd.DataFrame) -> None:

@@ -1,15 +1,17 @@
 """One model of error over λ across experiments: where the boundary lies, and what moves it from run to run.
 
-Image trainings from scratch that differ in λ and seed alone (ResNet-18, width 1, learning rate 0.1, oracle value
-labels), of all experiments that have them, one noise rate at a time, at and beyond the λ with the lowest mean error:
+Image trainings from scratch that differ in λ and seed (ResNet-18, width 1, learning rate 0.1, oracle value labels),
+of all experiments that have them, one noise rate at a time, at and beyond the λ with the lowest mean error:
 
     error = floor + (ceiling - floor) / (1 + exp(-(λ - m - a - b - c - d) / w)) + e
 
 with shifts a of the experiment (M1's two executions count as two), b of the seed, the same in all experiments, c of
-the seed within an experiment, d of the single run; e is what is left where the curve is flat. Which runs share a seed
-is the map of the statistic dependence. The curve by generalised least squares, the spreads by restricted maximum
-likelihood (dualgrad.estimators.hierarchy), with Student's quantile over seeds: intervals from the profile likelihood,
-of the single run's from the jackknife of its logarithm; p values that a shift is none from likelihood ratios (the
+the seed within an experiment, d of the single run; e is what is left where the curve is flat. The experiments have
+four protocols (own ResNet-18 or torchvision's, scale of the inputs, incomplete batches or not, noise drawn with the
+seed or with seed + 1000), which a takes up. A seed is the same where noisy labels and initial weights are: seed 3 of
+A and of S1 are two. The curve by generalised least squares, the spreads by restricted maximum likelihood
+(dualgrad.estimators.hierarchy), with Student's quantile over seeds: intervals from the profile likelihood, of the
+single run's from the jackknife of its logarithm; p values that a shift is none from likelihood ratios (the
 experiment's: Cochran's Q). No interval where none was found that covers: spreads of five seeds or fewer, that of e,
 which hangs on the few runs where the curve is flat, that of a, from few experiments, and the share of the single run.
 
@@ -33,7 +35,7 @@ import pandas as pd
 from dualgrad.estimators import bootstrap
 from dualgrad.estimators.hierarchy import Hierarchy, fit
 from dualgrad.statistics.layout import Quantity, Sheet
-from dualgrad.statistics.sources import COMMON_TRAINING
+from dualgrad.statistics.sources import COMMON_TRAINING, SAME_SEED
 from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import FLOAT64, INT64, Column
 
@@ -41,7 +43,7 @@ PROFILE = "profile likelihood"
 
 KEYS = (
     Column("noise_rate", FLOAT64, "label-noise rate η", "fraction"),
-    Column("experiments", INT64, "experiments taken together; M1's executions are two"),
+    Column("experiments", INT64, "experiments taken together; M1's two executions have shifts of their own"),
     Column("lambda_from", FLOAT64, "first λ that is taken"),
 )
 
@@ -78,7 +80,7 @@ def compute(tables: Tables) -> pd.DataFrame:
 
 
 def common_runs(tables: Tables) -> pd.DataFrame:
-    """Return the runs of the same training in all experiments, with the number of their experiment as `part`."""
+    """Return the runs of the same training in all experiments: `part` numbers experiments, `seed` is by SAME_SEED."""
     parts = []
     for experiment, where in COMMON_TRAINING.items():
         rows = tables.runs(experiment)
@@ -87,19 +89,23 @@ def common_runs(tables: Tables) -> pd.DataFrame:
         parts.append(rows[(rows["lam"] > 0) & rows["test_error"].notna()])
     runs = pd.concat(parts)
     execution = runs["experiment"] + runs["replicate"].fillna(0).astype(int).astype(str)
-    return runs.assign(part=pd.factorize(execution)[0])
+    seed = runs["experiment"].map(SAME_SEED).astype(str) + "/" + runs["seed"].astype(str)
+    return runs.assign(part=pd.factorize(execution)[0], seed=pd.factorize(seed)[0])
 
 
 def _add(sheet: Sheet, eta: Any, runs: pd.DataFrame, ceiling: float) -> None:
     uses = runs.groupby("seed")["part"].nunique()
     runs = runs[runs["seed"].isin(uses.index[uses > 1])]
+    if runs.empty:
+        sheet.add("middle", None, 0, note="no two experiments have a seed in common", noise_rate=eta)
+        return
     means = runs.groupby("lam")["test_error"].mean()
     runs = runs[runs["lam"] >= means.idxmin()]
     n = int(runs["seed"].nunique())
     keys: dict[str, Any] = {
         "experiment": "+".join(dict.fromkeys(runs["experiment"])),
         "noise_rate": eta,
-        "experiments": int(runs["part"].nunique()),
+        "experiments": int(runs["experiment"].nunique()),
         "lambda_from": float(means.idxmin()) if len(means) else None,
         "runs": len(runs),
     }

@@ -1,9 +1,9 @@
 """Gaps and areas of λ loops: the same training on its way up and on its way down.
 
-gap(λ) = mean over seeds of (error on the way up - error on the way down), at the λ that both ways visit. Loops
-with an area have positive gaps in vision (the way up has the higher error). All intervals pair the two ways by
-seed: Student's over the seeds' own gaps, areas and means (p value: gap = 0); the absolute area is no mean over seeds
-and gets the jackknife's, one seed left out at a time.
+gap(λ) = mean over seeds of (error on the way up - error on the way down), at the λ that both ways visit: positive
+where the way up has the higher error, as in R1a, R1b and R2b on average and not in R2a. All intervals pair the two
+ways by seed: Student's over the seeds' own gaps, areas and means (p value: gap = 0); the absolute area is no mean
+over seeds and gets the jackknife's, one seed left out at a time.
 
 area = Σ (gap_i + gap_{i+1})/2 · (λ_{i+1} - λ_i); area_absolute takes the absolute value of each trapezoid.
 

@@ -1,8 +1,8 @@
 """The same training twice: how much of the variance between runs appears at an identical seed.
 
-M1 trained each (λ, seed) twice with equal seeds: initial weights, label noise and trusted subset are the same, what
-differs is the execution (GPU kernels that add in another order). The two executions of a seed are a pair; at each λ
-the variance between runs splits into
+M1 trained each (λ, seed) twice with equal seeds: initial weights and label noise are the same; what else differed is
+not recorded (GPU kernels that add in another order, the streams that batches and crops come from). The two executions
+of a seed are a pair; at each λ the variance between runs splits into
 
 - within seeds: Σ (x₁ - x₂)² / 2 over pairs, divided by their number (the variance of one execution about its seed);
 - between seeds: what the mean squares of a one-way layout leave, (MSB - MSW) / 2, at least 0.

@@ -54,13 +54,22 @@ START_OF: dict[str, dict[str | None, str]] = {
     **{name: {None: "Ta-prep-O"} for name in ("T1-spinodal", "R3a")},
 }
 
-# Image trainings from scratch that differ in λ, seed and noise rate alone (with the levels named here).
+# Image trainings from scratch that differ in λ, seed and noise rate (with the levels named here), and otherwise no
+# more than four protocols do: whose ResNet-18, which standard deviation of the inputs, incomplete batches or not.
 COMMON_TRAINING: dict[str, dict[str, float | str]] = {
     **{name: {} for name in ("A", "K", "M1", "M2", "M3", "M3b", "N1", "N2")},
     "P": {"model": "ResNet18"},
     "Q1": {"width_mult": 1.0},
     "Q3": {"lr": 0.1},
     **{name: {} for name in ("S1", "S2")},
+}
+
+# Of these, the runs in which a seed means the same noisy labels and the same initial weights: one way to draw the
+# noise (with seed + 1000 or with the seed), one ResNet-18 (the project's own or torchvision's).
+SAME_SEED = {
+    **dict.fromkeys(("A", "K", "M1", "M2", "M3", "N1", "N2", "P"), 0),
+    **dict.fromkeys(("M3b", "Q1"), 1),
+    **dict.fromkeys(("Q3", "S1", "S2"), 2),
 }
 
 _RUNS = ("runs",)

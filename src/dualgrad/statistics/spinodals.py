@@ -10,7 +10,8 @@ risk; `median_lambda` is the λ of the first rung with S <= 1/2, with its log-lo
 half of the runs have the event. Floor: the rule needs three evaluations, so R3's earliest possible λ is its
 third rung; runs that fire there were beyond the threshold from the start (`floor_share`).
 
-`width` = mean recorded λ up - mean recorded λ down. With censored runs on the way down it is a lower bound.
+`width` = mean recorded λ up - mean recorded λ down. With censored runs on the way down it is a lower
+bound, where the way up is not at the floor; else it is none.
 
 Sources: docs/specification/FIGURES.md, Figure 2d; config/claims.yaml, conclusion 10; Q-R.md#R3; S-T.md#4.
 """
