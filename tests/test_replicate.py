@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -136,7 +137,7 @@ def test_rows_go_to_a_file_and_back(tmp_path, copy_census):
     assert read_rows(tmp_path / "rows.csv") == [row]
 
 
-def test_first_epochs_are_no_final_errors(census):
+def test_first_epochs_are_no_final_errors(census, tmp_path):
     row = Row(
         *("paper-first1", "K", "lam0.3_eta0.4_seed0", "cifar10", "published", 1, "d", "completed", 0.7),
         *(1.0, 1, "A CPU", {1: 0.7}, {1: 2.3}, {1: -0.2}, {1: 0.7}),
@@ -149,7 +150,8 @@ def test_first_epochs_are_no_final_errors(census):
     found = compare.by_epoch([row], published, census, known).set_index("measure")
     assert set(found.index) == {"error", "cosine"} and found.loc["error", "reference"] == 0.69
     made = words.Replication(
-        ["paper-first1"], [row], pd.DataFrame(), found.reset_index(), [], census, census.datasets
+        *(["paper-first1"], [row], pd.DataFrame(), found.reset_index(), [], census, census.datasets),
+        within=pd.DataFrame(),
     )
     (table,) = words.epoch_tables(made)
     assert table.head == [
@@ -162,6 +164,18 @@ def test_first_epochs_are_no_final_errors(census):
     ]
     assert table.rows == [["1", "0.680 to 0.680 (1)", "0.690", "0.700*", "−0.100 to −0.100 (1)", "−0.200*"]]
     assert compare.not_trained([row], census)["K"] == (0, 60)
+
+    # Errors within an epoch, of runs that are there.
+    place = tmp_path / build.KEPT / build.WITHIN
+    place.parent.mkdir(parents=True)
+    head = "dataset,experiment,run,source,step,steps,error\n"
+    mine, other = (f"cifar10,K,{run},other code," for run in (row.run, "lam0.3_eta0.4_seed1"))
+    place.write_text(f"{head}{mine}150,195,0.75\n{mine}195,195,0.7\n{other}195,195,0.5\n")
+    (table,) = words.within_tables(replace(made, within=build.within_epochs(tmp_path, [row])))
+    assert table.title == "K/lam0.3_eta0.4_seed0, step by step" and table.head == ["steps", "150", "195"]
+    assert table.rows == [["test error", "0.750", "0.700"]] and "moves by 0.050 within 45 steps" in table.note
+    assert table.note.endswith("Ours, over the same batches, is 0.700 after the last step.")
+    assert build.within_epochs(tmp_path / "elsewhere", [row]).empty and not words.within_tables(made)
 
 
 def test_the_published_rows(released_archive, tmp_path, root):

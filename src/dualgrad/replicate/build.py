@@ -22,6 +22,7 @@ FOLDER = Path(__file__).parent
 FILES = ("replication.parquet", "epochs.parquet", "replication.png", "replication.md", "replication.html")
 KEPT = "docs/replication"  # rows of finished runs, by edition, and values of other code
 REFERENCE = "reference.csv"
+WITHIN = "within_epoch.csv"
 DOCUMENT_EPOCHS = 6
 
 
@@ -66,6 +67,7 @@ def gather(project: Project, editions: Sequence[str], released: Path, results: P
         outdated,
         published,
         published.datasets,
+        within_epochs(project.root, rows),
     )
 
 
@@ -78,7 +80,7 @@ def kept_rows(root: Path, edition: str, but: set[str]) -> list[Row]:
 
 def kept_editions(root: Path) -> list[str]:
     """Return the editions of which rows are kept."""
-    return sorted(path.stem for path in (root / KEPT).glob("*.csv") if path.name != REFERENCE)
+    return sorted(path.stem for path in (root / KEPT).glob("*.csv") if path.name not in (REFERENCE, WITHIN))
 
 
 def references(root: Path) -> dict[tuple[str, str, str, int], float]:
@@ -93,6 +95,19 @@ def references(root: Path) -> dict[tuple[str, str, str, int], float]:
             )
             for one in csv.DictReader(file)
         }
+
+
+def within_epochs(root: Path, rows: Sequence[Row]) -> pd.DataFrame:
+    """Return errors within an epoch of runs among *rows*, by other code over the same batches, where they are kept.
+
+    Columns: dataset, experiment, run, source, step, steps (of the epoch), error.
+    """
+    path = root / KEPT / WITHIN
+    if not path.is_file():
+        return pd.DataFrame()
+    kept = pd.read_csv(path)
+    mine = {(row.dataset, row.experiment, row.run) for row in rows}
+    return kept[[key in mine for key in zip(kept["dataset"], kept["experiment"], kept["run"], strict=True)]]
 
 
 def make(made: words.Replication, output: Path) -> None:

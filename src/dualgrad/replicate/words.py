@@ -45,6 +45,7 @@ class Replication:
         outdated: runs whose records are of another definition, left out.
         census: the census as published.
         datasets: data sets by name.
+        within: errors within an epoch (``replicate.build.within_epochs``).
     """
 
     editions: list[str]
@@ -54,6 +55,7 @@ class Replication:
     outdated: list[str]
     census: Census
     datasets: Mapping[str, DataSet]
+    within: pd.DataFrame
 
 
 def condition(text: str) -> str:
@@ -199,6 +201,38 @@ def epoch_tables(made: Replication, most: int | None = None) -> list[Table]:
     return tables
 
 
+def within_tables(made: Replication) -> list[Table]:
+    """Return one table per run whose error was followed within an epoch."""
+    if made.within.empty:
+        return []
+    tables = []
+    for key, group in made.within.groupby(["experiment", "run", "dataset", "source"], sort=False):
+        experiment, run, dataset, source = map(str, key)
+        steps = int(group["steps"].iloc[0])
+        note = (
+            f"Error on the whole test set after so many of the {steps} steps of the first epoch, data set {dataset}: "
+            f"{source}. It moves by {number(group['error'].max() - group['error'].min(), 3)} within "
+            f"{steps - int(group['step'].min())} steps, so the error after an epoch is that of a moment."
+        )
+        ours = next(
+            row.error.get(1)
+            for row in made.rows
+            if (row.name, row.dataset) == (f"{experiment}/{run}", dataset)
+        )
+        if ours is not None:
+            note += f" Ours, over the same batches, is {number(ours, 3)} after the last step."
+        cells = [number(one, 3) for one in group["error"]]
+        tables.append(
+            Table(
+                f"{experiment}/{run}, step by step",
+                note,
+                ["steps", *(str(step) for step in group["step"])],
+                [["test error", *cells]],
+            )
+        )
+    return tables
+
+
 def _cells(one: Any) -> list[str]:
     if one is None:
         return ["–", "–", "–"]
@@ -256,4 +290,4 @@ def run_table(made: Replication) -> Table:
 def tables_of(made: Replication, epochs: int | None = None) -> Sequence[Table]:
     """Return all tables, in reading order."""
     first = [final_table(made)] if len(made.final) else []
-    return [*first, *epoch_tables(made, epochs), run_table(made), missing_table(made)]
+    return [*first, *epoch_tables(made, epochs), *within_tables(made), run_table(made), missing_table(made)]
