@@ -20,10 +20,8 @@ AUDIT_NOTE = (
     "a epochs trained at each point shown; b-c seeds matched over hold times; d recorded hold, censored and "
     "floor-bound thresholds marked"
 )
-PRINTED_OPEN = (
-    0.22,
-    0.56,
-)  # span of panel a, as printed; the mean gap is positive up to 0.57, but for three λ
+# Span of panel a, as printed; the mean gap is positive up to 0.57, but for three λ.
+PRINTED_OPEN = (0.22, 0.56)
 ARROW_LOOP, ARROW_SWEEP = 0.30, 0.50  # where the printed gaps are read off
 PUBLISHED_LONG_HOLD = 10  # printed on panel d; the rows say otherwise, see the audited variant
 LAMBDA_MAX = 0.8

@@ -49,27 +49,37 @@ class States:
         return plain
 
 
+def _replace(owner: Any, name: str, made: Callable[[Any], Any]) -> None:
+    """Put what is *made* of a function into its place, unless that was done before."""
+    plain = getattr(owner, name)
+    if not getattr(plain, "is_ours", False):
+        ours = made(plain)
+        ours.is_ours = True
+        setattr(owner, name, ours)
+
+
 def know_all_states(plugin: Any) -> None:
-    """Have the plugin take states of submissions for what they are; once is enough.
+    """Have the plugin take states of submissions for what they are.
 
     Args:
         plugin: its module.
     """
-    plain = plugin.query_job_status
-    if getattr(plain, "knows_all", False):
-        return
     states = States()
 
-    async def query_job_status(*arguments: Any, **named: Any) -> tuple[dict[str, str] | None, float | None]:
-        found, seconds = await plain(*arguments, **named)
-        return (None if found is None else states.known(found)), seconds
+    def made(plain: Any) -> Any:
+        async def query_job_status(
+            *arguments: Any, **named: Any
+        ) -> tuple[dict[str, str] | None, float | None]:
+            found, seconds = await plain(*arguments, **named)
+            return (None if found is None else states.known(found)), seconds
 
-    query_job_status.knows_all = True  # type: ignore[attr-defined]
-    plugin.query_job_status = query_job_status
+        return query_job_status
+
+    _replace(plugin, "query_job_status", made)
 
 
 def report_exceptions(plugin: Any) -> None:
-    """Have an exception while a group is submitted end that group, and say what it was; once is enough.
+    """Have an exception while a group is submitted end that group, and say what it was.
 
     The plugin asks the group for its rule, which it has not, and so raises another one in a thread of its own, where
     nobody hears it.
@@ -77,40 +87,38 @@ def report_exceptions(plugin: Any) -> None:
     Args:
         plugin: its module.
     """
-    plain = plugin.Executor.run_job
-    if getattr(plain, "reports_exceptions", False):
-        return
 
-    def run_job(self: Any, job: Any) -> None:
-        try:
-            plain(self, job)
-        except Exception as error:
-            reason = error.__context__ or error
-            self._report_job_error_threadsafe(
-                plugin.SubmittedJobInfo(job), f"It could not be submitted: {reason}\n"
-            )
+    def made(plain: Any) -> Any:
+        def run_job(self: Any, job: Any) -> None:
+            try:
+                plain(self, job)
+            except Exception as error:
+                reason = error.__context__ or error
+                self._report_job_error_threadsafe(
+                    plugin.SubmittedJobInfo(job), f"It could not be submitted: {reason}\n"
+                )
 
-    run_job.reports_exceptions = True  # type: ignore[attr-defined]
-    plugin.Executor.run_job = run_job
+        return run_job
+
+    _replace(plugin.Executor, "run_job", made)
 
 
 def show_reasons(group_job: type) -> None:
-    """Have Snakemake show why a group failed, as it does for a job of its own; once is enough.
+    """Have Snakemake show why a group failed, as it does for a job of its own.
 
     Args:
         group_job: Snakemake's class of groups.
     """
-    plain = group_job.log_error  # type: ignore[attr-defined]
-    if getattr(plain, "shows_reasons", False):
-        return
 
-    def log_error(self: Any, msg: str | None = None, **named: Any) -> None:
-        plain(self, msg, **named)
-        if msg:
-            logging.getLogger("snakemake.logging").error(f"Group {self.groupid}: {msg}")
+    def made(plain: Any) -> Any:
+        def log_error(self: Any, msg: str | None = None, **named: Any) -> None:
+            plain(self, msg, **named)
+            if msg:
+                logging.getLogger("snakemake.logging").error(f"Group {self.groupid}: {msg}")
 
-    log_error.shows_reasons = True  # type: ignore[attr-defined]
-    group_job.log_error = log_error  # type: ignore[attr-defined]
+        return log_error
+
+    _replace(group_job, "log_error", made)
 
 
 def is_preempted(shown: str, now: datetime) -> bool:
@@ -131,51 +139,49 @@ def is_preempted(shown: str, now: datetime) -> bool:
     return start <= chosen and now < end
 
 
-def requeue_when_preempted(executor: type, job: str, pause: float = 1.0) -> None:
+def requeue_when_preempted(executor: type, job: str) -> None:
     """Have a submission that is preempted with time to end go back into the queue as soon as its run has ended.
 
-    Otherwise it has failed: SLURM does not put it back, and Snakemake's next attempt asks for twice the memory. Once
-    is enough.
+    Otherwise it has failed: SLURM does not put it back, and Snakemake's next attempt asks for twice the memory.
 
     Args:
         executor: the class that runs jobs within a submission.
         job: the submission's number.
-        pause: seconds between two questions.
     """
-    plain = executor.report_job_error  # type: ignore[attr-defined]
-    if getattr(plain, "requeues", False):
-        return
+    show = ("scontrol", "--oneliner", "show", "job", job)
 
-    def report_job_error(self: Any, *arguments: Any, **named: Any) -> None:
-        show = ("scontrol", "--oneliner", "show", "job", job)
-        if is_preempted(answer(*show), datetime.now()):
-            answer("scontrol", "requeue", job)  # where it is refused, SLURM does it when the time has passed
-            while is_preempted(answer(*show), datetime.now()):
-                time.sleep(pause)
-        plain(self, *arguments, **named)
+    def made(plain: Any) -> Any:
+        def report_job_error(self: Any, *arguments: Any, **named: Any) -> None:
+            if is_preempted(answer(*show), datetime.now()):
+                answer(
+                    "scontrol", "requeue", job
+                )  # where it is refused, SLURM does it when the time has passed
+                while is_preempted(answer(*show), datetime.now()):
+                    time.sleep(1)
+            plain(self, *arguments, **named)
 
-    report_job_error.requeues = True  # type: ignore[attr-defined]
-    executor.report_job_error = report_job_error  # type: ignore[attr-defined]
+        return report_job_error
+
+    _replace(executor, "report_job_error", made)
 
 
 def keep_going(scheduler: type) -> None:
-    """Have a submission do what is left of it when a run fails; once is enough.
+    """Have a submission do what is left of it when a run fails.
 
     The plugin does not hand on ``--keep-going``: the rest of the group would stay untrained in all attempts.
 
     Args:
         scheduler: Snakemake's class of schedulers, within a submission.
     """
-    plain = scheduler.__init__  # type: ignore[misc]
-    if getattr(plain, "keeps_going", False):
-        return
 
-    def begin(self: Any, *arguments: Any, **named: Any) -> None:
-        plain(self, *arguments, **named)
-        self.keepgoing = True
+    def made(plain: Any) -> Any:
+        def begin(self: Any, *arguments: Any, **named: Any) -> None:
+            plain(self, *arguments, **named)
+            self.keepgoing = True
 
-    begin.keeps_going = True  # type: ignore[attr-defined]
-    scheduler.__init__ = begin  # type: ignore[misc]
+        return begin
+
+    _replace(scheduler, "__init__", made)
 
 
 def mend(group_job: type) -> None:
