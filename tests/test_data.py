@@ -297,6 +297,27 @@ def test_prepared_files_are_checked(tmp_path):
         load_arrays(path, remedy="do this")
 
 
+def test_a_set_prepared_again_leaves_what_is_the_same(tmp_path):
+    path = tmp_path / "set.npz"
+    files = (path, path.with_suffix(".json"))
+
+    def dates(arrays, note):
+        for file in files:
+            if file.exists():
+                os.utime(file, (1, 1))
+        save_arrays(path, arrays, note)
+        return [file.stat().st_mtime == 1 for file in files]
+
+    arrays = {"a": np.arange(100)}
+    assert dates(arrays, {"origin": "here"}) == [False, False]
+    assert dates(arrays, {"origin": "here"}) == [True, True]
+    assert dates(arrays, {"origin": "there"}) == [True, False]
+    assert dates({"a": np.arange(100) + 1}, {"origin": "there"}) == [False, False]
+    path.write_bytes(path.read_bytes()[:-10])
+    assert dates({"a": np.arange(100) + 1}, {"origin": "there"}) == [False, True]
+    assert load_arrays(path, remedy="do this")["a"][0] == 1
+
+
 def test_no_pickles_in_prepared_files(tmp_path):
     path = tmp_path / "set.npz"
     save_arrays(path, {"a": np.arange(3)}, {})

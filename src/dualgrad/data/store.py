@@ -104,15 +104,18 @@ def _bounded(shown: object, name: str, stream: Any, size: int, limit: int) -> by
 
 
 def save_arrays(path: Path, arrays: Mapping[str, np.ndarray], note: Mapping[str, Any]) -> str:
-    """Write arrays to `path` (.npz), then their digest and a note about them beside it (.json); return the digest."""
+    """Write arrays to `path` (.npz), then their digest and a note about them beside it (.json); return the digest.
+
+    A file that holds the same already keeps its date, and what was made from it stays up to date.
+    """
     buffer = io.BytesIO()
     np.savez(buffer, **dict[str, Any](arrays))
-    with replacing(path) as temporary:
-        temporary.write_bytes(buffer.getbuffer())
     digest = content_digest(arrays)
-    whole = {"format": 1, "content_sha256": digest, **note}
-    with replacing(path.with_suffix(".json")) as temporary:
-        temporary.write_text(json.dumps(whole, indent=2, sort_keys=True) + "\n")
+    whole = json.dumps({"format": 1, "content_sha256": digest, **note}, indent=2, sort_keys=True) + "\n"
+    for file, content in ((path, buffer.getbuffer()), (path.with_suffix(".json"), whole.encode())):
+        if not file.is_file() or file.read_bytes() != content:
+            with replacing(file) as temporary:
+                temporary.write_bytes(content)
     return digest
 
 

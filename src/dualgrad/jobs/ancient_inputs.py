@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from dualgrad.jobs.replaced import replace
+
 
 class _NotAncient(Mapping[Any, dict[Any, set[Any]]]):
     """Which jobs depend on a job, and by which files, without those that know all of these as ancient."""
@@ -31,20 +33,19 @@ class _NotAncient(Mapping[Any, dict[Any, set[Any]]]):
 
 def look_behind(dag: type) -> None:
     """Have Snakemake's class of DAGs look at jobs behind ancient inputs as at any other; once is enough."""
-    plain = dag.update_needrun  # type: ignore[attr-defined]
-    if getattr(plain, "looks_behind", False):
-        return
 
-    async def update_needrun(self: Any, *args: Any, **more: Any) -> Any:
-        # In there, a search along `depending` has but one use: to tell which jobs need no look of their own.
-        search = self.bfs
-        self.bfs = lambda direction, *jobs, **how: search(
-            _NotAncient(direction) if direction is self.depending else direction, *jobs, **how
-        )
-        try:
-            return await plain(self, *args, **more)
-        finally:
-            del self.bfs
+    def made(plain: Any) -> Any:
+        async def update_needrun(self: Any, *args: Any, **more: Any) -> Any:
+            # In there, a search along `depending` has but one use: to tell which jobs need no look of their own.
+            search = self.bfs
+            self.bfs = lambda direction, *jobs, **how: search(
+                _NotAncient(direction) if direction is self.depending else direction, *jobs, **how
+            )
+            try:
+                return await plain(self, *args, **more)
+            finally:
+                del self.bfs
 
-    update_needrun.looks_behind = True  # type: ignore[attr-defined]
-    dag.update_needrun = update_needrun  # type: ignore[attr-defined]
+        return update_needrun
+
+    replace(dag, "update_needrun", made)

@@ -9,6 +9,8 @@ from __future__ import annotations
 import _thread
 from typing import Any
 
+from dualgrad.jobs.replaced import replace
+
 
 def exit_from_a_thread(scheduler: type) -> None:
     """Have Snakemake's class of schedulers ask for its end from a thread of its own; once is enough.
@@ -16,12 +18,11 @@ def exit_from_a_thread(scheduler: type) -> None:
     The handler is put up by Snakemake when it makes a scheduler, in a submission of a cluster as well, which calls no
     hooks: so this must be said before, while the workflow is read.
     """
-    plain = scheduler.exit_gracefully  # type: ignore[attr-defined]
-    if getattr(plain, "from_a_thread", False):
-        return
 
-    def exit_gracefully(self: Any, *signal_and_frame: Any) -> None:
-        _thread.start_new_thread(plain, (self,))
+    def made(plain: Any) -> Any:
+        def exit_gracefully(self: Any, *signal_and_frame: Any) -> None:
+            _thread.start_new_thread(plain, (self,))
 
-    exit_gracefully.from_a_thread = True  # type: ignore[attr-defined]
-    scheduler.exit_gracefully = exit_gracefully  # type: ignore[attr-defined]
+        return exit_gracefully
+
+    replace(scheduler, "exit_gracefully", made)

@@ -17,6 +17,7 @@ from datetime import datetime
 from typing import Any
 
 from dualgrad.jobs.cluster import answer
+from dualgrad.jobs.replaced import replace
 
 # A submission that SLURM puts back into the queue is pending within seconds; one that stays preempted is lost.
 _PREEMPTED_FOR_GOOD = 600.0
@@ -49,15 +50,6 @@ class States:
         return plain
 
 
-def _replace(owner: Any, name: str, made: Callable[[Any], Any]) -> None:
-    """Put what is *made* of a function into its place, unless that was done before."""
-    plain = getattr(owner, name)
-    if not getattr(plain, "is_ours", False):
-        ours = made(plain)
-        ours.is_ours = True
-        setattr(owner, name, ours)
-
-
 def know_all_states(plugin: Any) -> None:
     """Have the plugin take states of submissions for what they are.
 
@@ -75,7 +67,7 @@ def know_all_states(plugin: Any) -> None:
 
         return query_job_status
 
-    _replace(plugin, "query_job_status", made)
+    replace(plugin, "query_job_status", made)
 
 
 def report_exceptions(plugin: Any) -> None:
@@ -100,7 +92,7 @@ def report_exceptions(plugin: Any) -> None:
 
         return run_job
 
-    _replace(plugin.Executor, "run_job", made)
+    replace(plugin.Executor, "run_job", made)
 
 
 def show_reasons(group_job: type) -> None:
@@ -118,7 +110,7 @@ def show_reasons(group_job: type) -> None:
 
         return log_error
 
-    _replace(group_job, "log_error", made)
+    replace(group_job, "log_error", made)
 
 
 def is_preempted(shown: str, now: datetime) -> bool:
@@ -162,7 +154,7 @@ def requeue_when_preempted(executor: type, job: str) -> None:
 
         return report_job_error
 
-    _replace(executor, "report_job_error", made)
+    replace(executor, "report_job_error", made)
 
 
 def keep_going(scheduler: type) -> None:
@@ -181,7 +173,7 @@ def keep_going(scheduler: type) -> None:
 
         return begin
 
-    _replace(scheduler, "__init__", made)
+    replace(scheduler, "__init__", made)
 
 
 def mend(group_job: type) -> None:
