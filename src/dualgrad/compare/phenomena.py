@@ -36,6 +36,7 @@ from dualgrad.estimators.boundary import moves
 from dualgrad.estimators.correlation import spearman
 from dualgrad.estimators.curves import last_crossing, per_doubling
 from dualgrad.estimators.families import holm
+from dualgrad.estimators.survival import settled
 from dualgrad.estimators.units import Estimate
 from dualgrad.statistics import bimodality
 from dualgrad.statistics.facts import lr_factor, trap_level
@@ -521,15 +522,16 @@ def jump_gaps(edition: Edition, reference: float) -> Evidence:
 
 
 def survivors(experiment: str) -> Measure:
-    """Return a measure: share of runs at risk that reach the horizon without the event."""
+    """Return a measure: share of runs that reach the horizon without the event, of these and those with it."""
 
     def get(edition: Edition, reference: float) -> Evidence:
         if experiment not in edition.experiments:
             return Evidence(note=f"{experiment}: not made")
         rows = edition.runs(experiment)
         rows = rows[rows["init_success"].eq(True) & (rows["lifetime"] > 0)]  # at risk, as in the statistics
-        events = int(rows["event"].eq(True).sum())
-        return Evidence(units.of_share(len(rows) - events, len(rows), reference))
+        event = rows["event"].eq(True).to_numpy()
+        known = int(settled(rows["lifetime"].to_numpy(dtype=float), event).sum())
+        return Evidence(units.of_share(known - int(event.sum()), known, reference))
 
     return get
 

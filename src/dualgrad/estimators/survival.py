@@ -50,6 +50,15 @@ def kaplan_meier(time: np.ndarray, event: np.ndarray) -> Survival:
     return Survival(curve.quantiles, share, low, high)
 
 
+def settled(time: np.ndarray, event: np.ndarray) -> np.ndarray:
+    """Return which runs had the event or were observed for as long as any was, (runs,).
+
+    Of the others, which ended before (they diverged), nobody knows whether they would have had it: a plain share
+    leaves them out, a Kaplan-Meier curve counts them for as long as they were seen.
+    """
+    return event | (time == time.max()) if len(time) else event
+
+
 def ladder_median(
     rung: np.ndarray, event: np.ndarray, ladder: np.ndarray
 ) -> tuple[float, bootstrap.Bounds | None, tuple[float, bootstrap.Bounds | None]]:

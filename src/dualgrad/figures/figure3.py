@@ -45,7 +45,8 @@ def panel_a(tables: Tables) -> pd.DataFrame:
     passed = runs[runs["init_success"] == True]  # noqa: E712  (missing counts as failed)
     rows = observed(tables.trajectories("T1a"))
     kept = rows[rows["run"].isin(passed["run"])]
-    alive = passed[passed["censored"] == True]  # noqa: E712
+    # A run that diverged before the others' end was not seen to survive.
+    alive = passed[passed["censored"].eq(True) & passed["lifetime"].eq(passed["lifetime"].max())]
     target = kept["lam"].dropna()
     parts = [
         f.single_runs(kept, "stage_epoch", "test_error", "survivor"),

@@ -2,7 +2,8 @@
 
 T1a and T13: trained at λ = 0.35, then observed at the target λ; the event is a collapse (error >= 0.40 five
 epochs in a row). Only runs whose start passed the gate (error <= 0.30) are at risk; `failed_starts` counts the
-others. A run that diverges in the epoch of the jump was never observed and is not at risk either. With no event
+others. A run that diverges in the epoch of the jump was never observed and is not at risk either; one that diverges
+later counts in `survival_at_horizon` and the hazard for as long as it was seen, and not in the share. With no event
 in n runs the exact 95 % interval still reaches down to (0.025)^(1/n). The hazard is events per epoch at risk, its
 interval the exact Poisson one, χ²-quantiles over twice the exposure.
 `survival_at_horizon` is Kaplan-Meier's.
@@ -25,7 +26,7 @@ from scipy.special import gammaincinv
 
 from dualgrad.estimators import bootstrap
 from dualgrad.estimators.correlation import spearman
-from dualgrad.estimators.survival import kaplan_meier
+from dualgrad.estimators.survival import kaplan_meier, settled
 from dualgrad.estimators.units import of_correlation
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
@@ -40,7 +41,7 @@ KEYS = (
 )
 
 QUANTITIES = {
-    "survival_share": Quantity("1", "share of runs at risk that reach the horizon without event"),
+    "survival_share": Quantity("1", "share of runs that reach the horizon without event; diverged ones left out"),
     "survivors": Quantity("runs", "their number"),
     "survival_at_horizon": Quantity("1", "Kaplan-Meier survival at the horizon"),
     "hazard": Quantity("1/epoch", "events per epoch at risk"),
@@ -87,14 +88,15 @@ def _jump(sheet: Sheet, experiment: str, tables: Tables) -> None:
         event = risk["event"].eq(True).to_numpy()
         horizon, events = float(life.max()), int(event.sum())
         at: dict[str, Any] = {**keys, "epoch": horizon}
-        bounds = bootstrap.exact_bounds(n - events, n)
-        sheet.add("survival_share", (n - events) / n, n, bounds=bounds, **at)
-        sheet.add("survivors", n - events, n, **at)
+        known = int(settled(life, event).sum())
+        bounds = bootstrap.exact_bounds(known - events, known)
+        sheet.add("survival_share", (known - events) / known, known, bounds=bounds, **at)
+        sheet.add("survivors", known - events, known, **at)
         sheet.add(
             "survival_at_horizon",
             float(kaplan_meier(life, event).share[-1]),
             n,
-            bounds=None if events else bounds,
+            bounds=None if events or known < n else bounds,
             **at,
         )
         exposure = float(life.sum())
