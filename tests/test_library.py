@@ -304,7 +304,7 @@ def test_a_grad_scaler_changes_nothing_and_leaves_out_what_overflows() -> None:
 
 
 RANKS = """
-import sys, torch, torch.distributed as dist
+import sys, pytest, torch, torch.distributed as dist
 from dualgrad import DualGradient
 sys.path.insert(0, sys.argv[3])
 from test_library import batches, network, one_pass, sgd
@@ -318,6 +318,12 @@ for name, wrap in {"alone": lambda net: net, "wrapped": torch.nn.Sequential}.ite
     for batch in batches(5):
         dual.step(*one_pass(net, [each.chunk(2)[rank] for each in batch]))
     torch.save(ranks.module.state_dict(), sys.argv[2] + f".{name}.{rank}.pt")
+net = network()
+with pytest.warns(UserWarning, match="each of the 2 ranks trains by itself"):
+    DualGradient(net, sgd(net.parameters()), 0.4)
+fixed = torch.nn.parallel.DistributedDataParallel(network(), static_graph=True)
+with pytest.raises(TypeError, match="static_graph=True"):
+    DualGradient(fixed, sgd(fixed.parameters()), 0.4)
 dist.destroy_process_group()
 """
 
@@ -435,6 +441,19 @@ def test_what_is_trained_may_change_between_steps() -> None:
     single.step(one_pass(other, (x.float(), *labels))[0])
 
 
+def test_a_state_keeps_the_norm_as_it_is() -> None:
+    """On a GPU the norm of a half-precision gradient is a float32 tensor; 1 / a small one is beyond float16."""
+    net = linear().half()
+    dual = trained(net, period=2)
+    cache = {"vector": torch.ones(6).half(), "norm": torch.tensor(1e-6), "scale": torch.tensor(1e6)}
+    dual.load_state_dict({"steps": 1, "cache": cache, "unused": []})
+    found = dual.state_dict()["cache"]
+    assert (float(found["norm"]), float(found["scale"])) == pytest.approx((1e-6, 1e6))
+    assert found["vector"].dtype is torch.float16
+    dual.load_state_dict({"steps": 1, "cache": {**cache, "vector": torch.ones(6).double()}, "unused": []})
+    assert dual.state_dict()["cache"]["vector"].dtype is torch.float16
+
+
 def test_half_a_batch_is_not_added_to_the_next_one() -> None:
     """A loss that fails, for want of memory or by Ctrl-C, takes the parts before it along."""
     one, other = network(norm=False), network(norm=False)
@@ -525,6 +544,7 @@ def test_the_mix_by_itself() -> None:
     torch.testing.assert_close(mix(a, b, 0.3), expected, **EXACT)
     parts = mix([a[:2], a[2:]], [b[:2], b[2:]], 0.3)
     torch.testing.assert_close(torch.cat(parts), expected, **EXACT)
+    assert not mix(a.clone().requires_grad_(), b, 0.3).requires_grad
     assert torch.equal(mix(a, b, np.float32(0.25)), mix(a, b, 0.25))
     zero = torch.zeros(4)
     assert torch.equal(mix(zero, torch.ones(4), 0.0, eps=0.0), zero)
@@ -566,6 +586,13 @@ def checkpointed() -> None:
     kept = torch.utils.checkpoint.checkpoint(net[:3], x.requires_grad_(), use_reentrant=True)
     loss = F.cross_entropy(net[3](kept), labels)
     DualGradient(net, sgd(net.parameters()), 0.3).step(loss, loss)
+
+
+def second_pass_missing() -> None:
+    net = linear()
+    dual = DualGradient(net, sgd(net.parameters()), 0.3)
+    logits = net(torch.ones(1, 2))
+    dual.step(logits.sum(), lambda: logits.square().sum())
 
 
 def trained(net: nn.Module | None = None, lam: object = 0.3, **settings: object) -> DualGradient:
@@ -630,6 +657,8 @@ REFUSED = {
     ),
     "a value loss is expected": lambda: one_step(linear(), torch.ones(1, 2), lambda loss: None),
     "leave out backward": with_gradients,
+    "a value loss given as a function needs a pass of its own": second_pass_missing,
+    "sparse gradients are not supported: build": lambda: mix(torch.eye(2).to_sparse(), torch.eye(2), 0.3),
 }
 
 

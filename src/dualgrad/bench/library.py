@@ -70,6 +70,7 @@ def _autograd(model: nn.Module, optimizer: torch.optim.Optimizer, losses: Losses
     params = list(model.parameters())
 
     def step() -> None:
+        optimizer.zero_grad()
         struct, value = losses()
         g_struct = torch.autograd.grad(struct, params, retain_graph=True)
         g_value = torch.autograd.grad(value, params)

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import math
 import numbers
+import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -25,13 +26,14 @@ from dualgrad.method.pair import Pair
 Loss = Tensor | Callable[[], Tensor]
 Gradient = Sequence[Tensor | None]
 _SHARDED = "sharded parameters (FSDP, DTensor) are not supported: each rank has a part of a norm"
+_SPARSE = "sparse gradients are not supported: build the embedding with sparse=False"
 _CONSTANT = "the loss depends on no parameter that is trained: was it detached, or the model replaced since?"
 
 
 def mix(
     g_struct: Tensor | Sequence[Tensor], g_value: Tensor | Sequence[Tensor], lam: float, *, eps: float = 1e-12
 ) -> Tensor | list[Tensor]:
-    """Return (1-λ)·g_struct/‖g_struct‖ + λ·g_value/‖g_value‖.
+    """Return (1-λ)·g_struct/‖g_struct‖ + λ·g_value/‖g_value‖; autograd does not follow it.
 
     Args:
         g_struct, g_value: two gradients: tensors of one shape, or sequences of tensors (one per parameter), whose
@@ -40,12 +42,14 @@ def mix(
         eps: added to each norm before dividing; with 0 a gradient of zeros stays as it is.
 
     Raises:
-        TypeError: a gradient is no tensor. ValueError: λ is not in [0, 1], or the gradients have different shapes, or
-            several devices or dtypes.
+        TypeError: a gradient is no dense tensor. ValueError: λ is not in [0, 1], or the gradients have different
+            shapes, or several devices or dtypes.
     """
     lam, eps = check_lam(lam), check_eps(eps)
     one = isinstance(g_struct, Tensor)
     parts = [[g] if isinstance(g, Tensor) else list(g) for g in (g_struct, g_value)]
+    if any(isinstance(g, Tensor) and g.is_sparse for each in parts for g in each):
+        raise TypeError(_SPARSE)
     if strange := [type(g).__name__ for each in parts for g in each if not isinstance(g, Tensor)]:
         raise TypeError(f"gradients are expected as tensors, found {strange[0]}")
     shapes = [[tuple(part.shape) for part in each] for each in parts]
@@ -55,9 +59,10 @@ def mix(
     if (layout.dtype, layout.device) != (other.dtype, other.device):
         kinds = f"{layout.dtype} on {layout.device} and {other.dtype} on {other.device}"
         raise ValueError(f"two gradients of one dtype on one device are expected, found {kinds}")
-    struct, value = (unit(layout.new().fill(each), eps) for each in parts)
-    vector = combined(struct.vector, (1.0 - lam) * struct.scale, value.vector, lam * value.scale)
-    mixed = layout.views(vector).parts
+    with torch.no_grad():
+        struct, value = (unit(layout.new().fill(each), eps) for each in parts)
+        vector = combined(struct.vector, (1.0 - lam) * struct.scale, value.vector, lam * value.scale)
+        mixed = layout.views(vector).parts
     return mixed[0] if one else mixed
 
 
@@ -68,7 +73,8 @@ class DualGradient:
     run over all of them together. Freezing, thawing or adding some between two steps renews the value gradient.
 
     - *One batch or two.* Losses may come from one forward pass or from two; BatchNorm's running statistics move as
-      often as you go forward. A value loss given as a function is called only on steps that need it.
+      often as you go forward. A value loss given as a function is called only on steps that need it, and needs
+      a forward pass of its own.
     - *Accumulation.* ``accumulate`` adds the gradients of one part of a batch; ``step`` adds those of the last part,
       and then normalises the sums.
     - *GradScaler.* Give it as ``scaler``, and the losses unscaled: ``step`` scales and unscales them, hands the mix
@@ -77,6 +83,8 @@ class DualGradient:
     - *DistributedDataParallel.* Give the wrapped model: gradients are averaged over its ranks before their norms are
       taken. Its own averaging is switched off (it would average after them); each rank keeps its running statistics;
       a parameter that a loss does not depend on has a gradient of zeros.
+    - *Hooks.* Gradients are computed by ``torch.autograd.grad``: hooks on tensors are called, those of
+      ``register_post_accumulate_grad_hook`` are not.
     - *Clipping* by norm has no place here: the mix has a norm of at most 1 whatever the losses. Lower the learning
       rate instead.
 
@@ -198,7 +206,8 @@ class DualGradient:
             self._follow()
         if any(parameter.grad is not None for parameter in self._params):
             raise RuntimeError(
-                "parameters have gradients that are not this library's: leave out backward(), or call zero_grad()"
+                "parameters have gradients that are not this library's: leave out backward(), or set them to None "
+                "before, as zero_grad() does"
             )
         due = self.due
         if due and loss_value is None:
@@ -246,9 +255,14 @@ class DualGradient:
                     "give the value loss as a function with a forward pass of its own, or set "
                     "torch._functorch.config.donated_buffer = False before compiling"
                 ) from error
+            if "a second time" in str(error):
+                raise RuntimeError(
+                    "this loss comes from a forward pass that a loss before has used up: a value loss given as a "
+                    "function needs a pass of its own; losses of one pass are both given as they are"
+                ) from error
             raise
         if any(part is not None and part.is_sparse for part in found):
-            raise TypeError("sparse gradients are not supported: build the embedding with sparse=False")
+            raise TypeError(_SPARSE)
         unused = {i for i, part in enumerate(found) if part is None}
         if unused and unused != self._unused.get(which) and _checkpointed(loss):
             raise RuntimeError(
@@ -292,7 +306,8 @@ class DualGradient:
 
         Returns:
             What can be logged: ``lam``, ``cos`` (of the two gradients), ``norm_struct``, ``norm_value`` and
-            ``norm_mix``. Numbers, or 0-dim tensors on the device, so that nothing waits for it.
+            ``norm_mix`` (before it is renormalised). Numbers, or 0-dim tensors on the device, so that nothing waits
+            for it.
 
         Raises:
             ValueError, TypeError, RuntimeError: as ``accumulate``; or λ is not in [0, 1].
@@ -364,8 +379,9 @@ class DualGradient:
                 raise ValueError(
                     f"the cached value gradient has {found} numbers, this model trains {self._layout.numel}"
                 )
-            device, dtype = self._layout.device, self._layout.dtype
-            cache = {k: v.to(device, dtype) if isinstance(v, Tensor) else v for k, v in cache.items()}
+            # Norm and scale of half-precision gradients are float32, and stay so.
+            cache = {k: v.to(self._layout.device) if isinstance(v, Tensor) else v for k, v in cache.items()}
+            cache["vector"] = cache["vector"].to(self._layout.dtype)
         self._sums = {}
         self.steps = state["steps"]
         self._pair.load_state(cache)
@@ -404,11 +420,25 @@ def _words_for(loss: object) -> str:
 
 
 def _process_group(model: nn.Module) -> Any:
-    """The ranks that a wrapped model is trained by, with its own averaging switched off; None: one process."""
+    """The ranks that a wrapped model is trained by, with its own averaging switched off; None: one process.
+
+    Raises:
+        TypeError: it is wrapped in a way in which its gradients cannot be averaged here.
+    """
     # Looked for in the whole model, as torch.compile and others wrap the wrapper.
     if any(type(each).__name__ == "FullyShardedDataParallel" for each in model.modules()):
         raise TypeError(_SHARDED)
     wrapped = [each for each in model.modules() if isinstance(each, nn.parallel.DistributedDataParallel)]
+    if any(each.static_graph for each in wrapped):
+        raise TypeError(
+            "DistributedDataParallel(static_graph=True) does not let go of its averaging: leave it out"
+        )
+    together = torch.distributed.is_available() and torch.distributed.is_initialized()
+    if not wrapped and together and (ranks := torch.distributed.get_world_size()) > 1:
+        warnings.warn(
+            f"the model is not wrapped in DistributedDataParallel: each of the {ranks} ranks trains by itself",
+            stacklevel=3,
+        )
     for each in wrapped:
         each.require_backward_grad_sync = False  # what no_sync() does
     return wrapped[0].process_group if wrapped else None

@@ -41,7 +41,9 @@ KEYS = (
 )
 
 QUANTITIES = {
-    "survival_share": Quantity("1", "share of runs that reach the horizon without event; diverged ones left out"),
+    "survival_share": Quantity(
+        "1", "share of runs that reach the horizon without event; diverged ones left out"
+    ),
     "survivors": Quantity("runs", "their number"),
     "survival_at_horizon": Quantity("1", "Kaplan-Meier survival at the horizon"),
     "hazard": Quantity("1/epoch", "events per epoch at risk"),
