@@ -258,3 +258,15 @@ def test_resume_files_are_written_once_a_minute(tmp_path: Path, monkeypatch: pyt
     record, _ = lab.train(run, resume=tmp_path / "resume", report=epoch)
     assert saved == [63.0, 126.0, 189.0, 252.0]
     assert record["digest"] == whole["digest"]
+
+    # A state that takes 5 seconds to be written is written every 100, not every minute.
+    def slowly(*given: object) -> None:
+        nonlocal now
+        saved.append(now)
+        keep(*given)
+        now += 5.0
+
+    now, saved = 0.0, []
+    monkeypatch.setattr(checkpoints, "save_with_checksum", slowly)
+    lab.train(run, resume=tmp_path / "slowly", report=epoch)
+    assert saved == [63.0, 173.0, 283.0]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import os
 import pickle
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -505,6 +507,31 @@ def test_resume_file_of_another_run_or_damaged_is_ignored(lab, tmp_path):
     for content in (other, flipped, mine[: len(mine) // 2], b"", b"not a torch file", misfit):
         resume.write_bytes(content)
         assert lab.train(run, resume=resume)[0]["digest"] == whole["digest"]
+
+
+PEAK = """
+import resource, sys, torch
+from pathlib import Path
+from dualgrad.training import checkpoints
+path, half = Path(sys.argv[1]), torch.ones(16 * 2**20, dtype=torch.float64)
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+before = peak()
+if sys.argv[2] == "save":
+    checkpoints.save_with_checksum(path, {"a": half, "b": half + 1})
+else:
+    found = checkpoints.load_with_checksum(path)
+    assert torch.equal(found["a"], half) and torch.equal(found["b"], half + 1)
+print((peak() - before) / half.nbytes)
+"""
+
+
+def test_a_state_is_written_and_read_in_pieces(tmp_path):
+    """Beside itself in memory, that of a large network would be more than what is asked for on a cluster."""
+    for what, halves in (("save", 1), ("load", 3)):  # with the halves that the script itself makes
+        words = [sys.executable, "-c", PEAK, str(tmp_path / "state"), what]
+        done = subprocess.run(words, capture_output=True, text=True, check=True)
+        assert float(done.stdout) < halves + 0.5, what
 
 
 @pytest.mark.parametrize(

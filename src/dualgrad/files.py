@@ -77,16 +77,26 @@ def scratch(parent: Path, name: str) -> Iterator[Path]:
         os.close(handle)
 
 
-def read_regular(path: Path) -> bytes:
-    """Return what a file holds. Opening a pipe under its name would wait for a writer for ever.
+def open_regular(path: Path) -> int:
+    """Open a file for reading and return its descriptor. A pipe under its name would wait for a writer for ever.
 
     Raises:
         OSError: there is no such file, it cannot be read, or it is no regular file.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
-    with os.fdopen(handle, "rb") as stream:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise OSError(errno.EINVAL, "not a regular file", str(path))
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        raise OSError(errno.EINVAL, "not a regular file", str(path))
+    return handle
+
+
+def read_regular(path: Path) -> bytes:
+    """Return what a file holds.
+
+    Raises:
+        OSError: as :func:`open_regular`.
+    """
+    with os.fdopen(open_regular(path), "rb") as stream:
         return stream.read()
 
 

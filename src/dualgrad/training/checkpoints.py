@@ -1,23 +1,27 @@
 """Weights that another run starts from, and the state a killed run resumes from.
 
-Both are torch files written atomically and read with ``weights_only=True``: loading one can run no code.
+Both are torch files written atomically and read with ``weights_only=True``: loading one can run no code. They go to
+the disk and come from it in pieces: a state is four times a network's weights, and no memory is asked for a
+copy of it.
 """
 
 from __future__ import annotations
 
 import hashlib
 import io
+import os
 import pickle
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any, BinaryIO, TypeGuard
 
 import torch
 from torch import Tensor
 
-from dualgrad.files import read_regular
-from dualgrad.records import write_atomically
+from dualgrad.files import open_regular, replacing
+
+_CHECKSUM = hashlib.sha256().digest_size
 
 
 class CheckpointError(ValueError):
@@ -34,19 +38,70 @@ def weights_digest(weights: dict[str, Tensor]) -> str:
     return result.hexdigest()
 
 
-def save(path: Path, content: Mapping[str, Any]) -> None:
-    """Write a torch file atomically."""
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    write_atomically(path, buffer.getvalue())
+class _Writer(io.RawIOBase):
+    """A file that torch writes to, with the checksum of what it wrote.
+
+    Attributes:
+        error: why no more of it could be written; torch itself would say something else.
+    """
+
+    def __init__(self, stream: BinaryIO) -> None:
+        super().__init__()
+        self.error: OSError | None = None
+        self._stream, self._sum = stream, hashlib.sha256()
+
+    def write(self, data: Any) -> int:
+        """Write a piece, unless one before it could not be written; return its length."""
+        self._sum.update(data)
+        try:
+            if self.error is None:
+                self._stream.write(data)
+        except OSError as error:
+            self.error = error
+        return len(data)
+
+    def digest(self) -> bytes:
+        """Return the SHA-256 of all pieces."""
+        return self._sum.digest()
+
+
+def save(path: Path, content: Mapping[str, Any], *, checksum: bool = False) -> None:
+    """Write a torch file atomically.
+
+    Args:
+        path: the file.
+        content: plain data and tensors.
+        checksum: put one in front, for :func:`load_with_checksum`.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    with replacing(path) as temporary, temporary.open("wb") as stream:
+        stream.seek(_CHECKSUM if checksum else 0)
+        writer = _Writer(stream)
+        torch.save(content, writer)  # type: ignore[arg-type]
+        if writer.error is not None:
+            raise writer.error
+        if checksum:
+            stream.seek(0)
+            stream.write(writer.digest())
 
 
 def save_with_checksum(path: Path, content: Mapping[str, Any]) -> None:
     """Write a torch file atomically, with a checksum in front: torch itself overlooks flipped bits."""
-    buffer = io.BytesIO()
-    torch.save(content, buffer)
-    data = buffer.getvalue()
-    write_atomically(path, hashlib.sha256(data).digest() + data)
+    save(path, content, checksum=True)
+
+
+class _BehindChecksum(io.FileIO):
+    """What a file holds behind its checksum, as a file of its own."""
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        """Go to a place, counted from behind the checksum."""
+        return super().seek(offset + _CHECKSUM * (whence == os.SEEK_SET), whence) - _CHECKSUM
+
+    def tell(self) -> int:
+        """Return the place, counted so."""
+        return super().tell() - _CHECKSUM
 
 
 def load_with_checksum(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -56,13 +111,13 @@ def load_with_checksum(path: Path, device: torch.device | str = "cpu") -> dict[s
         CheckpointError: missing, damaged, or holding anything but plain data and tensors.
     """
     try:
-        content = read_regular(path)
+        with _BehindChecksum(open_regular(path)) as stream:
+            checksum = stream.read(_CHECKSUM)
+            if hashlib.file_digest(stream, "sha256").digest() != checksum:
+                raise CheckpointError(f"{path}: damaged, its checksum does not match")
+            return _load(path, stream, device)
     except OSError as error:
         raise CheckpointError(f"{path}: cannot be read ({error})") from None
-    checksum, data = content[:32], content[32:]
-    if hashlib.sha256(data).digest() != checksum:
-        raise CheckpointError(f"{path}: damaged, its checksum does not match")
-    return _load(path, io.BytesIO(data), device)
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
@@ -81,7 +136,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
         ) from None
 
 
-def _load(path: Path, source: Path | io.BytesIO, device: torch.device | str) -> dict[str, Any]:
+def _load(path: Path, source: Path | io.FileIO, device: torch.device | str) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(source) as archive:  # torch stores its members; what swells is no file of ours
             if any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist()):

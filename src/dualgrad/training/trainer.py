@@ -65,6 +65,9 @@ from dualgrad.training.trajectory import StepStatistics, Trajectory
 Record = dict[str, Any]
 Weights = dict[str, Tensor]
 
+# So many times as long as a state takes to be written, training goes on before the next one.
+_OVER_SAVING = 20.0
+
 
 class Interrupted(RuntimeError):
     """The run was asked to stop; its state is kept, and the same command continues it."""
@@ -82,7 +85,8 @@ class Context:
         threads: intra-op threads.
         resume: file for the state of an interrupted run, or None. It is the caller's to remove once the record is
             safe.
-        resume_seconds: seconds between two writes of that file, within an epoch too: what a kill can lose.
+        resume_seconds: seconds between two writes of that file, within an epoch too: what a kill can lose. Where a
+            write takes long, twenty times as long; 0: after every step and epoch.
         report_begin: called with (epochs done, epochs planned) before anything is trained; done are those of an
             interrupted attempt.
         report: called with (epochs done, epochs planned, last test error or None) after each epoch.
@@ -316,6 +320,7 @@ class Trainer:
         self.order: StructureOrder
         self._takes_one: bool | None = None  # whether the session's model trains on a batch of one
         self._clock = self._saved_at = time.perf_counter()
+        self._saving = 0.0
         # The epoch under way: what its steps logged, and the generators that they draw from; and where a resumed run
         # enters it.
         self._statistics = StepStatistics()
@@ -821,9 +826,10 @@ class Trainer:
         """
         context = self.context
         stopping = context.stop_requested is not None and context.stop_requested()
-        if context.resume is not None and (
-            stopping or time.perf_counter() - self._saved_at >= context.resume_seconds
-        ):
+        long_ago = time.perf_counter() - self._saved_at >= max(
+            context.resume_seconds, _OVER_SAVING * self._saving
+        )
+        if context.resume is not None and (stopping or long_ago or not context.resume_seconds):
             self._save(self._state())
         if stopping:
             raise Interrupted(
@@ -861,11 +867,13 @@ class Trainer:
 
     def _save(self, state: Mapping[str, Any]) -> None:
         assert self.context.resume is not None
+        begun = time.perf_counter()
         try:
             checkpoints.save_with_checksum(self.context.resume, state)
         except OSError as error:  # the run itself needs no disk until its end
             print(f"the state to resume from cannot be kept: {explain(error)}", file=sys.stderr)
         self._saved_at = time.perf_counter()
+        self._saving = self._saved_at - begun
 
     def _restore(self) -> bool:
         """Load the state of an interrupted attempt at this very run; return whether there was one."""
