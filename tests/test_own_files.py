@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 from oracles import plain
-from oracles.lab import Lab, run_of, stage, vectors
+from oracles.lab import MLP, Lab, run_of, stage, vectors
+from torch import Tensor, nn
 
 from dualgrad.census.datasets import DataSet
 from dualgrad.census.imports import files_of_module
@@ -23,7 +24,7 @@ from dualgrad.census.run import UnfitRun, check_part, read
 from dualgrad.census.stages import CensusError
 from dualgrad.data import given
 from dualgrad.data.errors import DataError
-from dualgrad.models import build_model, imported
+from dualgrad.models import build_model, imported, needs_two_passes
 from dualgrad.training.trainer import TrainingError
 
 N, CLASSES = 150, 4
@@ -546,6 +547,10 @@ INDEX_FILES: dict[str, tuple[object, str]] = {
     "bytes that are no text": ([b"\xff"], "expected text in UTF-8"),
     "no flag set": ([False] * N, "expected at least one index; got none"),
     "too few flags": ([True, False], "expected 150 flags, .*got 2"),
+    "ones and zeros": (
+        [1, 0] * (N // 2),
+        "expected indices from 0, or true and false for each example; got 1 and 0",
+    ),
     "a matrix": ([[1, 2], [3, 4]], r"an array of shape \(2, 2\)"),
 }
 
@@ -592,7 +597,7 @@ PATHS: dict[str, tuple[str, str]] = {
     "own_nets:broken": ("def broken(options, classes:\n", "own_nets.py, line 1: "),
     "math:sqrt": (MODULE, "there is no module 'math'|is no file of Python"),
 }
-HEAD = "import torch, threading\nfrom torch import nn\n"
+HEAD = "import numpy, random, threading, torch\nfrom torch import nn\n"
 PARTS = """
 class With(nn.Module):
     def __init__(self, go, part=None):
@@ -605,6 +610,15 @@ class With(nn.Module):
 class Flip(nn.Module):
     def forward(self, x):
         return x.view(2, 4)  # as many as it is tried with
+
+class Extra(nn.Linear):
+    def get_extra_state(self):
+        return {"steps": 0}
+
+def counting(persistent):
+    net = With(lambda net, x: x @ net.w + net.seen.add_(1) * 0)
+    net.register_buffer("seen", torch.zeros(()), persistent=persistent)
+    return net
 """
 # What only the job can find: body of a factory -> what is said.
 FACTORIES: dict[str, str] = {
@@ -632,6 +646,12 @@ FACTORIES: dict[str, str] = {
     "return With(lambda net, x: x @ net.w, threading.Lock())": "its network cannot be copied: TypeError",
     "return With(lambda net, x: x @ net.w if len(x) < 3 else x.nothing)":
         "its network failed: AttributeError: 'Tensor' object has no attribute 'nothing'",
+    "return With(lambda net, x: nn.functional.embedding(torch.arange(len(x)), net.w, sparse=True))":
+        "its network has sparse gradients; expected embeddings with sparse=False",
+    "return counting(persistent=False)": "the buffer seen, which is not in its state; expected it to be persistent",
+    "return Extra(12, classes)": "state holds _extra_state, which is no tensor",
+    "return With(lambda net, x: x @ net.w * random.random())": "draws from Python's random, which no run",
+    "return With(lambda net, x: x @ net.w * numpy.random.rand())": "draws from NumPy's random, which no run",
     "return nn.Sequential(nn.Linear(12, 4), Flip())": r"failed: RuntimeError: shape .* \(own_nets.py, line \d+\)",
 }  # fmt: skip
 
@@ -740,6 +760,64 @@ def test_a_network_may_leave_layers_out_at_random(lab, tmp_path: Path) -> None:
     for seed in range(4):
         record, _ = lab.train(own_run(task, seed=seed), root=folder)
         assert record["outcome"]["status"] == "completed"
+
+
+class Norms(nn.Module):
+    """A network whose BatchNorm moves its statistics so often in a pass."""
+
+    def __init__(self, uses: int) -> None:
+        super().__init__()
+        self.layer, self.norm, self.head = nn.Linear(12, 8), nn.BatchNorm1d(8), nn.Linear(8, 4)
+        self.uses = uses
+
+    def train(self, mode: bool = True) -> Norms:
+        super().train(mode)
+        self.norm.train(mode and self.uses > 0)
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer(x)
+        for _ in range(self.uses or 1):
+            x = self.norm(x)
+        return self.head(x)
+
+
+@pytest.mark.parametrize(("uses", "changes"), [(0, True), (1, False), (2, True)])
+def test_one_pass_stands_for_two_where_a_batchnorm_is_used_once(uses: int, changes: bool) -> None:
+    net = Norms(uses)
+    imported.try_out(net, (torch.randn(2, 12),), 4, "mynets:build")
+    assert needs_two_passes(net) is changes
+    assert not net.norm._forward_hooks, "the network itself stays as it is"
+
+
+def test_flags_in_a_text_file_are_true_and_false(lab, tmp_path: Path) -> None:
+    """As pandas writes them."""
+    task, folder = lab.add(vectors()), tmp_path / "own"
+    write(folder, f"{HEAD}def build(options, classes):\n    return nn.Linear(12, classes)\n")
+    flags = [place % 3 == 0 for place in range(N)]
+    (folder / "trusted.csv").write_text("trusted\n" + "".join(f"{flag}\n" for flag in flags))
+    np.save(folder / "trusted.npy", np.flatnonzero(flags))
+    values = [
+        {"labels": "trusted", "period": 2, "trusted": {"path": f"trusted.{end}"}} for end in ("csv", "npy")
+    ]
+    words, indices = (lab.train(own_run(task, value=value), root=folder)[0] for value in values)
+    assert words["trajectory"] == indices["trajectory"]
+    assert words["provenance"]["trusted"]["examples"] == 50
+
+
+def test_a_batch_without_trusted_examples_is_logged_against_the_kept_gradient(lab) -> None:
+    value = {
+        "labels": "trusted",
+        "period": 4,
+        "trusted": {"ratio": 0.05, "seed_offset": 2},
+        "fresh_every_step": True,
+    }
+    run = run_of(lab.add(vectors()), MLP, [stage(segments=[(0.3, 3)])], value=value)
+    run["task"]["batch_size"] = 6  # of 150 examples 7 are trusted
+    run["log"] = {**run["log"], "steps_every": 1}
+    steps = lab.train(run)[0]["trajectory"]["steps"]
+    assert len(steps["loss_value"]) == 75 and 0 < sum(one is None for one in steps["loss_value"]) < 75
+    assert None not in steps["cos_struct_value"]
 
 
 def test_a_trusted_batch_of_one_is_refused_before_training(lab, tmp_path: Path) -> None:

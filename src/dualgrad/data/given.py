@@ -274,6 +274,9 @@ def as_indices(found: np.ndarray, n: int, where: str) -> np.ndarray:
     Raises:
         DataError: none, one twice, or one that is no example.
     """
+    if found.dtype.kind in "US":  # as text files have flags
+        words = np.char.lower(found.astype(str))
+        found = words == "true" if np.isin(words, ("true", "false")).all() else found
     if found.dtype.kind == "b":
         if len(found) != n:
             raise DataError(
@@ -288,6 +291,8 @@ def as_indices(found: np.ndarray, n: int, where: str) -> np.ndarray:
         problem = f"index {wrong[0]} (from 0) is {indices[wrong[0]]}; expected 0 to {n - 1:,}"
         raise DataError(f"{where}: {problem}")
     values, counts = np.unique(indices, return_counts=True)
+    if counts.max() > 1 and len(indices) == n and values[-1] == 1:
+        raise DataError(f"{where}: expected indices from 0, or true and false for each example; got 1 and 0")
     if counts.max() > 1:
         raise DataError(f"{where}: the index {values[counts.argmax()]} occurs {counts.max()} times")
     return indices

@@ -80,7 +80,7 @@ def batchnorm_modules(model: nn.Module) -> list[nn.modules.batchnorm._BatchNorm]
 
 
 def needs_two_passes(model: nn.Module) -> bool:
-    """Whether two train-mode passes over one batch differ: dropout draws anew, or buffers of its own have moved.
+    """Whether two train-mode passes over one batch differ from one: dropout draws anew, or buffers have moved.
 
     BatchNorm's statistics do not count: one pass can move them as two would.
     """

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import copy
 import importlib
+import pickle
+import random
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -126,12 +129,12 @@ def raised_by(error: BaseException, path: str) -> bool:
 def try_out(model: nn.Module, inputs: tuple[Tensor, ...], classes: int, path: str) -> None:
     """Let a copy of a network go forward and back over two examples, and look at what comes out; then in eval mode.
 
-    The network itself stays as it is, but for a mark ``changes`` where its forward pass draws random numbers or moves
-    buffers other than BatchNorm's, so that a second one over the same batch would be another.
+    The network itself stays as it is, but for a mark ``changes`` where its forward pass draws random numbers, moves
+    buffers other than BatchNorm's, or uses a BatchNorm other than once, so that one pass cannot stand for two.
 
     Raises:
-        ValueError: it fails, its outputs are no logits (examples, classes), it changes its inputs, or a parameter has
-            no part in its outputs.
+        ValueError: it fails, its outputs are no logits (examples, classes), it changes its inputs, a parameter has no
+            part in its outputs, its gradients are sparse, or it keeps or draws what an interrupted run would lose.
     """
     device = inputs[0].device
     with torch.inference_mode(False), forked_generator(device):
@@ -140,22 +143,25 @@ def try_out(model: nn.Module, inputs: tuple[Tensor, ...], classes: int, path: st
         except Exception as error:
             raise ValueError(f"{path}: its network cannot be copied: {said(error, path)}") from None
         kept = {name: one.clone() for name, one in _own_buffers(trial)}
-        before = generator_state(device)
+        before, others = generator_state(device), _other_generators(device)
+        uses = _count_uses(trial)
         doing = "train"
         try:
             logits = _checked_pass(trial, inputs, classes, path)
             drawn = not torch.equal(before, generator_state(device))
             now = dict(_own_buffers(trial))
-            moved = now.keys() != kept.keys() or not all(torch.equal(now[name], kept[name]) for name in kept)
-            model.changes = drawn or moved  # type: ignore[assignment]
+            moved = {name for name in now if name not in kept or not torch.equal(now[name], kept[name])}
+            again = any(times != 1 for times in uses.values())
+            model.changes = drawn or bool(moved) or now.keys() != kept.keys() or again  # type: ignore[assignment]
+            _check_kept(trial, moved, others, device, path)
             named = dict(trial.named_parameters())
             grads = torch.autograd.grad(logits.sum(), list(named.values()), allow_unused=True)
             doing = "be evaluated"
             logits = _checked_pass(trial.eval(), inputs, classes, path)
             # A layer that training leaves out at random has a part in eval mode.
             if any(one is None for one in grads):
-                others = torch.autograd.grad(logits.sum(), list(named.values()), allow_unused=True)
-                grads = tuple(b if a is None else a for a, b in zip(grads, others, strict=True))
+                more = torch.autograd.grad(logits.sum(), list(named.values()), allow_unused=True)
+                grads = tuple(b if a is None else a for a, b in zip(grads, more, strict=True))
         except _Unfit as error:
             raise ValueError(str(error)) from None
         except Exception as error:
@@ -164,6 +170,65 @@ def try_out(model: nn.Module, inputs: tuple[Tensor, ...], classes: int, path: st
     unused = [name for name, grad in zip(named, grads, strict=True) if grad is None]
     if unused:
         raise ValueError(f"{path}: parameters without a part in the output: {', '.join(unused[:3])}")
+    if any(one is not None and one.is_sparse for one in grads):
+        raise ValueError(f"{path}: its network has sparse gradients; expected embeddings with sparse=False")
+
+
+def _count_uses(model: nn.Module) -> dict[str, int]:
+    """Count from now on how often each BatchNorm moves its statistics."""
+    uses: dict[str, int] = {}
+
+    def counting(name: str) -> Callable[..., None]:
+        def count(module: nn.Module, *_: Any) -> None:
+            uses[name] += module.training
+
+        return count
+
+    for name, module in model.named_modules():
+        if isinstance(module, nn.modules.batchnorm._BatchNorm) and module.track_running_stats:
+            uses[name] = 0
+            module.register_forward_hook(counting(name))
+    return uses
+
+
+def _other_generators(device: torch.device) -> dict[str, bytes]:
+    """States of the generators that a run neither seeds nor keeps, by what they are called."""
+    states = {"Python's random": random.getstate(), "NumPy's random": np.random.get_state()}
+    if device.type == "cuda":
+        states["PyTorch's generator of the CPU"] = tuple(torch.default_generator.get_state().tolist())
+    return {name: pickle.dumps(state) for name, state in states.items()}
+
+
+def _check_kept(
+    model: nn.Module, moved: Iterable[str], others: Mapping[str, bytes], device: torch.device, path: str
+) -> None:
+    """Refuse a network that, interrupted and continued, would go on as another one.
+
+    Args:
+        model: after a pass.
+        moved: names of its buffers that the pass has moved.
+        others: the other generators' states before the pass.
+        device: of its inputs.
+        path: its import path.
+
+    Raises:
+        _Unfit: says what its state lacks.
+    """
+    state = model.state_dict()
+    if lost := sorted(name for name in moved if name not in state):
+        raise _Unfit(
+            f"{path}: its network moves the buffer {lost[0]}, which is not in its state; expected it to be persistent"
+        )
+    if strange := [name for name, one in state.items() if not isinstance(one, Tensor)]:
+        raise _Unfit(
+            f"{path}: its network's state holds {strange[0]}, which is no tensor; expected tensors alone"
+        )
+    now = _other_generators(device)
+    if elsewhere := [name for name in others if others[name] != now[name]]:
+        raise _Unfit(
+            f"{path}: its network draws from {elsewhere[0]}, which no run seeds or keeps; expected it to draw from "
+            "PyTorch's generator of its inputs' device"
+        )
 
 
 class _Unfit(ValueError):
@@ -191,7 +256,8 @@ def _own_buffers(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Buffers by name, but for BatchNorm's."""
     for prefix, module in model.named_modules():
         if not isinstance(module, nn.modules.batchnorm._BatchNorm):
-            yield from ((f"{prefix}.{name}", one) for name, one in module.named_buffers(recurse=False))
+            for name, one in module.named_buffers(recurse=False):
+                yield (f"{prefix}.{name}" if prefix else name), one
 
 
 def provenance(path: str) -> dict[str, Any]:

@@ -266,8 +266,8 @@ class Session:
             "norm_mix": mixed.norm,
             "cos_mix_value": mixed.cosine_to_value,
         }
-        if value.fresh_every_step:  # Td1, W1 log against the fresh value gradient, mix with the cached one
-            assert fresh is not None
+        # Td1, W1 log against the fresh value gradient, mix with the cached one; a batch may have no trusted example.
+        if value.fresh_every_step and fresh is not None:
             log["cos"] = dot(struct.vector, fresh.vector) * struct.scale * fresh.scale
             log["norm_value"] = fresh.norm
             log["cos_mix_value"] = dot(mixed.vector, fresh.vector) * fresh.scale / (mixed.norm + 1e-12)
