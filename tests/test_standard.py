@@ -97,6 +97,23 @@ def test_a_module_trains_in_the_folder_of_the_workflow_that_includes_it(tmp_path
     assert json.loads(by_hand.read_text())["digest"] == record["digest"]
 
 
+@pytest.mark.parametrize("place", ["clone/mine", "elsewhere"])
+def test_jobs_read_the_configuration_that_the_rules_read(tmp_path: Path, place: str) -> None:
+    """The working folder's, where it has one and no Snakefile: below a clone, whose own is not meant, or outside."""
+    clone, folder = copy_workflow(tmp_path / "clone"), tmp_path / place
+    shutil.copytree(clone / "config", folder / "config")
+    protocols = folder / "config" / "census" / "protocols.yaml"
+    assert "\n      lr: 0.1\n" in protocols.read_text()
+    protocols.write_text(protocols.read_text().replace("\n      lr: 0.1\n", "\n      lr: 0.11\n"))
+    words = ("--snakefile", str(clone / "Snakefile"), "--cores", "1", "--config", "edition=smoke")
+    done = snakemake(folder, f"results/smoke/runs/{RUN}.json", *words)
+    assert done.returncode == 0, done.stdout
+    trained = json.loads((folder / "results" / "smoke" / "runs" / f"{RUN}.json").read_text())["spec"]
+    rates = [load_census(root, {"edition": "smoke"}).run(RUN)["optimizer"]["lr"] for root in (folder, clone)]
+    assert trained["optimizer"]["lr"] == rates[0] == pytest.approx(1.1 * rates[1])
+    assert find_root(folder) == folder, "by hand too"
+
+
 def test_the_catalogs_front_door_makes_what_the_other_one_makes(tmp_path: Path) -> None:
     copy_workflow(tmp_path)
     words = ("--config", "edition=smoke")

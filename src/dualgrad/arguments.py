@@ -164,7 +164,7 @@ class Verb(click.Command):
             click.Option(
                 ["--root"],
                 type=click.Path(path_type=Path),
-                help="folder of the Snakefile (default: the nearest one from here upwards)",
+                help="folder of config/census (default: the nearest one from here upwards)",
             ),
             click.Option(
                 ["--edition"],
@@ -211,7 +211,7 @@ class Verb(click.Command):
         args.config = settings_of(args)
         if args.root is not None and not args.root.is_dir():
             state = "is no folder" if args.root.exists() else "does not exist"
-            raise InputError("--root", str(args.root), f"{state}; expected the folder of the Snakefile")
+            raise InputError("--root", str(args.root), f"{state}; expected the folder of config/census")
         if args.root is None:
             from dualgrad.census import find_root
 

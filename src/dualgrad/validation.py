@@ -40,9 +40,8 @@ def did_you_mean(word: object, known: Iterable[object]) -> str:
 
 
 def holds_workflow(folder: Path) -> bool:
-    """Return whether *folder* is a workflow's: a census with a Snakefile, where a clone or snakedeploy has it."""
-    snakefiles = ("Snakefile", "workflow/Snakefile")
-    return (folder / "config" / "census").is_dir() and any((folder / one).is_file() for one in snakefiles)
+    """Return whether *folder* is a workflow's: it has a census, by which the rules know a config that is meant."""
+    return (folder / "config" / "census").is_dir()
 
 
 _LARGEST = 1e300  # beyond this a number is a slip, and the next sum may be infinite

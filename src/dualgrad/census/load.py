@@ -74,9 +74,7 @@ def find_root(start: Path | None = None) -> Path:
     for folder in (start, *start.parents):
         if holds_workflow(folder):
             return folder
-    raise CensusError(
-        start, "", "neither this folder nor one above it holds a Snakefile and config/census; use --root"
-    )
+    raise CensusError(start, "", "neither this folder nor one above it holds config/census; use --root")
 
 
 # What was asked for last in this process, by what it was read from; the last one at the end.

@@ -30,10 +30,10 @@ def job_settings(project: Project, overrides: Mapping[str, Any], working_folder:
         overrides: settings of the command line, as Snakemake's ``config`` holds them.
         working_folder: where Snakemake runs; results are written below it.
     """
-    words = as_words(overrides)
+    # Always the root: a job that searches for it would find another one where the workflow's files lie elsewhere.
+    words = [*as_words(overrides), "--root", str(project.root)]
     if working_folder != project.root:
-        folders = {key: str(Path(working_folder, project.settings[key])) for key in FOLDERS}
-        words += ["--root", str(project.root), *as_words(folders)]
+        words += as_words({key: str(Path(working_folder, project.settings[key])) for key in FOLDERS})
     return words
 
 
