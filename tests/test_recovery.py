@@ -12,6 +12,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from workflows import copy_workflow, snakemake
 
 from dualgrad import files
 from dualgrad.jobs import recovery
@@ -110,6 +111,34 @@ def test_the_lock_of_a_workflow_on_another_machine_is_left_alone(tmp_path: Path,
     assert recovery.remove_stale_lock(tmp_path) and not lock.exists()
     recovery.release_lock(tmp_path)
     assert not list(tmp_path.glob("*.lock")), "a workflow that ends leaves no file"
+
+
+# ---------------------------------------------------------------------------------------------- other starts
+
+
+@pytest.fixture
+def beside(tmp_path: Path):
+    """A copy of the workflow in which another one runs, this process; its lock file, and a target that is there."""
+    folder = copy_workflow(tmp_path)
+    for name in ("digits.npz", "digits.json"):
+        (folder / "data" / "digits").mkdir(parents=True, exist_ok=True)
+        (folder / "data" / "digits" / name).touch()
+    lock = folder / ".snakemake" / "locks" / "0.output.lock"
+    recovery.remove_stale_lock(folder / ".snakemake")
+    lock.parent.mkdir()
+    lock.write_text("results/another.json\n")
+    yield folder, lock
+    recovery.release_lock(folder / ".snakemake")
+
+
+def test_a_workflow_that_ends_leaves_the_lock_of_one_that_runs(beside) -> None:
+    folder, lock = beside
+    for words in (["data/digits/digits.npz"], ["data/digits/digits.npz", "--forcerun", "data_set"]):
+        done = snakemake(folder, *words, "--cores", "1")
+        assert done.returncode == 0, done.stdout
+        assert list(lock.parent.iterdir()) == [lock]
+    assert snakemake(folder, "--unlock").returncode == 0
+    assert not lock.exists()
 
 
 # ---------------------------------------------------------------------------------------------- other clones

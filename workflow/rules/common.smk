@@ -13,6 +13,7 @@ from pathlib import Path
 from snakemake.dag import DAG
 from snakemake.exceptions import WorkflowError
 from snakemake.jobs import GroupJob
+from snakemake.persistence.file import FilePersistence
 from snakemake.scheduling.job_scheduler import JobScheduler
 
 try:
@@ -36,6 +37,7 @@ try:
     from dualgrad.jobs.cluster import ask_squeue_without_accounting, left_in_the_queue
     from dualgrad.jobs.command_line import check_targets, job_settings, words_for_the_rest
     from dualgrad.jobs.graceful_exit import exit_from_a_thread
+    from dualgrad.jobs.own_locks import remove_own_locks
     from dualgrad.jobs.recovery import (
         release_lock,
         remove_stale_lock,
@@ -63,6 +65,7 @@ except ImportError as error:
 
 look_behind(DAG)
 exit_from_a_thread(JobScheduler)
+remove_own_locks(FilePersistence)
 slurm_plugin.mend(GroupJob)
 
 # The folder of this workflow; where it is read from a repository's URL, no folder.
