@@ -114,6 +114,40 @@ def test_jobs_read_the_configuration_that_the_rules_read(tmp_path: Path, place: 
     assert find_root(folder) == folder, "by hand too"
 
 
+TWO = """\
+module single:
+    snakefile: "{snakefile}"
+    config: {{"edition": "smoke"}}
+
+
+use rule * from single as single_*
+use rule train from single as mine with:
+    priority: 1
+
+
+module double:
+    snakefile: "{snakefile}"
+    config: {second}
+
+
+use rule census from double as double_*
+"""
+
+
+@pytest.mark.parametrize(
+    ("second", "status"),
+    [('{"edition": "smoke"}', 0), ('{"edition": "smoke", "precision": "float32", "results_dir": "r32"}', 1)],
+)
+def test_two_modules_with_different_settings_are_refused(tmp_path: Path, second: str, status: int) -> None:
+    """They share the environment of their jobs, so runs of the first were trained as the second says."""
+    snakefile = copy_workflow(tmp_path / "clone") / "workflow" / "Snakefile"
+    (tmp_path / "Snakefile").write_text(TWO.format(snakefile=snakefile, second=second))
+    done = snakemake(tmp_path, "--list-rules")
+    assert done.returncode == status, done.stdout
+    assert ("is included twice" in done.stdout and "'precision': 'float32'" in done.stdout) == bool(status)
+    assert "Traceback" not in done.stdout
+
+
 def test_the_catalogs_front_door_makes_what_the_other_one_makes(tmp_path: Path) -> None:
     copy_workflow(tmp_path)
     words = ("--config", "edition=smoke")

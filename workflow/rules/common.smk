@@ -35,7 +35,7 @@ try:
     from dualgrad.jobs.beside import other_code
     from dualgrad.jobs.closing import OTHER_SECONDS, TimeLeft, closing
     from dualgrad.jobs.cluster import ask_squeue_without_accounting, left_in_the_queue
-    from dualgrad.jobs.command_line import check_targets, job_settings, words_for_the_rest
+    from dualgrad.jobs.command_line import check_included, check_targets, job_settings, words_for_the_rest
     from dualgrad.jobs.graceful_exit import exit_from_a_thread
     from dualgrad.jobs.own_locks import remove_own_locks
     from dualgrad.jobs.recovery import (
@@ -96,6 +96,8 @@ if ROOT is None:
 try:
     PROJECT = load_project(ROOT, config)
     SETTINGS, CENSUS = PROJECT.settings, PROJECT.census
+    TOLD = job_settings(PROJECT, config, Path.cwd())
+    check_included(workflow, TOLD, config)
     if workflow.is_main_process:
         check_targets(sys.argv[1:], PROJECT)
         check_named(PROJECT.archive)
@@ -125,7 +127,7 @@ DEPLOYED = bool(workflow.deployment_settings and workflow.deployment_settings.de
 
 # A rule's command is a `dualgrad` command line; in the jobs it is run by the warm worker, with these settings.
 prepare_jobs(
-    job_settings(PROJECT, config, Path.cwd()),
+    TOLD,
     deployed=DEPLOYED,
     included=Path(workflow.basedir) not in (OWN, OWN / "workflow"),
 )

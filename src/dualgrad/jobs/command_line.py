@@ -37,6 +37,26 @@ def job_settings(project: Project, overrides: Mapping[str, Any], working_folder:
     return words
 
 
+def check_included(workflow: Any, settings: Sequence[str], overrides: Mapping[str, Any]) -> None:
+    """Refuse a second module of one workflow with other settings: all jobs are told the same, so one would be wrong.
+
+    Args:
+        workflow: Snakemake's own, which modules share.
+        settings: what the jobs are told.
+        overrides: settings of the module, to name it by.
+
+    Raises:
+        InputError: names the settings of both.
+    """
+    first, named = vars(workflow).setdefault("dualgrad_jobs", (settings, dict(overrides)))
+    if first != settings:
+        problem = (
+            f"this workflow is included twice, with the settings {named} and with {dict(overrides)}, but its jobs in "
+            "one Snakemake are all told the same; include it once, and run the other in a Snakefile of its own"
+        )
+        raise InputError("module", "", problem)
+
+
 def check_targets(words: Iterable[str], project: Project) -> None:
     """Refuse records and checkpoints of runs that do not exist: Snakemake would say that no rule makes such a file.
 
