@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import shutil
 import subprocess
+import threading
 import time
 from pathlib import Path
 from types import SimpleNamespace
@@ -139,6 +141,66 @@ def test_a_workflow_that_ends_leaves_the_lock_of_one_that_runs(beside) -> None:
         assert list(lock.parent.iterdir()) == [lock]
     assert snakemake(folder, "--unlock").returncode == 0
     assert not lock.exists()
+
+
+def test_only_what_runs_jobs_recovers_and_nothing_keeps_the_lock(tmp_path: Path) -> None:
+    folder, target = copy_workflow(tmp_path), "data/digits/digits.npz"
+    runs = folder / "results" / "demo" / "runs" / "A"
+    record, state = runs / "lam0.35_eta0.4_seed0.json", runs / ".lam0.35_eta0.4_seed0.json.resume"
+    future = time.time() + 1e6
+    for path in (folder / target, folder / "data" / "digits" / "digits.json", state, record):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    os.utime(record, (future, future))
+    (folder / "dry").mkdir()
+    (folder / "dry" / "config.yaml").write_text("dry-run: true\n")
+    for words in (["-np"], ["--workflow-profile", "dry"], ["--summary"], ["--list-rules"], ["--unlock"], []):
+        assert state.exists() and record.stat().st_mtime == pytest.approx(future), words
+        done = snakemake(folder, target, "--cores", "1", *words)
+        assert done.returncode == 0, done.stdout
+        assert not list((folder / ".snakemake").glob("*.lock")), words
+    assert not state.exists() and record.stat().st_mtime <= time.time()
+
+
+def second_start(folder: Path) -> threading.Thread:
+    """Another start in the folder, which has begun."""
+    thread = threading.Thread(target=recovery.remove_stale_lock, args=(folder,))
+    thread.start()
+    thread.join(0.3)
+    return thread
+
+
+def is_held(path: Path) -> bool:
+    """Whether somebody holds a lock on a file."""
+    with path.open() as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return True
+    return False
+
+
+def test_a_start_waits_for_one_that_is_removing_locks(tmp_path: Path) -> None:
+    path = tmp_path / f"dualgrad.{files.host()}.lock"
+    with path.open("w") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        second = second_start(tmp_path)
+        fcntl.flock(first, fcntl.LOCK_SH)
+        second.join(5)
+    assert is_held(path), "by the second one: a third would take its locks for a dead one's"
+    recovery.release_lock(tmp_path)
+    assert not path.exists()
+
+
+def test_a_lock_that_its_last_holder_removes_is_taken_anew(tmp_path: Path) -> None:
+    path = tmp_path / f"dualgrad.{files.host()}.lock"
+    with path.open("w") as first:
+        fcntl.flock(first, fcntl.LOCK_EX)
+        second = second_start(tmp_path)
+        path.unlink()
+    second.join(5)
+    assert path.exists() and is_held(path)
+    recovery.release_lock(tmp_path)
 
 
 # ---------------------------------------------------------------------------------------------- other clones

@@ -7,7 +7,7 @@ import gc
 import os
 import re
 import sys
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 from snakemake.dag import DAG
@@ -38,14 +38,7 @@ try:
     from dualgrad.jobs.command_line import check_included, check_targets, job_settings, words_for_the_rest
     from dualgrad.jobs.graceful_exit import exit_from_a_thread
     from dualgrad.jobs.own_locks import remove_own_locks
-    from dualgrad.jobs.recovery import (
-        release_lock,
-        remove_stale_lock,
-        settle_copies,
-        clamp_future_mtimes,
-        remove_stale_files,
-        workflows_elsewhere,
-    )
+    from dualgrad.jobs.recovery import recover, recover_before_jobs, remove_stale_files
     from dualgrad.jobs.requests import Requests
     from dualgrad.jobs import slurm_plugin
     from dualgrad.jobs.trained_before import changed_settings

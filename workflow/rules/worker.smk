@@ -40,7 +40,6 @@ onstart:
 onsuccess:
     WORKER.stop()
     remove_stale_files(*PLACES)
-    release_lock(Path(".snakemake"))
     for place in places_of_targets():
         logger.info(place)
 
@@ -48,4 +47,3 @@ onsuccess:
 onerror:
     WORKER.stop()
     remove_stale_files(*PLACES)
-    release_lock(Path(".snakemake"))

@@ -9,8 +9,9 @@ import os
 import platform
 import shutil
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 from dualgrad import files
 from dualgrad.census import Census
@@ -55,26 +56,27 @@ def remove_stale_lock(folder: Path) -> bool:
     Returns:
         Whether there was such a lock.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        handle = _open_lock(folder)
-    except OSError:
+    folder = folder.absolute()  # the working directory may be another one at the end
+    if folder in _held:
         return False
     found = False
     try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        folder.mkdir(parents=True, exist_ok=True)
+        handle, alone = _take_lock(folder / _LOCK.format(host=files.host()))
+    except OSError:
+        return False
+    _held[folder] = handle
+    if not alone:
+        return False
+    with contextlib.suppress(OSError):
         os.truncate(handle, 0)
         os.write(handle, platform.node().encode())
         if not workflows_elsewhere(folder):
             stale = folder / "locks"
             found = any(stale.glob("*.lock"))
             shutil.rmtree(stale, ignore_errors=True)
-    except OSError:
-        found = False
-    # Refused where another workflow starts in this very moment, or where there are no locks.
     with contextlib.suppress(OSError):
-        fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    _held[folder] = handle
+        fcntl.flock(handle, fcntl.LOCK_SH)
     return found
 
 
@@ -91,6 +93,7 @@ def workflows_elsewhere(folder: Path) -> dict[Path, str]:
 
 def release_lock(folder: Path) -> None:
     """Say that this workflow has ended; the last one on this machine removes the file."""
+    folder = folder.absolute()
     handle = _held.pop(folder, None)
     if handle is None:
         return
@@ -104,8 +107,76 @@ def release_lock(folder: Path) -> None:
 _held: dict[Path, int] = {}
 
 
-def _open_lock(folder: Path) -> int:
-    return os.open(folder / _LOCK.format(host=files.host()), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+def _take_lock(path: Path) -> tuple[int, bool]:
+    """Open a file and lock it; returns the descriptor, and whether the lock is exclusive, as nobody else has it."""
+    for _ in range(10):
+        handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        alone = False
+        try:
+            try:
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                alone = True
+            except BlockingIOError:
+                fcntl.flock(handle, fcntl.LOCK_SH)  # one that starts in this very moment is waited for
+        except OSError:
+            return handle, False  # there are no locks here
+        # The last one that ends removes the file, maybe after it was opened here: others would lock another one.
+        with contextlib.suppress(FileNotFoundError):
+            if os.path.samestat(os.fstat(handle), path.stat()):
+                return handle, alone
+        os.close(handle)
+    raise OSError(f"{path}: removed again and again")
+
+
+def recover(census: Census, results: Path, places: Sequence[Path]) -> list[str]:
+    """Put in order what stands in the way of a workflow that starts; hold its lock from now on.
+
+    Args:
+        census: the edition's census.
+        results: folder of the edition's results.
+        places: all folders that jobs write to.
+
+    Returns:
+        What a person should know, in lines.
+    """
+    folder, said = Path(".snakemake"), []
+    if remove_stale_lock(folder):
+        said.append("The lock of a workflow that was killed here is removed.")
+    said += [
+        f"A workflow runs in this folder on {host}, or was killed there; then remove {path}."
+        for path, host in workflows_elsewhere(folder).items()
+    ]
+    remove_stale_files(*places)
+    settle_copies(census, results)
+    if moved := clamp_future_mtimes(places):
+        dated = "were dated in the future, as by a clock that was wrong; they are dated now, in their order."
+        said.append(f"{moved} files {dated}")
+    return said
+
+
+def recover_before_jobs(workflow: Any, recover: Callable[[], list[str]], warn: Callable[[str], None]) -> None:
+    """Have Snakemake recover once it is about to look at files and to run jobs, and release the lock at its end.
+
+    While the workflow is read it does not say what it will do: a dry run, a summary, a list of rules change nothing.
+
+    Args:
+        workflow: Snakemake's own.
+        recover: what puts things in order, and returns what to say.
+        warn: takes each line of that.
+    """
+    plain = workflow.execute
+
+    def execute(executor_plugin: Any, **more: Any) -> Any:
+        if executor_plugin.common_settings.dryrun_exec:
+            return plain(executor_plugin=executor_plugin, **more)
+        try:
+            for line in recover():
+                warn(line)
+            return plain(executor_plugin=executor_plugin, **more)
+        finally:
+            release_lock(Path(".snakemake"))
+
+    workflow.execute = execute
 
 
 def settle_copies(census: Census, results: Path) -> int:
