@@ -162,6 +162,21 @@ def test_snakemake_takes_the_environment(tmp_path: Path, method: str) -> None:
     assert planned(done.stdout) == {"data_set": 1, "train": 1, "total": 2}
 
 
+@pytest.mark.parametrize(
+    ("methods", "own"),
+    [([], False), (["env-modules"], False), (["conda"], True), (["apptainer", "env-modules"], True)],
+)
+def test_modules_of_the_system_are_no_environment_of_the_jobs(
+    tmp_path: Path, methods: list[str], own: bool
+) -> None:
+    """Jobs run this Python, unless conda or a container brings one."""
+    folder = copy_workflow(tmp_path)
+    with (folder / "Snakefile").open("a") as snakefile:
+        snakefile.write(f'\nprint("jobs run", os.environ["{PYTHON}"])\n')
+    done = snakemake(folder, "--list-rules", *(["--sdm", *methods] if methods else []))
+    assert f"jobs run {'python' if own else sys.executable}\n" in done.stdout
+
+
 def test_jobs_of_an_own_environment_run_its_python(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PATH", "PYTHONPATH", "APPTAINERENV_PREPEND_PATH", "SINGULARITYENV_PREPEND_PATH", PYTHON):
         monkeypatch.setenv(name, os.environ.get(name, ""))

@@ -15,6 +15,7 @@ from snakemake.exceptions import WorkflowError
 from snakemake.jobs import GroupJob
 from snakemake.persistence.file import FilePersistence
 from snakemake.scheduling.job_scheduler import JobScheduler
+from snakemake.settings.types import DeploymentMethod
 
 try:
     import dualgrad
@@ -115,8 +116,13 @@ pathvars:
     data=SETTINGS["data_dir"],
 
 
-# An environment of the jobs' own, in which they run: conda's or a container. (None by default.)
-DEPLOYED = bool(workflow.deployment_settings and workflow.deployment_settings.deployment_method)
+# An environment of the jobs' own, in which they run: conda's or a container. (None by default. No rule names modules
+# of the system, so those bring none.)
+DEPLOYED = bool(
+    workflow.deployment_settings
+    and {DeploymentMethod.CONDA, DeploymentMethod.APPTAINER}
+    & set(workflow.deployment_settings.deployment_method)
+)
 
 # A rule's command is a `dualgrad` command line; in the jobs it is run by the warm worker, with these settings.
 prepare_jobs(
