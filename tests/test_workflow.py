@@ -99,6 +99,18 @@ def test_data_that_have_to_be_made_again_hide_no_run(checkout: Path) -> None:
     assert jobs == {"data_tokens": 1, "total": 1}
 
 
+def test_files_are_touched_without_a_gpu(checkout: Path) -> None:
+    """Nothing is trained then, so nothing need be asked for."""
+    record = "results/paper/runs/A/lam0.35_eta0.4_seed0.json"
+    for path in (record, "data/cifar10/cifar10.npz", "data/cifar10/cifar10.json"):
+        (checkout / path).parent.mkdir(parents=True, exist_ok=True)
+        (checkout / path).touch()
+    os.utime(checkout / record, (1e9, 1e9))
+    done = snakemake(checkout, record, "--touch", "--force", "--cores", "1", "--config", "edition=paper")
+    assert done.returncode == 0, done.stdout
+    assert (checkout / record).stat().st_mtime > 1e9
+
+
 def test_the_released_archive_is_not_trained(checkout: Path) -> None:
     jobs = dry_run(checkout, "figures/main", "figures/extended_data", "--config", "edition=released")
     assert jobs["ingest"] == 1 and runs_in(jobs) == 0

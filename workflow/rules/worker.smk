@@ -22,7 +22,8 @@ if workflow.remote_exec and workflow.resource_settings.nodes is not None:
 
 # Hooks run in the main process alone: neither in dry runs nor in the jobs of a cluster.
 onstart:
-    if refusal := requests().unasked_cpu(planned_runs()):
+    # `--touch` dates what is there, and trains nothing.
+    if not workflow.touch and (refusal := requests().unasked_cpu(planned_runs())):
         raise WorkflowError(refusal)
     if left := left_in_the_queue(Path.cwd(), workflow.executor_settings):
         raise WorkflowError(left)
