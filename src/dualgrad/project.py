@@ -20,7 +20,7 @@ FILE = "config/config.yaml"
 # Settings that name folders in which the workflow makes files.
 FOLDERS = ("data_dir", "results_dir")
 # What has a meaning in Snakemake's paths: braces are wildcards, angle brackets are variables.
-_MEANINGFUL = "{}<>"
+MEANINGFUL = "{}<>"
 
 
 # Series whose experiments are not counted and yet nobody's own: needed by others, superseded, with a page of theirs.
@@ -225,9 +225,9 @@ def _folder(text: str, root: Path, where: str, key: str) -> str:
         )
         raise ConfigError(where, key, problem)
     name = os.path.normpath(_expanded(text, where, key))
-    if any(sign in name for sign in _MEANINGFUL):
+    if any(sign in name for sign in MEANINGFUL):
         problem = (
-            f"expected a folder without {' '.join(_MEANINGFUL)}, which Snakemake's paths use; got '{text}'"
+            f"expected a folder without {' '.join(MEANINGFUL)}, which Snakemake's paths use; got '{text}'"
         )
         raise ConfigError(where, key, problem)
     if name.startswith("-"):

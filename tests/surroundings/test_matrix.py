@@ -231,6 +231,18 @@ def test_a_place_that_snakemake_would_misread_is_refused(flow: Path, tmp_path: P
     assert f"{folder}: Snakemake reads braces" in done.stdout
 
 
+@pytest.mark.parametrize("name", ["in {braces}", "a <b"])
+def test_a_working_folder_that_jobs_would_refuse_is_refused_first(
+    flow: Path, tmp_path: Path, name: str
+) -> None:
+    """The code lies elsewhere; jobs are told the whole path of data and results."""
+    (tmp_path / name).mkdir()
+    words = ("--snakefile", str(flow / "Snakefile"), "--cores", "1", "--config", "edition=smoke")
+    done = workflows.snakemake(tmp_path / name, RECORD, *words)
+    assert done.returncode != 0 and "Traceback" not in done.stdout
+    assert f"{tmp_path / name}: jobs would take {{ }} < >" in done.stdout and "Execute" not in done.stdout
+
+
 # ---------------------------------------------------------------------------------------------- clones
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dualgrad.census import edition_names
-from dualgrad.project import FOLDERS, Project
+from dualgrad.project import FOLDERS, MEANINGFUL, Project
 from dualgrad.validation import InputError
 
 
@@ -29,10 +29,19 @@ def job_settings(project: Project, overrides: Mapping[str, Any], working_folder:
         project: the workflow's project.
         overrides: settings of the command line, as Snakemake's ``config`` holds them.
         working_folder: where Snakemake runs; results are written below it.
+
+    Raises:
+        InputError: the working folder is not the project's, and has a name that jobs would not take.
     """
     # Always the root: a job that searches for it would find another one where the workflow's files lie elsewhere.
     words = [*as_words(overrides), "--root", str(project.root)]
     if working_folder != project.root:
+        if any(sign in str(working_folder) for sign in MEANINGFUL):
+            problem = (
+                f"jobs would take {' '.join(MEANINGFUL)} in a folder's name for wildcards and variables of "
+                "Snakemake's paths; run the workflow in a folder without them"
+            )
+            raise InputError(working_folder, "", problem)
         words += as_words({key: str(Path(working_folder, project.settings[key])) for key in FOLDERS})
     return words
 
