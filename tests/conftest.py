@@ -24,6 +24,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 WORKFLOW = (
     "environments",
     "launcher",
+    "made_again",
     "new_experiment",
     "paper",
     "plan",

@@ -101,14 +101,19 @@ def test_verifying_a_copy_is_handed_what_its_source_starts_from(census) -> None:
 def test_pages_follow_titles_and_notes(workspace: Path) -> None:
     before = inputs.shown(load_project(workspace, {"edition": "smoke"}))
     assert inputs.shown(load_project(workspace, {"edition": "smoke"})) == before
+    pages = {one: inputs.shown(load_project(workspace, {"edition": "smoke"}), one) for one in ("A", "B")}
     path = workspace / "config" / "census" / "A-Q.yaml"
     path.write_text(path.read_text().replace("title: ", "title: Another ", 1))
     assert inputs.shown(load_project(workspace, {"edition": "smoke"})) != before
+    after = {one: inputs.shown(load_project(workspace, {"edition": "smoke"}), one) for one in pages}
+    assert after["A"] != pages["A"] and after["B"] == pages["B"]
 
 
 def test_what_pages_show_is_a_parameter_of_their_rules() -> None:
-    for file in ("explorer.smk", "report.smk", "claims.smk", "ingest.smk"):
+    for file in ("explorer.smk", "report.smk", "claims.smk", "ingest.smk", "replicate.smk", "results.smk"):
         assert "shown=shown" in (ROOT / "workflow" / "rules" / file).read_text(), file
+    for file in ("controls.smk", "cards.smk"):
+        assert "*CENSUS_SOURCES" in (ROOT / "workflow" / "rules" / file).read_text(), file
     assert "titles=[title_of" in (ROOT / "workflow" / "rules" / "compare.smk").read_text()
 
 

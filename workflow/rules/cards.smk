@@ -4,7 +4,7 @@
 rule cards:
     """Write the protocol cards."""
     input:
-        own_files("config/census/*.yaml"),
+        own_files(*CENSUS_SOURCES),
     output:
         "docs/protocols.md",
     log:
@@ -13,6 +13,6 @@ rule cards:
     conda:
         "../envs/dualgrad.yaml"
     params:
-        revision=revision("census/cards/*.py"),
+        revision=revision("cards"),
     shell:
         "dualgrad cards --output {output:q} > {log:q} 2>&1"

@@ -1,10 +1,5 @@
 """Claims: every published number and statement, measured on the edition's tables, with a verdict."""
 
-CLAIMS_REVISION = [
-    TABLE_REVISION,
-    revision("claims/*.py", "claims/page/*.*", "pages/*.*", "statistics/*.py", "estimators/*.py"),
-]
-
 
 rule measure_claims:
     """Measure all claims and write them as a table, as text and as a page."""
@@ -28,7 +23,7 @@ rule measure_claims:
         "../envs/dualgrad.yaml"
     params:
         edition=EDITION,
-        revision=CLAIMS_REVISION,
+        revision=revision("claims"),
         shown=shown,
         results=subpath(input[0], ancestor=2),
         folder=subpath(output.page, parent=True),

@@ -41,6 +41,7 @@ try:
     from dualgrad.jobs.own_locks import remove_own_locks
     from dualgrad.jobs.recovery import recover, recover_before_jobs, remove_stale_files
     from dualgrad.jobs.requests import Requests
+    from dualgrad.jobs.revisions import CODE
     from dualgrad.jobs import slurm_plugin
     from dualgrad.jobs.trained_before import changed_settings
     from dualgrad.jobs.warm_worker import WarmWorker, local_gpus, prepare_jobs
@@ -236,26 +237,26 @@ SAVING_RUNS = "|".join(re.escape(name) for name, run in CENSUS.runs.items() if r
 PACKAGE = Path(dualgrad.__file__).parent
 
 
-def revision(*patterns):
-    return inputs.revision(PACKAGE, *patterns)
+@cache
+def revision(command):
+    return inputs.revision(PACKAGE, *CODE[command])
 
 
 def shown(wildcards):
     return inputs.shown(PROJECT)
 
 
-TABLE_REVISION = revision("tables/schema.py", "tables/build.py", "tables/parquet.py")
-INGEST_REVISION = [
-    TABLE_REVISION,
-    revision("ingest/*.py", "release/*.py"),
-    inputs.revision(ROOT, "config/released/*"),
-]
-FIGURE_REVISION = [TABLE_REVISION, revision("figures/*.py")]
+def shown_of_experiment(wildcards):
+    return inputs.shown(PROJECT, wildcards.experiment)
 
 
-def own_files(pattern):
+# Behind the census as published, which cards and the controls' costs show whatever edition is configured.
+CENSUS_SOURCES = ["config/census/*.yaml", "config/datasets/*.yaml", "config/editions/paper.yaml"]
+
+
+def own_files(*patterns):
     """Return an input function: files of this workflow's own folder, which lie in no store, whatever its name."""
-    return lambda wildcards: [local(str(path)) for path in sorted(ROOT.glob(pattern))]
+    return lambda wildcards: [local(str(path)) for one in patterns for path in sorted(ROOT.glob(one))]
 
 
 # Tables and what is made of them.

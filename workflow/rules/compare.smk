@@ -1,6 +1,5 @@
 """Comparison of two editions: the configured one is made, one that is ingested is ingested, another must be there."""
 
-COMPARE_REVISION = [STATISTICS_REVISION, revision("compare/*.*", "pages/*.*")]
 PAIR = [name.strip() for name in (SETTINGS["compare"] or "none").split(",")]
 COMPARED = "_".join(PAIR)
 
@@ -18,7 +17,8 @@ if not INGESTED:  # a replication is compared with what was published, too
                 conda:
                     "../envs/dualgrad.yaml"
                 params:
-                    revision=INGEST_REVISION,
+                    revision=revision("ingest"),
+                    mapping=inputs.revision(ROOT, "config/released/*"),
                     shown=shown,
                     parts=subpath(output[0], ancestor=2),
                 shell:
@@ -50,7 +50,7 @@ rule compare_editions:
     params:
         pair=SETTINGS["compare"],
         margin=SETTINGS["compare_margin"],
-        revision=COMPARE_REVISION,
+        revision=revision("compare"),
         titles=[title_of(ROOT, name) for name in PAIR],
         parts=subpath(input[0], ancestor=5),
         folder=subpath(output.page, parent=True),

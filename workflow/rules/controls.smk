@@ -1,7 +1,5 @@
 """Controls: uncounted experiments that vary what the published census never varies alone, and what they come to."""
 
-CONTROLS_REVISION = [TABLE_REVISION, revision("controls.*", "outcomes/*.*", "pages/*.py", "estimators/*.py")]
-
 
 rule answer_controls:
     """Say what the controls come to, with numbers and intervals."""
@@ -17,7 +15,8 @@ rule answer_controls:
         "../envs/dualgrad.yaml"
     params:
         edition=EDITION,
-        revision=CONTROLS_REVISION,
+        revision=revision("controls"),
+        census=inputs.revision(ROOT, *CENSUS_SOURCES),
         results=subpath(input[0], ancestor=4),
         folder=subpath(output[0], parent=True),
     shell:

@@ -1,7 +1,5 @@
 """The census explorer: all runs of an edition on one page."""
 
-EXPLORER_REVISION = [TABLE_REVISION, revision("explorer/*.*", "pages/*.*")]
-
 
 rule explorer:
     """Put all runs, their trajectories and protocols on one page."""
@@ -21,7 +19,7 @@ rule explorer:
         "../envs/dualgrad.yaml"
     params:
         edition=EDITION,
-        revision=EXPLORER_REVISION,
+        revision=revision("explorer"),
         shown=shown,
         results=subpath(input[0], ancestor=4),
     shell:

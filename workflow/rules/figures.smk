@@ -25,7 +25,7 @@ for figure in FIGURE_EXPERIMENTS:
                 figure=figure,
                 edition=EDITION,
                 variant=variant,
-                revision=FIGURE_REVISION,
+                revision=revision("figure"),
                 tables=subpath(input[0], ancestor=3),
                 panels=folder_of_panels,
             shell:

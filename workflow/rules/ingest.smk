@@ -12,7 +12,8 @@ rule ingest:
     conda:
         "../envs/dualgrad.yaml"
     params:
-        revision=INGEST_REVISION,
+        revision=revision("ingest"),
+        mapping=inputs.revision(ROOT, "config/released/*"),
         shown=shown,
         parts=subpath(output.archive, parent=True),
     shell:

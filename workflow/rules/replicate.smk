@@ -3,8 +3,6 @@
 It shows what there is: it trains nothing. (`census` or single records do.)
 """
 
-REPLICATE_REVISION = [TABLE_REVISION, revision("replicate/*.*", "pages/*.*")]
-
 
 rule replicate_edition:
     """Put the edition's records beside the published runs."""
@@ -28,7 +26,9 @@ rule replicate_edition:
     conda:
         "../envs/dualgrad.yaml"
     params:
-        revision=REPLICATE_REVISION,
+        revision=revision("replicate"),
+        shown=shown,
+        kept=inputs.revision(ROOT, "docs/replication/*.csv"),
         edition=EDITION,
         results=subpath(output.page, ancestor=3),
         released=subpath(input[0], ancestor=4),

@@ -3,7 +3,6 @@
 (`snakemake TARGET --report report.html` makes Snakemake's own, with the same figures and pages, and the workflow.)
 """
 
-REPORT_REVISION = revision("report/*.*", "pages/*.*", "figures/captions.py")
 # Pages that the report takes along: always these two; a comparison where one is asked for or has been made, and a
 # replication that has been made.
 REPORT_PAGES = {name: f"<results>/{name}.html" for name in ("explorer", "claims")}
@@ -59,7 +58,7 @@ rule report_pages:
         "../envs/dualgrad.yaml"
     params:
         edition=EDITION,
-        revision=REPORT_REVISION,
+        revision=revision("report"),
         shown=shown,
         results=subpath(input[0], parent=True),
         folder=subpath(output.statistics, parent=True),

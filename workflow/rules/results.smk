@@ -8,8 +8,6 @@ if workflow.is_main_process and "own" in sys.argv[1:] and not OWN_EXPERIMENTS:
     )
     raise WorkflowError(f"own: {why}; docs/adding-an-experiment.md says how to write one")
 
-RESULTS_REVISION = [TABLE_REVISION, revision("outcomes/*.*", "pages/*.py", "estimators/*.py")]
-
 
 rule experiment_results:
     """Say and draw what came of an experiment."""
@@ -26,7 +24,8 @@ rule experiment_results:
         "../envs/dualgrad.yaml"
     params:
         edition=EDITION,
-        revision=RESULTS_REVISION,
+        revision=revision("results"),
+        shown=shown_of_experiment,
         results=subpath(input[0], ancestor=4),
         folder=subpath(output[0], parent=True),
     shell:

@@ -2,7 +2,6 @@
 
 from dualgrad.statistics.sources import ALL_STATISTICS, OWN_STATISTIC, STATISTICS
 
-STATISTICS_REVISION = [TABLE_REVISION, revision("statistics/*.py", "estimators/*.py", "outcomes/*.py")]
 MADE_STATISTICS = [*STATISTICS, *([OWN_STATISTIC] if OWN_EXPERIMENTS else [])]
 
 for statistic in MADE_STATISTICS:
@@ -24,7 +23,7 @@ for statistic in MADE_STATISTICS:
         params:
             statistic=statistic,
             edition=EDITION,
-            revision=STATISTICS_REVISION,
+            revision=revision("statistics"),
             results=subpath(input[0], ancestor=4),
             folder=subpath(output[0], parent=True),
         shell:

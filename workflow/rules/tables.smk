@@ -21,7 +21,7 @@ if not INGESTED:
             "../envs/dualgrad.yaml"
         params:
             edition=EDITION,
-            revision=TABLE_REVISION,
+            revision=revision("tables"),
             thresholds=thresholds_of_experiment,
             records=subpath(input[0], parent=True),
             part=subpath(output[0], parent=True),
@@ -43,7 +43,7 @@ rule merge_tables:
         "../envs/dualgrad.yaml"
     params:
         edition=EDITION,
-        revision=TABLE_REVISION,
+        revision=revision("tables"),
         parts=subpath(input[0], ancestor=2),
         folder=subpath(output[0], parent=True),
     shell:

@@ -96,19 +96,29 @@ def thresholds(experiment: str, census: Census) -> dict[str, dict[str, float]]:
 def revision(folder: Path, *patterns: str) -> str:
     """Return a digest of source files, for rules whose results are cheap to make again.
 
-    Snakemake does not see the code behind a command line. (A run is not cheap: for its code stands the protocol's
-    revision.)
+    Which files are behind which command stands in :mod:`dualgrad.jobs.revisions`.
     """
     files = [file for pattern in patterns for file in sorted(folder.glob(pattern))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
-def shown(project: Project) -> str:
+def shown(project: Project, experiment: str | None = None) -> str:
     """Return a digest of what pages show beside results: titles, notes, runs, and how to make them again.
 
     Some tenths of a second for a whole census: for rules that show it, not for every run.
+
+    Args:
+        project: the workflow's project.
+        experiment: the one that is shown; None: all of them.
     """
     census = project.census
+    if experiment is not None:
+        entry = census.experiment(experiment)
+        return _digest([census.edition, entry, [census.runs[run] for run in entry["runs"]]])
     commands = [project.settings["results_dir"], load_settings(project.root)["edition"]]
-    text = json.dumps([census.edition, census.experiments, census.runs, commands], separators=(",", ":"))
+    return _digest([census.edition, census.experiments, census.runs, commands])
+
+
+def _digest(content: Any) -> str:
+    text = json.dumps(content, separators=(",", ":"))
     return hashlib.sha256(text.encode()).hexdigest()[:16]
