@@ -110,7 +110,7 @@ def test_pages_follow_titles_and_notes(workspace: Path) -> None:
 
 
 def test_what_pages_show_is_a_parameter_of_their_rules() -> None:
-    for file in ("explorer.smk", "report.smk", "claims.smk", "ingest.smk", "replicate.smk", "results.smk"):
+    for file in ("explorer.smk", "report.smk", "claims.smk", "replicate.smk", "results.smk"):
         assert "shown=shown" in (ROOT / "workflow" / "rules" / file).read_text(), file
     for file in ("controls.smk", "cards.smk"):
         assert "*CENSUS_SOURCES" in (ROOT / "workflow" / "rules" / file).read_text(), file

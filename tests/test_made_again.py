@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from test_new_experiment import ENTRY
 from workflows import copy_workflow, planned, snakemake
 
 SMOKE = ("--config", "edition=smoke")
@@ -52,3 +53,30 @@ def test_pages_that_show_a_title(checkout: Path) -> None:
     assert again(checkout, *words) == {"cards": 1}
     edit(checkout / "config" / "census" / "A-Q.yaml", "title: ", "title: Another ")
     assert again(checkout, *words) == {"cards": 1, "experiment_results": 1}
+
+
+def test_the_archive_is_read_again_for_nothing_but_its_own_runs(checkout: Path) -> None:
+    """Whatever edition is configured beside it."""
+    released, beside = ("tables", "--config", "edition=released"), ("replicate", *SMOKE)
+    census = checkout / "config" / "census"
+    pretend(checkout, *released)
+    assert (checkout / "results" / "released" / "tables" / "archive.json").is_file()
+    assert again(checkout, *beside) == {"replicate": 1, "replicate_edition": 1}
+    assert again(checkout, *beside, "precision=float32") == {"replicate": 1, "replicate_edition": 1}
+    (census / "own.yaml").write_text(ENTRY)
+    edit(census / "A-Q.yaml", "title: ", "title: Another ")
+    assert again(checkout, *released) == {}
+    assert again(checkout, *beside) == {"replicate": 1, "replicate_edition": 1}
+    pretend(checkout, "results/released/tables/parts/A/runs.parquet", *SMOKE, "compare=released,smoke")
+    assert again(checkout, *released) == {}
+    edit(census / "A-Q.yaml", "\n  A:\n", "\n  A:\n    thresholds: {convergence: 0.3}\n")
+    assert "ingest" in again(checkout, *released) and "ingest_compared" in again(checkout, *beside)
+
+
+def test_claims_follow_what_there_is_of_the_archive(checkout: Path, tmp_path: Path) -> None:
+    words = ("claims", "--config", "edition=released", f"released_archive={tmp_path / 'archive'}")
+    paper = tmp_path / "archive" / "notebooks" / "Paper-A"
+    (paper / "results").mkdir(parents=True)
+    pretend(checkout, *words)
+    (paper / "Figure1.ipynb").write_text("{}")
+    assert again(checkout, *words) == {"claims": 1, "measure_claims": 1}

@@ -25,6 +25,7 @@ rule measure_claims:
         edition=EDITION,
         revision=revision("claims"),
         shown=shown,
+        release=release_behind_claims,
         results=subpath(input[0], ancestor=2),
         folder=subpath(output.page, parent=True),
     shell:

@@ -250,6 +250,16 @@ def shown_of_experiment(wildcards):
     return inputs.shown(PROJECT, wildcards.experiment)
 
 
+def release_behind_claims(wildcards):
+    """Return what tells the published archive's files: its manifest, and what there is beside the rows in tables."""
+    return [inputs.revision(ROOT, "config/released/manifest.csv"), inputs.archive_form(PROJECT)]
+
+
+def runs_to_ingest(edition):
+    """Return a parameter's function: what ingesting takes from the census, whatever edition is configured."""
+    return lambda wildcards: inputs.ingested(PROJECT, edition)
+
+
 # Behind the census as published, which cards and the controls' costs show whatever edition is configured.
 CENSUS_SOURCES = ["config/census/*.yaml", "config/datasets/*.yaml", "config/editions/paper.yaml"]
 

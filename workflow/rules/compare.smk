@@ -11,6 +11,7 @@ if not INGESTED:  # a replication is compared with what was published, too
                 """Check and read the published archive, beside the edition that is being made."""
                 output:
                     parts_of_edition(name),
+                    archive=f"{SETTINGS['results_dir']}/{name}/tables/archive.json",
                 log:
                     f"logs/{name}/ingest.log",
                 localrule: True
@@ -19,10 +20,10 @@ if not INGESTED:  # a replication is compared with what was published, too
                 params:
                     revision=revision("ingest"),
                     mapping=inputs.revision(ROOT, "config/released/*"),
-                    shown=shown,
-                    parts=subpath(output[0], ancestor=2),
+                    runs=runs_to_ingest(name),
+                    parts=subpath(output.archive, parent=True),
                 shell:
-                    "dualgrad ingest --output {params.parts:q} > {log:q} 2>&1"
+                    "dualgrad ingest --output {params.parts:q}/parts > {log:q} 2>&1"
 
 
 rule compare_editions:

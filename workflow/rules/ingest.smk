@@ -14,7 +14,7 @@ rule ingest:
     params:
         revision=revision("ingest"),
         mapping=inputs.revision(ROOT, "config/released/*"),
-        shown=shown,
+        runs=runs_to_ingest(EDITION),
         parts=subpath(output.archive, parent=True),
     shell:
         "dualgrad ingest --output {params.parts:q}/parts > {log:q} 2>&1"

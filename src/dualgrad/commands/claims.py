@@ -12,7 +12,6 @@ folder. config/claims.yaml holds the claims.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -96,15 +95,9 @@ def _archive(option: str | None, root: Path, folder: Path) -> Path | None:
     Raises:
         ArchiveError: the settings name one that is not there.
     """
-    from dualgrad.ingest import ArchiveError, find_archive
-    from dualgrad.release.manifest import ENVIRONMENT, HOW, remembered_archive
+    from dualgrad.release.manifest import HOW, archive_at_hand
 
-    try:
-        return find_archive(option, root)
-    except ArchiveError:
-        if option or os.environ.get(ENVIRONMENT):
-            raise
-    archive = remembered_archive(folder / "tables")
+    archive = archive_at_hand(option, root, folder / "tables")
     if archive is None:
         print(
             "dualgrad claims: the published archive is not here, so claims about its files are not testable; "

@@ -11,7 +11,9 @@ from typing import Any
 from dualgrad.census import Census
 from dualgrad.census.datasets import DataSet, reader_of
 from dualgrad.census.own import check_own, own_files
-from dualgrad.project import Project, load_settings
+from dualgrad.project import Project, is_own, load_project, load_settings
+from dualgrad.release.errors import ArchiveError
+from dualgrad.release.manifest import archive_at_hand, listing
 
 Run = Mapping[str, Any]
 # The published DistilBERT, all of it: whoever opens its folder checks every file.
@@ -117,6 +119,27 @@ def shown(project: Project, experiment: str | None = None) -> str:
         return _digest([census.edition, entry, [census.runs[run] for run in entry["runs"]]])
     commands = [project.settings["results_dir"], load_settings(project.root)["edition"]]
     return _digest([census.edition, census.experiments, census.runs, commands])
+
+
+def ingested(project: Project, edition: str) -> str:
+    """Return a digest of what reading the published archive takes from the census: the published runs alone.
+
+    Args:
+        project: the workflow's project, of whatever edition.
+        edition: the one that is ingested. Settings of the command line have no part in its tables.
+    """
+    census = load_project(project.root, {"edition": edition}).census
+    published = (one for one in census.experiments.values() if not is_own(one))
+    return _digest([census.runs[run] for one in published for run in one["runs"]])
+
+
+def archive_form(project: Project) -> str | None:
+    """Return a digest of the archive that claims are asked about beside its tables; None: there is none."""
+    try:
+        tables = project.results / "tables"
+        return listing(archive_at_hand(project.archive, project.root, tables)) if project.ingested else None
+    except ArchiveError:  # the command will say so
+        return None
 
 
 def _digest(content: Any) -> str:

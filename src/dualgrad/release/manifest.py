@@ -149,6 +149,40 @@ def remembered_archive(tables: Path) -> Path | None:
         return None
 
 
+def archive_at_hand(option: str | None, root: Path, tables: Path) -> Path | None:
+    """Return the archive that the settings name, or else the one that was ingested; None: neither is here.
+
+    Args:
+        option: the setting ``released_archive``.
+        root: the project's folder.
+        tables: the folder of the edition's tables.
+
+    Raises:
+        ArchiveError: the settings name one that is not there.
+    """
+    try:
+        return find_archive(option, root)
+    except ArchiveError:
+        if option or os.environ.get(ENVIRONMENT):
+            raise
+    return remembered_archive(tables)
+
+
+def listing(paper: Path | None) -> str | None:
+    """Return a digest of an archive's files, by name and size: what can be said of the release depends on them.
+
+    Beside the files of the manifest, which are checked, a clone has notebooks, pictures and folders.
+    """
+    if paper is None:
+        return None
+    found = sorted(
+        (path.relative_to(paper).as_posix(), path.stat().st_size)
+        for path in paper.rglob("*")
+        if path.is_file()
+    )
+    return hashlib.sha256(json.dumps(found).encode()).hexdigest()[:16]
+
+
 _CRLF = "its line ends were changed to CRLF"
 
 
