@@ -59,7 +59,9 @@ def test_every_target_of_the_snakefile_has_a_place() -> None:
     targets += ["statistics", "compare", "replicate", "claims", "report"]
     text = (ROOT / "Snakefile").read_text()
     assert all(f"rule {name}:" in text or f'"{name}"' in text for name in targets)
-    assert len(closing(targets, load_project(ROOT, {}), ROOT)) == len(targets)
+    places = closing(targets, load_project(ROOT, {}), ROOT)
+    assert len(places) == len(targets)
+    assert closing([f"{one}/" for one in targets], load_project(ROOT, {}), ROOT) == places
 
 
 def test_days_on_the_cpu_have_to_be_asked_for() -> None:

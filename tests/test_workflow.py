@@ -70,6 +70,12 @@ def test_the_main_figures_need_their_own_experiments_only(checkout: Path) -> Non
     assert jobs["table_parts"] == len(experiments)
 
 
+def test_a_slash_after_a_target_as_the_tab_key_leaves_it(checkout: Path) -> None:
+    (checkout / "figures" / "main").mkdir(parents=True)
+    jobs = dry_run(checkout, "figures/main/", *SMOKE)
+    assert jobs["figures/main"] == 1 and jobs == dry_run(checkout, "figures/main", *SMOKE)
+
+
 def test_a_single_run_and_what_it_starts_from(checkout: Path) -> None:
     assert dry_run(checkout, RUN) == {"data_set": 1, "train": 1, "total": 2}
     census = load_census(ROOT, {"edition": "demo"})
@@ -161,6 +167,15 @@ def test_a_change_of_settings_for_execution_changes_no_job(checkout: Path) -> No
         (["results/demo/runs/AA/lam0.35_eta0.4_seed0.json"], "there is no such run; did you mean"),
         (["results/paper/runs/A/lam0.35_eta0.4_seed0.json"], "add --config edition=paper"),
         (["results/demo/checkpoints/A/lam0.35_eta0.4_seed0.pt"], "no other run starts from A/lam0.35"),
+        (["results/paper/claims.html"], "the edition is 'demo'; add --config edition=paper"),
+        (["results/paper-first3/figures/published/Figure1.pdf"], "add --config edition=paper-first3"),
+        (
+            ["results/paper/claims.html", "--config", "edition=paper", "paper_data=synthetic"],
+            "the edition is 'paper-trial'; ask for results/paper-trial/claims.html",
+        ),
+        (["statisitcs"], "statisitcs: there is no such target; did you mean 'statistics'?"),
+        (["figures/mian/"], "there is no such target; did you mean 'figures/main'?"),
+        (["census", "--until", "tabels"], "there is no such target; did you mean 'tables'?"),
         (["figures/main/Figure6.pdf"], "No rule to produce figures/main/Figure6.pdf"),
         (
             ["claims", "--dry-run", "--config", "edition=released", "released_archive=nowhere"],

@@ -43,6 +43,7 @@ try:
     from dualgrad.jobs.requests import Requests
     from dualgrad.jobs.revisions import CODE
     from dualgrad.jobs import slurm_plugin
+    from dualgrad.jobs.targets import look_at_targets
     from dualgrad.jobs.trained_before import changed_settings
     from dualgrad.jobs.warm_worker import WarmWorker, local_gpus, prepare_jobs
     from dualgrad.outcomes import FILES as RESULT_FILES
@@ -94,10 +95,21 @@ try:
     TOLD = job_settings(PROJECT, config, Path.cwd())
     check_included(workflow, TOLD, config)
     if workflow.is_main_process:
-        check_targets(sys.argv[1:], PROJECT)
         check_named(PROJECT.archive)
 except (InputError, ArchiveError) as error:
     raise WorkflowError(str(error))
+
+
+def check_asked(files, is_made, names):
+    """Refuse targets of which it can be said why they cannot be made."""
+    try:
+        check_targets(files, is_made, names, PROJECT)
+    except InputError as error:
+        raise WorkflowError(str(error))
+
+
+if workflow.is_main_process:
+    look_at_targets(DAG, check_asked)
 
 # What has been imported and read lives to the end, as most of what Snakemake makes of it does (jobs, files): to look
 # through all of that for garbage every few hundred objects is a good part of planning.

@@ -80,4 +80,5 @@ def closing(targets: Iterable[str], project: Project, working_folder: Path) -> l
         "replicate": shown(f"{results}/replication/replication.html", "open replication"),
         "report": shown(f"{results}/report/index.html", "open report"),
     }
-    return [places.get(one, one) for one in list(targets) or ["figures/main"] if one in places or "." in one]
+    asked = [one.rstrip("/") for one in targets] or ["figures/main"]
+    return [places.get(one, one) for one in asked if one in places or "." in one]

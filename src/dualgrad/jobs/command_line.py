@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from dualgrad.census import edition_names
+from dualgrad.census.editions import spelt_out
 from dualgrad.project import FOLDERS, MEANINGFUL, Project
-from dualgrad.validation import InputError
+from dualgrad.validation import InputError, did_you_mean
 
 
 def as_words(settings: Mapping[str, Any]) -> list[str]:
@@ -66,27 +67,40 @@ def check_included(workflow: Any, settings: Sequence[str], overrides: Mapping[st
         raise InputError("module", "", problem)
 
 
-def check_targets(words: Iterable[str], project: Project) -> None:
-    """Refuse records and checkpoints of runs that do not exist: Snakemake would say that no rule makes such a file.
+def check_targets(
+    files: Iterable[str], is_made: Callable[[str], bool], names: Sequence[str], project: Project
+) -> None:
+    """Refuse what cannot be made where more can be said of it than that no rule makes it.
 
     Args:
-        words: the command line.
+        files: the targets that are no names of rules.
+        is_made: whether a rule makes a file. (One does of any run, also of one that does not exist.)
+        names: names of rules that are targets.
         project: the workflow's project.
 
     Raises:
         InputError: names the target, and the nearest one that exists.
     """
     results, edition = project.settings["results_dir"], project.edition
-    pattern = re.compile(rf"{re.escape(results)}/([^/]+)/(runs|checkpoints)/(.+)\.(json|pt)")
-    for word in words:
+    pattern = re.compile(rf"{re.escape(results)}/([^/]+)/(?:(runs|checkpoints)/(.+)\.(?:json|pt)|.+)")
+    for word in files:
         if not (path := pattern.fullmatch(word)):
+            hint = did_you_mean(word, names)
+            if hint and "." not in word and not is_made(word) and not Path(word).exists():
+                raise InputError(word, "", f"there is no such target{hint}")
             continue
-        asked, kind, name, ending = path.groups()
+        asked, kind, name = path.groups()
         if asked != edition:
+            known = edition_names(project.root)
+            is_edition = asked in known or spelt_out(asked, known)
+            if is_made(word) or not (is_edition or kind):
+                continue
             advice = f"add --config edition={asked}"
-            if asked == project.settings["edition"] or asked not in edition_names(project.root):
-                advice = f"ask for {results}/{edition}/{kind}/{name}.{ending}"
+            if asked == project.settings["edition"] or not is_edition:
+                advice = f"ask for {results}/{edition}{word.removeprefix(f'{results}/{asked}')}"
             raise InputError(word, "", f"the edition is '{edition}'; {advice}")
+        if not kind:
+            continue
         try:
             run = project.census.run(name)
         except InputError as error:

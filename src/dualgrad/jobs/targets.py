@@ -1,0 +1,42 @@
+"""What was asked for, looked at once Snakemake knows all rules and before it plans.
+
+Snakemake says of a file that no rule makes that no rule makes it, and takes a target that ends in a slash, as the Tab
+key completes the name of a folder, for such a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from dualgrad.jobs.replaced import replace
+
+#: Is told files that were asked for, whether some rule makes one, and the names of rules that are targets.
+Check = Callable[[Iterable[str], Callable[[str], bool], list[str]], None]
+
+
+def look_at_targets(dag: type, check: Check) -> None:
+    """Have Snakemake's class of DAGs take ``figures/main/`` for the rule of this name, and check other targets.
+
+    Args:
+        dag: the class.
+        check: refuses what cannot be made.
+    """
+
+    def made(plain: Any) -> Any:
+        def __init__(self: Any, workflow: Any, *args: Any, **more: Any) -> None:
+            for kind in ("target", "force", "until", "omit"):
+                files, rules = more.get(f"{kind}files") or set(), more.get(f"{kind}rules") or set()
+                named = {file for file in files if workflow.is_rule(str(file))}
+                more[f"{kind}rules"] = {*rules, *(workflow.get_rule(str(file)) for file in named)}
+                more[f"{kind}files"] = {*files} - named
+            check(
+                sorted(map(str, more["targetfiles"])),
+                lambda file: any(rule.is_producer(file) for rule in workflow.rules),
+                [rule.name for rule in workflow.rules if not rule.output],
+            )
+            plain(self, workflow, *args, **more)
+
+        return __init__
+
+    replace(dag, "__init__", made)
