@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from dualgrad.project import ConfigError, load_project, load_settings
+from dualgrad.project import NULLABLE, ConfigError, load_project, load_settings
 from dualgrad.validation import InputError, did_you_mean, read_yaml
 
 
@@ -40,6 +40,19 @@ def test_overrides_win(root):
         "somewhere",
         4,
     )
+
+
+def test_the_word_null_is_nothing(root):
+    """Snakemake hands `--config precision=null` over as a text."""
+    schema = yaml.safe_load((root / "workflow" / "schemas" / "config.schema.yaml").read_text())["properties"]
+    kinds = {
+        key: [*one.get("enum", ()), *([one["type"]] if "type" in one else [])] for key, one in schema.items()
+    }
+    assert set(NULLABLE) == {key for key, kind in kinds.items() if None in kind or "null" in str(kind)}
+    config = load_settings(root, dict.fromkeys(NULLABLE, "null"))
+    assert {config[key] for key in NULLABLE} == {None}
+    with pytest.raises(ConfigError, match="edition: expected one of .*got 'null'"):
+        load_settings(root, {"edition": "null"})
 
 
 @pytest.mark.parametrize(

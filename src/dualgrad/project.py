@@ -19,6 +19,8 @@ from dualgrad.validation import InputError, check_schema, did_you_mean, read_yam
 FILE = "config/config.yaml"
 # Settings that name folders in which the workflow makes files.
 FOLDERS = ("data_dir", "results_dir")
+# Settings that may be null. A command line says so by the word, which Snakemake hands over as a text.
+NULLABLE = ("precision", "released_archive", "max_steps", "max_epochs", "data_copies", "compare")
 # What has a meaning in Snakemake's paths: braces are wildcards, angle brackets are variables.
 MEANINGFUL = "{}<>"
 
@@ -176,7 +178,9 @@ def load_settings(root: Path, overrides: Mapping[str, Any] | None = None) -> dic
     root, overrides = Path(root), dict(overrides or {})
     settings = read_yaml(root / FILE, FILE, ConfigError)
     check_schema(settings, "config", FILE, ConfigError)
-    settings = {**settings, **overrides}
+    settings |= {
+        key: None if value == "null" and key in NULLABLE else value for key, value in overrides.items()
+    }
     check_schema(settings, "config", "--config" if overrides else FILE, ConfigError)
 
     def where(key: str) -> str:
