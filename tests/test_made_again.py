@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
+import torch
 from test_new_experiment import ENTRY
 from workflows import copy_workflow, planned, snakemake
 
+from dualgrad.census import load_census
+from dualgrad.jobs import inputs
+from dualgrad.project import load_project
+
+ROOT = Path(__file__).resolve().parents[1]
 SMOKE = ("--config", "edition=smoke")
 PAGE = "results/smoke/experiments/{}/results.json"
 
@@ -80,3 +88,26 @@ def test_claims_follow_what_there_is_of_the_archive(checkout: Path, tmp_path: Pa
     pretend(checkout, *words)
     (paper / "Figure1.ipynb").write_text("{}")
     assert again(checkout, *words) == {"claims": 1, "measure_claims": 1}
+
+
+def test_a_verified_run_is_verified_again_by_other_code_or_threads(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    runs = load_census(ROOT, {"edition": "smoke"}).runs
+    name = next(name for name, run in runs.items() if name.startswith("A/") and not run["copy_of"])
+    record = checkout / "results" / "smoke" / "runs" / f"{name}.json"
+    record.parent.mkdir(parents=True)
+    record.touch()
+    words = (f"results/smoke/verify/{name}.json", *SMOKE)
+    pretend(checkout, *words)
+    assert again(checkout, *words, "threads_per_job=2") == {"verify_run": 1}
+    project = load_project(ROOT, {"edition": "smoke"})
+    before = inputs.trained_by(project)
+    assert json.loads(json.dumps(before)) == before == inputs.trained_by(project)
+    assert f"torch {torch.__version__}".startswith(before[2]) and before[2] > "torch 2"
+    package = tmp_path / "dualgrad"
+    shutil.copytree(ROOT / "src" / "dualgrad", package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(inputs, "__file__", str(package / "jobs" / "inputs.py"))
+    assert inputs.trained_by(project) == before
+    edit(package / "training" / "trainer.py", "import ", "import math\nimport ")
+    assert inputs.trained_by(project) != before

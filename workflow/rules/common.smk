@@ -100,17 +100,6 @@ except (InputError, ArchiveError) as error:
     raise WorkflowError(str(error))
 
 
-def check_asked(files, is_made, names):
-    """Refuse targets of which it can be said why they cannot be made."""
-    try:
-        check_targets(files, is_made, names, PROJECT)
-    except InputError as error:
-        raise WorkflowError(str(error))
-
-
-if workflow.is_main_process:
-    look_at_targets(DAG, check_asked)
-
 # What has been imported and read lives to the end, as most of what Snakemake makes of it does (jobs, files): to look
 # through all of that for garbage every few hundred objects is a good part of planning.
 gc.freeze()
@@ -163,6 +152,18 @@ def refuse(message):
     """
     logger.error(message)
     raise SystemExit(1)
+
+
+def check_asked(files, is_made, names):
+    """Refuse targets of which it can be said why they cannot be made."""
+    try:
+        check_targets(files, is_made, names, PROJECT)
+    except InputError as error:
+        refuse(str(error))
+
+
+if workflow.is_main_process:
+    look_at_targets(DAG, check_asked)
 
 
 # What a run is, reads and asks for, by its one wildcard.
@@ -324,6 +325,10 @@ def sample_to_verify(wildcards):
     """Return what says that a run came out the same, for a sample of those that have been trained."""
     runs = sample_of(recorded_runs(CENSUS, RECORDED / "runs"), SETTINGS["verify_sample"], seed=0)
     return below("<results>/verify", [f"{run}.json" for run in runs])
+
+
+def trained_again_by(wildcards):
+    return inputs.trained_by(PROJECT)
 
 
 def recorded_files(wildcards):

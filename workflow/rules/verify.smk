@@ -31,6 +31,7 @@ rule verify_run:
         mem_mb=megabytes_of_run,
     params:
         edition=EDITION,
+        trained_by=trained_again_by,
     shell:
         "dualgrad verify {wildcards.run:q} --edition {params.edition:q} --needs {input.needs:q}"
         " --data {input.data:q} --files {input.own:q} --output {output:q} > {log:q} 2>&1"

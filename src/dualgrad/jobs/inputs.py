@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 from collections.abc import Iterable, Mapping
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +104,17 @@ def revision(folder: Path, *patterns: str) -> str:
     """
     files = [file for pattern in patterns for file in sorted(folder.glob(pattern))]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
+
+
+def trained_by(project: Project) -> list[Any]:
+    """Return what a verified run has to be trained a second time by, should it change: code, versions, execution.
+
+    The code down to its comments, unlike a record's digest of it, for which all of it would have to be parsed.
+    """
+    code = [f"{folder}/**/*.py" for folder in ("data", "method", "models", "training")]
+    versions = [f"{name} {metadata.version(name)}" for name in ("torch", "numpy")]
+    settings = {key: project.settings[key] for key in ("threads_per_job", "device")}
+    return [revision(Path(__file__).parents[1], *code), platform.python_version(), *versions, settings]
 
 
 def shown(project: Project, experiment: str | None = None) -> str:
