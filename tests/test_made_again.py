@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -111,3 +112,14 @@ def test_a_verified_run_is_verified_again_by_other_code_or_threads(
     assert inputs.trained_by(project) == before
     edit(package / "training" / "trainer.py", "import ", "import math\nimport ")
     assert inputs.trained_by(project) != before
+
+
+def test_no_two_jobs_write_one_log(checkout: Path) -> None:
+    logs: list[str] = []
+    for more in ((), ("results_dir=elsewhere",), ("results_dir=../else/where",)):
+        done = snakemake(checkout, "figures/audited", "--dry-run", "--config", "edition=released", *more)
+        assert done.returncode == 0, done.stdout
+        logs += re.findall(r"^ +log: (.+)", done.stdout, re.MULTILINE)
+    assert len(logs) == len(set(logs)) == 3 * (1 + 2 * 13)
+    assert "logs/released/figures/audited/Figure1.log" in logs
+    assert "logs/else/where/released/ingest.log" in logs

@@ -110,11 +110,13 @@ EDITION, INGESTED, COUNTED, OWN_EXPERIMENTS = PROJECT.edition, PROJECT.ingested,
 CONTROLS = controls_of(CENSUS)
 RECORDED = Path(SETTINGS["results_dir"]) / EDITION
 TABLES = ("runs", "trajectories", "epochs", "geometry", "steps")
+# Results that lie elsewhere, as those of another precision, have logs of their own.
+LOGS = inputs.folder_of_logs(SETTINGS["results_dir"])
 
 
 pathvars:
     results=str(RECORDED),
-    logs=f"logs/{EDITION}",
+    logs=f"{LOGS}/{EDITION}",
     data=SETTINGS["data_dir"],
 
 

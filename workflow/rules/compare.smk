@@ -13,7 +13,7 @@ if not INGESTED:  # a replication is compared with what was published, too
                     parts_of_edition(name),
                     archive=f"{SETTINGS['results_dir']}/{name}/tables/archive.json",
                 log:
-                    f"logs/{name}/ingest.log",
+                    f"{LOGS}/{name}/ingest.log",
                 localrule: True
                 conda:
                     "../envs/dualgrad.yaml"
@@ -44,7 +44,7 @@ rule compare_editions:
             labels={"editions": " and ".join(PAIR)},
         ),
     log:
-        f"logs/compare/{COMPARED}.log",
+        f"{LOGS}/compare/{COMPARED}.log",
     localrule: True
     conda:
         "../envs/dualgrad.yaml"

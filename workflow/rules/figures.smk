@@ -48,7 +48,7 @@ rule show:
             labels=labels_of_figure,
         ),
     log:
-        "<logs>/figures/{folder}/{figure}.log",
+        "<logs>/figures/shown/{folder}/{figure}.log",
     wildcard_constraints:
         folder="main|extended_data|audited",
         figure="|".join(FIGURE_EXPERIMENTS),

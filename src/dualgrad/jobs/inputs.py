@@ -97,6 +97,12 @@ def thresholds(experiment: str, census: Census) -> dict[str, dict[str, float]]:
     return {name: own for name, own in runs.items() if own}
 
 
+def folder_of_logs(results: str) -> str:
+    """Return the folder of logs for the setting ``results_dir``: ``logs``, and below it what the setting says."""
+    parts = () if results == "results" else Path(results).parts
+    return "/".join(["logs", *(part for part in parts if part not in ("/", ".."))])
+
+
 def revision(folder: Path, *patterns: str) -> str:
     """Return a digest of source files, for rules whose results are cheap to make again.
 
