@@ -104,7 +104,7 @@ if not INGESTED:
 # Experiments of one's own, all of them: what came of each, and their statistics. The census need not be there.
 rule own:
     input:
-        results_of(OWN_EXPERIMENTS),
+        results_of_own,
         "<results>/statistics/own.parquet" if OWN_EXPERIMENTS else [],
     localrule: True
 

@@ -191,10 +191,13 @@ def test_requests_follow_device_and_length() -> None:
 
 def test_a_submission_that_is_started_again_asks_for_files() -> None:
     words = ["T", "--force", "--target-jobs", "train:run=A/x", "verify_run:run=B/y", "--cores", "1"]
-    rest = words_for_the_rest(words, "results/paper")
+    folders = {"train": "runs", "verify_run": "verify"}
+    rest = words_for_the_rest(words, "results/paper", folders)
     assert rest == ["T", "--cores", "1", "--", "results/paper/runs/A/x.json", "results/paper/verify/B/y.json"]
-    assert words_for_the_rest(["T", "--cores", "1"], "r") is None
-    assert words_for_the_rest(["--target-jobs", "other:run=A/x", "--cores", "1"], "r") is None
+    assert words_for_the_rest(["T", "--cores", "1"], "r", folders) is None
+    assert words_for_the_rest(["--target-jobs", "other:run=A/x", "--cores", "1"], "r", folders) is None
+    named = ["--target-jobs", "dg_train:run=A/x", "--cores", "1"]
+    assert words_for_the_rest(named, "r", {"dg_train": "runs"}) == ["--cores", "1", "--", "r/runs/A/x.json"]
 
 
 def test_the_profile_names_nobody() -> None:

@@ -148,6 +148,22 @@ def test_two_modules_with_different_settings_are_refused(tmp_path: Path, second:
     assert "Traceback" not in done.stdout
 
 
+def test_rules_of_a_module_may_have_other_names(tmp_path: Path) -> None:
+    own, other = tmp_path / "clone", tmp_path / "other"
+    own.mkdir()
+    other.mkdir()
+    copy_workflow(own)
+    text = OTHER.format(snakefile=own / "workflow" / "Snakefile").replace("worker", "verify")
+    (other / "Snakefile").write_text(text.replace("from dualgrad\n", "from dualgrad as dg_*\n"))
+    (other / "settings.yaml").write_text("dualgrad: {edition: paper}\n")
+    assert dry_run(other, "verify") == {"verify": 1, "total": 1}
+    assert "verify: the edition 'paper' has no records yet" in snakemake(other, "dg_verify", "-n").stdout
+    assert dry_run(other, "dg_figures/main/")["dg_train"] > 100
+    plan = snakemake(other, "results/paper/runs/S1/lam0.42_seed0.json", "-n").stdout
+    assert "so 1 run of edition paper would train on the CPU" in plan
+    assert "did you mean 'dg_census'?" in snakemake(other, "dg_cenus", "-n").stdout
+
+
 def test_the_catalogs_front_door_makes_what_the_other_one_makes(tmp_path: Path) -> None:
     copy_workflow(tmp_path)
     words = ("--config", "edition=smoke")

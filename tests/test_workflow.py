@@ -76,6 +76,10 @@ def test_a_slash_after_a_target_as_the_tab_key_leaves_it(checkout: Path) -> None
     assert jobs["figures/main"] == 1 and jobs == dry_run(checkout, "figures/main", *SMOKE)
 
 
+def test_a_target_that_is_left_out_is_not_refused(checkout: Path) -> None:
+    assert "verify" not in dry_run(checkout, RUN, "--omit-from", "verify")
+
+
 def test_a_single_run_and_what_it_starts_from(checkout: Path) -> None:
     assert dry_run(checkout, RUN) == {"data_set": 1, "train": 1, "total": 2}
     census = load_census(ROOT, {"edition": "demo"})
@@ -173,6 +177,9 @@ def test_a_change_of_settings_for_execution_changes_no_job(checkout: Path) -> No
             ["results/paper/claims.html", "--config", "edition=paper", "paper_data=synthetic"],
             "the edition is 'paper-trial'; ask for results/paper-trial/claims.html",
         ),
+        (["verify"], "verify: the edition 'demo' has no records yet; train something of it first"),
+        (["own"], "own: config/census holds no experiments of your own that the edition 'demo' trains;"),
+        (["own", "--config", "edition=released"], "own: the edition 'released' trains nothing;"),
         (["statisitcs"], "statisitcs: there is no such target; did you mean 'statistics'?"),
         (["figures/mian/"], "there is no such target; did you mean 'figures/main'?"),
         (["census", "--until", "tabels"], "there is no such target; did you mean 'tables'?"),

@@ -109,6 +109,10 @@ gc.set_threshold(20_000, 20, 50)
 EDITION, INGESTED, COUNTED, OWN_EXPERIMENTS = PROJECT.edition, PROJECT.ingested, PROJECT.counted, PROJECT.own
 CONTROLS = controls_of(CENSUS)
 RECORDED = Path(SETTINGS["results_dir"]) / EDITION
+# What trains, and the folder of what it makes, by the names that rules have in a workflow with this one as a module.
+TRAINED = {"train": "runs", "train_and_save": "runs", "verify_run": "verify"}
+TRAINED = {workflow.modifier.modify_rulename(rule): folder for rule, folder in TRAINED.items()}
+TRAINING = [rule for rule, folder in TRAINED.items() if folder == "runs"]
 TABLES = ("runs", "trajectories", "epochs", "geometry", "steps")
 # Results that lie elsewhere, as those of another precision, have logs of their own.
 LOGS = inputs.folder_of_logs(SETTINGS["results_dir"])
@@ -303,6 +307,16 @@ def results_of(experiments):
     return [f"<results>/experiments/{one}/{file}" for one in experiments for file in RESULT_FILES]
 
 
+def results_of_own(wildcards):
+    """Return what came of all experiments of one's own; says how to write one where there are none."""
+    if OWN_EXPERIMENTS:
+        return results_of(OWN_EXPERIMENTS)
+    why = f"config/census holds no experiments of your own that the edition '{EDITION}' trains"
+    if INGESTED:
+        why = f"the edition '{EDITION}' trains nothing"
+    refuse(f"own: {why}; docs/adding-an-experiment.md says how to write one")
+
+
 def parts_of(experiments, tables=TABLES, results="<results>"):
     """Return the parts that hold these experiments' tables."""
     return [f"{results}/tables/parts/{one}/{table}.parquet" for one in experiments for table in tables]
@@ -325,7 +339,10 @@ def compared_parts(wildcards):
 
 def sample_to_verify(wildcards):
     """Return what says that a run came out the same, for a sample of those that have been trained."""
-    runs = sample_of(recorded_runs(CENSUS, RECORDED / "runs"), SETTINGS["verify_sample"], seed=0)
+    recorded = recorded_runs(CENSUS, RECORDED / "runs")
+    if not recorded:
+        refuse(f"verify: the edition '{EDITION}' has no records yet; train something of it first")
+    runs = sample_of(recorded, SETTINGS["verify_sample"], seed=0)
     return below("<results>/verify", [f"{run}.json" for run in runs])
 
 

@@ -124,7 +124,6 @@ def planned_seconds():
     }
 
 
-TRAINING = ("train", "train_and_save")
 TIME_LEFT = TimeLeft()
 
 if workflow.is_main_process and "--verbose" not in sys.argv:

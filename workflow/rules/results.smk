@@ -1,13 +1,5 @@
 """What came of an experiment, published or one's own: a page, the same as JSON, and a figure, by its factors."""
 
-if workflow.is_main_process and "own" in sys.argv[1:] and not OWN_EXPERIMENTS:
-    why = (
-        f"the edition '{EDITION}' trains nothing"
-        if INGESTED
-        else f"config/census holds no experiments of your own that the edition '{EDITION}' trains"
-    )
-    raise WorkflowError(f"own: {why}; docs/adding-an-experiment.md says how to write one")
-
 
 rule experiment_results:
     """Say and draw what came of an experiment."""

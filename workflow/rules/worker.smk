@@ -13,7 +13,7 @@ WORKER = WarmWorker()
 
 if workflow.remote_exec and workflow.resource_settings.nodes is not None:
     again = sys.argv[sys.argv.index("--attempt") + 1] != "1" or "SLURM_RESTART_COUNT" in os.environ
-    if again and (words := words_for_the_rest(sys.argv[1:], str(RECORDED))):
+    if again and (words := words_for_the_rest(sys.argv[1:], str(RECORDED), TRAINED)):
         os.execv(sys.executable, [sys.executable, "-m", "snakemake", *words])
     slurm_plugin.keep_going(JobScheduler)
     if not DEPLOYED:

@@ -109,7 +109,7 @@ def check_targets(
             raise InputError(word, "", f"no other run starts from {name}, so its weights are not kept")
 
 
-def words_for_the_rest(words: Sequence[str], results: str) -> list[str] | None:
+def words_for_the_rest(words: Sequence[str], results: str, folders: Mapping[str, str]) -> list[str] | None:
     """Return the command line with which a submission that is started again does what is left of it.
 
     Snakemake tells a submission to do its jobs whatever is there (``--force``, ``--target-jobs``); this asks for
@@ -118,6 +118,7 @@ def words_for_the_rest(words: Sequence[str], results: str) -> list[str] | None:
     Args:
         words: command line of the Snakemake on the node.
         results: folder of the edition's results, as targets name it.
+        folders: below it, where each rule that trains writes, by the rule's name.
 
     Returns:
         The command line; None where it has jobs of another workflow, or asks for files already.
@@ -126,13 +127,10 @@ def words_for_the_rest(words: Sequence[str], results: str) -> list[str] | None:
         return None
     start = words.index("--target-jobs") + 1
     stop = next(place for place in range(start, len(words)) if words[place].startswith("--"))
-    found = [
-        re.fullmatch(r"(train|train_and_save|verify_run):run=([^,]+)", word) for word in words[start:stop]
-    ]
-    jobs = [job for job in found if job]
+    found = [re.fullmatch(r"([^:]+):run=([^,]+)", word) for word in words[start:stop]]
+    jobs = [job for job in found if job and job[1] in folders]
     if len(jobs) < len(found):
         return None
-    folders = {"train": "runs", "train_and_save": "runs", "verify_run": "verify"}
     files = [f"{results}/{folders[job[1]]}/{job[2]}.json" for job in jobs]
     others = [word for word in (*words[: start - 1], *words[stop:]) if word != "--force"]
     return [*others, "--", *files]
