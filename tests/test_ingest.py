@@ -257,6 +257,9 @@ def test_the_command(released_archive, tmp_path, monkeypatch, capsys):
     settings = ["--root", str(ROOT), "--config", f"results_dir={tmp_path}"]
     archive = ["--archive", str(released_archive)]
     assert main(["ingest", "--check", *archive, *settings]) == 0
+    # As the workflow of another edition asks for it.
+    beside = ["--config", "edition=paper", "--config", "paper_data=sst2_tsv"]
+    assert main(["ingest", "--check", *archive, *settings, *beside]) == 0
     assert "files as published" in capsys.readouterr().out and not list(tmp_path.iterdir())
     assert main(["ingest", "A", "W2", *archive, *settings]) == 0
     assert len(read_tables(tmp_path / "released", ["A", "W2"], "runs")) == 66

@@ -26,6 +26,7 @@ from dualgrad.arguments import EXPERIMENT, FOLDER, output_option, verb
 @click.option("--check", is_flag=True, help="check the files' hashes and write nothing")
 def run(args: SimpleNamespace) -> int:
     """Check, and unless told otherwise ingest, the archive."""
+    from dualgrad.census import load_census
     from dualgrad.ingest import ArchiveError, find_archive, read_manifest, verify
     from dualgrad.ingest.mapping import files_of, load_mapping
     from dualgrad.ingest.rows import EDITION, build_all
@@ -36,8 +37,8 @@ def run(args: SimpleNamespace) -> int:
     from dualgrad.release.manifest import remember_archive
     from dualgrad.tables.errors import TableError
 
-    project = load_project(args.root, {**args.config, "edition": EDITION})
-    census = project.census
+    # Of settings only folders: options of the edition beside which this one is read do not apply to it.
+    project, census = load_project(args.root, args.config), load_census(args.root, {"edition": EDITION})
     for name in args.experiments:
         census.experiment(name)
     try:
@@ -55,7 +56,7 @@ def run(args: SimpleNamespace) -> int:
             print(f"{paper}: all {len(manifest)} files as published")
             return 0
         names = args.experiments or [name for name in census.experiments if name in mapping]
-        output = args.output or project.results / "tables" / "parts"
+        output = args.output or project.all_results / EDITION / "tables" / "parts"
 
         def runs_of(name: str) -> list[dict]:
             return [census.runs[target] for target in census.experiments[name]["runs"]]

@@ -10,10 +10,10 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
-from dualgrad.census import Census
+from dualgrad.census import Census, load_census
 from dualgrad.census.datasets import DataSet, reader_of
 from dualgrad.census.own import check_own, own_files
-from dualgrad.project import Project, is_own, load_project, load_settings
+from dualgrad.project import Project, is_own, load_settings
 from dualgrad.release.errors import ArchiveError
 from dualgrad.release.manifest import archive_at_hand, listing
 
@@ -135,7 +135,7 @@ def shown(project: Project, experiment: str | None = None) -> str:
     census = project.census
     if experiment is not None:
         entry = census.experiment(experiment)
-        return _digest([census.edition, entry, [census.runs[run] for run in entry["runs"]]])
+        return _digest([census.edition["name"], entry, [census.runs[run] for run in entry["runs"]]])
     commands = [project.settings["results_dir"], load_settings(project.root)["edition"]]
     return _digest([census.edition, census.experiments, census.runs, commands])
 
@@ -145,9 +145,9 @@ def ingested(project: Project, edition: str) -> str:
 
     Args:
         project: the workflow's project, of whatever edition.
-        edition: the one that is ingested. Settings of the command line have no part in its tables.
+        edition: the one that is ingested. Settings have no part in its tables.
     """
-    census = load_project(project.root, {"edition": edition}).census
+    census = load_census(project.root, {"edition": edition})
     published = (one for one in census.experiments.values() if not is_own(one))
     return _digest([census.runs[run] for one in published for run in one["runs"]])
 
