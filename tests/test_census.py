@@ -774,6 +774,13 @@ def test_an_experiment_removed_is_noticed(workspace):
         load_census(workspace, {})
 
 
+def test_a_run_without_its_experiment_is_found(census):
+    with pytest.raises(
+        CensusError, match=r"lam0.35_eta0.4_seed0: there is no such run; did you mean A/lam0.35_eta0.4_seed0"
+    ):
+        census.run("lam0.35_eta0.4_seed0")
+
+
 def test_a_factor_that_changes_nothing_is_refused(workspace):
     add(workspace, mine={"title": "t", "count": 6, "extends": "M2", "name": "lam{lambda}_t{temprature}_seed{seed}",
         "factors": {"lambda": [0.1], "temprature": [1, 2]}})  # fmt: skip

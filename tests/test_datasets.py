@@ -568,20 +568,24 @@ REFUSED: dict[str, tuple[dict, Callable[[Path], Path], str]] = {
     "a class too many": (
         PICTURES,
         pictures(lambda f: renamed(f, "/dot/", "/dots/")),
-        "'dots' is no class of mine; did",
+        r"'dots' is no class of mine; did you mean 'dot'\? \(known: ",
     ),
     "no class folders": (
         PICTURES,
         pictures(lambda f: {f"train/{i}.png": PNG for i in range(3)} | f),
         "'train' is no class",
     ),
-    "too few pictures": (PICTURES, pictures(lambda f: without(f, "train/bar")), "has 4 examples, expected 6"),
+    "too few pictures": (
+        PICTURES,
+        pictures(lambda f: without(f, "train/bar")),
+        "has 4 examples, expected 6; of class bar it has 0, the fewest",
+    ),
     "another size": (
         PICTURES,
         pictures(changed("00003", jpeg((5, 5)))),
         r"00003.png has 5 × 5 pixels, expected 5 × 4",
     ),
-    "no picture": (PICTURES, pictures(changed("00003", b"<html>")), r"00003.png is no readable PNG or JPEG"),
+    "no picture": (PICTURES, pictures(changed("00003", b"<html>")), r"00003.png is no readable PNG or JPEG$"),
     "half a picture": (
         PICTURES,
         pictures(changed("00003", PNG[:60])),
@@ -920,6 +924,6 @@ def test_a_hub_repository_is_a_source(project, monkeypatch):
     monkeypatch.setattr(huggingface_hub, "snapshot_download", offline)
     sets = load_datasets(project)
     with pytest.raises(
-        DataError, match="not here is in none of .*; somebody/shapes at abc could not be fetched"
+        DataError, match="sources: not here is not in .*; somebody/shapes at abc could not be fetched"
     ):
         prepare.prepare(sets["mine"], sets, project / "elsewhere", places=[project])

@@ -54,7 +54,9 @@ class Census:
             )
             problem = f"is an experiment, not a run; `dualgrad census {target}` lists its runs, e.g. {first}"
             raise CensusError("census", target, problem)
-        raise CensusError("census", target, f"there is no such run{closest(target, self.runs)}")
+        called_so = [name for name in self.runs if name.partition("/")[2] == target][:3]
+        hint = f"; did you mean {' or '.join(called_so)}" if called_so else closest(target, self.runs)
+        raise CensusError("census", target, f"there is no such run{hint}")
 
     def experiment(self, name: str) -> dict[str, Any]:
         """Return one experiment; raises CensusError with the nearest name if there is none."""
@@ -229,7 +231,10 @@ def _add_data(
                 ("classes", task["classes"], one.number_of_classes),
             ):
                 if asked != held:
-                    problem = f"'{target}' says {asked}, but the data set {one.name} has {held}"
+                    problem = (
+                        f"'{target}' says {asked}, but the data set {one.name} has {held}; where the entry says "
+                        f"nothing it has the protocol's, so write task: {{{what}: {held}}}"
+                    )
                     raise CensusError(file, f"{key}.task.{what}", problem)
             if (task.get("split") or "train") not in one.splits:
                 hint = did_you_mean(task["split"], one.splits)

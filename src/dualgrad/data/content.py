@@ -79,9 +79,14 @@ def check_content(entry: DataSet, arrays: Mapping[str, np.ndarray], where: str) 
         if labels is None or not len(labels):
             raise DataError(f"{where}: the split '{split}' is missing; {expected_files(entry, split)}")
         size = entry.examples(split)
-        if size is not None and len(labels) != size:
-            raise DataError(f"{where}: the split '{split}' has {len(labels):,} examples, expected {size:,}")
         counts = np.bincount(labels, minlength=entry.number_of_classes).tolist()
+        if size is not None and len(labels) != size:
+            c = counts.index(min(counts))
+            name = entry.classes[c] if isinstance(entry.classes, list) else c
+            raise DataError(
+                f"{where}: the split '{split}' has {len(labels):,} examples, expected {size:,}; "
+                f"of class {name} it has {counts[c]:,}, the fewest"
+            )
         if split == "train" and 0 in counts:
             c = counts.index(0)
             name = entry.classes[c] if isinstance(entry.classes, list) else c

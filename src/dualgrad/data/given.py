@@ -255,7 +255,10 @@ def as_labels(found: np.ndarray, n: int, classes: int, names: Sequence[str], whe
                     "the data set names no classes"
                 )
             hint = did_you_mean(words[place], names)
-            raise DataError(f"{where}: label {place} (from 0): '{clipped(words[place])}' is no class{hint}")
+            known = clipped(", ".join(names), 200)
+            raise DataError(
+                f"{where}: label {place} (from 0): '{clipped(words[place])}' is no class{hint} (known: {known})"
+            )
         return np.array([number[word] for word in words], dtype=np.int64)
     labels = _whole(found, "label", where)
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))

@@ -170,7 +170,7 @@ def decoded(content: bytes, shape: list[int], where: str) -> np.ndarray:
     Raises:
         DataError: no readable picture, or of another size.
     """
-    from PIL import Image
+    from PIL import Image, UnidentifiedImageError
 
     channels, height, width = shape
     try:
@@ -185,8 +185,11 @@ def decoded(content: bytes, shape: list[int], where: str) -> np.ndarray:
     except DataError:
         raise
     except Exception as error:  # a damaged picture can raise anything
-        reason = " ".join(str(error).split())[:120]
-        raise DataError(f"{where} is no readable PNG or JPEG ({reason})") from None
+        # What PIL says of a file that it does not know names an object in memory.
+        reason = (
+            "" if isinstance(error, UnidentifiedImageError) else f" ({' '.join(str(error).split())[:120]})"
+        )
+        raise DataError(f"{where} is no readable PNG or JPEG{reason}") from None
     return pixels[None] if channels == 1 else pixels.transpose(2, 0, 1)
 
 
@@ -209,9 +212,10 @@ def _pictures(place: Place, entry: DataSet, layout: Pictures) -> Arrays:
     for name in split_of:
         folder = normal(name.parts[-2]) if len(name.parts) > 1 else ""
         if folder not in classes:
-            hint = did_you_mean(folder, classes)
+            known = clipped(", ".join(classes), 200)
             raise DataError(
-                f"{place}: {name}: the folder '{clipped(folder)}' is no class of {entry.name}{hint}"
+                f"{place}: {name}: the folder '{clipped(folder)}' is no class of {entry.name}"
+                f"{did_you_mean(folder, classes)} (known: {known})"
             )
         if layout.order == "name":
             keys[name] = (classes[folder], name.name)

@@ -30,6 +30,7 @@ from dualgrad.data.places import Place
 from dualgrad.data.pretrained import is_prepared, model_folder, prepare_distilbert
 from dualgrad.data.store import check_file, content_digest, fetch, load_arrays, read_note, save_arrays
 from dualgrad.data.tokens import tokenised
+from dualgrad.validation import did_you_mean
 
 # Names a folder of prepared data, or of copies, outside of the repository.
 ENVIRONMENT = "DUALGRAD_DATA"
@@ -376,9 +377,11 @@ def _place_of(entry: DataSet, source: Source, folder: Path, offline: bool, place
         candidates = [given] if given.is_absolute() else [place / given for place in places]
         path = next((path for path in candidates if path.exists()), None)
         if path is None:
-            shown = ", ".join(str(place) for place in places)
+            shown = " or ".join(str(place) for place in places)
+            beside = [one.name for place in places if place.is_dir() for one in place.iterdir()]
             raise DataError(
-                f"{source.path} is in none of {shown}: give it with --from, or its folder as the setting data_copies"
+                f"config/datasets/{entry.name}.yaml: sources: {source.path} is not in {shown}"
+                f"{did_you_mean(source.path, beside)}; give it with --from, or its folder as the setting data_copies"
             )
         if source.sha256:
             check_file(path, source.sha256, _remedy(entry))
