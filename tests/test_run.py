@@ -61,6 +61,21 @@ def test_defaults_are_written_once():
             assert value == (list(known) if isinstance(known, tuple) else known), key
 
 
+def test_every_part_of_a_run_has_a_table_of_keys():
+    def parts(model: type[Part]) -> set[type[Part]]:
+        below = {
+            one
+            for name, field in model.model_fields.items()
+            if (field.alias or name) not in reference._NOT_WRITTEN
+            for one in reference._classes(field.annotation)
+        }
+        return {model}.union(*map(parts, below))
+
+    shown = {one for _, annotation in reference._PARTS for one in reference._classes(annotation)}
+    assert {one.__name__ for one in parts(Run) - shown} == set()
+    assert "| `checkpoint`: Weights of another run. | `run` | text | – | that run |" in reference.key_tables()
+
+
 def test_generated_files_are_what_the_models_say():
     for path, text in reference.generated(ROOT).items():
         assert path.read_text() == text, f"{path}: python -m dualgrad.census.reference --fix"

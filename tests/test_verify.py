@@ -89,7 +89,8 @@ def test_a_different_outcome_is_found_and_named(bench: Path, capsys) -> None:
     assert mine["threads"] == 1 and mine["cpu"]["capability"] == torch.backends.cpu.get_cpu_capability()
     assert mine["cpu"]["model"]
     other_cpu = {"capability": "AVX1024", "model": "Abacus 3"}
-    elsewhere = {**mine, "threads": 7, "cpu": other_cpu}
+    other_data = {**mine["data"], "content_sha256": "0" * 64}
+    elsewhere = {**mine, "threads": 7, "cpu": other_cpu, "data": other_data, "network": {"sha256": "1" * 64}}
     rewrite(bench, SWEEP, trajectory=trajectory, provenance=elsewhere)
     status, report = verify(capsys, bench, "Ta1-1", "D1", "--sample", "all")
     assert status == 1 and report["same"] is False
@@ -100,7 +101,9 @@ def test_a_different_outcome_is_found_and_named(bench: Path, capsys) -> None:
     assert found["differs"][0].startswith("trajectory.evaluations.test_error[3]: ")
     assert found["note"] == (
         "recorded under other conditions: threads 7, here 1; "
-        f"CPU AVX1024, here {mine['cpu']['capability']}; CPU model Abacus 3, here {mine['cpu']['model']}"
+        f"CPU AVX1024, here {mine['cpu']['capability']}; "
+        f"data {'0' * 12}, here {mine['data']['content_sha256'][:12]}; source of the network {'1' * 12}, here none; "
+        f"CPU model Abacus 3, here {mine['cpu']['model']}"
     )
     assert main(["verify", SWEEP, "--root", str(bench)]) == 1
     text = capsys.readouterr().out

@@ -20,6 +20,7 @@ from pydantic.fields import FieldInfo
 from dualgrad.census.networks import BuiltIn, Imported
 from dualgrad.census.part import Part, keys_of
 from dualgrad.census.run import (
+    Aggregated,
     Augment,
     Direction,
     EvaluateAt,
@@ -32,11 +33,15 @@ from dualgrad.census.run import (
     Optimizer,
     RandomLabels,
     Run,
+    Schedule,
+    Segment,
     Stage,
+    Start,
     Stop,
     Streams,
     Task,
     Trusted,
+    Validation,
     ValueSignal,
 )
 from dualgrad.census.stages import ATOMIC_KEYS
@@ -228,16 +233,21 @@ _PARTS: tuple[tuple[str, Any], ...] = (
     ("`task.augment`", Augment),
     ("`task.model`", BuiltIn),
     ("`task.model`, with a network of one's own", Imported),
+    ("`task.validation`", Validation),
     ("`noise`", Noise),
     ("`value`", ValueSignal),
     ("`value.random`", RandomLabels),
     ("`value.trusted`", Trusted),
     ("`value.synthetic`", Direction),
+    ("`method`, with an aggregator of TorchJD", Aggregated),
     ("`optimizer`", Optimizer),
     ("`lr_scale`, where another run measures it", MeasuredScale),
     ("`streams`", Streams),
     ("`log`", Log),
     ("a stage", Stage),
+    ("`start`", Start),
+    ("`schedule`", Schedule),
+    ("`segments`, each", Segment),
     ("`evaluate`", EvaluateEvery | EvaluateAt),
     ("`gate`", Gate),
     ("`stop`", Stop),
@@ -295,7 +305,7 @@ def _rows(model: type[Part], without: tuple[str | None, ...] = ()) -> list[str]:
     rows = []
     for name, field in model.model_fields.items():
         key = field.alias or name
-        if key in without or key in _NOT_WRITTEN:
+        if key in without or (model in (Run, Task, Stage) and key in _NOT_WRITTEN):
             continue
         rows.append(f"`{key}` | {_type_words(field)} | {_default(field)} | {field.description} |")
     return rows

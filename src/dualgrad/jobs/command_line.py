@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from dualgrad.census import edition_names
@@ -75,21 +75,22 @@ def check_targets(
     Args:
         files: the targets that are no names of rules.
         is_made: whether a rule makes a file. (One does of any run, also of one that does not exist.)
-        names: names of rules that are targets.
+        names: what can be asked for by a name: rules that are targets, and files.
         project: the workflow's project.
 
     Raises:
         InputError: names the target, and the nearest one that exists.
     """
     results, edition = project.settings["results_dir"], project.edition
-    pattern = re.compile(rf"{re.escape(results)}/([^/]+)/(?:(runs|checkpoints)/(.+)\.(?:json|pt)|.+)")
+    pattern = re.compile(
+        rf"{re.escape(results)}/([^/]+)/"
+        r"(?:(runs|checkpoints|verify)/(.+)\.(?:json|pt)|(?:tables/parts|experiments)/([^/]+)/.+|.+)"
+    )
     for word in files:
         if not (path := pattern.fullmatch(word)):
-            hint = did_you_mean(word, names)
-            if hint and "." not in word and not is_made(word) and not Path(word).exists():
-                raise InputError(word, "", f"there is no such target{hint}")
+            refuse_unknown(word, is_made, names)
             continue
-        asked, kind, name = path.groups()
+        asked, kind, run, experiment = path.groups()
         if asked != edition:
             known = edition_names(project.root)
             is_edition = asked in known or spelt_out(asked, known)
@@ -99,14 +100,24 @@ def check_targets(
             if asked == project.settings["edition"] or not is_edition:
                 advice = f"ask for {results}/{edition}{word.removeprefix(f'{results}/{asked}')}"
             raise InputError(word, "", f"the edition is '{edition}'; {advice}")
-        if not kind:
-            continue
         try:
-            run = project.census.run(name)
+            if experiment:
+                project.census.experiment(experiment)
+            saves = not kind or project.census.run(run)["saves"]
         except InputError as error:
             raise InputError(word, "", str(error)) from None
-        if kind == "checkpoints" and not run["saves"]:
-            raise InputError(word, "", f"no other run starts from {name}, so its weights are not kept")
+        if kind == "checkpoints" and not saves:
+            raise InputError(word, "", f"no other run starts from {run}, so its weights are not kept")
+        refuse_unknown(word, is_made, names)
+
+
+def refuse_unknown(word: str, is_made: Callable[[str], bool], names: Sequence[str]) -> None:
+    """Refuse a target that no rule makes, and that is no file, where one of a similar name is made beside it."""
+    if is_made(word) or Path(word).exists():
+        return
+    beside = [name for name in names if PurePosixPath(name).parent == PurePosixPath(word).parent]
+    if hint := did_you_mean(word, beside if "." in word else names):
+        raise InputError(word, "", f"there is no such target{hint}")
 
 
 def words_for_the_rest(words: Sequence[str], results: str, folders: Mapping[str, str]) -> list[str] | None:

@@ -11,7 +11,7 @@ from typing import Any
 
 from dualgrad.jobs.replaced import replace
 
-#: Is told files that were asked for, whether some rule makes one, and the names of rules that are targets.
+#: Is told files that were asked for, whether some rule makes one, and the names of rules that are targets and of files.
 Check = Callable[[Iterable[str], Callable[[str], bool], list[str]], None]
 
 
@@ -33,10 +33,15 @@ def look_at_targets(dag: type, check: Check) -> None:
             check(
                 sorted(map(str, more["targetfiles"])),
                 lambda file: any(rule.is_producer(file) for rule in workflow.rules),
-                [rule.name for rule in workflow.rules if not rule.output],
+                [name for rule in workflow.rules for name in _names(rule)],
             )
             plain(self, workflow, *args, **more)
 
         return __init__
 
     replace(dag, "__init__", made)
+
+
+def _names(rule: Any) -> list[str]:
+    """What can be asked for by a fixed name: the rule, where it is a target, or else its files without a wildcard."""
+    return [str(file) for file in rule.output if not file.contains_wildcard()] if rule.output else [rule.name]

@@ -20,6 +20,13 @@ if TYPE_CHECKING:
 
 SAME, DIFFERENT, OUTDATED, FAILED = "same", "different", "outdated", "failed"
 _SHOWN = 5  # places named where two records differ
+# What a run reads beside its definition, by its name in messages: where the provenance holds its digest.
+_READ = {
+    "data": ("data", "content_sha256"),
+    "labels from a file": ("labels", "sha256"),
+    "trusted examples from a file": ("trusted", "sha256"),
+    "source of the network": ("network", "sha256"),
+}
 
 
 @dataclass(frozen=True)
@@ -171,6 +178,10 @@ def _other_platform(record: Mapping[str, Any], again: Mapping[str, Any]) -> str 
 
     old, new = record["provenance"], again["provenance"]
     found = changed_conditions(old, new)
+    for name, (key, digest) in _READ.items():
+        before, now = ((one.get(key) or {}).get(digest, "none")[:12] for one in (old, new))
+        if before != now:
+            found.append(f"{name} {before}, here {now}")
     models = [(one.get("cpu") or {}).get("model") for one in (old, new)]
     for name, (before, now) in {
         "CPU model": models,
