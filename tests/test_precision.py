@@ -17,7 +17,7 @@ from dualgrad.data.task import Task
 from dualgrad.models import build_model
 from dualgrad.records import read_record
 from dualgrad.training.batches import trusted_batches
-from dualgrad.training.determinism import arithmetic, autocast_dtype, configure
+from dualgrad.training.determinism import arithmetic, autocast_dtype, configure, surroundings
 from dualgrad.training.session import Session, evaluate, new_model
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
@@ -90,6 +90,17 @@ def test_what_the_provenance_says():
         "tf32_convolutions": False,
         "training_autocast": None,
     }
+
+
+def test_a_gpu_record_names_the_libraries_that_computed_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Abacus 3")
+    monkeypatch.setattr(torch.version, "cuda", "13.9")
+    monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91900)
+    on_gpu = surroundings("published", "image", CUDA, 1)
+    assert on_gpu["device"] == "Abacus 3"
+    assert (on_gpu["versions"]["cuda"], on_gpu["versions"]["cudnn"]) == ("13.9", 91900)
+    assert {"cuda", "cudnn"}.isdisjoint(surroundings("published", "image", CPU, 1)["versions"])
+
 
 
 # Arithmetic ----------------------------------------

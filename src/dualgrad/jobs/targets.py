@@ -11,7 +11,7 @@ from typing import Any
 
 from dualgrad.jobs.replaced import replace
 
-#: Is told files that were asked for, whether some rule makes one, and the names of rules that are targets and of files.
+#: Is told files that were asked for, whether some rule makes one, and the names of targets: rules and files.
 Check = Callable[[Iterable[str], Callable[[str], bool], list[str]], None]
 
 

@@ -10,6 +10,7 @@ import platform
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from dualgrad import __version__
@@ -79,8 +80,10 @@ def surroundings(precision: str, task_kind: str, device: torch.device, threads: 
 
     Records with equal ones of these are promised to be equal (records.conditions names those that count).
     """
+    on_gpu = device.type == "cuda"
+    libraries = {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()} if on_gpu else {}
     return {
-        "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
+        "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
         "arithmetic": arithmetic(precision, task_kind, device),
         "threads": threads,
         "cpu": {"capability": torch.backends.cpu.get_cpu_capability(), "model": cpu_model()},
@@ -88,7 +91,9 @@ def surroundings(precision: str, task_kind: str, device: torch.device, threads: 
         "versions": {
             "dualgrad": __version__,
             "torch": str(torch.__version__),
+            "numpy": np.__version__,
             "python": platform.python_version(),
+            **libraries,
         },
     }
 
