@@ -22,6 +22,7 @@ from dualgrad.census.run import Run
 from dualgrad.data import preload
 from dualgrad.data import task as task_module
 from dualgrad.data.task import load_task
+from dualgrad.method import gradients
 from dualgrad.models.generators import forked_generator, generator_state
 from dualgrad.training.errors import lacks_memory
 from dualgrad.training.labels import Labels
@@ -102,6 +103,46 @@ def test_a_resnet18_step_asks_little_of_a_device_and_waits_for_nothing(image_for
     assert plain["convolution"] == 20 and plain["dot"] == 1 and plain["_fused_sgd_"] == 1
     assert plain.total() <= 200, plain
     assert refresh.total() <= plain.total() + 130, refresh  # one more way back, of 62 gradients
+
+
+class Mixed(TorchDispatchMode):
+    """Notes operations that are given half-precision vectors together with a single number of higher precision."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.noted: list[str] = []
+
+    def __torch_dispatch__(self, operation: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Do the operation."""
+        given = [leaf for leaf in tree_leaves((args, kwargs)) if isinstance(leaf, Tensor)]
+        if any(one.itemsize == 2 and one.dim() for one in given) and any(one.itemsize > 2 for one in given):
+            self.noted.append(str(operation))
+        return operation(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_the_mix_of_half_precision_gradients_is_computed_in_float32(dtype: torch.dtype) -> None:
+    """A GPU's kernel would round the factor 1 / ‖g‖ to half precision, where it may be infinite."""
+    struct, value = (torch.empty(1000, dtype=dtype, device=META) for _ in range(2))
+    with Mixed() as mixed:
+        made = gradients.mix_units(
+            gradients.unit(struct, 1e-12), gradients.unit(value, 1e-12), 0.3, out=struct
+        )
+        again = gradients.renormalised(made.vector, 1e-12, out=struct)
+    assert made.vector is struct and again is struct and struct.dtype is dtype
+    assert set(mixed.noted) <= {"aten.copy_.default"}
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_numbers_and_tensors_weigh_half_precision_alike(dtype: torch.dtype) -> None:
+    a, b = (torch.randn(1000).mul(1e-6).to(dtype) for _ in range(2))
+    alpha, beta = 3e5, -2e5
+    exact = alpha * a.double() + beta * b.double()
+    for factors in ((alpha, beta), (torch.tensor(alpha), torch.tensor(beta))):
+        mixed = gradients.combined(a, factors[0], b, factors[1])
+        assert mixed.dtype is dtype
+        torch.testing.assert_close(mixed.double(), exact, rtol=0.0, atol=2e-2 * float(exact.abs().max()))
+    assert float(gradients.renormalised(a, 0.0).double().norm()) == pytest.approx(1.0, rel=1e-2)
 
 
 def test_batches_are_counted_on_the_host() -> None:

@@ -102,7 +102,6 @@ def test_a_gpu_record_names_the_libraries_that_computed_it(monkeypatch: pytest.M
     assert {"cuda", "cudnn"}.isdisjoint(surroundings("published", "image", CPU, 1)["versions"])
 
 
-
 # Arithmetic ----------------------------------------
 
 

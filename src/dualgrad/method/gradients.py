@@ -121,8 +121,18 @@ class Mix:
 
 def combined(a: Tensor, alpha: Number, b: Tensor, beta: Number, out: Tensor | None = None) -> Tensor:
     """Return alpha·a + beta·b, in ``out`` or as a new vector; the factors are numbers or 0-dim tensors."""
+    if a.dtype in _HALF:
+        return _rounded(combined(a.float(), alpha, b.float(), beta), a.dtype, out)
     result = torch.mul(a, alpha, out=out)
     return result.add_(b, alpha=beta) if isinstance(beta, float) else result.addcmul_(b, beta)
+
+
+def _rounded(vector: Tensor, dtype: torch.dtype, out: Tensor | None) -> Tensor:
+    """Return in half precision what was computed in float32.
+
+    Where 1 / ‖g‖ is beyond float16, add_ refuses it as a number, and a kernel of the GPU rounds it to infinity.
+    """
+    return vector.to(dtype) if out is None else out.copy_(vector)
 
 
 def mix_units(struct: Unit, value: Unit, lam: float, sign: float = 1.0, out: Tensor | None = None) -> Mix:
@@ -150,6 +160,8 @@ def as_mix(struct: Unit, value: Unit, vector: Tensor) -> Mix:
 
 def renormalised(vector: Tensor, eps: float, out: Tensor | None = None) -> Tensor:
     """Return vector / (‖vector‖ + eps), in ``out`` or as a new vector; with eps = 0 one of zeros stays as it is."""
+    if vector.dtype in _HALF:
+        return _rounded(renormalised(vector.float(), eps), vector.dtype, out)
     return torch.mul(vector, 1.0 / at_least(norm(vector) + eps, torch.finfo(vector.dtype).tiny), out=out)
 
 
