@@ -195,6 +195,23 @@ def test_pictures_are_the_same_in_every_layout(tmp_path, layout):
     assert note["set"]["normalize"]["std"] == pytest.approx(pixels.std(1), abs=6e-5)
 
 
+def test_what_was_prepared_is_said_in_a_line_for_each_split(tmp_path, capsys):
+    """A class that the test split lacks is allowed, and is said."""
+    files = {name: content for name, content in picture_files().items() if "test/ring" not in name}
+    files["shapes/train/bar/00009.png"] = png(IMAGES["train"][0])
+    root = described(tmp_path, {**PICTURES, "splits": {"train": {}, "test": {}}})
+    (root / "config" / "config.yaml").write_bytes((ROOT / "config" / "config.yaml").read_bytes())
+    (root / "config" / "editions").symlink_to(ROOT / "config" / "editions")
+    assert (
+        run_command(root, "mine", "--from", write(tmp_path / "f", files), "--data-dir", tmp_path / "d") == 0
+    )
+    said = capsys.readouterr().out.splitlines()
+    assert said[1:] == [
+        "  train: 7 pictures of 3 × 4 × 5, 2 (dot) to 3 (bar) of a class",
+        "  test: 2 pictures of 3 × 4 × 5, none of class ring, about which its error says nothing",
+    ]
+
+
 def test_a_class_may_be_called_like_a_split(tmp_path):
     """Pictures belong to the split above their class's folder."""
     names = ["train", "test", "plane"]

@@ -53,7 +53,10 @@ NETWORK = "distilbert"
 def run(args: SimpleNamespace) -> int:
     """Run the command; 0, or 1 with a message where the data cannot be had."""
     from dualgrad.census.datasets import all_annotations, load_datasets
+    from dualgrad.data.content import summary
     from dualgrad.data.errors import DataError
+    from dualgrad.data.prepare import content_path
+    from dualgrad.data.store import load_arrays
     from dualgrad.project import load_project
     from dualgrad.validation import clipped, did_you_mean
 
@@ -83,6 +86,9 @@ def run(args: SimpleNamespace) -> int:
     else:
         for path, digest in made:
             print(f"{path}" + (f"  content SHA-256 {digest}" if digest else "  all files as expected"))
+        if args.name in sets and made and made[0][0] == content_path(data_dir, args.name):
+            arrays = load_arrays(made[0][0], remedy="prepare it again")
+            print(*(f"  {line}" for line in summary(sets[args.name], arrays)), sep="\n")
     return 0
 
 

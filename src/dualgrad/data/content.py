@@ -102,6 +102,28 @@ def check_content(entry: DataSet, arrays: Mapping[str, np.ndarray], where: str) 
                 )
 
 
+def summary(entry: DataSet, arrays: Mapping[str, np.ndarray]) -> list[str]:
+    """Say in a line for each split how many examples it has, of which shape, and how they divide over the classes."""
+    lines = []
+    for split in entry.splits:
+        counts = np.bincount(arrays[f"{split}_labels"], minlength=entry.number_of_classes)
+        images = arrays.get(f"{split}_images")
+        what = "texts" if images is None else f"pictures of {' × '.join(map(str, images.shape[1:]))}"
+        names = entry.classes if isinstance(entry.classes, list) else list(map(str, range(len(counts))))
+        least, most = counts.min(), counts.max()
+        divided = f"{least:,} of each class"
+        if not least:
+            none = [name for name, count in zip(names, counts, strict=True) if not count]
+            more = f" and {len(none) - 5} more" if len(none) > 5 else ""
+            divided = f"none of class {', '.join(none[:5])}{more}, about which its error says nothing"
+        elif least < most:
+            divided = (
+                f"{least:,} ({names[counts.argmin()]}) to {most:,} ({names[counts.argmax()]}) of a class"
+            )
+        lines.append(f"{split}: {counts.sum():,} {what}, {divided}")
+    return lines
+
+
 def expected_files(entry: DataSet, split: str) -> str:
     """Say by which names a split's files are looked for."""
     return f"expected files or a folder called {' or '.join(names_of(entry, split)[:6])}"

@@ -81,7 +81,8 @@ def surroundings(precision: str, task_kind: str, device: torch.device, threads: 
     Records with equal ones of these are promised to be equal (records.conditions names those that count).
     """
     on_gpu = device.type == "cuda"
-    libraries = {"cuda": torch.version.cuda, "cudnn": torch.backends.cudnn.version()} if on_gpu else {}
+    cudnn: Any = torch.backends.cudnn
+    libraries = {"cuda": torch.version.cuda, "cudnn": cudnn.version()} if on_gpu else {}
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
         "arithmetic": arithmetic(precision, task_kind, device),
