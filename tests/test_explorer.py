@@ -292,6 +292,24 @@ def test_filters(opened, demo) -> None:
     assert 0 < number == opened.evaluate(fits)
 
 
+def test_axes_and_filter_reach_the_largest_lambda(opened) -> None:
+    """Tg2 goes up to λ = 0.9: the panels that share their axes hold it, and the filter finds it."""
+    assert opened.evaluate("runs.high[byId.get('Tg2/pos1')]") == 0.9
+    assert opened.evaluate("Math.max(...runs.high.filter(Number.isFinite)) === highest")
+    right = opened.evaluate(
+        """(() => {
+            const seen = [], draw = drawRuns;
+            drawRuns = (ctx, place) => seen.push(place.x(highest));
+            const canvas = document.querySelector('.panel canvas');
+            drawPanel(canvas, D.experiments[0], found.fits.set);
+            drawRuns = draw;
+            return Math.max(...seen) / canvas.clientWidth;
+        })()"""
+    )
+    assert 0.8 < right < 1
+    assert opened.evaluate("[...$('lam').querySelectorAll('input')].at(-1).max") > "0.9"
+
+
 def test_a_whole_name_wins_over_its_parts(opened) -> None:
     expected = {
         "A": "54",

@@ -226,11 +226,10 @@ function ring(ctx, x, y) {
 }
 
 // One of the small multiples: the same axes in all.
-const SMALL = { x: [0, 0.74], y: [0, 1] };
 function drawPanel(canvas, one, fits) {
   const { ctx, width, height } = surface(canvas);
   const box = { left: 20, right: width - 6, top: 5, bottom: height - 15 };
-  const place = axes(ctx, box, SMALL, { xs: [0, 0.2, 0.4, 0.6], ys: [0, 0.5, 1], size: 9.5 });
+  const place = axes(ctx, box, { x: [0, highest + 0.04], y: [0, 1] }, { xs: ticks(0, highest, 5), ys: [0, 0.5, 1], size: 9.5 });
   const inside = one.runs.filter(i => fits.has(i));
   if (!inside.some(made)) {
     ctx.font = `11px ${colours.sans}`;

@@ -3,6 +3,7 @@
 let D; // what the page carries
 let N; // number of runs
 const runs = { experiment: [], eta: [], lam: [], low: [], high: [], error: [], group: [], text: [], id: [] };
+let highest = 0.7; // λ of all runs, to axes and filters that all of them share
 const offsets = { trajectories: [], cosines: [] };
 const outcomes = {}; // name -> Map of run -> value
 const byId = new Map();
@@ -52,6 +53,7 @@ function load(data) {
     const visited = runs.lam[i] !== null ? [runs.lam[i]] : lambdasOf(i);
     runs.low[i] = Math.min(...visited);
     runs.high[i] = Math.max(...visited);
+    if (visited.length) highest = Math.max(highest, runs.high[i]);
     runs.group[i] = Object.keys(D.factors).filter(name => !['lambda', 'seed', 'replicate'].includes(name))
       .map(name => D.factors[name].of[i]).join();
     const task = part('task', i);

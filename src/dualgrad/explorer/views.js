@@ -44,7 +44,7 @@ function setUp() {
   $('save').onclick = saveRuns;
   $('help').onclick = () => $('manual').showModal();
   $('home').onclick = event => { event.preventDefault(); clearFilters(); state.run = null; changed(true); };
-  makeHistogram('lam', 0, 0.72, 0.02, i => [runs.low[i], runs.high[i]]);
+  makeHistogram('lam', 0, Number((0.02 * Math.floor(highest / 0.02 + 1 + 1e-9)).toFixed(2)), 0.02, i => [runs.low[i], runs.high[i]]);
   makeHistogram('error', 0, 1, 0.025, i => Number.isNaN(runs.error[i]) ? null : [runs.error[i], runs.error[i]]);
 
   let series = null;
@@ -347,9 +347,9 @@ function drawOverview() {
   }
   for (const section of document.querySelectorAll('.series')) section.hidden = ![...section.querySelectorAll('.panel')].some(panel => !panel.hidden);
   $('nothing').hidden = visible.length > 0;
-  // What is in sight first; the rest when there is time.
+  // What is in sight first; the rest when there is time, which there is none before a page is printed.
   const [now, later] = [[], []];
-  const bottom = $('content').getBoundingClientRect().bottom;
+  const bottom = theme.onScreen ? Infinity : $('content').getBoundingClientRect().bottom;
   for (const [canvas, one] of visible) (canvas.getBoundingClientRect().top < bottom ? now : later).push([canvas, one]);
   for (const [canvas, one] of now) drawPanel(canvas, one, fits);
   const round = {};
@@ -430,7 +430,7 @@ function meansTable(list) {
   };
   const head = markup`<tr><th scope="col">λ</th>${samples.map(i => markup`<th scope="col"><i class="swatch" style="background:${etaColour(runs.eta[i])}"></i> ${title(i)}</th>`)}</tr>`;
   const body = [...lambdas].sort((a, b) => a - b).map(lam => markup`<tr><td>${trim(lam, 4)}</td>${[...groups.values()].map(({ at }) => markup`<td>${cell(at.get(lam))}</td>`)}</tr>`);
-  return [element('h3', { textContent: 'Mean final test error ± standard deviation over runs' }),
+  return [element('h3', { textContent: 'Mean final test error ± population standard deviation over runs' }),
     element('div', { className: 'scroll', tabIndex: 0, role: 'region', 'aria-label': 'Mean final test errors', innerHTML: markup`<table class="means"><thead>${head}</thead><tbody>${body}</tbody></table>` })];
 }
 

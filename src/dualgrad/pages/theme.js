@@ -1,5 +1,6 @@
 // The colour scheme: the system's, unless the reader chose one here. Storage may be refused to local files.
 const theme = {
+  onScreen: null, // while a page is printed: the scheme that it goes back to
   stored() { try { return localStorage.getItem('dualgrad-theme'); } catch { return null; } },
   set(name) {
     document.documentElement.dataset.theme = name;
@@ -15,6 +16,9 @@ const darkness = matchMedia('(prefers-color-scheme: dark)');
 theme.set(theme.stored() ?? (darkness.matches ? 'dark' : 'light'));
 document.addEventListener('click', event => { if (event.target.closest?.('[data-theme-toggle]')) theme.toggle(); });
 darkness.addEventListener('change', () => theme.stored() ?? theme.set(darkness.matches ? 'dark' : 'light'));
+// Paper is light.
+addEventListener('beforeprint', () => { theme.onScreen = document.documentElement.dataset.theme; theme.set('light'); });
+addEventListener('afterprint', () => { theme.set(theme.onScreen); theme.onScreen = null; });
 
 // Buttons with data-copy copy the text of the element that they sit in.
 document.addEventListener('click', async event => {
