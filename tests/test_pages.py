@@ -116,6 +116,8 @@ def test_the_claims_address_survives_a_reload(browser, pages: Path) -> None:
         with open_page(browser, f"{address}#{'&'.join(parts)}") as page:
             wait(page, "document.querySelectorAll('.row').length > 20")
             assert all(f"“{part}”" in page.evaluate(strange) for part in parts)
+            page.fill("#search", "0.4")
+            wait(page, "document.getElementById('strange').hidden")
 
 
 def test_verdicts_are_in_view_on_a_phone_and_headings_are_questions(browser, pages: Path) -> None:
@@ -134,3 +136,44 @@ def test_verdicts_are_in_view_on_a_phone_and_headings_are_questions(browser, pag
             "[...one.querySelectorAll('.chip')].map(chip => order.indexOf(byId.get(chip.textContent).verdict)))"
         )
         assert all(one == sorted(one) for one in order)
+
+
+# What a sheet of A4 between margins shows of a page as wide as a screen.
+SHEET = (680, 960)
+
+
+@pytest.mark.parametrize("dark", [False, True])
+def test_pages_print_light_and_whole(browser, pages: Path, dark: bool) -> None:
+    """On paper nothing is cut off at the right, conclusions are open, dark pages light; then all is as before."""
+    for name, ready in (
+        ("claims.html", "document.querySelectorAll('.row').length > 20"),
+        ("statistics.html", PAGES["statistics.html"]),
+        ("index.html", PAGES["index.html"]),
+        ("explorer.html", PAGES["explorer.html"]),
+    ):
+        with open_page(browser, (pages / name).as_uri(), SHEET, dark=dark) as page:
+            wait(page, ready)
+            rows = page.evaluate("document.querySelectorAll('tbody tr').length")
+            page.emulate_media(media="print")
+            page.evaluate("dispatchEvent(new Event('beforeprint'))")
+            assert page.evaluate("document.documentElement.dataset.theme") == "light"
+            cut = """[...document.querySelectorAll('body, main, #frame, #table, td, th')].filter(one =>
+                one.checkVisibility() && getComputedStyle(one).overflowX !== 'visible'
+                && one.scrollWidth > one.clientWidth + 1).map(one => one.outerHTML.slice(0, 90))"""
+            assert page.evaluate(cut) == [], name
+            assert page.evaluate("document.documentElement.scrollWidth") <= SHEET[0], name
+            useless = "[...document.querySelectorAll('.search, .pages, [data-theme-toggle], [data-copy]')]"
+            assert not page.evaluate(f"{useless}.some(one => one.checkVisibility())")
+            if name == "claims.html":
+                columns = "[...document.querySelectorAll('#table thead th')].map(one => one.offsetWidth > 0)"
+                assert page.evaluate(columns) == [True] * 6
+                texts = "[...document.querySelectorAll('#conclusions details > div')]"
+                assert all(page.evaluate(f"{texts}.map(one => one.offsetHeight > 0)"))
+            if name == "statistics.html":
+                total = page.evaluate("rows.length")
+                printed = page.evaluate("document.querySelectorAll('tbody tr').length")
+                assert rows < printed == min(1000, total) + (total > 1000)
+            page.emulate_media(media="screen")
+            page.evaluate("dispatchEvent(new Event('afterprint'))")
+            assert page.evaluate("document.documentElement.dataset.theme") == ("dark" if dark else "light")
+            assert page.evaluate("document.querySelectorAll('tbody tr').length") == rows

@@ -223,13 +223,18 @@ function cell(column, row) {
   return markup`<td class="${kind}"${title && markup` title="${title}"`}>${column.name === 'value' ? significant(row)(value) : shown(value)}</td>`;
 }
 
-// The rows in sight, and some around them. They are drawn anew when the table scrolls; a link that has the focus keeps it.
+// The rows in sight, and some around them; on paper all, up to a number that prints. They are drawn anew when the table
+// scrolls; a link that has the focus keeps it.
+const PRINTED = 1000;
+let printing = false;
 function draw() {
   const frame = $('frame'), body = $('table').tBodies[0];
   const held = body.contains(document.activeElement) ? document.activeElement.closest('tr').dataset.row : null;
-  const from = Math.max(0, Math.floor(frame.scrollTop / ROW) - 10), to = Math.min(rows.length, from + Math.ceil(frame.clientHeight / ROW) + 30);
+  const from = printing ? 0 : Math.max(0, Math.floor(frame.scrollTop / ROW) - 10);
+  const to = Math.min(rows.length, printing ? PRINTED : from + Math.ceil(frame.clientHeight / ROW) + 30);
   const gap = count => count ? markup`<tr class="gap" style="height:${count * ROW}px"><td colspan="${columns.length}"></td></tr>` : '';
-  body.innerHTML = String(joined([gap(from), ...rows.slice(from, to).map(row => markup`<tr data-row="${row}">${columns.map(column => cell(column, row))}</tr>`), gap(rows.length - to)], ''))
+  const more = count => count ? markup`<tr><td class="note" colspan="${columns.length}">and ${count.toLocaleString('en')} rows more: filter them, or take them along with “Download rows”.</td></tr>` : '';
+  body.innerHTML = String(joined([gap(from), ...rows.slice(from, to).map(row => markup`<tr data-row="${row}">${columns.map(column => cell(column, row))}</tr>`), printing ? more(rows.length - to) : gap(rows.length - to)], ''))
     || `<tr><td class="note">No row fits.</td></tr>`;
   if (held !== null) body.querySelector(`tr[data-row="${held}"] a`)?.focus({ preventScroll: true });
 }
@@ -270,6 +275,8 @@ unpack('data', data => {
   $('frame').addEventListener('scroll', draw, { passive: true });
   $('save').onclick = saveRows;
   window.addEventListener('resize', draw);
+  window.addEventListener('beforeprint', () => { printing = true; draw(); });
+  window.addEventListener('afterprint', () => { printing = false; draw(); });
   document.addEventListener('keydown', event => {
     if (event.key === '/' && !event.target.matches('input, select')) { event.preventDefault(); $('search').focus(); }
     if (event.key === 'Escape') event.target.blur();

@@ -202,6 +202,7 @@ function set(changes) {
   for (const id of ['search', ...CHOICES]) if ($(id).value !== state[id]) $(id).value = state[id];
   show();
   writeAddress();
+  $('strange').hidden = true; // what the address named is gone
 }
 const clear = () => set({ search: '', verdict: '', document: '', topic: '', caveat: '' });
 
