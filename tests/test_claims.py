@@ -112,6 +112,8 @@ def test_a_claim_counts_once_in_each_document_that_prints_it(ledger) -> None:
 
 def test_twenty_conclusions(ledger) -> None:
     assert len(ledger.conclusions) == 20
+    caption = (ROOT / "workflow" / "report" / "claims.rst").read_text(encoding="utf-8")
+    assert "twenty conclusions" in " ".join(caption.split())
     for one in ledger.conclusions:
         assert one.values and one.claims
 
