@@ -17,6 +17,7 @@ from dualgrad.cli import main
 from dualgrad.figures import build
 from dualgrad.figures.captions import CAPTIONS
 from dualgrad.figures.sources import FIGURE_EXPERIMENTS
+from dualgrad.report.build import has_oracle
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = yaml.safe_load((ROOT / "src/dualgrad/schemas/bench.schema.yaml").read_text(encoding="utf-8"))
@@ -289,7 +290,10 @@ def test_no_measured_number_is_typed_in_a_document() -> None:
 
 def test_no_measured_number_is_typed_in_a_caption_or_page() -> None:
     known = settings()
-    texts = {name: " ".join([one.title, *one.panels.values()]) for name, one in CAPTIONS.items()}
+    texts = {
+        name: " ".join([one.title, *one.panels.values(), one.note, one.spread])
+        for name, one in CAPTIONS.items()
+    }
     texts |= {f"note of {name}": build.module(name).AUDIT_NOTE for name in FIGURE_EXPERIMENTS}
     markup = re.compile(r"<(script|style|svg)\b.*?</\1>|<[^>]+>|\{\{.*?\}\}|``[^`]*``", re.DOTALL)
     for path in [*(ROOT / "workflow/report").glob("*.rst"), *(ROOT / "src/dualgrad").rglob("*.html")]:
@@ -338,6 +342,7 @@ def test_the_readme_counts_the_census_right(census) -> None:
     oracle = sum(
         value["labels"] == "clean" and (value["synthetic"] or {}).get("about") != "struct" for value in mixed
     )
+    assert sum(has_oracle(run) for run in counted) == oracle  # what the report says
     kinds = {kind: sum(run["task"]["kind"] == kind for run in counted) for kind in ("image", "text")}
     experiments = sum(one["counted"] for one in census.experiments.values())
     text = " ".join((ROOT / "README.md").read_text(encoding="utf-8").partition("## Two commands")[0].split())

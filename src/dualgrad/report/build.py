@@ -177,7 +177,7 @@ def _index(
         TEMPLATES / "index.html",
         edition=edition,
         kind=KINDS.get(edition["name"], "Not the published results.") + differing,
-        oracle=sum(_has_oracle(run) for run in census.runs.values() if run["counted"]),
+        oracle=sum(has_oracle(run) for run in census.runs.values() if run["counted"]),
         controls=(edition_dir / "controls.md").is_file(),
         made=sum(statuses.values()),
         planned=sum(len(one["runs"]) for one in counted.values()),
@@ -193,9 +193,14 @@ def _index(
     )
 
 
-def _has_oracle(run: Mapping[str, Any]) -> bool:
-    """Whether a run's value labels are the true ones of the whole batch."""
-    return run["method"] == "dual" and run["value"]["labels"] == "clean"
+def has_oracle(run: Mapping[str, Any]) -> bool:
+    """Whether a run's value labels are the true ones of the whole batch.
+
+    A direction made up at an angle to the structure gradient asks for no label.
+    """
+    value = run["value"]
+    made_up = bool(value) and (value["synthetic"] or {}).get("about") == "struct"
+    return run["method"] in ("dual", "lossmix") and value["labels"] == "clean" and not made_up
 
 
 def _with_table(one: Mapping[str, Any]) -> dict[str, Any]:
