@@ -96,6 +96,11 @@ def test_every_figure_has_a_caption_for_every_panel() -> None:
             "T1a",
         }:
             assert name in experiments.split(), (figure, name)
+        text = " ".join([*caption.panels.values(), caption.spread])
+        assert ("± SD" in text) == ("standard deviation over runs" in text), figure
+    # Curves with a band, and bars with an error bar: what they are is said.
+    silent = {name for name, one in CAPTIONS.items() if not one.spread}
+    assert silent == {"ED_Fig2", "ED_Fig3", "ED_Fig8"}
     assert [figure_name(name) for name in ("Figure2", "ED_Fig8")] == ["Figure 2", "Extended Data Figure 8"]
 
 
@@ -291,7 +296,7 @@ def test_captions_are_clean_text(folder: str) -> None:
     job = Space(
         params=Space(
             edition="demo",
-            caption={"title": caption.title, "panels": caption.panels, "experiments": {"R1a": 10, "R3a": 40}},
+            caption={**caption._asdict(), "experiments": {"R1a": 10, "R3a": 40}},
         ),
         wildcards=Space(folder=folder, figure="Figure2"),
         output=Space(pdf=f"figures/{folder}/Figure2.pdf"),
@@ -301,4 +306,5 @@ def test_captions_are_clean_text(folder: str) -> None:
         assert "{" not in text
         html = publish_string(text, writer="html5", settings_overrides={"halt_level": 2}).decode()
         if file.stem == "figure":
+            assert "standard deviation over runs" in html
             assert "Drawn from 50 runs" in html and ("artefacts" in html) == (folder == "audited")

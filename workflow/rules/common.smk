@@ -405,4 +405,4 @@ def caption_of_figure(wildcards):
     variant = "audited" if wildcards.folder == "audited" else "published"
     counts = {one: len(CENSUS.experiment(one)["runs"]) for one in experiments_of(name, variant)}
     caption = CAPTIONS[name]
-    return {"title": caption.title, "panels": caption.panels, "note": caption.note, "experiments": counts}
+    return {**caption._asdict(), "experiments": counts}

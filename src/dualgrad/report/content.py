@@ -32,7 +32,7 @@ def figures(edition_dir: Path) -> list[dict[str, Any]]:
     for figure, experiments in FIGURE_EXPERIMENTS.items():
         variants = [v for v in VARIANTS if (edition_dir / "figures" / v / f"{figure}.png").is_file()]
         if variants:
-            title, panels, note = CAPTIONS[figure]
+            title, panels, note, spread = CAPTIONS[figure]
             found.append(
                 {
                     "figure": figure,
@@ -40,6 +40,7 @@ def figures(edition_dir: Path) -> list[dict[str, Any]]:
                     "title": title,
                     "panels": panels,
                     "note": note,
+                    "spread": spread,
                     "experiments": experiments,
                     "variants": variants,
                     "numbers": [f"{figure}_{panel}.parquet" for panel in FIGURE_PANELS[figure]],
