@@ -211,10 +211,14 @@ def test_audited_texts_say_what_the_numbers_are(released):
     assert "10/10 censored" in said["Figure2"] and "Δλ ≥ 0.47" in said["Figure2"]
     assert "Long hold (3 ep)" in said["Figure2"] and "34.4 / 29.6 / 22.4" in said["Figure2"]
     assert "gap per seed: 66 / 29 / 39 pp" in said["Figure3"]
-    assert "+2.7pp (path)" in said["Figure5"] and "+4.0pp (path)" in said["Figure5"]
+    assert "+2.7 pp (path)" in said["Figure5"] and "+4.0 pp (path)" in said["Figure5"]
+    # Differences of percentages are in points, not in per cent, wherever the published words need not be kept.
+    assert "34 pp" in said["Figure2"] and "22–45 pp range" in said["Figure2"]
+    assert "45 pp" in said["Figure4"] and "cf. η=0.4: gap 37 pp" in said["Figure4"]
     assert "+1.3\n[−0.3, 3.0]\np = 0.10" in said["Figure5"] and "1.3e-07" not in said["Figure5"]
-    assert "29.01–31.98 pp" in said["ED_Fig1"] and "37.92–46.40 pp" in said["ED_Fig1"]
-    assert "30%" in said["ED_Fig1"] and "42%" in said["ED_Fig1"] and "53%" not in said["ED_Fig1"]
+    assert "29.0–32.0 pp" in said["ED_Fig1"] and "37.9–46.4 pp" in said["ED_Fig1"]
+    assert "30 pp" in said["ED_Fig1"] and "42 pp" in said["ED_Fig1"] and "53 pp" not in said["ED_Fig1"]
+    assert not re.search(r"\d ?%", "".join(said[name] for name in ("Figure2", "Figure4", "ED_Fig1")))
     assert "50 of 50 end at 0.20 or below\ntoo: no test of survival" in said["Figure3"]
     assert "0 of 3 traps\nare left\n\n95 % interval\n0 to 71 %" in said["Figure3"]
     assert "3 of 3 stay at lr 0.001 throughout" in said["Figure4"] and "absorbing" not in said["Figure4"]
@@ -292,6 +296,21 @@ def test_encodings_stay_apart_without_red_or_green_cones():
             assert np.linalg.norm(one - other) > 20, f"{pair} under {sight}"
 
 
+@pytest.mark.parametrize(
+    ("figure", "names"), [("Figure2", "BLUE RED GREEN"), ("Figure5", "BLUE RED PURPLE TEAL")]
+)
+def test_the_gallery_has_the_figures_colours(figure, names):
+    """Its pictures are small, by a palette of their own, which must not turn blue into teal."""
+    from matplotlib.colors import to_rgb
+    from PIL import Image
+
+    picture = Image.open(ROOT / "docs" / "images" / "gallery" / f"{figure}.png").convert("RGB")
+    seen = np.unique(np.asarray(picture).reshape(-1, 3), axis=0)
+    for name in names.split():
+        wanted = 255 * np.array(to_rgb(getattr(s, name)))
+        assert np.linalg.norm(seen - wanted, axis=1).min() < 12, name
+
+
 def test_figures_name_the_networks_that_were_trained(invented, demo):
     experiments = {
         "Figure2": FIGURE_EXPERIMENTS["Figure2"],
@@ -323,6 +342,42 @@ def test_figures_name_the_networks_that_were_trained(invented, demo):
     assert "Deeper model (η=0.4), MLP 24-24-24-24" in said["ED_Fig1", "demo"]
     assert "1 layer, 24 wide" in said["ED_Fig7", "demo"] and "16 wide, 8 filters" in said["ED_Fig7", "demo"]
     assert "DistilBERT η=0.4" in said["Figure5", "released"] and "wide" not in said["ED_Fig7", "released"]
+
+
+@pytest.mark.parametrize("figure", FIGURES)
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_figures_can_be_read_and_believed(panels, figure, variant):
+    """No letter below 5 pt, and no error axis that goes on beyond 1."""
+    drawn = drawn_of(figure, panels(figure, variant), "released", variant)
+    for text in texts(drawn):
+        below = re.search(r"\$.*[_^].*\$", text.get_text())  # 0.7 times as large as the rest
+        assert text.get_fontsize() * (0.7 if below else 1) >= 5, (figure, text.get_text())
+    for ax in drawn.axes:
+        if ax.get_ylabel() in ("Test error", "Final test error"):
+            assert max(ax.get_yticks()[ax.get_yticks() <= ax.get_ylim()[1]]) <= 1, (figure, ax.get_title())
+
+
+def test_runs_that_never_converge_have_no_epoch(panels):
+    """Their marks stand above the last epoch, where the axis has no number, and tell noise rates by shape too."""
+    ax = drawn_of("Figure1", panels("Figure1", "audited"), "released", "audited").axes[3]
+    assert max(ax.get_yticks()) == 100
+    assert {line.get_marker() for line in ax.lines} >= {"^", "v"}
+    assert any("▲ 5/30 at η=0.4, ▼ 30/30 at η=0.8" in text.get_text() for text in ax.texts)
+
+
+def test_arrows_cross_no_text(panels):
+    """The epochs beside the loop: no arrow runs through another one's words."""
+    from matplotlib.patches import FancyArrowPatch
+
+    drawn = drawn_of("Figure2", panels("Figure2", "audited"), "released", "audited")
+    ax = drawn.axes[0]
+    renderer = drawn.canvas.get_renderer()
+    words = [text.get_window_extent(renderer) for text in ax.texts if text.get_text().startswith("epoch")]
+    assert len(words) == 5
+    for arrow in (patch for patch in ax.patches if isinstance(patch, FancyArrowPatch)):
+        path = arrow.get_path().transformed(arrow.get_transform()).interpolated(50).vertices
+        inside = [box.contains(*point) for box in words for point in path[5:]]
+        assert not any(inside)
 
 
 def test_published_texts(published):

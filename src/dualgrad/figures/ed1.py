@@ -148,14 +148,16 @@ def draw_panel(page: s.Page, ax: Axes, data: pd.DataFrame, letter: str) -> None:
         bottom, top = ax.get_ylim()
         ax.set_ylim(bottom, top + 0.12 * (top - bottom))
     where = f.get(data, "gap", "x")
-    s.gap_arrow(page, ax, where, f.at(low, where), f.at(high, where), f"{s.percent(f.get(data, 'gap'))}%")
+    s.gap_arrow(
+        page, ax, where, f.at(low, where), f.at(high, where), page.look.points(s.percent(f.get(data, "gap")))
+    )
     bounds = f.pick(data, "number", "gap range").iloc[0]
     if f.known(bounds["low"], bounds["high"]):
         printed = PRINTED_RANGE.get(letter) if page.look.exact and page.look.edition == "released" else None
         low_end, high_end = printed or (bounds["low"], bounds["high"])
-        text = f"Gap: {s.spread_text(low_end, high_end)}%, n={s.counts(high)}"
+        text = f"Gap: {page.look.points(s.spread_text(low_end, high_end))}, n={s.counts(high)}"
         if page.look.audited:
-            text = f"gap over λ: {bounds['low']:.2f}–{bounds['high']:.2f} pp\n" + _seed_text(data)
+            text = f"gap over λ: {bounds['low']:.1f}–{bounds['high']:.1f} pp\n" + _seed_text(data)
         page.note(ax, text, corner="center left", box=True, color=s.GREY, fontsize=6)
     page.legend(ax, corner="upper left" if letter in "ab" and page.look.exact else "center right")
 

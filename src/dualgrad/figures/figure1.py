@@ -498,7 +498,10 @@ def draw_d_audited(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     ax.axhspan(last, 1.36 * last, color="#F1F1F1", lw=0, zorder=0)
     s.lr_marks(page, ax, f.pick(data, "number", "lr drop")["y"], horizontal=True)
     never = []
-    for series, colour, shift, level in (("eta=0.4", s.BLUE, -0.003, 1.05), ("eta=0.8", s.RED, 0.003, 1.12)):
+    for series, colour, marker, shift, level in (
+        ("eta=0.4", s.BLUE, "^", -0.003, 1.05),
+        ("eta=0.8", s.RED, "v", 0.003, 1.12),
+    ):
         mean, dots, cells = (
             f.pick(data, "mean", series),
             f.pick(data, "run", series),
@@ -532,21 +535,25 @@ def draw_d_audited(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
             censored["x"] + shift,
             [level * last] * len(censored),
             ls="none",
-            marker="^",
+            marker=marker,
             color=colour,
             ms=4,
             zorder=3,
         )
-        never.append(f"{cells['high'].sum():.0f}/{cells['n'].sum():.0f} at {_eta(rate)}")
+        sign = {"^": "▲", "v": "▼"}[marker]
+        never.append(f"{sign} {cells['high'].sum():.0f}/{cells['n'].sum():.0f} at {_eta(rate)}")
     ax.text(
         0.425,
         1.29 * last,
-        f"▲ never within {last:.0f} epochs: {', '.join(never)}",
+        f"never within {last:.0f} epochs: {', '.join(never)}",
         ha="center",
         va="center",
         fontsize=5.4,
         color=s.GREY,
     )
+    ax.set_yticks(
+        [tick for tick in ax.get_yticks() if 0 <= tick <= last]
+    )  # above it runs are counted, not placed
     page.legend(ax, corner="lower left")
 
 

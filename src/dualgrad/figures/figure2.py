@@ -158,7 +158,7 @@ def draw_a(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         headroom=0.0 if page.look.published_scale else 0.2,
     )
     where, size = f.get(data, "gap", "x"), f.get(data, "gap")
-    s.gap_arrow(page, ax, where, f.at(down, where), f.at(up, where), f"{s.percent(size)}pp")
+    s.gap_arrow(page, ax, where, f.at(down, where), f.at(up, where), page.look.points(s.percent(size), "pp"))
     if page.look.audited:
         _epochs(page, ax, data, up, down)
     page.legend(ax, corner="lower right")
@@ -244,7 +244,7 @@ def draw_b(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     fastest = holds[0]
     where = f.get(data, f"gap {fastest}", "x")
     low, high = (f.at(f.pick(data, "mean", f"{branch} {fastest}"), where) for branch in "LH")
-    s.gap_arrow(page, ax, where, low, high, f"{s.percent(f.get(data, f'gap {fastest}'))}%")
+    s.gap_arrow(page, ax, where, low, high, page.look.points(s.percent(f.get(data, f"gap {fastest}"))))
     if page.look.audited:
         sizes = " / ".join(s.percent(f.get(data, f"gap {held}"), 1) for held in holds)
         page.note(
@@ -304,7 +304,7 @@ def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
             others = whole[(whole["x"] == point["x"]) & (whole["series"] != name)]["y"]
             below = usual if others.empty else bool(point["y"] < others.iloc[0])
             ax.annotate(
-                (f"{point['y']:.1f}" if page.look.audited else f"{point['y']:.0f}%").replace("-", "−"),
+                (f"{point['y']:.0f}%" if page.look.exact else f"{point['y']:.1f}").replace("-", "−"),
                 (point["x"], point["y"]),
                 xytext=(0, -6 if below else 5),
                 textcoords="offset points",
@@ -317,7 +317,7 @@ def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     page.legend(ax, corner="lower right")
     page.note(
         ax,
-        f"{s.spread_text(bounds['low'], bounds['high'])}% range",
+        page.look.points(s.spread_text(bounds["low"], bounds["high"])) + " range",
         near=(0.75 * ax.get_xlim()[1], bounds["low"] + 0.1 * (bounds["high"] - bounds["low"])),
         color=s.GREY,
     )

@@ -34,6 +34,7 @@ INTERVENTIONS = {
     "combined": ("λ=0 + LR ×10", s.PURPLE),
 }
 SEED_COLOURS = (s.BLUE, s.ORANGE, s.PURPLE)
+SEED_MARKS = "oD^sv"  # beside the colours
 
 
 # --------------------------------------------------------------------------------------------------- numbers
@@ -453,19 +454,20 @@ def draw_d(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         return
     seeds = sorted(runs["seed"].dropna().unique())
     colour_of = {seed: SEED_COLOURS[i % len(SEED_COLOURS)] for i, seed in enumerate(seeds)}
+    mark_of = {seed: SEED_MARKS[i % len(SEED_MARKS)] for i, seed in enumerate(seeds)}
     last = float(runs["x"].max()) or 1.0
     for branch, style in (("ordered", "-"), ("collapse", "--")):
         for _, rows in runs[runs["series"] == branch].groupby("run"):
             rows = rows.sort_values("x")
-            shade = colour_of[rows["seed"].iloc[0]]
+            seed = rows["seed"].iloc[0]
             ax.plot(
                 rows["x"],
                 rows["y"],
-                color=shade,
+                color=colour_of[seed],
                 ls=style,
                 lw=0.9,
-                marker="o",
-                ms=2,
+                marker=mark_of[seed],
+                ms=2.8,
                 mew=0,
                 alpha=0.9,
                 zorder=3,
@@ -493,9 +495,22 @@ def draw_d(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         text = f"gap per seed: {sizes} pp\nn={gap['n']:.0f} seeds (each used at {len(set(runs['label'].dropna()))} λ)"
     else:
         gap = f.pick(data, "number", "gap").iloc[0]
-        text = f"Gap {gap['y']:.0f}±{gap['sd']:.0f}%\n(max {f.get(data, 'largest gap'):.0f}%)"
+        size, largest = f"{gap['y']:.0f}±{gap['sd']:.0f}", f"{f.get(data, 'largest gap'):.0f}"
+        text = f"Gap {page.look.points(size)}\n(max {page.look.points(largest)})"
     page.note(ax, text, corner="center", box=True, color=s.ORANGE, fontsize=7)
-    handles = [Line2D([], [], color=colour_of[seed], lw=1.2, label=f"seed {seed:.0f}") for seed in seeds]
+    handles = [
+        Line2D(
+            [],
+            [],
+            color=colour_of[seed],
+            lw=1.2,
+            marker=mark_of[seed],
+            ms=3.2,
+            mew=0,
+            label=f"seed {seed:.0f}",
+        )
+        for seed in seeds
+    ]
     handles += [
         Line2D([], [], color=s.GREY, lw=1.2, ls=style, label=name)
         for style, name in (("-", "L-init"), ("--", "H-init"))

@@ -228,7 +228,7 @@ def draw_b(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     s.limits(ax, page.look, x=(0.36, 0.52), y=(-0.52, 0.15))
     if not page.look.exact:
         ax.set_ylim(top=max(ax.get_ylim()[1], 0.1))
-    page.note(ax, r"$c_{\mathrm{sv}} \approx 0$", near=(0.365, 0.0), color=s.DARK, fontsize=6.6)
+    page.note(ax, r"$c_{\mathrm{sv}} \approx 0$", near=(0.365, 0.0), color=s.DARK, fontsize=7.2)
     lowest = pd.concat([low, high])
     if lowest["y"].min() < -0.05:
         page.note(ax, "gradients oppose", corner="lower right", color=s.GREY, style="italic", fontsize=6.8)
@@ -307,7 +307,9 @@ def draw_d(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         below = 0.0 if page.look.published_scale else 0.3
         ax.set_ylim(bottom - below * (top - bottom), top + 0.14 * (top - bottom))
     where = f.get(data, "gap", "x")
-    s.gap_arrow(page, ax, where, f.at(low, where), f.at(high, where), f"{s.percent(f.get(data, 'gap'))}%")
+    s.gap_arrow(
+        page, ax, where, f.at(low, where), f.at(high, where), page.look.points(s.percent(f.get(data, "gap")))
+    )
     state = f.pick(data, "number", "collapse").iloc[0]
     stuck = f.known(state["low"], state["high"]) and state["high"] - state["low"] < 5e-3
     words = (
@@ -318,7 +320,11 @@ def draw_d(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     if len(high):
         page.note(ax, f"η=0.8: {words}", near=(0.7, float(high["y"].max())), color=s.RED, fontsize=6.6)
     other = f.pick(data, "number", "gaps at eta=0.4").iloc[0]
-    lines = [f"cf. η=0.4: gap {s.spread_text(other['low'], other['high'])}%"] if f.known(other["low"]) else []
+    lines = (
+        ["cf. η=0.4: gap " + page.look.points(s.spread_text(other["low"], other["high"]))]
+        if f.known(other["low"])
+        else []
+    )
     if page.look.audited:
         rate = f.get(data, "rate")
         held = f" at lr {rate:g} throughout" if f.known(rate) else ""

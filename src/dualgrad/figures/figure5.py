@@ -326,7 +326,7 @@ def draw_b(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         r"$\lambda_c$ region",
         near=((region["low"] + region["high"]) / 2, bottom + 0.97 * (top - bottom)),
         color=s.GREY,
-        fontsize=6.6,
+        fontsize=7.2,
     )
     # The peak's height on the left axis, because texts are placed in its coordinates.
     height = np.interp(peak, twin.get_ylim(), ax.get_ylim())
@@ -367,7 +367,7 @@ def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         s.double_arrow(ax, (where, low), (where, high))
         page.note(
             ax,
-            f"{s.percent(size)}pp",
+            page.look.points(s.percent(size), "pp"),
             near=(where, (low + high) / 2),
             color=s.ORANGE,
             fontsize=7.2,
@@ -377,17 +377,18 @@ def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     if page.look.audited:
         text = "\n".join(filter(None, (_signed(data, speed) for speed in LOOPS)))
     else:
-        text = (
-            f"Fast: {s.percent(f.get(data, 'max gap fast'))}pp max gap\n"
-            f"Slow: {s.percent(f.get(data, 'max gap slow'))}pp\n" + _vision(data)
+        fast, slow = (
+            page.look.points(s.percent(f.get(data, f"max gap {speed}")), "pp") for speed in ("fast", "slow")
         )
+        text = f"Fast: {fast} max gap\nSlow: {slow}\n" + _vision(page.look, data)
     page.note(ax, text.strip(), corner="upper center", color=s.GREY)
     page.legend(ax, corner="upper right")
 
 
-def _vision(data: pd.DataFrame) -> str:
+def _vision(look: s.Look, data: pd.DataFrame) -> str:
     bounds = f.pick(data, "number", "vision gaps").iloc[0]
-    return f"cf. Vision: {s.spread_text(bounds['low'], bounds['high'])}pp" if f.known(bounds["low"]) else ""
+    text = "cf. Vision: " + look.points(s.spread_text(bounds["low"], bounds["high"]), "pp")
+    return text if f.known(bounds["low"]) else ""
 
 
 def _signed(data: pd.DataFrame, speed: str) -> str:
@@ -446,7 +447,7 @@ def draw_d(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
             start, end = names.index("Y1B"), names.index(other)
             s.double_arrow(ax, (start, y), (end, y), s.DARK, width)
             ax.annotate(
-                f"{_signed_pp(f.get(data, name))} ({text})",
+                f"{_gained(page.look, f.get(data, name))} ({text})",
                 ((start + end) / 2 if name == "time" else end - 0.42, y),
                 xytext=(0, 4.5),
                 textcoords="offset points",
@@ -507,7 +508,7 @@ def draw_d_audited(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
             start, end = places[f"Y1A at {arm}"], places[arm]
             ax.plot([start, start, end, end], [y - 0.03 * top, y, y, y - 0.03 * top], color=s.DARK, lw=0.9)
             ax.annotate(
-                f"{_signed_pp(effect)} (path)",
+                f"{_gained(page.look, effect)} (path)",
                 ((start + end) / 2, y),
                 xytext=(0, 2.5),
                 textcoords="offset points",
@@ -518,7 +519,7 @@ def draw_d_audited(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         y = 1.32 * top
         s.double_arrow(ax, (places["Y1B"], y), (places["Y1A"], y), s.DARK, 1.6)
         ax.annotate(
-            f"{_signed_pp(f.get(data, 'time'))} (time)",
+            f"{_gained(page.look, f.get(data, 'time'))} (time)",
             ((places["Y1B"] + places["Y1A"]) / 2, y),
             xytext=(0, 2.5),
             textcoords="offset points",
@@ -565,7 +566,7 @@ def draw_e(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         ax.plot([0, 0, 1, 1], [level - tick, level, level, level - tick], color=s.DARK, lw=0.9)
         for text, offset, side, weight in (
             (f"p = {_p(f.get(data, 'p'))}", 2.5, "bottom", "normal"),
-            (f"Δ = {_signed_pp(f.get(data, 'delta'))}", -3, "top", "bold"),
+            (f"Δ = {_gained(page.look, f.get(data, 'delta'))}", -3, "top", "bold"),
         ):
             ax.annotate(
                 text,
@@ -657,9 +658,9 @@ def draw_e_audited(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     )
 
 
-def _signed_pp(value: float) -> str:
+def _gained(look: s.Look, value: float) -> str:
     """Percentage points with their sign."""
-    return f"{value:+.1f}pp".replace("-", "−")
+    return look.points(f"{value:+.1f}".replace("-", "−"), "pp")
 
 
 def _p(value: float) -> str:
@@ -698,7 +699,7 @@ def draw_f(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         corner="center right",
         box=True,
         color=s.RED,
-        fontsize=7,
+        fontsize=7.2,
     )
     page.note(
         ax,

@@ -41,6 +41,7 @@ GREY, LIGHT_GREY, DARK = "#6B6B6B", "#B8B8B8", "#222222"
 YELLOW = "#FFF5C2"
 
 BRANCH_COLOUR = {"L": GREEN, "H": RED, "ordered": GREEN, "collapse": RED}
+ERRORS = ("Test error", "Final test error")  # axes of fractions
 PAGE_WIDTH = 7.1  # inches: 511 pt, within the published 490-520 pt
 PNG_DPI = 200
 
@@ -110,6 +111,10 @@ class Look:
     def audited(self) -> bool:
         """Whether this is the variant with the artefacts taken out."""
         return self.variant == "audited"
+
+    def points(self, number: str, printed: str = "%") -> str:
+        """A number of percentage points with its unit: "pp", or what the published figure prints."""
+        return number + (printed if self.exact else " pp")
 
     def title(self, published: str, plain: str) -> str:
         """The published title, which often states a finding; for other data one that says what is drawn."""
@@ -285,6 +290,9 @@ class Page:
     def finish(self) -> Figure:
         """Place the texts, write the footer, hand back the figure."""
         self._place()
+        for ax in self.figure.axes:
+            if ax.get_ylabel() in ERRORS and ax.get_ylim()[1] > 1:  # room for texts: no error is larger
+                ax.set_yticks([tick for tick in ax.get_yticks() if ax.get_ylim()[0] <= tick <= 1])
         width, height = self.figure.get_size_inches()
         text = self.look.footer(self.name, self.audit_note)
         self.figure.text(
@@ -321,7 +329,8 @@ class Page:
             for artist in hidden:
                 artist.set_visible(True)
             ink = (255.0 - pixels.min(axis=2)) / 255.0
-            places = [placed.choose(ink, renderer) for placed in self._notes]
+            said = np.zeros(ink.shape, dtype=bool)
+            places = [placed.choose(ink, said, renderer) for placed in self._notes]
             crowded = {
                 placed.ax for placed, place in zip(self._notes, places, strict=True) if place[2] > _CROWDED
             }
@@ -340,6 +349,7 @@ _TRIES, _HIGHER = (
     0.12,
 )  # how often a panel without room for its texts is made higher, and by how much of its height
 _CROWDED = 0.07  # mean ink under a text from which on it lies on data
+_ARROWS_TRIED = 400  # best places of a text that are looked at for an arrow that crosses no other text
 _ARROW_LENGTH = 26.0  # wanted distance of a text from the point its arrow leads to, in pixels at 100 dpi
 
 
@@ -360,10 +370,11 @@ class _Placed:
     def is_legend(self) -> bool:
         return isinstance(self.artist, Legend)
 
-    def choose(self, ink: np.ndarray, renderer: RendererBase) -> tuple[float, float, float]:
+    def choose(self, ink: np.ndarray, said: np.ndarray, renderer: RendererBase) -> tuple[float, float, float]:
         """Return the place with the least ink under the text, then nearest to where it wants to be: (x, y, ink).
 
-        From then on *ink* has the text.
+        From then on *ink* has the text, and *said* the text and its arrow; no arrow crosses what has been said, where
+        it can be helped.
         """
         height = ink.shape[0]
         extent = self.artist.get_window_extent(renderer)
@@ -405,8 +416,19 @@ class _Placed:
         weight = 1.0 if self.near is not None else 0.5
         cost = 40.0 * covered + weight / self.reach * far
         iy, ix = np.unravel_index(int(cost.argmin()), cost.shape)
-        row0, row1 = int(top[iy]), int(bottom[iy])
-        ink[row0:row1, int(left[ix]) : int(right[ix])] = 1.0
+        if self.arrow:
+            crossed = math.inf
+            for place in np.argsort(cost, axis=None)[:_ARROWS_TRIED]:
+                y, x = np.unravel_index(int(place), cost.shape)
+                way = self._way(xs[x] + self.pad, ys[y] + self.pad, extent.width, extent.height, px, py)
+                rows, columns = _pixels(way, ink.shape)
+                if (now := int(said[rows, columns].sum())) < crossed:
+                    crossed, iy, ix, best = now, y, x, (rows, columns)
+                if not crossed:
+                    break
+            ink[best], said[best] = 1.0, True
+        text = np.s_[int(top[iy]) : int(bottom[iy]), int(left[ix]) : int(right[ix])]
+        ink[text], said[text] = 1.0, True
         return float(xs[ix] + self.pad), float(ys[iy] + self.pad), float(covered[iy, ix])
 
     def put(self, x0: float, y0: float, renderer: RendererBase) -> None:
@@ -425,11 +447,18 @@ class _Placed:
             px, py = self.ax.transData.transform(self.near)
             self._point(self.artist.get_color(), extent.width, extent.height, x0, y0, px, py)
 
+    @staticmethod
+    def _way(
+        x0: float, y0: float, wide: float, tall: float, px: float, py: float
+    ) -> tuple[tuple[float, float], tuple[float, float]]:
+        """Where an arrow begins, at the nearest point of the text's box, and where it ends."""
+        return (min(max(px, x0), x0 + wide), min(max(py, y0), y0 + tall)), (px, py)
+
     def _point(
         self, colour: ColorType, wide: float, tall: float, x0: float, y0: float, px: float, py: float
     ) -> None:
         """An arrow from the nearest point of the text's box to the data point."""
-        start = (min(max(px, x0), x0 + wide), min(max(py, y0), y0 + tall))
+        start, _ = self._way(x0, y0, wide, tall, px, py)
         if math.hypot(start[0] - px, start[1] - py) < 6:
             return
         inverse = self.ax.transAxes.inverted()
@@ -447,6 +476,17 @@ class _Placed:
                 zorder=6,
             )
         )
+
+
+def _pixels(
+    way: tuple[tuple[float, float], tuple[float, float]], shape: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Rows and columns of the pixels of a straight way, which counts from below."""
+    (x0, y0), (x1, y1) = way
+    steps = np.linspace(0, 1, max(2, int(math.hypot(x1 - x0, y1 - y0)) + 1))
+    columns = np.clip(np.round(x0 + steps * (x1 - x0)).astype(int), 0, shape[1] - 1)
+    rows = np.clip(shape[0] - 1 - np.round(y0 + steps * (y1 - y0)).astype(int), 0, shape[0] - 1)
+    return rows, columns
 
 
 def _wrap(text: str, width: int) -> str:
