@@ -81,8 +81,8 @@ def gallery() -> str:
     lines = [
         "# The figures",
         "",
-        "All figures of the paper, drawn by this project from the published files. Its command draws a figure again, "
-        "in any edition; the report of an edition (`snakemake report`) links each figure to its runs.",
+        "All figures of the paper, drawn by this project from the published files. The commands below a figure draw "
+        "it again, in any edition; the report of an edition (`snakemake report`) links each figure to its runs.",
         "",
     ]
     for figure, caption in CAPTIONS.items():
@@ -91,7 +91,7 @@ def gallery() -> str:
         lines += [f"## {name}: {caption.title}", ""]
         picture = f"images/gallery/{figure}.png"
         if (ROOT / "docs" / picture).is_file():
-            lines += [f"![{name}, released edition]({picture})", ""]
+            lines += [f"![{name}: {caption.title}, released edition]({picture})", ""]
         lines += [f"- **{panel}** {text}" for panel, text in caption.panels.items()]
         lines += ["", caption.spread] if caption.spread else []
         lines += [
