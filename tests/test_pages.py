@@ -150,6 +150,8 @@ def test_pages_print_light_and_whole(browser, pages: Path, dark: bool) -> None:
         ("statistics.html", PAGES["statistics.html"]),
         ("index.html", PAGES["index.html"]),
         ("explorer.html", PAGES["explorer.html"]),
+        ("comparison.html", PAGES["comparison.html"]),
+        ("replication.html", PAGES["replication.html"]),
     ):
         with open_page(browser, (pages / name).as_uri(), SHEET, dark=dark) as page:
             wait(page, ready)
@@ -157,13 +159,16 @@ def test_pages_print_light_and_whole(browser, pages: Path, dark: bool) -> None:
             page.emulate_media(media="print")
             page.evaluate("dispatchEvent(new Event('beforeprint'))")
             assert page.evaluate("document.documentElement.dataset.theme") == "light"
-            cut = """[...document.querySelectorAll('body, main, #frame, #table, td, th')].filter(one =>
+            cut = """[...document.querySelectorAll('body, main, #frame, #table, .wide, td, th')].filter(one =>
                 one.checkVisibility() && getComputedStyle(one).overflowX !== 'visible'
                 && one.scrollWidth > one.clientWidth + 1).map(one => one.outerHTML.slice(0, 90))"""
             assert page.evaluate(cut) == [], name
             assert page.evaluate("document.documentElement.scrollWidth") <= SHEET[0], name
             useless = "[...document.querySelectorAll('.search, .pages, [data-theme-toggle], [data-copy]')]"
             assert not page.evaluate(f"{useless}.some(one => one.checkVisibility())")
+            if name == "comparison.html":
+                lists = "[...document.querySelectorAll('details > ul')]"
+                assert all(page.evaluate(f"{lists}.map(one => one.offsetHeight > 0)"))
             if name == "claims.html":
                 columns = "[...document.querySelectorAll('#table thead th')].map(one => one.offsetWidth > 0)"
                 assert page.evaluate(columns) == [True] * 6
