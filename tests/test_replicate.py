@@ -234,3 +234,46 @@ def test_first_epochs_of_another_edition_stand_with_the_whole_runs(copy_census, 
     ]
     (final,) = compare.final(rows, published, census).itertuples()
     assert (final.n, final.mean, final.edition) == (1, 0.3, EDITION)
+
+
+def test_a_number_has_a_true_minus_and_none_before_a_zero() -> None:
+    assert [words.number(value, 3) for value in (-0.0004, -0.0006, 0.0, math.nan)] == [
+        "0.000",
+        "−0.001",
+        "0.000",
+        "–",
+    ]
+
+
+def test_each_measure_of_the_picture_says_what_its_axis_is(monkeypatch, tmp_path) -> None:
+    """Under the lowest panel that is drawn, which a measure of one experiment alone does not have in the last row."""
+    import matplotlib.figure
+
+    from dualgrad.replicate import picture
+
+    figures = []
+    make = matplotlib.figure.Figure
+    monkeypatch.setattr(
+        matplotlib.figure,
+        "Figure",
+        lambda *args, **options: figures.append(make(*args, **options)) or figures[-1],
+    )
+    numbers = dict.fromkeys(("low_published", "high_published", "mean_published", "mean", "low", "high"), 0.5)
+    rows = [
+        {
+            "experiment": name,
+            "condition": "{}",
+            "dataset": "d",
+            "precision": "p",
+            "measure": measure,
+            "epoch": 1,
+        }
+        | {"n": 2, "reference": math.nan, **numbers}
+        for name, measures in (("K", list(words.MEASURES)), ("X1c", list(words.MEASURES)[:1]))
+        for measure in measures
+    ]
+    picture.draw(pd.DataFrame(rows), "title", [tmp_path / "picture.png"])
+    said = [
+        [ax.get_xlabel() for ax in figures[0].axes if ax.axison][i] for i in range(len(words.MEASURES) + 1)
+    ]
+    assert said == ["", *["epoch"] * (len(words.MEASURES) - 1), "epoch"]

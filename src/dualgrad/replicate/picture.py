@@ -63,8 +63,9 @@ def draw(epochs: pd.DataFrame, title: str, paths: Sequence[Path]) -> None:
             for ax in axes.flat:
                 ax.set_axis_off()
             axes[0, 0].text(0, 0.5, "nothing to draw: no epochs on both sides")
-        for ax in axes[-1]:
-            ax.set_xlabel("epochs")
+        for column in axes.T:  # under the lowest that is drawn of each measure
+            for ax in [ax for ax in column if ax.axison][-1:]:
+                ax.set_xlabel("epoch")
         left = f" ({len(groups) - MOST} more conditions in the tables)" if len(groups) > MOST else ""
         figure.suptitle(
             f"{title}{left}\ngrey: published seeds, lowest to highest, and their mean; orange: re-trained "

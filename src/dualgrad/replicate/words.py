@@ -67,7 +67,8 @@ def number(value: float, digits: int = 4) -> str:
     """Return a number with so many digits, an en dash for none, a true minus."""
     if value is None or np.isnan(value):
         return "–"
-    return f"{value:.{digits}f}".replace("-", "−")
+    text = f"{value:.{digits}f}"
+    return (text if float(text) else text.lstrip("-")).replace("-", "−")  # no minus before a zero
 
 
 def interval(low: float, high: float) -> str:
