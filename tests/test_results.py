@@ -41,7 +41,7 @@ def test_conditions_of_known_values() -> None:
 def test_an_experiment_is_read_from_its_table(demo, tmp_path) -> None:
     results = write_results(tmp_path, demo, ("M1",))
     rows = runs_of(demo, "M1", results)
-    assert len(rows) == 132 and factors_of(rows, demo, "M1") == ["lambda", "noise_rate"]
+    assert len(rows) == 132 and factors_of(demo, "M1") == ["lambda", "noise_rate"]
     conditions = summarise(rows, ["lambda", "noise_rate"])
     assert len(conditions) == 22 and all(one.n == 6 for one in conditions)
     values = [row["test_error"] for row in rows if row["lambda"] == 0.35 and row["noise_rate"] == 0.4]

@@ -24,7 +24,6 @@ from dualgrad.claims.load import Ledger, check_measure
 from dualgrad.claims.measure import Measurer
 from dualgrad.progress import duration
 from dualgrad.project import load_project
-from dualgrad.records import write_atomically
 from dualgrad.release.contents import Release
 from dualgrad.validation import InputError, did_you_mean, read_yaml
 
@@ -303,11 +302,6 @@ def numbers_text(form: str, about: str, values: Values) -> str:
     """The content of a file of numbers."""
     content = {"form": form, "about": about, "values": values}
     return json.dumps(content, ensure_ascii=False, indent=1) + "\n"
-
-
-def write_numbers(root: Path, form: str, about: str, values: Values) -> None:
-    """Keep the numbers of a form."""
-    write_atomically(root / FOLDER / f"{form}.json", numbers_text(form, about, values).encode())
 
 
 # ------------------------------------------------------------------------------------------------- documents

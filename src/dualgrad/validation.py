@@ -128,16 +128,14 @@ def _validator(name: str) -> jsonschema.protocols.Validator:
     return strict(_schema(f"{name}.schema.yaml"), registry=Registry(retrieve=beside))  # type: ignore[call-arg]  # (mypy misses attrs alias)
 
 
-def check_schema(
-    data: Any, schema: str, shown: str, error: type[InputError] = InputError, prefix: str = ""
-) -> None:
+def check_schema(data: Any, schema: str, shown: str, error: type[InputError] = InputError) -> None:
     """Check *data* against the schema called *schema*; raise *error* for the first thing that is wrong."""
     found = next(_validator(schema).iter_errors(data), None)
     if found is None:
         return
     while found.context:  # of several alternatives, explain the one that came furthest
         found = max(found.context, key=lambda one: (len(one.absolute_path), _TELLING.get(one.validator, 2)))
-    path = prefix + ".".join(str(part) for part in found.absolute_path)
+    path = ".".join(str(part) for part in found.absolute_path)
     raise error(shown, path, _explain(found))
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from dualgrad.bench.baseline import WORKERS, published_switches
+from dualgrad.bench.baseline import published_switches
 from dualgrad.bench.sides import Sides, make_sides
 from dualgrad.bench.timing import measurement, repeats_for, take_turns
 from dualgrad.census.run import Run
@@ -17,7 +17,7 @@ PIECE = 0.2  # seconds of one piece, or a single epoch
 
 
 def bench_epoch(
-    run: Run, data_dir: Path, device: torch.device, threads: int, rounds: int, workers: int = WORKERS
+    run: Run, data_dir: Path, device: torch.device, threads: int, rounds: int, workers: int
 ) -> dict:
     """Return the measurement of an epoch of a run in milliseconds; both sides evaluate at its end.
 

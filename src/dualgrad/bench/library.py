@@ -109,7 +109,7 @@ def bench_library(
     device: torch.device,
     dtype: torch.dtype,
     threads: int,
-    rounds: int | None = None,
+    rounds: int | None,
 ) -> list[dict[str, Any]]:
     """Return the time of a step (ms) and the peak memory beyond what is there before it (MiB), of each side.
 

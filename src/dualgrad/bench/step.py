@@ -35,7 +35,6 @@ def bench_step(
     device: torch.device,
     threads: int,
     rounds: int,
-    enough: Callable[[], bool] | None = None,
 ) -> dict:
     """Return the measurement of a run's training step in milliseconds (see the module's docstring).
 
@@ -44,14 +43,13 @@ def bench_step(
         data_dir: folder of prepared data sets.
         device, threads: where, and with how many threads.
         rounds: how often each side takes its turn.
-        enough: asked before every round but the first; True ends it.
     """
     sides = make_sides(run, data_dir, device, threads, workers=0, endless=True)
-    return time_steps(sides, device, rounds, enough or (lambda: False))
+    return time_steps(sides, device, rounds, lambda: False)
 
 
 def time_steps(sides: Sides, device: torch.device, rounds: int, enough: Callable[[], bool]) -> dict:
-    """As ``bench_step``, for sides that are there already."""
+    """As ``bench_step``, for sides that are there already; ``enough`` is asked before every round but the first."""
     run, value = sides.run, sides.run.value
     batches = batches_of(sides)
     difference = _difference(sides, batches[0])

@@ -20,6 +20,8 @@ from pydantic.fields import FieldInfo
 from dualgrad.census.networks import BuiltIn, Imported
 from dualgrad.census.part import Part, keys_of
 from dualgrad.census.run import (
+    GIVEN,
+    LINKED,
     Aggregated,
     Augment,
     Direction,
@@ -253,22 +255,7 @@ _PARTS: tuple[tuple[str, Any], ...] = (
     ("`stop`", Stop),
 )
 # Given by experiment, edition and dependencies; nobody writes them.
-_NOT_WRITTEN = (
-    *(
-        "experiment",
-        "run",
-        "series",
-        "counted",
-        "edition",
-        "precision",
-        "synthetic",
-        "max_steps",
-        "max_epochs",
-        "compile",
-        "cudnn_benchmark",
-    ),
-    *("needs", "saves", "save", "factors"),
-)
+_NOT_WRITTEN = (*GIVEN, *LINKED, "save", "factors")
 
 
 def key_tables() -> str:

@@ -890,7 +890,7 @@ def measured(run: Mapping[str, Any]) -> set[str]:
 # --- checking plain dicts ------------------------------------------------------------------------------------
 
 # Keys that nobody writes into an entry: whose run it is, what its edition makes of it, what needs it.
-_GIVEN = (
+GIVEN = (
     "experiment",
     "run",
     "series",
@@ -903,9 +903,9 @@ _GIVEN = (
     "compile",
     "cudnn_benchmark",
 )
-_LINKED = ("needs", "saves")
+LINKED = ("needs", "saves")
 # The others, in the order in which they are written down.
-WRITTEN = tuple(key for key in Run.model_fields if key not in (*_GIVEN, *_LINKED))
+WRITTEN = tuple(key for key in Run.model_fields if key not in (*GIVEN, *LINKED))
 # What is the same object in many runs, so that it is checked once.
 SHARED = ("task", "noise", "value", "optimizer", "stages", "log", "thresholds")
 

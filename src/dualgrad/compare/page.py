@@ -203,9 +203,7 @@ def markdown(comparison: Comparison, picture: str) -> str:
 
 def html(comparison: Comparison, picture: Path) -> str:
     """Return the summary as one HTML page with the picture in it."""
-    return render(
-        FOLDER / "compare.html", picture=data_uri(picture, "image/png"), tone=TONE, **_values(comparison)
-    )
+    return render(FOLDER / "compare.html", picture=data_uri(picture), tone=TONE, **_values(comparison))
 
 
 def _values(comparison: Comparison) -> dict[str, Any]:

@@ -58,12 +58,12 @@ def of_values(values: np.ndarray, reference: float = 0.0, how: str = "t") -> Est
     return _student(float(values.mean()), error, n, n - 1, left, reference, how)
 
 
-def of_pairs(first: np.ndarray, second: np.ndarray, reference: float = 0.0) -> Estimate:
+def of_pairs(first: np.ndarray, second: np.ndarray) -> Estimate:
     """Return the mean difference of two samples of which each pair is one unit."""
-    return of_values(np.asarray(first) - np.asarray(second), reference, "paired t")
+    return of_values(np.asarray(first) - np.asarray(second), how="paired t")
 
 
-def of_two(first: np.ndarray, second: np.ndarray, reference: float = 0.0) -> Estimate:
+def of_two(first: np.ndarray, second: np.ndarray) -> Estimate:
     """Return mean(first) - mean(second) of two samples that share no units (Welch); n is the smaller one."""
     n, m = len(first), len(second)
     if min(n, m) == 0:
@@ -77,7 +77,7 @@ def of_two(first: np.ndarray, second: np.ndarray, reference: float = 0.0) -> Est
         a, b = np.var(first, ddof=1) / n, np.var(second, ddof=1) / m
         error = math.sqrt(a + b)
         freedom = (a + b) ** 2 / (a**2 / (n - 1) + b**2 / (m - 1)) if error else math.inf
-    return _student(value, error, min(n, m), freedom, np.array(left), reference, "Welch t")
+    return _student(value, error, min(n, m), freedom, np.array(left), 0.0, "Welch t")
 
 
 def of_left_out(

@@ -90,7 +90,6 @@ def heat_map(
     *,
     limits: tuple[float, float],
     row_format: str,
-    bar: bool = True,
 ) -> None:
     """Equal cells, white edges, the mean printed in each."""
     if table.empty:
@@ -117,7 +116,6 @@ def heat_map(
         annot_kws={"fontsize": 6.4, "fontweight": "bold"},
         linewidths=1.2,
         linecolor="white",
-        cbar=bar,
         cbar_kws={"fraction": 0.05, "pad": 0.03, "label": "Test error"},
         xticklabels=[f"{value:.2f}" for value in grid.columns],
         yticklabels=[row_format.format(value) for value in grid.index[::-1]],

@@ -96,7 +96,7 @@ def _span(page: s.Page, ax: Axes, data: pd.DataFrame) -> tuple[float, float]:
     return region["low"], region["high"]
 
 
-def _points(ax: Axes, mean: pd.DataFrame, marker: str = "o", hollow: bool = False) -> None:
+def _points(ax: Axes, mean: pd.DataFrame) -> None:
     """Circles with error bars, coloured by region."""
     for _, point in mean.iterrows():
         colour = REGION_COLOUR.get(point["label"], s.GREY)
@@ -104,12 +104,12 @@ def _points(ax: Axes, mean: pd.DataFrame, marker: str = "o", hollow: bool = Fals
             point["x"],
             point["y"],
             yerr=point["sd"],
-            fmt=marker,
+            fmt="o",
             color=colour,
             ms=5,
-            mec=colour if hollow else "white",
-            mfc="white" if hollow else colour,
-            mew=1 if hollow else 0.5,
+            mec="white",
+            mfc=colour,
+            mew=0.5,
             elinewidth=1.1,
             capsize=3,
             zorder=4,

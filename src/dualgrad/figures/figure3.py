@@ -367,10 +367,10 @@ def draw_b(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     )
     if page.look.audited:
         s.lr_marks(page, ax, f.pick(data, "number", "lr drop")["y"], shift=0.0)
-        _final_histogram(page, ax, data, last)
+        _final_histogram(ax, data, last)
 
 
-def _final_histogram(page: s.Page, ax: Axes, data: pd.DataFrame, last: float) -> None:
+def _final_histogram(ax: Axes, data: pd.DataFrame, last: float) -> None:
     """Audited: the final errors as one histogram at the right edge; the cut runs through a single mode."""
     finals = f.pick(data, "final")["y"].to_numpy()
     counts, edges = np.histogram(finals, bins=np.arange(0, 0.92, 0.02))

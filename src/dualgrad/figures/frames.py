@@ -178,9 +178,9 @@ def single_runs(
     return part
 
 
-def by_threshold(values: pd.Series, threshold: float = LH_THRESHOLD) -> list[str]:
+def by_threshold(values: pd.Series) -> list[str]:
     """L below the threshold (strict), H at or above."""
-    return ["L" if value < threshold else "H" for value in values]
+    return ["L" if value < LH_THRESHOLD else "H" for value in values]
 
 
 def split(values: pd.Series, series: str, **columns: object) -> pd.DataFrame:

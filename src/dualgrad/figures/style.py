@@ -437,7 +437,6 @@ class _Placed:
         fx, fy = self.ax.transAxes.inverted().transform((x0, y0))
         if isinstance(self.artist, Legend):
             self.artist.set_loc((fx, fy))
-            self.artist.borderaxespad = 0
             return
         # The text's own anchor may not be its box's corner (descenders, multi-line): shift by the difference.
         ax0, ay0 = self.ax.transAxes.transform(self.artist.get_position())
@@ -686,9 +685,7 @@ def arrow(
         )
 
 
-def gap_arrow(
-    page: Page, ax: Axes, x: float, low: float, high: float, text: str, *, bold: bool = True
-) -> None:
+def gap_arrow(page: Page, ax: Axes, x: float, low: float, high: float, text: str) -> None:
     """The orange arrow between two branches, with its printed size beside it."""
     if not known(x, low, high):
         return
@@ -703,7 +700,7 @@ def gap_arrow(
         bbox={"boxstyle": "square,pad=0.1", "fc": "white", "ec": "none", "alpha": 0.6},
         color=ORANGE,
         fontsize=7.2,
-        fontweight="bold" if bold else "normal",
+        fontweight="bold",
     )
 
 
@@ -754,19 +751,17 @@ def violins(
     )
 
 
-def end_labels(
-    ax: Axes, ends: Sequence[tuple[float, float, str, ColorType]], *, size: float = 6.2, lines: int = 1
-) -> None:
+def end_labels(ax: Axes, ends: Sequence[tuple[float, float, str, ColorType]], *, lines: int) -> None:
     """Names of curves right of their last points, moved apart where they would touch.
 
     Args:
         ax: axes with their final limits.
         ends: last x and y of each curve, its name and colour; all names stand right of the largest x.
-        size: font size in points.
         lines: lines of a name.
     """
     bottom, top = ax.get_ylim()
     height = ax.get_window_extent().height * 72 / ax.figure.dpi  # points
+    size = 6.2  # points
     gap = 1.3 * lines * size / height * (top - bottom)
     for (_, _, name, colour), y in zip(ends, spread([end[1] for end in ends], gap), strict=True):
         ax.annotate(

@@ -74,7 +74,7 @@ def gather(
     """
     entry = census.experiment(name)
     rows = runs_of(census, name, edition_dir)
-    factors = list(by) if by else factors_of(rows, census, name)
+    factors = list(by) if by else factors_of(census, name)
     conditions = summarise(rows, factors, of)
     numeric = numeric_factors(rows, factors)
     if over is not None and over not in factors:

@@ -69,7 +69,7 @@ def runs_of(census: Census, name: str, edition_dir: Path) -> list[dict[str, Any]
     return [{**row, **census.runs[f"{name}/{row['run']}"]["factors"]} for row in rows]
 
 
-def factors_of(rows: Sequence[Mapping[str, Any]], census: Census, name: str) -> list[str]:
+def factors_of(census: Census, name: str) -> list[str]:
     """Return the factors with several levels that make conditions, in the census's order."""
     runs = [census.runs[target] for target in census.experiment(name)["runs"]]
     names = dict.fromkeys(factor for run in runs for factor in run["factors"] if factor not in REPEATS)

@@ -97,9 +97,9 @@ def packed(data: Any) -> str:
     return base64.b64encode(zlib.compress(text.encode(), 9)).decode()
 
 
-def data_uri(path: Path, kind: str) -> str:
-    """Return a file as a data URI of a media type."""
-    return f"data:{kind};base64,{base64.b64encode(path.read_bytes()).decode()}"
+def data_uri(path: Path) -> str:
+    """Return a picture (PNG) as a data URI."""
+    return f"data:image/png;base64,{base64.b64encode(path.read_bytes()).decode()}"
 
 
 def in_markdown(text: object) -> str:

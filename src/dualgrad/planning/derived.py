@@ -7,7 +7,7 @@ is what the same operations take where each tensor is read and written once. `du
 
 from __future__ import annotations
 
-DEVICE, NETWORK = "H100", "resnet18"
+NETWORK = "resnet18"
 #: Milliseconds of a step, by what they go to.
 STEP = {"convolutions": 4.8, "memory traffic": 4.4, "inner products": 0.3}
 #: Steps of an epoch: full batches of CIFAR-10's training set.

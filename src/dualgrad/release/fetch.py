@@ -23,14 +23,14 @@ _LARGEST_DOWNLOAD = _LARGEST_CONTENT = 2 << 30
 _LARGEST_LICENCE = 1 << 20
 
 
-def _download(url: str, target: Path, attempts: int = 3) -> None:
+def _download(url: str, target: Path) -> None:
     """Download a URL into a file.
 
     Raises:
         ArchiveError: no connection, an answer that breaks off, or an implausibly large one.
     """
     problem = ""
-    for attempt in range(attempts):
+    for attempt in range(3):
         pause(attempt)
         try:
             with target.open("wb") as file:

@@ -123,7 +123,7 @@ def make(made: words.Replication, output: Path) -> None:
         FOLDER / "replicate.html",
         title=title,
         sentences=words.sentences(made),
-        picture=data_uri(drawn, "image/png"),
+        picture=data_uri(drawn),
         tables=words.tables_of(made),
         outside=lambda row: any(cell.endswith("*") for cell in row) or row[-1] == "no",
         editions=f"Re-trained: {', '.join(made.editions)}.",

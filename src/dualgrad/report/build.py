@@ -98,7 +98,7 @@ def build(
         _copy(edition_dir / "controls.md", output / "controls.md")
     numbers = _copy_numbers(figures, edition_dir, output)
     tables = _copy_tables(census, edition_dir, output)
-    texts["index"] = _index(census, config, edition_dir, figures, pages, numbers, tables, own)
+    texts["index"] = _index(census, edition_dir, figures, pages, numbers, tables, own)
     titles = {"index.html": "Report"} | {f"{name}.html": PAGES[name][0] for name in pages}
     for name, text in texts.items():
         write_page(output / f"{name}.html", linked(text, f"{name}.html", titles))
@@ -154,13 +154,12 @@ def _statistics(census: Census, sheets: Sequence[Mapping[str, Any]], *, explorer
 
 def _index(
     census: Census,
-    config: Mapping[str, Any],
     edition_dir: Path,
     figures: Sequence[Mapping[str, Any]],
     pages: Sequence[str],
     numbers_there: set[str],
     tables: Sequence[str],
-    own: Mapping[str, Sequence[Mapping[str, Any]]] | None = None,
+    own: Mapping[str, Sequence[Mapping[str, Any]]],
 ) -> str:
     edition = census.edition
     counted = {name: one for name, one in census.experiments.items() if one["counted"]}
@@ -187,7 +186,7 @@ def _index(
         figures=groups,
         titles={name: one["title"] for name, one in counted.items()},
         audited=any("audited" in one["variants"] for one in figures),
-        own={series: [_with_table(one) for one in members] for series, members in (own or {}).items()},
+        own={series: [_with_table(one) for one in members] for series, members in own.items()},
         files=FILES,
         tables=tables,
     )

@@ -52,9 +52,7 @@ def made(edition_dir: Path, experiments: Iterable[str], tables: Sequence[str] = 
     return [name for name in experiments if all(part_path(parts, name, table).is_file() for table in tables)]
 
 
-def merge_parts(
-    parts: Path, experiments: Sequence[str], output: Path, tables: Sequence[str] = TABLES
-) -> None:
+def merge_parts(parts: Path, experiments: Sequence[str], output: Path) -> None:
     """Concatenate the parts of experiments, in the order given, into one file per table.
 
     One row group per experiment; never more than one experiment's rows in memory.
@@ -64,7 +62,7 @@ def merge_parts(
     """
     output.mkdir(parents=True, exist_ok=True)
     editions: set[str] = set()
-    for table in tables:
+    for table in TABLES:
         with parquet.writer(output / f"{table}.parquet", arrow_schema(table)) as writer:
             for experiment in experiments:
                 path = part_path(parts, experiment, table)
