@@ -140,6 +140,9 @@ def test_open_says_what_makes_a_page_that_is_not_there(workspace: Path, capsys, 
     assert "make it: snakemake report --config edition=smoke" in capsys.readouterr().err
     assert main([*words, "figure", "ED3", "--variant", "audited"]) == 1
     assert "snakemake figures/audited/ED_Fig3.png" in capsys.readouterr().err
+    trial = ["--edition", "paper", "--config", "paper_data=synthetic"]
+    assert main(["open", "--root", str(workspace), *trial, "comparison"]) == 1
+    assert "compare=released,paper-trial edition=paper paper_data=synthetic" in capsys.readouterr().err
     page = workspace / "results" / "smoke" / "claims.html"
     page.parent.mkdir(parents=True, exist_ok=True)
     page.write_text("<!doctype html>")

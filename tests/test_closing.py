@@ -39,9 +39,17 @@ def test_time_left_weighs_jobs_by_what_they_were_planned_to_take() -> None:
         (
             ("figures/audited",),
             {"edition": "smoke"},
-            ["figures/audited: edition smoke", "(dualgrad open figure 1 --variant audited --edition smoke)"],
+            [
+                "figures/audited: edition smoke",
+                "(dualgrad open figure 1 --variant audited --config edition=smoke)",
+            ],
         ),
         (("compare",), {"compare": "released, demo"}, ["results/compare/released_demo/summary.html"]),
+        (
+            ("claims",),
+            {"results_dir": "elsewhere"},
+            ["(dualgrad open claims --config results_dir=elsewhere)"],
+        ),
         (("replicate",), {"edition": "paper"}, ["results/paper/replication/replication.html"]),
         (("census",), {"edition": "released"}, ["results/released/tables/parts"]),
         (("figures/main/Figure1.pdf", "no_place"), {}, ["figures/main/Figure1.pdf"]),

@@ -21,6 +21,7 @@ from synthetic import error_of, write_results
 from dualgrad.cli import main
 from dualgrad.explorer import build
 from dualgrad.explorer.data import gather
+from dualgrad.project import load_project, load_settings
 
 ROOT = Path(__file__).resolve().parents[1]
 MADE = ("A", "C", "K", "R1a", "T1a", "V1", "X1", "Y2k3")
@@ -38,7 +39,7 @@ def results(demo, tmp_path_factory) -> Path:
 def page(demo, results, tmp_path_factory) -> Path:
     """The page of these results."""
     output = tmp_path_factory.mktemp("page") / "explorer.html"
-    build(demo, {"results_dir": "results"}, results, output)
+    build(demo, load_settings(ROOT), results, output)
     return output
 
 
@@ -87,7 +88,7 @@ def test_every_counted_run_is_there(demo, results) -> None:
 
 def test_the_same_results_give_the_same_page(demo, results, page, tmp_path) -> None:
     again = tmp_path / "again.html"
-    build(demo, {"results_dir": "results"}, results, again)
+    build(demo, load_settings(ROOT), results, again)
     assert again.read_bytes() == page.read_bytes()
 
 
@@ -111,16 +112,20 @@ def test_the_command(results, tmp_path, capsys) -> None:
 
 
 def test_the_commands_of_editions(demo, results, tmp_path) -> None:
-    from dualgrad.census import load_census
     from dualgrad.explorer.build import commands
 
-    settings = {"results_dir": "results"}
-    (own,) = commands(demo, settings)
-    assert own["command"] == "snakemake results/demo/runs/{run}.json --cores 1"
-    (paper,) = commands(load_census(ROOT, {"edition": "paper"}), settings)
-    assert paper["command"].endswith("--resources gpu=1 --config edition=paper")
-    released = commands(load_census(ROOT, {"edition": "released"}), settings)
-    assert [one["command"].split("/")[1] for one in released] == ["demo", "paper"]
+    def shown(**given: object) -> list[str]:
+        project = load_project(ROOT, given)
+        return [one["command"] for one in commands(project.census, project.settings)]
+
+    assert shown() == ["snakemake results/demo/runs/{run}.json --cores 1"]
+    (paper,) = shown(edition="paper", precision="published")
+    assert paper.endswith("--resources gpu=1 --config edition=paper precision=published")
+    (trial,) = shown(edition="paper", max_steps=2, compile=True)
+    assert "results/paper-trial/" in trial and trial.endswith("edition=paper max_steps=2 compile=true")
+    miniature, published = shown(edition="released", results_dir="my results")
+    assert "'my results'/demo/runs/" in miniature and miniature.endswith(" --config 'results_dir=my results'")
+    assert "/paper/runs/" in published and published.endswith(" edition=paper 'results_dir=my results'")
 
 
 # ------------------------------------------------------------------------------------------------ in a browser

@@ -18,6 +18,7 @@ from dualgrad.compare import build as compare_build
 from dualgrad.compare.editions import Edition
 from dualgrad.explorer import build as build_explorer
 from dualgrad.figures.sources import FIGURE_EXPERIMENTS
+from dualgrad.project import load_settings
 from dualgrad.release.contents import Release
 from dualgrad.report import build
 from dualgrad.statistics import build as statistics_build
@@ -60,7 +61,7 @@ def write_pages(results: Path, demo: Census) -> None:
     merge_parts(folder / "tables" / "parts", MADE, folder / "tables")
     for name in ("summaries", "boundaries"):
         statistics_build.make(name, folder, folder / "statistics" / f"{name}.parquet", MADE, partial=True)
-    build_explorer(demo, {"results_dir": "results"}, folder, folder / "explorer.html")
+    build_explorer(demo, load_settings(ROOT), folder, folder / "explorer.html")
     tables = Tables.read(folder)
     measured = measure_all(load_ledger(ROOT, demo.experiments), tables, Release(None, [], demo.runs))
     claims.write(measured, tables, folder)
@@ -75,7 +76,7 @@ def write_pages(results: Path, demo: Census) -> None:
             (folder / "figures" / variant).mkdir(parents=True, exist_ok=True)
             source = ROOT / "docs" / "images" / "gallery" / f"{figure}.png"
             (folder / "figures" / variant / f"{figure}.png").write_bytes(source.read_bytes())
-    build(demo, {"results_dir": "results"}, folder, folder / "report")
+    build(demo, load_settings(ROOT), folder, folder / "report")
 
 
 def test_axe_is_there() -> None:

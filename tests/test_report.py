@@ -21,11 +21,12 @@ from dualgrad.compare.pair import newest_comparison
 from dualgrad.explorer import build as build_explorer
 from dualgrad.figures.captions import CAPTIONS, figure_name
 from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_PANELS
+from dualgrad.project import load_settings
 from dualgrad.report import build, content
 from dualgrad.statistics import build as statistics_build
 
 ROOT = Path(__file__).resolve().parents[1]
-SETTINGS = {"results_dir": "results"}
+SETTINGS = load_settings(ROOT)
 MADE = ("A", "K", "M2", "T1a")
 STATISTICS = ("summaries", "boundaries", "convergence")
 # The smallest PNG: one white pixel.

@@ -5,7 +5,9 @@ Settings are ``config/config.yaml`` with what was said on the command line laid 
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -202,6 +204,29 @@ def load_settings(root: Path, overrides: Mapping[str, Any] | None = None) -> dic
             settings["released_archive"], where("released_archive"), "released_archive"
         )
     return settings
+
+
+# Settings that decide what is made, and where.
+_DECIDING = (
+    *("edition", "paper_data", "max_steps", "max_epochs"),
+    *("precision", "threads_per_job", "compile", "cudnn_benchmark", "results_dir"),
+)
+
+
+def words_of(root: Path, settings: Mapping[str, Any]) -> str:
+    """Return settings as a command line needs them to make, or find, the same: `` --config KEY=VALUE ...``.
+
+    Args:
+        root: folder that holds ``config``.
+        settings: as from :func:`load_settings`; named are those that differ from the file's. Empty where none does.
+    """
+    file = load_settings(root)
+    given = {key: settings[key] for key in _DECIDING if settings[key] != file[key]}
+    words = [
+        shlex.quote(f"{key}={value if isinstance(value, str) else json.dumps(value)}")
+        for key, value in given.items()
+    ]
+    return " ".join([" --config", *words]) if words else ""
 
 
 def _expanded(text: str, where: str, key: str) -> str:

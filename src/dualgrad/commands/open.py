@@ -41,14 +41,14 @@ WHAT = (*PAGES, "comparison", "figure")
 @click.option("--print", is_flag=True, help="print the path and open nothing")
 def run(args: SimpleNamespace) -> int:
     """Open it."""
-    from dualgrad.project import load_project, load_settings
+    from dualgrad.project import load_project, words_of
 
     project = load_project(args.root, args.config)
     paths, remedy = _places(project, args)
     path = next((path for path in paths if path.is_file()), None)
     if path is None:
-        if project.edition != load_settings(project.root)["edition"]:
-            remedy += f"{'' if ' --config ' in remedy else ' --config'} edition={project.edition}"
+        words = words_of(project.root, project.settings)
+        remedy += words.removeprefix(" --config") if " --config " in remedy else words
         print(f"dualgrad open: {paths[0]} has not been made yet; make it: {remedy}", file=sys.stderr)
         return 1
     print(path)

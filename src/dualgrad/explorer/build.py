@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
+from shlex import quote
 from typing import Any
 
 from dualgrad.census import Census
 from dualgrad.explorer.data import gather
 from dualgrad.pages import packed, render, write_page
-from dualgrad.project import load_settings
+from dualgrad.project import words_of
 
 TEMPLATE = Path(__file__).parent / "explorer.html"
 
@@ -19,7 +20,7 @@ def build(census: Census, config: Mapping[str, Any], edition_dir: Path, output: 
 
     Args:
         census: the edition's census.
-        config: settings of this execution; the commands that the page shows name what differs from the files.
+        config: settings of this execution, for the commands that the page shows.
         edition_dir: ``results/<edition>`` with the tables' parts.
         output: the page.
 
@@ -42,17 +43,17 @@ def commands(census: Census, config: Mapping[str, Any]) -> list[dict[str, str]]:
 
     An ingested edition has nothing to re-make: its runs are trained as published or in miniature.
     """
-    default = load_settings(census.root)["edition"]
 
-    def command(edition: str, more: str = "") -> str:
-        settings = "" if edition == default else f" --config edition={edition}"
-        return f"snakemake {config['results_dir']}/{edition}/runs/{{run}}.json --cores 1{more}{settings}"
+    def command(edition: str, settings: Mapping[str, Any], more: str = "") -> str:
+        target = f"{quote(config['results_dir'])}/{edition}/runs/{{run}}.json"
+        return f"snakemake {target} --cores 1{more}{words_of(census.root, settings)}"
 
-    name = census.edition["name"]
+    gpu = " --resources gpu=1"
     if census.edition["records"] == "ingested":
+        demo, paper = ({**config, "edition": name} for name in ("demo", "paper"))
         return [
-            {"about": "Train it in miniature", "command": command("demo")},
-            {"about": "Train it as published (on a GPU)", "command": command("paper", " --resources gpu=1")},
+            {"about": "Train it in miniature", "command": command("demo", demo)},
+            {"about": "Train it as published (on a GPU)", "command": command("paper", paper, gpu)},
         ]
-    gpu = "" if census.edition["device"] == "cpu" else " --resources gpu=1"
-    return [{"about": "Make this record again", "command": command(name, gpu)}]
+    more = "" if census.edition["device"] == "cpu" else gpu
+    return [{"about": "Make this record again", "command": command(census.edition["name"], config, more)}]

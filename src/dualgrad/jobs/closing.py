@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from dualgrad.progress import duration
-from dualgrad.project import Project, load_settings
+from dualgrad.project import Project, words_of
 
 # What jobs that train nothing take, in seconds: tables a part of one, figures and statistics a few.
 OTHER_SECONDS = 1.0
@@ -57,7 +57,7 @@ def closing(targets: Iterable[str], project: Project, working_folder: Path) -> l
     settings, edition = project.settings, project.edition
     results = f"{settings['results_dir']}/{edition}"
     pair = "_".join(name.strip() for name in (settings["compare"] or "").split(","))
-    named = "" if edition == load_settings(project.root)["edition"] else f" --edition {edition}"
+    named = words_of(project.root, settings)
 
     def shown(place: str, command: str) -> str:
         return f"{place}  (dualgrad {command}{named})" if working_folder == project.root else place

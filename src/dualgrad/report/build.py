@@ -14,7 +14,7 @@ from dualgrad.outcomes import FILES
 from dualgrad.outcomes.conditions import Condition
 from dualgrad.outcomes.words import rows_of
 from dualgrad.pages import linked, packed, render, write_page
-from dualgrad.project import is_own, load_settings
+from dualgrad.project import is_own, words_of
 from dualgrad.report import content
 from dualgrad.tables.read import read_tables
 
@@ -59,7 +59,7 @@ def build(
 
     Args:
         census: the edition's census.
-        config: settings of this execution.
+        config: settings of this execution, for the commands that the pages show.
         edition_dir: ``results/<edition>``.
         output: folder to write.
         others: pages to take along, by their names in PAGES; None: all that are there, of the comparisons the newest.
@@ -98,7 +98,9 @@ def build(
         _copy(edition_dir / "controls.md", output / "controls.md")
     numbers = _copy_numbers(figures, edition_dir, output)
     tables = _copy_tables(census, edition_dir, output)
-    texts["index"] = _index(census, edition_dir, figures, pages, numbers, tables, own)
+    texts["index"] = _index(
+        census, words_of(census.root, config), edition_dir, figures, pages, numbers, tables, own
+    )
     titles = {"index.html": "Report"} | {f"{name}.html": PAGES[name][0] for name in pages}
     for name, text in texts.items():
         write_page(output / f"{name}.html", linked(text, f"{name}.html", titles))
@@ -154,6 +156,7 @@ def _statistics(census: Census, sheets: Sequence[Mapping[str, Any]], *, explorer
 
 def _index(
     census: Census,
+    settings: str,
     edition_dir: Path,
     figures: Sequence[Mapping[str, Any]],
     pages: Sequence[str],
@@ -166,8 +169,6 @@ def _index(
     statuses = content.record_counts(edition_dir, list(counted))
     unlike = content.differing(edition_dir, list(counted))
     differing = "".join(f" Records of {name} differ in {', '.join(in_)}." for name, in_ in unlike.items())
-    default = load_settings(census.root)["edition"]
-    settings = "" if edition["name"] == default else f" --config edition={edition['name']}"
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for one in figures:
         title, folder = GROUPS[one["figure"].startswith("Figure")]
