@@ -6,7 +6,6 @@ they come to. What is said is computed; ``docs/controls.md`` is the answer of th
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -16,9 +15,10 @@ import numpy as np
 from scipy import stats
 
 from dualgrad.estimators.bootstrap import LEVEL, exact_bounds
+from dualgrad.estimators.scan import Estimate, difference
 from dualgrad.outcomes.conditions import Condition, runs_of, summarise
 from dualgrad.outcomes.scans import choices
-from dualgrad.outcomes.words import advised
+from dualgrad.outcomes.words import advised, with_ends
 from dualgrad.pages import render
 from dualgrad.project import controls_of
 
@@ -49,21 +49,6 @@ class Answer:
     conditions: list[Condition]
     cost: str = ""
     sentences: list[str] = field(default_factory=list)
-
-
-def difference(first: Sequence[float], second: Sequence[float]) -> tuple[float, float, float]:
-    """Return mean(first) - mean(second) with Welch's interval; without width where neither side varies."""
-    a, b = np.asarray(first, dtype=float), np.asarray(second, dtype=float)
-    apart = float(a.mean() - b.mean())
-    parts = [one.var(ddof=1) / len(one) for one in (a, b)]
-    error = math.sqrt(sum(parts))
-    if error == 0:
-        return apart, apart, apart
-    freedom = sum(parts) ** 2 / sum(
-        part**2 / (len(one) - 1) for part, one in zip(parts, (a, b), strict=True) if part
-    )
-    half = float(stats.t.ppf((1 + LEVEL) / 2, freedom)) * error
-    return apart, apart - half, apart + half
 
 
 def rerun_share(groups: Sequence[Sequence[float]]) -> tuple[float, float, float]:
@@ -98,12 +83,14 @@ def _levels(rows: Rows, name: str) -> list[Any]:
     return sorted({row[name] for row in rows})
 
 
-def _ends(apart: float, low: float, high: float) -> str:
-    return f"{apart:+.3f} [{low:+.3f}, {high:+.3f}]"
+def _apart(first: Sequence[float], second: Sequence[float]) -> Estimate:
+    """Mean(first) - mean(second) with Welch's interval; two values or more on each side."""
+    return difference(np.asarray(first, dtype=float), np.asarray(second, dtype=float), paired=False)
 
 
-def _verdict(low: float, high: float) -> str:
-    return "rises" if low > 0 else "falls" if high < 0 else "shows no detectable change"
+def _verdict(apart: Estimate) -> str:
+    assert apart.low is not None and apart.high is not None
+    return "rises" if apart.low > 0 else "falls" if apart.high < 0 else "shows no detectable change"
 
 
 def _along(rows: Rows, lams: list[float], where: str, **levels: Any) -> list[str]:
@@ -111,10 +98,10 @@ def _along(rows: Rows, lams: list[float], where: str, **levels: Any) -> list[str
     sides = [_values(rows, **(levels | {"lambda": lam})) for lam in (lams[-1], lams[0])]
     if min(map(len, sides)) < 2:
         return []
-    apart, low, high = difference(*sides)
+    apart = _apart(*sides)
     return [
-        f"{where}: from λ = {lams[0]:g} to {lams[-1]:g} the error {_verdict(low, high)}: "
-        f"{_ends(apart, low, high)}, n = {len(sides[0])} and {len(sides[1])}."
+        f"{where}: from λ = {lams[0]:g} to {lams[-1]:g} the error {_verdict(apart)}: "
+        f"{with_ends(apart, '+.3f')}, n = {len(sides[0])} and {len(sides[1])}."
     ]
 
 
@@ -174,11 +161,11 @@ def _trusted(rows: Rows) -> list[str]:
                 own = _values(rows, signal=signal, period=period, **{"lambda": lam})
                 if min(len(own), len(oracle)) < 2:
                     continue
-                apart = difference(own, oracle)
+                apart = with_ends(_apart(own, oracle), "+.3f")
                 share = signal.removeprefix("trusted").lstrip("0")
                 found.append(
                     f"K = {period}, λ = {lam:g}: with {share} % trusted examples the error differs from the oracle's "
-                    f"{np.mean(oracle):.3f} by {_ends(*apart)}, n = {len(own)} and {len(oracle)}."
+                    f"{np.mean(oracle):.3f} by {apart}, n = {len(own)} and {len(oracle)}."
                 )
     return found
 
@@ -199,7 +186,7 @@ def _combination(rows: Rows) -> list[str]:
                 sides = [_values(mine, period=period, **{"lambda": lam}) for period in (16, 1)]
                 if min(map(len, sides)) > 1:
                     where = f" at λ = {lam:g}" if len(lams) > 1 else ""
-                    stale.append(f"{_ends(*difference(*sides))}{where}")
+                    stale.append(f"{with_ends(_apart(*sides), '+.3f')}{where}")
                     n = f"n = {len(sides[0])} and {len(sides[1])}"
             if stale:
                 found.append(
@@ -219,7 +206,7 @@ def _labels(rows: Rows) -> list[str]:
             for lam in _levels(mine, "lambda"):
                 sides = [_values(mine, labels=one, **{"lambda": lam}) for one in (kind, "symmetric")]
                 if min(map(len, sides)) > 1:
-                    apart = _ends(*difference(*sides))
+                    apart = with_ends(_apart(*sides), "+.3f")
                     found.append(
                         f"{where}λ = {lam:g}: with {kind} noise the error differs from symmetric noise's "
                         f"{np.mean(sides[1]):.3f} by {apart}, n = {len(sides[0])} and {len(sides[1])}."

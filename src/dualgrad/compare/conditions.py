@@ -26,6 +26,7 @@ from scipy.special import stdtr, stdtrit
 from scipy.stats import fisher_exact, ks_2samp
 
 from dualgrad.compare.editions import Edition
+from dualgrad.estimators.bootstrap import welch
 from dualgrad.estimators.families import benjamini_hochberg
 from dualgrad.statistics.facts import constant_predictors
 
@@ -182,18 +183,6 @@ def _tests(first: np.ndarray, second: np.ndarray, margin: float) -> dict[str, ob
         )  # no exact p value with these ties: the asymptotic one
         ks = ks_2samp(first, second, method="exact" if len(first) * len(second) <= 2500 else "asymp")
     return result | {"ks": float(ks.statistic), "ks_p": float(ks.pvalue)}
-
-
-def welch(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
-    """Return the standard error of a difference of means and its degrees of freedom (Welch-Satterthwaite)."""
-    parts = [0.0 if np.ptp(values) == 0 else values.var(ddof=1) / len(values) for values in (first, second)]
-    total = sum(parts)
-    if total == 0:
-        return 0.0, np.inf
-    freedom = total**2 / sum(
-        part**2 / (len(values) - 1) for part, values in zip(parts, (first, second), strict=True)
-    )
-    return float(np.sqrt(total)), float(freedom)
 
 
 def _constants(one: dict, two: dict) -> dict[str, object]:

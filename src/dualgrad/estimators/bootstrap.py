@@ -212,26 +212,31 @@ def lowest_bounds(
 
 def _error_of_difference(first: np.ndarray, second: np.ndarray, paired: bool) -> tuple[float, float, float]:
     """Difference of two means, its standard error, degrees of freedom."""
-    n, m = len(first), len(second)
     apart = float(np.mean(first) - np.mean(second))
     if paired:
+        n = len(first)
         return apart, float(np.std(first - second, ddof=1)) / float(np.sqrt(n)), n - 1.0
-    a, b = float(np.var(first, ddof=1)) / n, float(np.var(second, ddof=1)) / m
+    return apart, *welch(first, second)
+
+
+def welch(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
+    """Return the standard error of a difference of means and its degrees of freedom (Welch-Satterthwaite).
+
+    Two values or more on each side. Equal values have no spread, not that of their rounding; without any the degrees
+    of freedom are infinite.
+    """
+    n, m = len(first), len(second)
+    a, b = (0.0 if np.ptp(one) == 0 else float(np.var(one, ddof=1)) / len(one) for one in (first, second))
     if a + b == 0:
-        return apart, 0.0, 1.0
-    return apart, float(np.sqrt(a + b)), (a + b) ** 2 / (a**2 / (n - 1) + b**2 / (m - 1))
+        return 0.0, np.inf
+    return float(np.sqrt(a + b)), (a + b) ** 2 / (a**2 / (n - 1) + b**2 / (m - 1))
 
 
 def welch_bounds(first: np.ndarray, second: np.ndarray, level: float = LEVEL) -> Bounds | None:
     """Return Welch's interval of mean(first) - mean(second); None where one has fewer than two values."""
-    n, m = len(first), len(second)
-    if min(n, m) < 2:
+    if min(len(first), len(second)) < 2:
         return None
-    a, b = np.var(first, ddof=1) / n, np.var(second, ddof=1) / m
-    value, error = float(np.mean(first) - np.mean(second)), float(np.sqrt(a + b))
-    if error == 0:
-        return value, value, "Welch t"
-    freedom = (a + b) ** 2 / (a**2 / (n - 1) + b**2 / (m - 1))
+    value, error, freedom = _error_of_difference(first, second, paired=False)
     half = float(stdtrit(freedom, (1 + level) / 2)) * error
     return value - half, value + half, "Welch t"
 

@@ -74,9 +74,7 @@ def of_two(first: np.ndarray, second: np.ndarray) -> Estimate:
     if min(n, m) > 1:
         left = [float((np.sum(first) - x) / (n - 1) - np.mean(second)) for x in first]
         left += [float(np.mean(first) - (np.sum(second) - x) / (m - 1)) for x in second]
-        a, b = np.var(first, ddof=1) / n, np.var(second, ddof=1) / m
-        error = math.sqrt(a + b)
-        freedom = (a + b) ** 2 / (a**2 / (n - 1) + b**2 / (m - 1)) if error else math.inf
+        error, freedom = bootstrap.welch(first, second)
     return _student(value, error, min(n, m), freedom, np.array(left), 0.0, "Welch t")
 
 
