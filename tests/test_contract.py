@@ -101,6 +101,8 @@ def test_verifying_a_copy_is_handed_what_its_source_starts_from(census) -> None:
 def test_pages_follow_titles_and_notes(workspace: Path) -> None:
     before = inputs.shown(load_project(workspace, {"edition": "smoke"}))
     assert inputs.shown(load_project(workspace, {"edition": "smoke"})) == before
+    # The commands of the pages name what was set.
+    assert inputs.shown(load_project(workspace, {"edition": "smoke", "threads_per_job": 2})) != before
     pages = {one: inputs.shown(load_project(workspace, {"edition": "smoke"}), one) for one in ("A", "B")}
     path = workspace / "config" / "census" / "A-Q.yaml"
     path.write_text(path.read_text().replace("title: ", "title: Another ", 1))

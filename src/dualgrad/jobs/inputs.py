@@ -13,7 +13,7 @@ from typing import Any
 from dualgrad.census import Census, load_census
 from dualgrad.census.datasets import DataSet, reader_of
 from dualgrad.census.own import check_own, own_files
-from dualgrad.project import Project, is_own, load_settings
+from dualgrad.project import Project, is_own, words_of
 from dualgrad.release.errors import ArchiveError
 from dualgrad.release.manifest import archive_at_hand, listing
 
@@ -136,7 +136,7 @@ def shown(project: Project, experiment: str | None = None) -> str:
     if experiment is not None:
         entry = census.experiment(experiment)
         return _digest([census.edition["name"], entry, [census.runs[run] for run in entry["runs"]]])
-    commands = [project.settings["results_dir"], load_settings(project.root)["edition"]]
+    commands = [project.settings["results_dir"], words_of(project.root, project.settings)]
     return _digest([census.edition, census.experiments, census.runs, commands])
 
 
