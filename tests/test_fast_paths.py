@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -85,8 +86,8 @@ def test_what_a_child_of_the_worker_needs_is_read_before_it_is_forked(workspace,
     assert not train.read_for(workspace, overrides, [run]), "nothing new"
     for name in ("load_edition", "load_census"):
         monkeypatch.setattr(project, name, lambda *_: pytest.fail("read in the child"))
-    job = {"root": workspace, "config": overrides, "run": run}
-    assert train.execute({**job, "output": tmp_path / "run.json", "checkpoint": None}) == 0
+    args = SimpleNamespace(output=tmp_path / "run.json", checkpoint=None, needs=None, data=None, files=None)
+    assert train.execute(project.load_project(workspace, overrides), args, run) == 0
 
 
 def test_training_on_pictures_imports_neither_a_compiler_nor_what_text_is_made_of(workspace, tmp_path):

@@ -159,9 +159,7 @@ def test_pictures_labels_and_network_of_ones_own_through_the_workflow(
     with changed(own / "config" / "datasets" / "stripes.yaml", "layout:\n", f"{half}layout:\n"):
         planned = snakemake(own, "own", "--cores", "2", "-n").stdout
         assert re.search(r"^data_set +1$", planned, re.M) and re.search(r"^train +4$", planned, re.M), planned
-        with monkeypatch.context() as patched:
-            patched.setattr("dualgrad.commands.train._CACHE", {})
-            assert main(["train", "stripes/lam0.3_seed0", "--root", str(own)]) == 1
+        assert main(["train", "stripes/lam0.3_seed0", "--root", str(own)]) == 1
     assert "was prepared before the entry of stripes changed (normalize)" in capsys.readouterr().err
 
     # What does not fit is said before any job.

@@ -160,7 +160,7 @@ def test_where_epochs_are_long_steps_and_time_left_are_shown(monkeypatch, capsys
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    shown = _Progress("A/run", echo=True)
+    shown = _Progress("A/run")
     shown.begin(0, 100)
     for step in range(1, 11):
         now += 10.0
@@ -170,7 +170,7 @@ def test_where_epochs_are_long_steps_and_time_left_are_shown(monkeypatch, capsys
     left = 90.0 / (9 / 196) * (100 - 10 / 196)
     assert text[-1] == f"A/run: epoch 1 of 100, step 10 of 196, about {duration(left)} left"
     shown.epoch(1, 100, 0.25)
-    quick = _Progress("A/quick", echo=True)
+    quick = _Progress("A/quick")
     quick.begin(0, 3)
     capsys.readouterr()
     for step in range(1, 11):

@@ -215,7 +215,7 @@ def _strike(
 def _has_come(pipeline: Pipeline, sign: str) -> bool:
     if sign == ".tmp":
         places = (pipeline.results / "runs", pipeline.results / "checkpoints", pipeline.results / "tables")
-        return any(place.rglob(".*.tmp") and next(place.rglob(".*.tmp"), None) for place in places)
+        return any(next(place.rglob(".*.tmp"), None) for place in places)
     return not sign or re.search(rf"^(local)?rule {sign}:", pipeline.messages(), re.MULTILINE) is not None
 
 

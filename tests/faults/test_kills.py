@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -22,6 +24,11 @@ def test_a_killed_pipeline_goes_on(unhurt: Pipeline, tmp_path: Path) -> None:
     tally = storm(tmp_path, 1, SEED, expected, per_pipeline=(1, 1))
     print(tally.text(SEED))
     assert len(tally.kills) == 1
+
+
+def test_what_the_hooks_stretch_is_there(unhurt: Pipeline) -> None:
+    done = subprocess.run([sys.executable, "-c", ""], env=unhurt.environment, capture_output=True, check=True)
+    assert done.stderr == b"", "Python goes on without hooks that fail"
 
 
 def write_and_hang(path: Path) -> int:

@@ -107,32 +107,22 @@ def own_context(project: Project, names: Sequence[str], files: Sequence[Path] | 
 def run(args: SimpleNamespace) -> int:
     """Train the runs named on the command line; one that fails does not keep the others from being trained."""
     from dualgrad.census.dependencies import closure
+    from dualgrad.project import load_project
     from dualgrad.validation import InputError
 
+    project = load_project(args.root, args.config)
     names = list(dict.fromkeys(args.runs))
     if len(names) > 1:
         if args.output or args.checkpoint:
             option = "--output" if args.output else "--checkpoint"
             raise InputError(option, "", f"is for one run; {len(names)} are named")
-        runs = _cached(args.root, args.config).census.runs
+        runs = project.census.runs
         known = {name for name in names if name in runs}
         order = {name: len(closure({name}, runs)) for name in known}  # before what starts from them
         names.sort(key=lambda name: order.get(name, 0))
     worst = 0
     for name in names:
-        status = execute(
-            {
-                "root": str(args.root),
-                "config": args.config,
-                "run": name,
-                "output": str(args.output) if args.output else None,
-                "checkpoint": str(args.checkpoint) if args.checkpoint else None,
-                "needs": args.needs,
-                "data": args.data,
-                "files": args.files,
-            },
-            echo=True,
-        )
+        status = execute(project, args, name)
         if status > 128:  # it was asked to stop
             return status
         worst = max(worst, status)
@@ -188,18 +178,6 @@ def read_for(root: Path, overrides: dict, names: Sequence[str]) -> bool:
     return new
 
 
-_CACHE: dict[tuple, Project] = {}
-
-
-def _cached(root: Path, overrides: dict) -> Project:
-    from dualgrad.project import load_project
-
-    key = (str(root), repr(sorted(overrides.items())))
-    if key not in _CACHE:
-        _CACHE[key] = load_project(root, overrides)
-    return _CACHE[key]
-
-
 def prepare_missing(census: Census, spec: dict[str, Any], data_dir: Path) -> None:
     """Prepare a run's data set if it comes with an installed package: nothing has to be fetched for it."""
     from dualgrad.data.prepare import prepare_embedded
@@ -221,21 +199,20 @@ def check_data(census: Census, spec: Mapping[str, Any], data_dir: Path) -> None:
             check_definition(entry, path)
 
 
-def execute(job: dict, *, echo: bool = False) -> int:
+def execute(project: Project, args: SimpleNamespace, name: str) -> int:
     """Train one run and write its record, and its checkpoint if others start from it.
 
     Args:
-        job: ``root``, ``config`` (overrides), ``run`` (EXPERIMENT/RUN), ``output`` and ``checkpoint`` (paths; None:
-            where the workflow expects them), ``needs``, ``data`` and ``files`` (of other runs, of the data set, of
-            one's own; None: likewise).
-        echo: show progress and the result on standard output.
+        project: the workflow's project.
+        args: ``output`` and ``checkpoint`` (paths; None: where the workflow expects them), ``needs``, ``data`` and
+            ``files`` (of other runs, of the data set, of one's own; None: likewise).
+        name: the run, EXPERIMENT/RUN.
 
     Returns:
         0 on success; 1 with a message on standard error where something that the run needs is not as it should
         be; 143 where SIGTERM, and 130 where Ctrl-C stopped it after a step, with its state kept.
     """
     from dualgrad.data.errors import DataError
-    from dualgrad.project import ConfigError
     from dualgrad.records import RecordError, write_record
     from dualgrad.training import checkpoints
     from dualgrad.training.devices import choose_device
@@ -243,31 +220,28 @@ def execute(job: dict, *, echo: bool = False) -> int:
     from dualgrad.training.trainer import Context, Interrupted, train
     from dualgrad.validation import InputError
 
-    root, stop = Path(job["root"]), StopSignals()
+    stop = StopSignals()
     try:
-        project = _cached(root, job["config"])
-        spec = project.census.run(job["run"])
+        spec = project.census.run(name)
         if project.ingested:
-            raise TrainingError(
-                f"{job['run']}: the edition {spec['edition']} is read from files, not trained"
-            )
-        output = Path(job["output"] or project.records / f"{job['run']}.json")
-        checkpoint = Path(job["checkpoint"] or project.checkpoints / f"{job['run']}.pt")
-        if job.get("data") is None:
+            raise TrainingError(f"{name}: the edition {spec['edition']} is read from files, not trained")
+        output = args.output or project.records / f"{name}.json"
+        checkpoint = args.checkpoint or project.checkpoints / f"{name}.pt"
+        if args.data is None:
             prepare_missing(project.census, spec, project.data)
-        data_dir = data_folder(job.get("data"), project.data)
+        data_dir = data_folder(args.data, project.data)
         check_data(project.census, spec, data_dir)
         resume = output.with_name(f".{output.name}.resume")
-        shown = _Progress(job["run"], echo)
+        shown = _Progress(name)
         context = Context(
             records=project.records,
             checkpoints=project.checkpoints,
             data_dir=data_dir,
-            needed=needed_files(job.get("needs")),
+            needed=needed_files(args.needs),
             device=choose_device(project.settings["device"], project.edition_file["device"]),
             threads=project.settings["threads_per_job"],
             resume=resume,
-            **own_context(project, [job["run"]], job.get("files")),
+            **own_context(project, [name], args.files),
             report_begin=shown.begin,
             report=shown.epoch,
             report_step=shown.step,
@@ -278,7 +252,7 @@ def execute(job: dict, *, echo: bool = False) -> int:
         kept = _is_kept(output, checkpoint if spec["saves"] else None, record)
         if spec["saves"] and not kept:
             seed = record["outcome"].get("selected_seed", spec["seed"])
-            checkpoints.save(checkpoint, {"run": job["run"], "seed": seed, "stages": weights})
+            checkpoints.save(checkpoint, {"run": name, "seed": seed, "stages": weights})
         if not kept:
             write_record(output, record)  # last: a record says that everything of its run is there
         resume.unlink(missing_ok=True)
@@ -287,7 +261,6 @@ def execute(job: dict, *, echo: bool = False) -> int:
         return 128 + (stop.signal or signal.SIGTERM)
     except (
         InputError,
-        ConfigError,
         DataError,
         RecordError,
         TrainingError,
@@ -300,15 +273,14 @@ def execute(job: dict, *, echo: bool = False) -> int:
             raise
         reason = str(error).splitlines()[0] if str(error) else "the system gives no more"
         print(
-            f"dualgrad: {job['run']}: not enough memory ({reason}); run the same target again with fewer --cores",
+            f"dualgrad: {name}: not enough memory ({reason}); run the same target again with fewer --cores",
             file=sys.stderr,
         )
         return 1
-    if echo:
-        outcome = record["outcome"]
-        reached = f"test error {outcome['test_error']:.4f}, " if "test_error" in outcome else ""
-        print(f"{job['run']}: {outcome['status']}, {reached}{record['provenance']['seconds']:.1f} s")
-        print(f"record {output}{' (as it was)' if kept else ''}\ndigest {record['digest']}")
+    outcome = record["outcome"]
+    reached = f"test error {outcome['test_error']:.4f}, " if "test_error" in outcome else ""
+    print(f"{name}: {outcome['status']}, {reached}{record['provenance']['seconds']:.1f} s")
+    print(f"record {output}{' (as it was)' if kept else ''}\ndigest {record['digest']}")
     return 0
 
 
@@ -386,9 +358,9 @@ class _Progress:
 
     _LONG = 2.0  # seconds
 
-    def __init__(self, name: str, echo: bool):
+    def __init__(self, name: str) -> None:
         self._name = name
-        self._terminal = echo and sys.stdout.isatty()
+        self._terminal = sys.stdout.isatty()
         self._interval = 0.2 if self._terminal else 30.0
         self._last = self._epoch_began = time.monotonic()
         self._done, self._total, self._error = 0, 0, ""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import io
 import math
-import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -95,24 +94,12 @@ def by_epoch(trajectory: Mapping[str, Any], block: str, column: str) -> dict[int
 
 
 def _machine(provenance: Mapping[str, Any]) -> str:
-    """Return the model of what trained a run; of a CPU it is known where the run was trained here."""
+    """Return the model of the GPU or CPU that trained a run."""
     device = provenance.get("device", "cpu")
     if device != "cpu":
         return device
     cpu = provenance.get("cpu")
-    if isinstance(cpu, Mapping) and cpu.get("model"):
-        return str(cpu["model"])
-    return cpu_model() if provenance.get("host") == platform.node() else "CPU"
-
-
-def cpu_model() -> str:
-    """Return the model of this machine's CPU, as far as it says."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.processor() or platform.machine() or "CPU"
+    return str(cpu["model"]) if isinstance(cpu, Mapping) and cpu.get("model") else "CPU"
 
 
 def of_records(folder: Path, edition: str, census: Census) -> tuple[list[Row], list[str]]:
