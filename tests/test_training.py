@@ -141,14 +141,6 @@ def test_published_steps_per_epoch(examples, size, drop_last, count):
     assert batches_per_pass(examples, size, drop_last) == count
 
 
-def refreshes(steps: int, period: int = 16) -> int:
-    return sum(t % period == 0 for t in range(steps))
-
-
-def test_published_refresh_counts():
-    assert refreshes(195 * 100) == 1219 and refreshes(196 * 100) == 1225 and refreshes(196) == 13
-
-
 def test_epochs_are_passes_and_can_be_entered_alone():
     indices = torch.arange(100, 123)
     order = StructureOrder(indices, 5, False, None, STREAMS)
