@@ -297,7 +297,7 @@ def crossing_shift(level: float | None) -> Callable[[list[np.ndarray], list[np.n
 
 def _crossing(table: np.ndarray, lam: np.ndarray, level: float | None) -> float:
     means = _means(table)
-    found = float(last_crossing(lam, means[None], 2 * means.min() if level is None else level)[0])
+    found = float(last_crossing(lam, means[None], level)[0])
     return found if math.isfinite(found) else math.nan
 
 

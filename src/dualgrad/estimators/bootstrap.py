@@ -65,9 +65,7 @@ def spread(values: np.ndarray) -> float:
     return 0.0 if np.ptp(values) == 0 else float(values.std())
 
 
-def percentile(
-    draws: np.ndarray, how: str = BOOTSTRAP, level: float = LEVEL, n: int | None = None
-) -> Bounds | None:
+def percentile(draws: np.ndarray, n: int | None = None) -> Bounds | None:
     """Return the percentile interval of replicates; replicates may be infinite (the interval is then open).
 
     Order statistics without interpolation, so that infinite replicates do no harm. None if any replicate is
@@ -75,22 +73,20 @@ def percentile(
 
     Args:
         draws: (replicates,).
-        how: label of the interval.
-        level: confidence level.
         n: runs that are resampled, if the percentiles are to be widened for their number: resamples vary by
             √((n - 1)/n) too little, and Student's quantiles are wider than the normal ones (Hesterberg 2015, expanded
             percentile interval).
     """
     if draws.size == 0 or np.isnan(draws).any():
         return None
-    tail = tail_of(level, n)
+    tail = tail_of(n)
     low, high = np.quantile(draws, [tail, 1.0 - tail], method="inverted_cdf")
-    return float(low), float(high), how
+    return float(low), float(high), BOOTSTRAP
 
 
-def tail_of(level: float = LEVEL, n: int | None = None) -> float:
+def tail_of(n: int | None) -> float:
     """Return the share of replicates beyond each end of a percentile interval (see :func:`percentile`)."""
-    tail = (1.0 - level) / 2
+    tail = (1.0 - LEVEL) / 2
     if n is None or n < 2:
         return tail
     return float(ndtr(np.sqrt(n / (n - 1)) * stdtrit(n - 1, tail)))
@@ -134,7 +130,7 @@ def sd_bounds(values: np.ndarray) -> Bounds | None:
     return float(low[0]), float(high[0]), JACKKNIFE
 
 
-def sd_ends(data: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndarray]:
+def sd_ends(data: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the ends of :func:`sd_bounds` of each row of (samples, n), as population standard deviations."""
     n = data.shape[1]
     apart = (data - data.mean(axis=1, keepdims=True)) ** 2
@@ -142,13 +138,13 @@ def sd_ends(data: np.ndarray, level: float = LEVEL) -> tuple[np.ndarray, np.ndar
     left_out = np.maximum(((n - 1) * variance[:, None] - n / (n - 1) * apart) / (n - 2), 1e-300)
     logs = np.log(left_out) / 2
     error = np.sqrt((n - 1) / n * ((logs - logs.mean(axis=1, keepdims=True)) ** 2).sum(axis=1))
-    reach = np.exp(stdtrit(n - 1, (1 + level) / 2) * error)
+    reach = np.exp(stdtrit(n - 1, (1 + LEVEL) / 2) * error)
     population = np.sqrt(variance * (n - 1) / n)
     return population / reach, population * reach
 
 
 def extreme_bounds(
-    first: np.ndarray, second: np.ndarray | None = None, largest: bool = True, level: float = LEVEL
+    first: np.ndarray, second: np.ndarray | None = None, largest: bool = True
 ) -> Bounds | None:
     """Return the interval of the largest (or smallest) mean difference over columns, which was chosen by looking.
 
@@ -159,13 +155,12 @@ def extreme_bounds(
         first: (n, columns): differences by pair where *second* is None, else one sample.
         second: the other, independent sample, (m, columns).
         largest: the largest; else the smallest.
-        level: confidence level.
 
     Returns:
         None where a sample has fewer than two rows.
     """
     columns = first.shape[1]
-    each = 1.0 - (1.0 - level) / columns
+    each = 1.0 - (1.0 - LEVEL) / columns
     how = f"{'paired t' if second is None else 'Welch t'}, Bonferroni"
     found = [
         t_bounds(first[:, i], level=each)[0]
@@ -180,19 +175,16 @@ def extreme_bounds(
     return pick(low for low, _, _ in known), pick(high for _, high, _ in known), how
 
 
-def lowest_bounds(
-    levels: np.ndarray, groups: Sequence[np.ndarray], paired: bool, level: float = LEVEL
-) -> Bounds | None:
+def lowest_bounds(levels: np.ndarray, groups: Sequence[np.ndarray], paired: bool) -> Bounds | None:
     """Return the range of the levels that runs do not rule out as the one with the lowest true mean.
 
     A level is ruled out where its mean is told apart from a lower one: t tests against each of the others (paired, or
-    Welch's), one-sided, at Bonferroni's level; so the lowest one is kept at least as often as *level* says.
+    Welch's), one-sided, at Bonferroni's level; so the lowest one is kept at least as often as :data:`LEVEL` says.
 
     Args:
         levels: (k,) ascending.
         groups: the runs at each; of equal length and in the same order of units where *paired*.
         paired: whether the units are the same at every level.
-        level: confidence level.
 
     Returns:
         None where a level has fewer than two runs.
@@ -200,7 +192,7 @@ def lowest_bounds(
     k = len(levels)
     if min(map(len, groups)) < 2:
         return None
-    each = (1.0 - level) / max(k - 1, 1)
+    each = (1.0 - LEVEL) / max(k - 1, 1)
     kept = []
     for i in range(k):
         higher = [_error_of_difference(groups[i], groups[j], paired) for j in range(k) if j != i]
@@ -258,21 +250,21 @@ def t_bounds(
     return (mean - half, mean + half, how), float(p_value)
 
 
-def exact_bounds(hits: int, n: int, level: float = LEVEL) -> Bounds | None:
-    """Return the Clopper-Pearson interval of a share: beta quantiles, never narrower than the level says."""
+def exact_bounds(hits: int, n: int) -> Bounds | None:
+    """Return the Clopper-Pearson interval of a share: beta quantiles, never narrower than :data:`LEVEL` says."""
     if n == 0:
         return None
-    tail = (1.0 - level) / 2
+    tail = (1.0 - LEVEL) / 2
     low = 0.0 if hits == 0 else betaincinv(hits, n - hits + 1, tail)
     high = 1.0 if hits == n else betaincinv(hits + 1, n - hits, 1.0 - tail)
     return float(low), float(high), "Clopper-Pearson"
 
 
-def correlation_bounds(r: float, n: int, level: float = LEVEL) -> Bounds | None:
+def correlation_bounds(r: float, n: int) -> Bounds | None:
     """Return Fisher's z interval of Pearson's r over n pairs; None for fewer than four pairs or |r| = 1."""
     if n < 4 or abs(r) >= 1:
         return None
-    half = float(ndtri((1 + level) / 2)) / float(np.sqrt(n - 3))
+    half = float(ndtri((1 + LEVEL) / 2)) / float(np.sqrt(n - 3))
     return float(np.tanh(np.arctanh(r) - half)), float(np.tanh(np.arctanh(r) + half)), "Fisher z"
 
 

@@ -11,7 +11,7 @@ import numpy as np
 from scipy.special import expit
 
 
-def last_crossing(lam: np.ndarray, values: np.ndarray, level: float | np.ndarray) -> np.ndarray:
+def last_crossing(lam: np.ndarray, values: np.ndarray, level: float | np.ndarray | None) -> np.ndarray:
     """Return where curves cross a level upwards for the last time, by linear interpolation.
 
     ``lam[i-1] + (level - y[i-1]) / (y[i] - y[i-1]) · (lam[i] - lam[i-1])`` for the largest i with
@@ -20,14 +20,15 @@ def last_crossing(lam: np.ndarray, values: np.ndarray, level: float | np.ndarray
     Args:
         lam: λ levels, ascending.
         values: (replicates, λ).
-        level: one level, or one per replicate.
+        level: one level, or one per replicate; None: twice each replicate's own minimum.
 
     Returns:
         λ per replicate; +inf where the curve ends below the level (not reached within the grid), -inf where it never
         is below it.
     """
     values = np.atleast_2d(values)
-    levels = np.broadcast_to(np.asarray(level, dtype=float), values.shape[:1])
+    level = 2 * values.min(axis=1) if level is None else np.asarray(level, dtype=float)
+    levels = np.broadcast_to(level, values.shape[:1])
     crosses = (values[:, :-1] < levels[:, None]) & (levels[:, None] <= values[:, 1:])
     at = values.shape[1] - 2 - np.argmax(crosses[:, ::-1], axis=1)
     rows = np.arange(len(values))

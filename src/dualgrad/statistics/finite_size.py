@@ -129,8 +129,7 @@ def crossing_and_slope(
 
     ``lam`` is (λ,), ascending; ``rows`` is (rows, λ). No crossing: ±∞ and NaN.
     """
-    levels = 2 * rows.min(axis=1) if level is None else np.full(len(rows), level)
-    crossing = last_crossing(lam, rows, levels)
+    crossing = last_crossing(lam, rows, level)
     at = np.clip(np.searchsorted(lam, crossing, side="left"), 1, len(lam) - 1)
     index = np.arange(len(rows))
     slope = (rows[index, at] - rows[index, at - 1]) / (lam[at] - lam[at - 1])

@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 import pyarrow as pa
 
+from dualgrad.estimators.bootstrap import LEVEL
 from dualgrad.estimators.families import holm
 from dualgrad.tables import parquet
 from dualgrad.tables.schema import BOOL, FLOAT64, INT64, STRING, Column
@@ -81,7 +82,6 @@ class Sheet:
         n: int,
         *,
         bounds: tuple[float, float, str] | None = None,
-        level: float = 0.95,
         p_value: float | None = None,
         note: str | None = None,
         unit: str | None = None,
@@ -95,7 +95,6 @@ class Sheet:
             value: the estimate; None or NaN: there is none.
             n: number of independent units behind it.
             bounds: (low, high, how the interval was made); infinite ends are open ones.
-            level: level of that interval.
             p_value: of the test that goes with the quantity.
             note: what to know; a missing value without note gets :data:`NO_DATA`.
             unit: where the quantity's unit varies.
@@ -120,7 +119,7 @@ class Sheet:
                 "unit": unit or declared.unit,
                 "low": _finite(low),
                 "high": _finite(high),
-                "level": level if how else None,
+                "level": LEVEL if how else None,
                 "interval": how,
                 "p_value": _finite(p_value),
                 "p_holm": None,

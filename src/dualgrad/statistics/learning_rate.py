@@ -58,10 +58,6 @@ def compute(tables: Tables) -> pd.DataFrame:
     return sheet.frame()
 
 
-def _levels(rows: np.ndarray, level: float | None) -> np.ndarray:
-    return 2 * rows.min(axis=1) if level is None else np.full(len(rows), level)
-
-
 def _rate(sheet: Sheet, keys: dict, curve: Curve, runs: pd.DataFrame) -> None:
     n = curve.units
     over_all = {**keys, "runs": curve.runs}
@@ -69,8 +65,8 @@ def _rate(sheet: Sheet, keys: dict, curve: Curve, runs: pd.DataFrame) -> None:
         sheet.add("crossing", None, n, note=curve.too_short, **over_all)
         return
     for level in (LEVEL, None):
-        value = last_crossing(curve.lam, curve.means[None], _levels(curve.means[None], level))[0]
-        bounds = curve.interval(partial(_crossings, curve.lam, level))
+        value = last_crossing(curve.lam, curve.means[None], level)[0]
+        bounds = curve.interval(partial(last_crossing, curve.lam, level=level))
         note = bootstrap.open_note(bounds)
         if not np.isfinite(value):
             note = "no crossing: the mean error " + (
@@ -110,7 +106,7 @@ def _effects(sheet: Sheet, keys: dict, whole: list[Curve]) -> None:
             "effect", value, len(apart), bounds=bounds, p_value=p_value, runs=2 * len(apart), **keys, lam=lam
         )
     for level in (LEVEL, None):
-        ends = [_crossings(c.lam, level, c.means[None])[0] for c in (high, low)]
+        ends = [last_crossing(c.lam, c.means[None], level)[0] for c in (high, low)]
         with np.errstate(invalid="ignore"):
             value = ends[0] - ends[1]
             bounds = _shift_bounds(value, low, high, level)
@@ -124,15 +120,10 @@ def _effects(sheet: Sheet, keys: dict, whole: list[Curve]) -> None:
         sheet.add("crossing_shift", value, n, bounds=bounds, note=note, error_level=level, runs=runs, **keys)
 
 
-def _crossings(lam: np.ndarray, level: float | None, rows: np.ndarray) -> np.ndarray:
-    """Where each row of means crosses the level (None: twice its own minimum)."""
-    return last_crossing(lam, rows, _levels(rows, level))
-
-
 def _shift_bounds(value: float, low: Curve, high: Curve, level: float | None) -> bootstrap.Bounds | None:
     """Interval of the difference of two crossings; the curves have the same seeds."""
     if min(low.least, high.least) < bootstrap.SMALL and low.units == high.units:
-        left = [_crossings(c.lam, level, c.means_left_out) for c in (high, low)]
+        left = [last_crossing(c.lam, c.means_left_out, level) for c in (high, low)]
         return bounds_of(value, left[0] - left[1])
-    draws = [_crossings(c.lam, level, c.mean_draws) for c in (high, low)]
+    draws = [last_crossing(c.lam, c.mean_draws, level) for c in (high, low)]
     return bootstrap.percentile(draws[0] - draws[1], n=min(low.least, high.least))

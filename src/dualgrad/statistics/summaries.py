@@ -145,7 +145,6 @@ def _table(tables: Tables, table: str, runs: pd.DataFrame) -> Iterator[pd.DataFr
     heads = rows.iloc[np.unique(number, return_index=True)[1]][shown].reset_index(drop=True)
     if table == "runs":
         same = rows.groupby(number)["lam"].nunique(dropna=False).to_numpy() == 1
-        heads = heads.rename(columns={"lam": "lam"})
         heads["lam"] = heads["lam"].where(same)
     heads = heads.assign(table=table)
     for field in FIELDS[table]:
@@ -232,7 +231,7 @@ def _summarise(groups: list[np.ndarray]) -> dict[str, np.ndarray]:
 
 def _ends(draws: np.ndarray, n: int) -> tuple[np.ndarray, np.ndarray]:
     """The outer order statistics of each row, as :func:`bootstrap.percentile` of n runs takes them."""
-    tail = bootstrap.tail_of(n=n)
+    tail = bootstrap.tail_of(n)
     count = draws.shape[1]
     low, high = int(np.ceil(tail * count)) - 1, int(np.ceil((1 - tail) * count)) - 1
     ordered = np.partition(draws, (low, high), axis=1)
