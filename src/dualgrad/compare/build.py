@@ -2,11 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
-
-import pandas as pd
-import pyarrow as pa
 
 from dualgrad.compare import conditions, page, phenomena, picture
 from dualgrad.compare.editions import Edition
@@ -66,18 +62,10 @@ def make(
         name: f"{meaning} [{unit}]" if unit else meaning
         for name, (unit, meaning) in conditions.COLUMNS.items()
     }
-    _write(comparison.conditions, meanings, output / "conditions.parquet")
-    _write(comparison.phenomena, _PHENOMENA, output / "phenomena.parquet")
+    parquet.write_frame(output / "conditions.parquet", comparison.conditions, meanings)
+    parquet.write_frame(output / "phenomena.parquet", comparison.phenomena, _PHENOMENA)
     drawn = output / "compare.png"
     picture.draw(comparison.conditions, comparison.names, margin, (drawn, output / "compare.pdf"))
     write_atomically(output / "summary.md", page.markdown(comparison, drawn.name).encode())
     write_page(output / "summary.html", page.html(comparison, drawn))
     return comparison
-
-
-def _write(frame: pd.DataFrame, meanings: Mapping[str, str], path: Path) -> None:
-    """Write a table as Parquet, complete or not at all; meanings travel along as field metadata."""
-    data = frame.convert_dtypes()  # counts stay whole numbers, flags stay flags, though some are missing
-    table = pa.Table.from_pandas(data[list(meanings)], preserve_index=False).replace_schema_metadata(None)
-    fields = [field.with_metadata({"meaning": meanings[field.name]}) for field in table.schema]
-    parquet.write(path, table.cast(pa.schema(fields)))

@@ -208,9 +208,7 @@ def _cosines(targets: Sequence[str], table: Any) -> dict[str, Any]:
 
 def _by_run(frame: Any, table: str, names: Sequence[str]) -> Iterable[tuple[str, list[list]]]:
     """Columns of consecutive rows of one run, None where empty."""
-    columns = []
-    for name in names:
-        columns.append(native(frame, table, name))
+    columns = [native(frame, table, name) for name in names]
     ids = (frame["experiment"] + "/" + frame["run"]).tolist()
     begin = 0
     for target, rows in groupby(ids):

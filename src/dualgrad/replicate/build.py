@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
-import pyarrow as pa
 
 from dualgrad.census.load import load_census
 from dualgrad.pages import data_uri, render, write_page
@@ -113,8 +112,8 @@ def within_epochs(root: Path, rows: Sequence[Row]) -> pd.DataFrame:
 def make(made: words.Replication, output: Path) -> None:
     """Write all files of a replication into a folder."""
     output.mkdir(parents=True, exist_ok=True)
-    _write(made.final, compare.FINAL, output / "replication.parquet")
-    _write(made.epochs, compare.EPOCHS, output / "epochs.parquet")
+    parquet.write_frame(output / "replication.parquet", made.final, compare.FINAL)
+    parquet.write_frame(output / "epochs.parquet", made.epochs, compare.EPOCHS)
     title = f"Replication: {' and '.join(made.editions)}"
     drawn = output / "replication.png"
     picture.draw(made.epochs, title, [drawn])
@@ -147,10 +146,3 @@ def markdown(made: words.Replication, image: str, preface: str = "") -> str:
         picture=image,
         tables=words.tables_of(made, DOCUMENT_EPOCHS),
     )
-
-
-def _write(frame: pd.DataFrame, meanings: Mapping[str, str], path: Path) -> None:
-    """Write a table as Parquet, complete or not at all; meanings travel along as field metadata."""
-    table = pa.Table.from_pandas(frame[list(meanings)].convert_dtypes(), preserve_index=False)
-    fields = [field.with_metadata({"meaning": meanings[field.name]}) for field in table.schema]
-    parquet.write(path, table.replace_schema_metadata(None).cast(pa.schema(fields)))

@@ -16,7 +16,7 @@ from dualgrad.outcomes.words import rows_of
 from dualgrad.pages import linked, packed, render, write_page
 from dualgrad.project import is_own, words_of
 from dualgrad.report import content
-from dualgrad.tables.read import read_tables
+from dualgrad.tables.read import made, read_tables
 
 TEMPLATES = Path(__file__).parent
 # Pages beside the index, and what they are; all but the statistics are made by other commands.
@@ -123,9 +123,8 @@ def _copy_numbers(figures: Sequence[Mapping[str, Any]], edition_dir: Path, outpu
 
 def _copy_tables(census: Census, edition_dir: Path, output: Path) -> list[str]:
     """Write the edition's tables, as Parquet and as CSV; returns the names of those that have rows."""
-    parts = edition_dir / "tables" / "parts"
     shown = [name for name, one in census.experiments.items() if one["counted"] or is_own(one)]
-    there = [name for name in shown if (parts / name / "runs.parquet").is_file()]
+    there = made(edition_dir, shown)
     written = []
     for table in TABLES if there else ():
         frame = read_tables(edition_dir, there, table)

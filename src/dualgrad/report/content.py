@@ -20,7 +20,7 @@ from dualgrad.statistics import build as statistics_build
 from dualgrad.statistics.sources import ALL_STATISTICS
 from dualgrad.tables import parquet
 from dualgrad.tables.errors import TableError
-from dualgrad.tables.read import differing_conditions, read_tables
+from dualgrad.tables.read import differing_conditions, made, read_tables
 
 # Summaries of every evaluation and epoch would be most of the page; they stay in the file.
 SHOWN_ROWS = {"summaries": ("table", "runs")}
@@ -51,8 +51,7 @@ def figures(edition_dir: Path) -> list[dict[str, Any]]:
 
 def differing(edition_dir: Path, experiments: Sequence[str]) -> dict[str, list[str]]:
     """Return the experiments whose records were not made alike, with what they differ in."""
-    parts = edition_dir / "tables" / "parts"
-    there = [name for name in experiments if (parts / name / "runs.parquet").is_file()]
+    there = made(edition_dir, experiments)
     if not there:
         return {}
     return differing_conditions(read_tables(edition_dir, there, "runs", names=["experiment", *CONDITIONS]))
@@ -123,8 +122,6 @@ def _column(field: Any, values: Sequence[Any]) -> dict[str, Any]:
 
 def record_counts(edition_dir: Path, experiments: Sequence[str]) -> dict[str, int]:
     """Return how many runs of these experiments have which status."""
-    from dualgrad.tables.read import made, read_tables
-
     frame = read_tables(edition_dir, made(edition_dir, experiments), "runs", ["status"])
     return {str(key): int(value) for key, value in frame["status"].value_counts().items()}
 

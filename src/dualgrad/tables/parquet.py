@@ -9,15 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from dualgrad.files import replacing
 from dualgrad.tables.errors import TableError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _KEY, _BLANK = "dualgrad-sha256", "0" * 64
 # As Thrift's compact protocol writes the pair: the key, type and length of the value, the value.
@@ -46,6 +50,13 @@ def write(path: Path, table: pa.Table) -> None:
     """Write a table as :func:`writer` does."""
     with writer(path, table.schema) as opened:
         opened.write_table(table)
+
+
+def write_frame(path: Path, frame: pd.DataFrame, meanings: Mapping[str, str]) -> None:
+    """Write a frame's columns with what they mean as field metadata; counts and flags stay so with some missing."""
+    table = pa.Table.from_pandas(frame[list(meanings)].convert_dtypes(), preserve_index=False)
+    fields = [field.with_metadata({"meaning": meanings[field.name]}) for field in table.schema]
+    write(path, table.replace_schema_metadata(None).cast(pa.schema(fields)))
 
 
 def read(path: Path, schema: pa.Schema | None = None, names: Sequence[str] | None = None) -> pa.Table:
