@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
 from dualgrad.census.run import measured
@@ -85,41 +86,23 @@ def _sources(stages: list[dict[str, Any]]) -> list[tuple[str, str]]:
 
 
 def _check_circles(runs: Mapping[str, Mapping[str, Any]], places: Mapping[str, tuple[str, str]]) -> None:
-    done: set[str] = set()
-    for target, run in runs.items():
-        if not run["needs"] or target in done:
-            continue
-        chain: list[str] = []
-        waiting = [(target, iter(run["needs"]))]
-        while waiting:
-            current, needs = waiting[-1]
-            if len(chain) < len(waiting):
-                chain.append(current)
-            need = next((one for one in needs if one not in done), None)
-            if need is None:
-                waiting.pop()
-                done.add(chain.pop())
-            elif need in chain:
-                file, key = places[runs[need]["experiment"]]
-                raise CensusError(
-                    file, key, f"runs need each other: {' -> '.join([*chain[chain.index(need) :], need])}"
-                )
-            else:
-                waiting.append((need, iter(runs[need]["needs"])))
+    try:
+        _sorter(runs).prepare()
+    except CycleError as error:
+        chain = error.args[1][::-1]  # from a run to what it needs
+        file, key = places[runs[chain[0]]["experiment"]]
+        raise CensusError(file, key, f"runs need each other: {' -> '.join(chain)}") from None
+
+
+def _sorter(runs: Mapping[str, Mapping[str, Any]]) -> TopologicalSorter[str]:
+    return TopologicalSorter({target: run["needs"] for target, run in runs.items() if run["needs"]})
 
 
 def dependency_depth(runs: Mapping[str, Mapping[str, Any]]) -> dict[str, int]:
     """How deep each run's needs go: 0 without any, else one more than the deepest of those it needs."""
-    found: dict[str, int] = {}
-    for target in runs:
-        waiting = [target]
-        while waiting:
-            current = waiting[-1]
-            needs = runs[current]["needs"]
-            if unknown := [need for need in needs if need not in found]:
-                waiting += unknown
-            else:
-                found[waiting.pop()] = 1 + max((found[need] for need in needs), default=-1)
+    found = dict.fromkeys(runs, 0)
+    for target in _sorter(runs).static_order():
+        found[target] = 1 + max((found[need] for need in runs[target]["needs"]), default=-1)
     return found
 
 

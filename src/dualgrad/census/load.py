@@ -89,8 +89,8 @@ def load_census(root: Path, config: Mapping[str, Any] | None = None) -> Census:
 
     Args:
         root: folder that holds ``config/census`` and ``config/editions``.
-        config: as from ``dualgrad.project.load_settings``; ``edition``, ``precision``, ``paper_data``, ``max_steps``
-            and ``max_epochs`` are read. Default: the edition ``demo``.
+        config: as from ``dualgrad.project.load_settings``; those of ``editions.SETTINGS`` are read. Default: the
+            edition ``demo``.
 
     Raises:
         CensusError: an unknown or malformed key, a count that does not add up, a name that occurs twice, a run that
