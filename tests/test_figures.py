@@ -766,13 +766,20 @@ def test_p_values():
 
 @pytest.mark.surroundings
 @pytest.mark.parametrize("backend", ["tkagg", "no such thing"])
-def test_figures_are_files_whatever_backend_the_environment_names(backend):
+@pytest.mark.parametrize(
+    "first",
+    [
+        "from dualgrad.figures.build import module; module('ED_Fig3'); import seaborn",
+        "from dualgrad.replicate import compare, picture; import pandas; "
+        "picture.draw(pandas.DataFrame(columns=list(compare.EPOCHS)), '', [])",
+    ],
+)
+def test_figures_are_files_whatever_backend_the_environment_names(backend, first):
     """Matplotlib refuses what it does not have when it is imported, Seaborn's pyplot what has no display."""
-    code = """
+    code = f"""
+{first}
 import os
-from dualgrad.figures.build import module
-module("ED_Fig3")
-import matplotlib, seaborn
+import matplotlib
 assert matplotlib.get_backend() == "agg", matplotlib.get_backend()
 print(os.environ["MPLBACKEND"])
 """

@@ -4,26 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
-from dualgrad.drawing import load_matplotlib
-from dualgrad.files import replacing
+from dualgrad.drawing import save, styled
 
 # Colours that stay apart under red-green colour blindness, and markers that differ as well.
 SERIES = {"A-Q": ("#0072B2", "o"), "R-W": ("#E08A00", "s"), "X": ("#009E73", "^"), "Y": ("#882E72", "D")}
-STYLE: Any = {  # (matplotlib types its settings key by key)
-    "font.family": "DejaVu Sans",  # ships with matplotlib: the same picture everywhere
-    "font.size": 8.0,
-    "axes.linewidth": 0.7,
-    "axes.titlesize": 9.0,
-    "axes.titlelocation": "left",
-    "legend.frameon": False,
-    "pdf.fonttype": 42,
-    "svg.hashsalt": "dualgrad",
-}
-DPI = 160
 
 
 def draw(rows: pd.DataFrame, names: tuple[str, str], margin: float, paths: Sequence[Path]) -> None:
@@ -35,17 +22,11 @@ def draw(rows: pd.DataFrame, names: tuple[str, str], margin: float, paths: Seque
         margin: margin of the equivalence test, drawn as a band about the diagonal.
         paths: files to write, by their ending.
     """
-    load_matplotlib()
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     both = rows[(rows["field"] == "test_error") & rows["difference"].notna()]
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
+    with styled():
+        from matplotlib.figure import Figure
+
         figure = Figure(figsize=(6.2, 6.0), layout="constrained")
-        FigureCanvasAgg(figure)
         ax = figure.add_subplot()
         ax.fill_between([0, 1], [-margin, 1 - margin], [margin, 1 + margin], color="#EFEFEF", lw=0, zorder=0)
         ax.plot([0, 1], [0, 1], color="#8A8A8A", lw=0.8, zorder=1)
@@ -82,10 +63,4 @@ def draw(rows: pd.DataFrame, names: tuple[str, str], margin: float, paths: Seque
             color="#6B6B6B",
             fontsize=7,
         )
-        for path in paths:
-            # No dates in the files: the same numbers give the same bytes.
-            dates = {"pdf": {"CreationDate": None, "Producer": None, "Creator": None}, "svg": {"Date": None}}
-            kind = path.suffix.lstrip(".").lower()
-            metadata = dates.get(kind, {"Software": None})
-            with replacing(path) as temporary:
-                figure.savefig(temporary, format=kind, dpi=DPI, metadata=metadata)
+        save(figure, paths)

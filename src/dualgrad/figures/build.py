@@ -9,7 +9,7 @@ from types import ModuleType
 
 import pandas as pd
 
-from dualgrad.drawing import load_matplotlib
+from dualgrad.drawing import load_matplotlib, save, styled
 from dualgrad.figures.frames import Tables, panel, rows, words
 from dualgrad.figures.sources import FIGURE_EXPERIMENTS, VARIANTS
 from dualgrad.figures.trained import Trained
@@ -117,14 +117,10 @@ def draw(
 ) -> None:
     """Draw a figure from its panel frames and write it; `differing`: see :class:`style.Look`."""
     load_matplotlib()
-    import matplotlib
-
     from dualgrad.figures import plain, style
 
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()  # a user's own matplotlibrc must not change a figure
-        matplotlib.rcParams.update(style.STYLE)
+    with styled(style.STYLE):
         look = style.Look(edition, variant, networks_of(panels), differing)
         own = module(figure)
         page = own.draw(panels, look) if hasattr(own, "draw") else plain.draw(figure, panels, look)
-        style.save(page, outputs)
+        save(page, outputs, style.PNG_DPI)

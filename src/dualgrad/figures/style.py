@@ -11,10 +11,8 @@ import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.artist import Artist
@@ -29,7 +27,6 @@ from matplotlib.typing import ColorType
 
 from dualgrad.figures.frames import known
 from dualgrad.figures.sources import PUBLISHED_EDITIONS
-from dualgrad.files import replacing
 
 GREEN, DARK_GREEN, LIGHT_GREEN = "#009E73", "#00724F", "#66C2A5"
 RED, DARK_RED = "#C8321F", "#8E1B10"
@@ -855,22 +852,3 @@ def named(text: str, value: float, form: str = ".2f") -> str:
 def percent(value: float, digits: int = 0) -> str:
     """A fraction as percentage points, rounded half away from zero as the published labels are."""
     return "n/a" if not known(value) else f"{value * 100:.{digits}f}".replace("-", "−")
-
-
-# ----------------------------------------------------------------------------------------------------- files
-
-
-def save(figure: Figure, outputs: Iterable[Path]) -> None:
-    """Write the figure in the formats the names ask for, without times, so that equal data give equal bytes."""
-    for path in outputs:
-        kind = path.suffix.lstrip(".").lower()
-        metadata: dict[str, object] = {"Software": None} if kind == "png" else {"Date": None}
-        if kind == "pdf":
-            metadata = {
-                "CreationDate": None,
-                "ModDate": None,
-                "Creator": "dualgrad",
-                "Producer": f"matplotlib {matplotlib.__version__}",
-            }
-        with replacing(path) as temporary:
-            figure.savefig(temporary, format=kind, dpi=PNG_DPI, metadata=metadata)

@@ -21,7 +21,7 @@ CODE: dict[str, tuple[str, ...]] = {
     "tables": ("commands/tables.py", *_TABLES),
     "ingest": ("commands/ingest.py", "ingest/*.py", "release/*.py", "claims/data.py", *_TABLES),
     "figure": ("commands/figure.py", "figures/*.py", "drawing.py", "estimators/*.py", *_TABLES),
-    "results": ("commands/results.py", *_OUTCOMES, *_COMPARED, *_PAGES, *_TABLES),
+    "results": ("commands/results.py", "drawing.py", *_OUTCOMES, *_PAGES, *_TABLES),
     "controls": ("commands/controls.py", "controls.*", "planning/*.py", *_OUTCOMES, *_PAGES, *_TABLES),
     "explorer": ("commands/explorer.py", "explorer/*.*", *_PAGES, *_TABLES),
     "statistics": ("commands/statistics.py", *_STATISTICS, *_TABLES),

@@ -6,10 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from dualgrad.compare.picture import DPI, STYLE
-from dualgrad.drawing import load_matplotlib
+from dualgrad.drawing import save, styled
 from dualgrad.estimators.bootstrap import LEVEL
-from dualgrad.files import replacing
 from dualgrad.outcomes.conditions import Condition
 from dualgrad.outcomes.scans import Reading
 from dualgrad.outcomes.words import SIGNS, spoken
@@ -32,21 +30,15 @@ def draw(
         of: the outcome.
         paths: files to write, by their ending.
     """
-    load_matplotlib()
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
+    with styled():
+        from matplotlib.figure import Figure
 
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
         panels = _panels(readings)
         shown = dict(list(panels.items())[:MOST_PANELS])
         columns = min(3, max(1, len(shown)))
         rows = -(-max(1, len(shown)) // columns)
         height = 2.9 * rows if readings else max(2.0, 0.6 + 0.22 * len(conditions))
         figure = Figure(figsize=(max(5.0, 3.4 * columns), height + 0.6), layout="constrained")
-        FigureCanvasAgg(figure)
         axes = figure.subplots(rows, columns, squeeze=False, sharey=True).ravel()
         for ax in axes[max(1, len(shown)) :]:
             ax.set_axis_off()
@@ -67,17 +59,7 @@ def draw(
         figure.suptitle(
             f"{title}{left}\nmeans with {100 * LEVEL:g} % intervals; ring: lowest mean", fontsize=8
         )
-        for path in paths:
-            with replacing(path) as temporary:
-                form = path.suffix.lstrip(".").lower()
-                stamp = (
-                    {"CreationDate": None}
-                    if form == "pdf"
-                    else {"Software": None}
-                    if form == "png"
-                    else {"Date": None}
-                )
-                figure.savefig(temporary, format=form, dpi=DPI, metadata=stamp)
+        save(figure, paths)
 
 
 def _panels(readings: Sequence[Reading]) -> dict[str, dict[str, Reading]]:

@@ -8,8 +8,7 @@ from typing import Any
 
 import pandas as pd
 
-from dualgrad.compare.picture import DPI, STYLE
-from dualgrad.files import replacing
+from dualgrad.drawing import save, styled
 from dualgrad.replicate.compare import KEYS
 from dualgrad.replicate.words import MEASURES, condition
 
@@ -25,21 +24,16 @@ def draw(epochs: pd.DataFrame, title: str, paths: Sequence[Path]) -> None:
         title: what was re-trained.
         paths: files to write, by their ending.
     """
-    import matplotlib
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
     groups: list[tuple[Any, pd.DataFrame]] = list(epochs.groupby(list(KEYS), sort=False))
     shown = groups[:MOST]
-    with matplotlib.rc_context():
-        matplotlib.rcdefaults()
-        matplotlib.rcParams.update(STYLE)
+    with styled():
+        from matplotlib.figure import Figure
+
         rows = max(1, len(shown))
         # A measure that none of them has recorded takes no column.
         recorded = {measure for _, group in shown for measure in group["measure"]} or {"error"}
         measures = {measure: word for measure, word in MEASURES.items() if measure in recorded}
         figure = Figure(figsize=(10, 0.5 + 1.75 * rows), layout="constrained")
-        FigureCanvasAgg(figure)
         axes = figure.subplots(rows, len(measures), squeeze=False)
         for line, (key, group) in zip(axes, shown, strict=False):
             for ax, (measure, word) in zip(line, measures.items(), strict=True):
@@ -72,7 +66,4 @@ def draw(epochs: pd.DataFrame, title: str, paths: Sequence[Path]) -> None:
             "(bar: lowest to highest); blue cross: the release's code on the same data",
             fontsize=8,
         )
-        for path in paths:
-            kind = path.suffix.lstrip(".").lower()
-            with replacing(path) as temporary:
-                figure.savefig(temporary, format=kind, dpi=DPI, metadata={"Software": None})
+        save(figure, paths)
