@@ -183,7 +183,10 @@ def test_a_change_of_settings_for_execution_changes_no_job(checkout: Path) -> No
         (["statisitcs"], "statisitcs: there is no such target; did you mean 'statistics'?"),
         (["figures/mian/"], "there is no such target; did you mean 'figures/main'?"),
         (["results/demo/tables/rns.parquet"], "did you mean 'results/demo/tables/runs.parquet'?"),
-        (["results/demo/tables/parts/M2x/runs.parquet"], "M2x: there is no such experiment; did you mean 'M2'?"),
+        (
+            ["results/demo/tables/parts/M2x/runs.parquet"],
+            "M2x: there is no such experiment; did you mean 'M2'?",
+        ),
         (["results/demo/experiments/AA/results.json"], "AA: there is no such experiment; did you mean 'A'?"),
         (["results/demo/verify/A/lam0.36_eta0.4_seed0.json"], "there is no such run; did you mean 'A/lam0.3"),
         (["census", "--until", "tabels"], "there is no such target; did you mean 'tables'?"),
