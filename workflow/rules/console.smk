@@ -119,7 +119,7 @@ def planned_runs():
 def planned_seconds():
     """Return what each job of the workflow is planned to take, by its number."""
     return {
-        job.jobid: requests().seconds(job.wildcards.run) if job.rule.name in TRAINING else OTHER_SECONDS
+        job.jobid: requests().seconds(job.wildcards.run) if job.rule.name in TRAINED else OTHER_SECONDS
         for job in workflow.dag.needrun_jobs()
     }
 

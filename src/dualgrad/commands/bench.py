@@ -324,6 +324,10 @@ def _pipeline(args: SimpleNamespace) -> dict:
     from dualgrad.bench.timing import report
     from dualgrad.project import load_project
 
+    unused = {"census": ("demo", "against", "jobs"), "demo": ("against", "jobs", "rounds"), "against": ()}
+    for name, others in unused.items():
+        if getattr(args, name) and (given := [other for other in others if getattr(args, other)]):
+            raise InputError("bench", f"--{name}", f"takes no --{given[0]}; leave out one of them")
     project = load_project(args.root, {**args.config, "edition": "demo"})
     census = project.census
     if args.census:
