@@ -464,7 +464,10 @@ def test_hours_of_the_census() -> None:
     [
         (["steps"], "did you mean 'step'?"),
         (["step", "--jobs", "3"], "does not know --jobs (known by: pipeline)"),
-        (["pipeline", "--census", "10000", "--jobs", "3"], "--census: takes no --jobs; leave out one of them"),
+        (
+            ["pipeline", "--census", "10000", "--jobs", "3"],
+            "--census: takes no --jobs; leave out one of them",
+        ),
         (["pipeline", "--demo", "--rounds", "3"], "--demo: takes no --rounds"),
         (["pipeline", A], "does not know EXPERIMENT/RUN (known by: step, epoch, run)"),
         (["step", "--batch", "8"], "--batch: is for --model"),

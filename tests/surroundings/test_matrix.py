@@ -30,6 +30,14 @@ RECORD = f"results/smoke/runs/{RUN}.json"
 ODD = """it's "a" $(touch pwned) `touch pwned`; touch pwned & é 🙂 *"""
 
 # Several commands in one process: torch is imported once for all of them.
+PARQUET = """
+from pathlib import Path
+import pandas as pd
+from dualgrad.data.given import read_column
+from dualgrad.figures.build import save_panels
+(path,) = save_panels("Figure1", {"a": pd.DataFrame({"label": [3, 1]})}, Path.cwd())
+assert read_column(path, "label").tolist() == [3, 1]
+"""
 COMMANDS = """
 import json, sys
 from dualgrad.cli import main
@@ -125,6 +133,8 @@ def test_an_ascii_locale(flow: Path, digest: str, tmp_path: Path) -> None:
     done = python(["-c", COMMANDS, words], folder, more)
     assert done.returncode == 0, done.stderr
     assert read_record(folder / RECORD)["digest"] == digest
+    done = python(["-c", PARQUET], folder, more)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can take on another user's identity")

@@ -197,7 +197,8 @@ def _parquet(path: Path) -> Mapping[str, Any]:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    file = pq.ParquetFile(path)
+    # Opened here: Arrow takes no path beyond ASCII in an ASCII locale.
+    file = pq.ParquetFile(path.open("rb"))
     if file.metadata.num_rows > LARGEST // 8:
         raise DataError(f"expected at most {LARGEST // 8:,} rows; got {file.metadata.num_rows:,}")
     names = file.schema_arrow.names

@@ -13,8 +13,8 @@ from dualgrad.drawing import load_matplotlib, save, styled
 from dualgrad.figures.frames import Tables, panel, rows, words
 from dualgrad.figures.sources import FIGURE_EXPERIMENTS, VARIANTS
 from dualgrad.figures.trained import Trained
-from dualgrad.files import replacing
 from dualgrad.records import CONDITIONS
+from dualgrad.tables import parquet
 
 #: Letters that a figure's footer has for networks; where there are more, the panels name their own.
 NETWORKS_LENGTH = 45
@@ -63,8 +63,7 @@ def save_panels(figure: str, panels: Mapping[str, pd.DataFrame], folder: Path) -
     written = []
     for letter, frame in panels.items():
         path = folder / f"{figure}_{letter}.parquet"
-        with replacing(path) as temporary:
-            frame.to_parquet(temporary, index=False)
+        parquet.write_as_is(path, frame)
         written.append(path)
     return written
 

@@ -16,6 +16,7 @@ from dualgrad.outcomes.words import rows_of
 from dualgrad.pages import linked, packed, render, write_page
 from dualgrad.project import is_own, words_of
 from dualgrad.report import content
+from dualgrad.tables import parquet
 from dualgrad.tables.read import made, read_tables
 
 TEMPLATES = Path(__file__).parent
@@ -129,9 +130,9 @@ def _copy_tables(census: Census, edition_dir: Path, output: Path) -> list[str]:
     for table in TABLES if there else ():
         frame = read_tables(edition_dir, there, table)
         (output / "tables").mkdir(parents=True, exist_ok=True)
-        for ending, write in (("parquet", frame.to_parquet), ("csv", frame.to_csv)):
-            with replacing(output / "tables" / f"{table}.{ending}") as temporary:
-                write(temporary, index=False)
+        parquet.write_as_is(output / "tables" / f"{table}.parquet", frame)
+        with replacing(output / "tables" / f"{table}.csv") as temporary:
+            frame.to_csv(temporary, index=False)
         if not frame.empty:
             written.append(table)
     return written

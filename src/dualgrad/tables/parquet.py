@@ -59,6 +59,11 @@ def write_frame(path: Path, frame: pd.DataFrame, meanings: Mapping[str, str]) ->
     write(path, table.replace_schema_metadata(None).cast(pa.schema(fields)))
 
 
+def write_as_is(path: Path, frame: pd.DataFrame) -> None:
+    """Write a frame's columns, without its index."""
+    write(path, pa.Table.from_pandas(frame, preserve_index=False))
+
+
 def read(path: Path, schema: pa.Schema | None = None, names: Sequence[str] | None = None) -> pa.Table:
     """Read what :func:`writer` wrote, or some of its columns.
 
