@@ -501,6 +501,27 @@ def test_resume_file_of_another_run_or_damaged_is_ignored(lab, tmp_path):
         assert lab.train(run, resume=resume)[0]["digest"] == whole["digest"]
 
 
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, torch.AcceleratorError])
+def test_a_state_that_a_gpu_has_no_room_for_is_no_damaged_one(lab, tmp_path, monkeypatch, error):
+    """It is kept for the next attempt: with several runs on one GPU, room comes and goes."""
+    run, resume, begun = long_run(lab, "staircase"), tmp_path / "resume", []
+    with pytest.raises(Interrupted):
+        lab.train(run, resume=resume, stop_requested=Asked(7))
+    kept = resume.read_bytes()
+
+    def full(*_: object, **__: object) -> None:
+        raise error("CUDA out of memory. Tried to allocate 86.00 MiB.")
+
+    for place in ("torch.load", "dualgrad.training.session.Session.load_state"):
+        with monkeypatch.context() as patched:
+            patched.setattr(place, full)
+            with pytest.raises(error, match="out of memory"):
+                lab.train(run, resume=resume)
+        assert resume.read_bytes() == kept
+    lab.train(run, resume=resume, report_begin=lambda done, total: begun.append(done))
+    assert begun[0] > 0
+
+
 PEAK = """
 import resource, sys, torch
 from pathlib import Path

@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from dualgrad.files import open_regular, replacing
+from dualgrad.training.errors import of_the_machine
 
 _CHECKSUM = hashlib.sha256().digest_size
 
@@ -148,6 +149,8 @@ def _load(path: Path, source: Path | io.FileIO, device: torch.device | str) -> d
     except FileNotFoundError:
         raise
     except Exception as error:  # a damaged pickle can raise anything
+        if of_the_machine(error):
+            raise
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         if isinstance(error, pickle.UnpicklingError):  # torch goes on to advise what nobody should do
             reason = "not plain data and tensors"

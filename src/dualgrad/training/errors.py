@@ -1,4 +1,6 @@
-"""The one error that training raises for what a run asks for, and the one that is the machine's."""
+"""The one error that training raises for what a run asks for, and those that are the machine's."""
+
+import torch
 
 
 class TrainingError(RuntimeError):
@@ -9,3 +11,8 @@ def lacks_memory(error: BaseException) -> bool:
     """Whether an error says that there is too little memory; torch has no type of its own for the host's."""
     words = ("out of memory", "not enough memory", "can't allocate memory", "_ALLOC_FAILED")
     return isinstance(error, MemoryError) or any(one in str(error) for one in words)
+
+
+def of_the_machine(error: BaseException) -> bool:
+    """Whether an error says nothing of what was read or computed: too little memory, or a GPU that gave up."""
+    return lacks_memory(error) or isinstance(error, torch.AcceleratorError)

@@ -53,7 +53,7 @@ from dualgrad.training import checkpoints
 from dualgrad.training.allocator import keep_freed_memory
 from dualgrad.training.batches import StructureOrder, trusted_batches
 from dualgrad.training.determinism import autocast_dtype, configure, surroundings
-from dualgrad.training.errors import TrainingError, lacks_memory
+from dualgrad.training.errors import TrainingError, lacks_memory, of_the_machine
 from dualgrad.training.labels import make_labels, read_own
 from dualgrad.training.outcome import first_stop, gate_passes, summarise
 from dualgrad.training.plan import PlannedEpoch, plan_stage
@@ -906,7 +906,11 @@ class Trainer:
             RuntimeError,
             IndexError,
             AttributeError,
-        ):
+        ) as error:
+            if of_the_machine(
+                error
+            ):  # the state may be whole: it stays for an attempt that has what it takes
+                raise
             # A damaged state costs the time it would have saved, never the run.
             return self._start_over("is damaged")
         self.progress, self._entry = progress, entry
