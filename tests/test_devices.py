@@ -21,6 +21,7 @@ def broken(monkeypatch: pytest.MonkeyPatch):
 
     monkeypatch.setattr(torch.cuda, "init", init)
     monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    monkeypatch.setattr(devices, "local_gpus", list)
     for name in (*devices.GRANTED, "CUDA_VISIBLE_DEVICES", "NVIDIA_VISIBLE_DEVICES"):
         monkeypatch.delenv(name, raising=False)
 
@@ -52,6 +53,47 @@ def test_a_gpu_that_is_announced_is_missed(monkeypatch, capsys, value):
     assert devices.choose_device("auto", "auto").type == "cpu"
     said = capsys.readouterr().err
     assert f"announced (CUDA_VISIBLE_DEVICES={value})" in said and "too old" in said and said.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    "reason", ["CUDA out of memory", "CUDA error: CUDA-capable device(s) is/are busy or unavailable"]
+)
+def test_a_gpu_that_is_full_or_taken_is_not_replaced_by_the_cpu(monkeypatch, reason):
+    """A census whose runs share a GPU would be of the GPU and of the CPU, as it happens."""
+
+    def full(*_: object, **__: object) -> None:
+        raise torch.AcceleratorError(f"{reason}\nand more")
+
+    monkeypatch.setattr(torch.cuda, "init", lambda: None)
+    monkeypatch.setattr(torch, "zeros", full)
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    with pytest.raises(devices.DeviceError, match=r"cannot be used: CUDA.*--resources gpu=N.*device=cpu"):
+        devices.choose_device("auto", "auto")
+
+
+def test_a_gpu_that_no_driver_serves_is_missed(monkeypatch, capsys):
+    monkeypatch.setattr(devices, "local_gpus", lambda: ["0"])
+    assert devices.choose_device("auto", "auto").type == "cpu"
+    said = capsys.readouterr().err
+    assert "there is a GPU, but CUDA does not start" in said and said.count("\n") == 1
+
+
+def test_a_run_without_room_on_its_gpu_says_what_helps(workspace, monkeypatch, capsys):
+    words = "CUDA out of memory. Tried to allocate 9.00 GiB. GPU 0 has a total capacity of 8.00 GiB of which 1.00 MiB"
+
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError(
+            f"{words} is free. Of the allocated memory 7.00 GiB is allocated by PyTorch."
+        )
+
+    monkeypatch.setattr("dualgrad.training.trainer.train", full)
+    assert main(["train", "A/lam0.35_eta0.4_seed0", "--root", str(workspace)]) == 1
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "not enough memory on the GPU (CUDA out of memory. Tried" in line and "--cores" not in line
+    assert line.endswith(
+        "1.00 MiB is free); run the same target again with fewer runs on it (--resources gpu=N), or "
+        "on a larger one"
+    )
 
 
 def test_without_a_gpu_nothing_is_said(monkeypatch, capsys):

@@ -216,7 +216,7 @@ def execute(project: Project, args: SimpleNamespace, name: str) -> int:
     from dualgrad.records import RecordError, write_record
     from dualgrad.training import checkpoints
     from dualgrad.training.devices import choose_device
-    from dualgrad.training.errors import TrainingError, lacks_memory
+    from dualgrad.training.errors import TrainingError, lacks_gpu_memory, lacks_memory
     from dualgrad.training.trainer import Context, Interrupted, train
     from dualgrad.validation import InputError
 
@@ -272,8 +272,14 @@ def execute(project: Project, args: SimpleNamespace, name: str) -> int:
         if not lacks_memory(error):
             raise
         reason = str(error).splitlines()[0] if str(error) else "the system gives no more"
+        what, remedy = "", "with fewer --cores"
+        if lacks_gpu_memory(error):
+            reason = ". ".join(
+                reason.split(". ")[:3]
+            )  # after how much there is and is free comes advice about torch
+            what, remedy = " on the GPU", "with fewer runs on it (--resources gpu=N), or on a larger one"
         print(
-            f"dualgrad: {name}: not enough memory ({reason}); run the same target again with fewer --cores",
+            f"dualgrad: {name}: not enough memory{what} ({reason}); run the same target again {remedy}",
             file=sys.stderr,
         )
         return 1

@@ -8,6 +8,7 @@ import warnings
 
 import torch
 
+from dualgrad.jobs.warm_worker import local_gpus
 from dualgrad.validation import InputError
 
 # SLURM's words for GPUs that it has given to a job.
@@ -27,8 +28,10 @@ def choose_device(wanted: str, edition: str) -> torch.device:
     that forks.
 
     Raises:
-        DeviceError: CUDA does not start, although it is asked for or a scheduler has granted a GPU. (With a GPU
-            announced by other means, that is said on standard error, and the CPU trains.)
+        DeviceError: CUDA does not start, although it is asked for, a scheduler has granted a GPU, or its driver
+            works: then the GPU is full, taken, or of a kind that torch was not built for, and the same run would
+            be another one on the CPU. (With a GPU announced by other means, that is said on standard error, and the
+            CPU trains.)
     """
     if "cpu" in (wanted, edition):
         return torch.device("cpu")
@@ -43,12 +46,18 @@ def choose_device(wanted: str, edition: str) -> torch.device:
             f"a GPU was granted to this job ({granted}), but CUDA does not start: {reason}; "
             "device=cpu trains without one",
         )  # fmt: skip
+    if torch.cuda.is_available():
+        raise DeviceError(
+            "device", "auto",
+            f"there is a GPU, but it cannot be used: {reason}; where it is full or taken, fewer runs on it "
+            "(--resources gpu=N) help; device=cpu trains without one",
+        )  # fmt: skip
     if announced := _said(_ANNOUNCED):
         print(
             f"dualgrad: a GPU is announced ({announced}), but CUDA does not start: {reason}; the CPU trains",
             file=sys.stderr,
         )
-    elif torch.cuda.is_available():
+    elif local_gpus():
         print(f"dualgrad: there is a GPU, but CUDA does not start: {reason}; the CPU trains", file=sys.stderr)
     return torch.device("cpu")
 

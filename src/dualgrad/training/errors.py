@@ -13,6 +13,12 @@ def lacks_memory(error: BaseException) -> bool:
     return isinstance(error, MemoryError) or any(one in str(error) for one in words)
 
 
+def lacks_gpu_memory(error: BaseException) -> bool:
+    """Whether it is a GPU's memory that there is too little of."""
+    words = ("CUDA", "CUBLAS_", "CUDNN_")
+    return lacks_memory(error) and any(one in str(error) for one in words)
+
+
 def of_the_machine(error: BaseException) -> bool:
     """Whether an error says nothing of what was read or computed: too little memory, or a GPU that gave up."""
     return lacks_memory(error) or isinstance(error, torch.AcceleratorError)
