@@ -177,6 +177,29 @@ def test_modules_of_the_system_are_no_environment_of_the_jobs(
     assert f"jobs run {'python' if own else sys.executable}\n" in done.stdout
 
 
+@pytest.mark.parametrize(("methods", "worker"), [([], True), (["conda"], False)])
+def test_jobs_of_an_own_environment_share_the_gpus_as_well(
+    tmp_path: Path, methods: list[str], worker: bool
+) -> None:
+    """Without a worker they were all sent to the first."""
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "flow").mkdir()
+    script = tmp_path / "bin" / "conda"
+    script.write_text(STAND_IN)
+    script.chmod(0o755)
+    folder = copy_workflow(tmp_path / "flow")
+    with (folder / "Snakefile").open("a") as snakefile:
+        snakefile.write(
+            'rule told:\n    output: "told"\n    shell: "echo ${{DUALGRAD_GPUS-}} ${{DUALGRAD_LOCKS:+locks}} '
+            '${{DUALGRAD_WORKER:+worker}} > {output}"\n'
+        )
+    path = f"{script.parent}{os.pathsep}{os.environ['PATH']}"
+    words = ("--config", "edition=smoke", *(["--sdm", *methods] if methods else []), "--cores", "1")
+    done = snakemake(folder, "told", *words, more={"PATH": path, "CUDA_VISIBLE_DEVICES": "0,1"})
+    assert done.returncode == 0, done.stdout
+    assert (folder / "told").read_text().split() == ["0,1", "locks", *(["worker"] if worker else [])]
+
+
 def test_jobs_of_an_own_environment_run_its_python(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PATH", "PYTHONPATH", "APPTAINERENV_PREPEND_PATH", "SINGULARITYENV_PREPEND_PATH", PYTHON):
         monkeypatch.setenv(name, os.environ.get(name, ""))

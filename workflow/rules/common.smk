@@ -45,7 +45,7 @@ try:
     from dualgrad.jobs import slurm_plugin
     from dualgrad.jobs.targets import look_at_targets
     from dualgrad.jobs.trained_before import changed_settings
-    from dualgrad.jobs.warm_worker import WarmWorker, local_gpus, prepare_jobs
+    from dualgrad.jobs.warm_worker import WarmWorker, local_gpus, prepare_jobs, share_gpus
     from dualgrad.outcomes import FILES as RESULT_FILES
     from dualgrad.project import controls_of, load_project
     from dualgrad.records import training

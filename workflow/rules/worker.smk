@@ -31,7 +31,9 @@ onstart:
     if ask_squeue_without_accounting(workflow.executor_settings):
         logger.info("SLURM keeps no accounting here: squeue is asked for the states of jobs.")
     if workflow.local_exec:
-        if not DEPLOYED:
+        if DEPLOYED:
+            share_gpus()
+        else:
             WORKER.start()
         # Snakemake 9's rate limiter, meant to spare cluster schedulers, plans again one second after each time it has
         # planned, for ever: in a census that is two thirds of Snakemake's CPU time.

@@ -57,6 +57,7 @@ _WITHOUT_THREADS = {
 }
 # What pins threads to cores, as module systems of clusters set it: every job would be pinned to the same ones.
 _PINNING = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY", "KMP_HW_SUBSET")
+_WINDOWS_DRIVER = Path("/usr/lib/wsl/lib/libcuda.so.1")
 _LONGEST_ADDRESS = 100  # bytes; a socket's path has at most 108
 # A step of a large network on a CPU takes ten seconds and more. Longer than a minute is not worth waiting for: a run
 # that is killed loses no more than that.
@@ -140,10 +141,21 @@ def local_gpus() -> list[str]:
     """Return the names that CUDA gives to this machine's GPUs, without asking torch: that takes seconds."""
     visible = os.environ.get("CUDA_VISIBLE_DEVICES")
     if visible is None:
-        return [str(number) for number, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
+        found = [str(number) for number, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
+        # Linux within Windows has no such files: its driver lies here, and of several GPUs the first counts.
+        return found or ["0"] * _WINDOWS_DRIVER.is_file()
     # As CUDA reads it: numbers or identifiers, up to the first that is neither (SLURM's NoDevFiles, -1).
     names = [name.strip() for name in visible.split(",")]
     return list(itertools.takewhile(re.compile(r"\d+|(GPU|MIG)-.+").fullmatch, names))
+
+
+def share_gpus() -> Path:
+    """Tell the jobs of this process which GPUs to choose from, where there are several; return the locks' folder."""
+    folder = private_folder()
+    os.environ[LOCKS] = str(folder)
+    if len(names := local_gpus()) > 1:
+        os.environ[GPUS] = ",".join(names)
+    return folder
 
 
 def _say(text: str) -> None:
@@ -184,16 +196,11 @@ class WarmWorker:
         self._lock = threading.Lock()
         self._listener: socket.socket | None = None
         self._process: subprocess.Popen[bytes]  # as soon as there is a listener
-        self._folder: Path  # likewise
 
     def start(self) -> None:
         """Start the server, and tell the jobs of this process about it (through the environment)."""
-        self._folder = private_folder()
-        os.environ[LOCKS] = str(self._folder)
-        self._listener, os.environ[ADDRESS] = self._listen(self._folder)
+        self._listener, os.environ[ADDRESS] = self._listen(share_gpus())
         os.environ[WORKFLOW] = str(os.getpid())
-        if len(local_gpus()) > 1:
-            os.environ[GPUS] = ",".join(local_gpus())
         self._process = self._spawn(self._listener)
         threading.Thread(target=self._revive, name="dualgrad-worker", daemon=True).start()
 
