@@ -9,6 +9,7 @@ import copy
 import json
 import os
 import queue
+import signal
 import subprocess
 import sys
 import threading
@@ -424,6 +425,19 @@ def test_the_service_for_several_processes_is_ours_and_ends(tmp_path, monkeypatc
     stub.write_text("#!/bin/sh\nexit 1\n")
     with pytest.raises(RuntimeError, match="does not start"), mps.serving():
         pass
+
+
+def test_a_service_that_keeps_what_it_was_given_to_write_to_is_not_waited_for(tmp_path, monkeypatch) -> None:
+    stub = tmp_path / mps.CONTROL
+    stub.write_text(f"#!/bin/sh\nif [ $# -gt 0 ]; then sleep 30 & echo $! > {tmp_path}/service; fi\n")
+    stub.chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=os.pathsep)
+    monkeypatch.setattr(mps, "_PATIENCE", 5.0)
+    try:
+        with mps.serving():
+            assert (tmp_path / "service").exists()
+    finally:
+        os.kill(int((tmp_path / "service").read_text()), signal.SIGKILL)
 
 
 def test_the_gpu_is_measured_without_the_workflow() -> None:

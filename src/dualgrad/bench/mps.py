@@ -33,11 +33,23 @@ def serving() -> Iterator[None]:
             Path(place).mkdir()
         with mock.patch.dict(os.environ, places):
             try:
-                subprocess.run([CONTROL, "-d"], check=True, capture_output=True, timeout=_PATIENCE)
-            except (OSError, subprocess.SubprocessError) as problem:
-                raise RuntimeError(f"{CONTROL} does not start: {problem}") from None
-            try:
+                _control("-d")
                 yield
             finally:
-                with contextlib.suppress(OSError, subprocess.SubprocessError):
-                    subprocess.run([CONTROL], input=b"quit -t 5\n", capture_output=True, timeout=_PATIENCE)
+                with contextlib.suppress(RuntimeError):
+                    _control(typed=b"quit -t 5\n")
+
+
+def _control(*words: str, typed: bytes = b"") -> None:
+    """Call the service's control.
+
+    Raises:
+        RuntimeError: it fails.
+    """
+    nowhere = subprocess.DEVNULL  # no pipes: the service that it leaves behind may hold them open
+    try:
+        subprocess.run(
+            [CONTROL, *words], input=typed, stdout=nowhere, stderr=nowhere, check=True, timeout=_PATIENCE
+        )
+    except (OSError, subprocess.SubprocessError) as problem:
+        raise RuntimeError(f"{CONTROL} does not start: {problem}") from None
