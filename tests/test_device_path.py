@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -143,6 +144,23 @@ def test_numbers_and_tensors_weigh_half_precision_alike(dtype: torch.dtype) -> N
         assert mixed.dtype is dtype
         torch.testing.assert_close(mixed.double(), exact, rtol=0.0, atol=2e-2 * float(exact.abs().max()))
     assert float(gradients.renormalised(a, 0.0).double().norm()) == pytest.approx(1.0, rel=1e-2)
+
+
+def test_double_precision_is_contiguous_on_a_gpu(monkeypatch) -> None:
+    """torch gives cuDNN no other (ATen/native/ConvUtils.h): channels last would be copied at every step."""
+    run, asked = synthetic_run("simplecnn", 4, 12, 4, "float64"), []
+    monkeypatch.setattr(torch.nn.Module, "to", lambda self, *_, **words: asked.append(words) or self)
+    for dtype, wanted in ((torch.float64, torch.contiguous_format), (torch.float32, torch.channels_last)):
+        host = load_task(run.task.plain(), "cpu", dtype, NOWHERE)
+        with FakeTensorMode(allow_non_fake_inputs=True):  # a GPU's tensors without their numbers
+            task = host.to(torch.device("cuda", 0))
+            index = torch.arange(4, device="cuda:0")
+            (images,) = task.inputs(index, torch.zeros(4, 3, dtype=torch.long, device="cuda:0"))
+            for one in (images, *task.test_inputs(0, 4)):
+                assert one.device.type == "cuda" and one.dtype is dtype
+                assert one.is_contiguous(memory_format=wanted), dtype
+        new_model(run, task, 0, dtype)
+        assert asked[-1] == {"memory_format": wanted}
 
 
 def test_batches_are_counted_on_the_host() -> None:

@@ -27,14 +27,21 @@ Inputs = tuple[Tensor, ...]
 IMAGE_FORMATS = {"cuda": torch.channels_last}
 
 
-def image_format(device: torch.device) -> torch.memory_format:
-    """How images and weights of convolutions lie in a device's memory."""
+def image_format(device: torch.device, dtype: torch.dtype) -> torch.memory_format:
+    """How images and weights of convolutions of a dtype lie in a device's memory.
+
+    torch gives cuDNN those of double precision contiguous alone: each weight would be copied anew at each step, and
+    each gradient be laid out otherwise than the weights.
+    """
+    if device.type == "cuda" and dtype is torch.float64:
+        return torch.contiguous_format
     return IMAGE_FORMATS.get(device.type, torch.preserve_format)
 
 
 def _laid_out(images: Tensor) -> Tensor:
     """Return images that were stored with channels last, contiguous where a device is to have them so."""
-    return images.contiguous() if image_format(images.device) == torch.contiguous_format else images
+    wanted = image_format(images.device, images.dtype)
+    return images.contiguous() if wanted == torch.contiguous_format else images
 
 
 @dataclass
@@ -90,7 +97,8 @@ class Task:
             images = (
                 part.dim() == 4 and self.padding is None
             )  # those to be cropped are stored with channels last
-            return part.to(device, memory_format=image_format(device) if images else torch.preserve_format)
+            kind = image_format(device, part.dtype) if images else torch.preserve_format
+            return part.to(device, memory_format=kind)
 
         return replace(
             self,

@@ -363,7 +363,7 @@ def new_model(run: Run, task: Task, seed: int, dtype: torch.dtype) -> nn.Module:
     if "import" not in spec:
         _check_inputs(model, run, task)
     device = task.train_labels.device
-    model = model.to(device, dtype).to(memory_format=image_format(device))
+    model = model.to(device, dtype).to(memory_format=image_format(device, dtype))
     for module in batchnorm_modules(model):  # counts of batches are no work for a GPU
         if module.num_batches_tracked is not None:
             module.num_batches_tracked = torch.zeros((), dtype=torch.long)
