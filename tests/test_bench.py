@@ -559,6 +559,17 @@ def test_the_variant_with_contiguous_images_has_them_so() -> None:
         assert all(inputs[0].is_contiguous(memory_format=wanted) for _, inputs, _ in batches)
 
 
+@pytest.mark.parametrize(("seconds", "tried"), [(0.1, [4, 8, 16]), (0.7, [4])])
+def test_no_larger_product_is_tried_where_one_takes_long(monkeypatch, seconds, tried) -> None:
+    """A card whose float64 is a sixty-fourth of its float32 would take a minute for the largest."""
+    monkeypatch.setitem(flops.SIZES, "cpu", (4, 8, 16))
+    monkeypatch.setattr(flops, "seconds_of", lambda *_: seconds)
+    sizes, matmul = [], flops.matmul
+    monkeypatch.setattr(flops, "matmul", lambda *given: sizes.append(given[2]) or matmul(*given))
+    flops.fastest_matmul(CPU, torch.float64, tf32=False)
+    assert sizes == tried
+
+
 def test_operations_of_a_resnet18() -> None:
     """0.555 billion multiply-adds a picture; the backward pass is twice the forward one, less the input's."""
     model = build_model({"name": "resnet18_own"}, 10, 0).to("meta")

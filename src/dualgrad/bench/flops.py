@@ -47,6 +47,7 @@ def update_flops(
 
 # Square matrices whose product may be the fastest on a device.
 SIZES = {"cpu": (512, 1024, 2048), "cuda": (4096, 8192, 16384)}
+LONGEST = 0.5  # seconds of a product than which no larger one is tried: cards for games take many in float64
 
 
 def fastest_matmul(device: torch.device, dtype: torch.dtype, tf32: bool) -> tuple[Callable[[], None], float]:
@@ -57,6 +58,8 @@ def fastest_matmul(device: torch.device, dtype: torch.dtype, tf32: bool) -> tupl
         product()
         seconds = min(seconds_of(product, device) for _ in range(3))
         found.append((operations / seconds, product, operations))
+        if seconds > LONGEST:
+            break
     _, product, operations = max(found, key=lambda one: one[0])
     return product, operations
 
