@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -27,7 +29,7 @@ from dualgrad.method import gradients
 from dualgrad.models.generators import forked_generator, generator_state
 from dualgrad.training.errors import lacks_memory
 from dualgrad.training.labels import Labels
-from dualgrad.training.session import Session, new_model
+from dualgrad.training.session import Session, evaluate, evaluate_aside, new_model
 from dualgrad.training.trainer import Context, Trainer
 from dualgrad.training.trajectory import StepStatistics
 
@@ -169,6 +171,34 @@ def test_batches_are_counted_on_the_host() -> None:
     states = {name: state.device.type for name, state in model.state_dict().items()}
     assert {kind for name, kind in states.items() if name.endswith("num_batches_tracked")} == {"cpu"}
     assert states["bn1.running_mean"] == "meta"
+
+
+class Read(TorchFunctionMode):
+    """Counts numbers that are read back."""
+
+    count = 0
+
+    def __torch_function__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call the function."""
+        self.count += getattr(function, "__name__", "") in (
+            "__bool__",
+            "__float__",
+            "__int__",
+            "item",
+            "tolist",
+        )
+        return function(*args, **(kwargs or {}))
+
+
+def test_evaluations_read_their_results_back_at_their_end() -> None:
+    trainer = opened(synthetic_run("simplecnn", 4, 12, 8, "float32"))
+    labels = replace(trainer.labels, validation=torch.arange(12))
+    batches, one_batch = Read(), Read()
+    for size, read in ((2, batches), (12, one_batch)):
+        with read:
+            evaluate(trainer.session.model, trainer.task, size)
+            evaluate_aside(trainer.session.model, trainer.task, labels, size)
+    assert batches.count == one_batch.count == 5
 
 
 def test_what_a_fork_finds_prepared_is_moved_to_a_gpu(monkeypatch) -> None:

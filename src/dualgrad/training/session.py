@@ -458,13 +458,17 @@ def evaluate_aside(
     if labels.validation is None:
         return {}
     model.eval()
-    wrong = wrong_noisy = 0
+    predictions: list[Tensor] = []
     for place, index in enumerate(torch.split(labels.validation, batch_size)):
         if place and between is not None:
             between()
-        predicted = model(*task.plain_inputs(index)).argmax(dim=1)
-        wrong += int((predicted != task.train_labels[index]).sum())
-        wrong_noisy += int((predicted != labels.noisy[index]).sum())
+        predictions.append(model(*task.plain_inputs(index)).argmax(dim=1))
     model.train()
-    n = len(labels.validation)
-    return {"validation_error": wrong / n, "validation_noisy_error": wrong_noisy / n}
+    # Nothing waited for a GPU up to here.
+    predicted, n = torch.cat(predictions), len(labels.validation)
+    names = ("validation_error", "validation_noisy_error")
+    tables = (task.train_labels, labels.noisy)
+    return {
+        name: int((predicted != table[labels.validation]).sum()) / n
+        for name, table in zip(names, tables, strict=True)
+    }
