@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections import Counter
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -26,6 +27,7 @@ from dualgrad.data import preload
 from dualgrad.data import task as task_module
 from dualgrad.data.task import load_task
 from dualgrad.method import gradients
+from dualgrad.models.distilbert import Classifier
 from dualgrad.models.generators import forked_generator, generator_state
 from dualgrad.training.errors import lacks_memory
 from dualgrad.training.labels import Labels
@@ -188,6 +190,24 @@ class Read(TorchFunctionMode):
             "tolist",
         )
         return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_a_pass_of_distilbert_waits_for_nothing(training: bool) -> None:
+    """transformers asks whether a mask hides anything; what it makes of one that does is handed over instead."""
+    transformers = pytest.importorskip("transformers")
+    sizes = {"n_layers": 2, "dim": 16, "n_heads": 2, "hidden_dim": 32, "vocab_size": 50, "num_labels": 2}
+    net = transformers.DistilBertForSequenceClassification(transformers.DistilBertConfig(**sizes))
+    model = Classifier(net).train(training)
+    ids = torch.randint(1, 50, (4, 12), generator=torch.Generator().manual_seed(0))
+    ids[1:, 7:] = 0
+    reads, results = Read(), []
+    for network in (model, lambda ids, mask: net(input_ids=ids, attention_mask=mask).logits):
+        torch.manual_seed(0)
+        with reads if network is model else nullcontext():
+            results.append(network(ids, ids != 0))
+    assert reads.count == 0
+    assert torch.equal(*results)
 
 
 def test_evaluations_read_their_results_back_at_their_end() -> None:

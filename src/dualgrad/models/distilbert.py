@@ -25,11 +25,18 @@ class Classifier(nn.Module):
         super().__init__()
         self.net = net
         self.short = short
+        config: Any = net.config
+        self._fused = config._attn_implementation == "sdpa"
 
     def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
         """Logits (b, classes) of token ids and mask, both (b, length); mask is bool or 0/1."""
         if self.short:
             return first_position.logits(self.net, input_ids, attention_mask)
+        if self._fused:
+            # Laid out as transformers does it for torch's own attention. A mask (b, length) it first asks whether it
+            # hides anything: in every pass a GPU would be waited for.
+            length = input_ids.shape[1]
+            attention_mask = attention_mask.bool()[:, None, None].expand(-1, 1, length, length)
         return self.net(input_ids=input_ids, attention_mask=attention_mask).logits
 
 
