@@ -33,6 +33,7 @@ from dualgrad.models import build_model
 from dualgrad.records import RecordError, canonical_json, make_record, read_record, write_record
 from dualgrad.training import checkpoints, session
 from dualgrad.training.batches import StructureOrder, batches_per_pass, trusted_batches
+from dualgrad.training.errors import lacks_gpu_memory
 from dualgrad.training.outcome import first_stop, gate_passes
 from dualgrad.training.plan import plan_stage
 from dualgrad.training.schedules import lr_factor
@@ -520,6 +521,28 @@ def test_a_state_that_a_gpu_has_no_room_for_is_no_damaged_one(lab, tmp_path, mon
         assert resume.read_bytes() == kept
     lab.train(run, resume=resume, report_begin=lambda done, total: begun.append(done))
     assert begun[0] > 0
+
+
+def test_what_another_algorithm_computed_for_want_of_memory_is_not_kept(lab, tmp_path, monkeypatch):
+    """torch lets cuDNN go on with one that needs less room; the next attempt has more."""
+    run, resume, asked = long_run(lab, "staircase"), tmp_path / "resume", 0
+    whole = lab.train(run)[0]
+
+    def shortages(device: torch.device) -> int:
+        nonlocal asked
+        asked += 1
+        return int(asked > 6)  # the run's, and those of the first states
+
+    with monkeypatch.context() as patched:
+        patched.setattr("dualgrad.training.trainer.shortages", shortages)
+        with pytest.raises(RuntimeError, match="CUDA out of memory") as caught:
+            lab.train(run, resume=resume, resume_seconds=0.0)
+    assert lacks_gpu_memory(caught.value)
+    assert resume.exists() and lab.train(run, resume=resume)[0]["digest"] == whole["digest"]
+    asked = 0
+    with monkeypatch.context() as patched:
+        patched.setattr("dualgrad.training.trainer.shortages", shortages)
+        assert lab.train({**run, "cudnn_benchmark": True})[0]["outcome"] == whole["outcome"]
 
 
 PEAK = """

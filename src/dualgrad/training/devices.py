@@ -74,6 +74,13 @@ def why_not_cuda() -> str | None:
     return None
 
 
+def shortages(device: torch.device) -> int:
+    """Return how often this process was given no memory on a device, whoever caught the error."""
+    if device.type != "cuda":
+        return 0
+    return int(torch.cuda.memory_stats_as_nested_dict(device).get("num_ooms", 0))
+
+
 def _said(names: tuple[str, ...]) -> str | None:
     """The first of these variables that names a GPU, as NAME=VALUE."""
     for name in names:

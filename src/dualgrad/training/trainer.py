@@ -53,6 +53,7 @@ from dualgrad.training import checkpoints
 from dualgrad.training.allocator import keep_freed_memory
 from dualgrad.training.batches import StructureOrder, trusted_batches
 from dualgrad.training.determinism import autocast_dtype, configure, surroundings
+from dualgrad.training.devices import shortages
 from dualgrad.training.errors import TrainingError, lacks_memory, of_the_machine
 from dualgrad.training.labels import make_labels, read_own
 from dualgrad.training.outcome import first_stop, gate_passes, summarise
@@ -321,6 +322,7 @@ class Trainer:
         self._takes_one: bool | None = None  # whether the session's model trains on a batch of one
         self._clock = self._saved_at = time.perf_counter()
         self._saving = 0.0
+        self._shortages = shortages(context.device)
         # The epoch under way: what its steps logged, and the generators that they draw from; and where a resumed run
         # enters it.
         self._statistics = StepStatistics()
@@ -563,6 +565,7 @@ class Trainer:
             self._seed_dropout(session.streams.seed_for("dropout", session.epoch))
             self.train_epoch(planned, statistics, stage)
         result = self._test() if planned.evaluate else None
+        self._check_algorithms()
         # From here to the next pause the epoch is done, evaluation included: a state is of before or of after.
         session.epoch += 1
         progress.stage_epoch += 1
@@ -574,6 +577,18 @@ class Trainer:
         if self.context.report is not None:
             errors = progress.trajectory.blocks.get("evaluations", {}).get("test_error")
             self.context.report(*self._epochs(), errors[-1] if errors else None)
+
+    def _check_algorithms(self) -> None:
+        """Refuse what was computed by other algorithms than with memory enough: its digest would be another.
+
+        torch catches it where cuDNN's first choice finds no room to work in, and takes the next one, without a word.
+
+        Raises:
+            RuntimeError: that has happened since the run began.
+        """
+        free = self.run.cudnn_benchmark or self.run.compile  # to try algorithms, and to do without some
+        if not free and shortages(self.context.device) != self._shortages:
+            raise RuntimeError("CUDA out of memory. A convolution found no room for its algorithm")
 
     def _seed_dropout(self, seed: int) -> None:
         """Seed the global generator that dropout draws from, per epoch, so that an epoch can be entered alone."""
@@ -830,6 +845,7 @@ class Trainer:
             context.resume_seconds, _OVER_SAVING * self._saving
         )
         if context.resume is not None and (stopping or long_ago or not context.resume_seconds):
+            self._check_algorithms()
             self._save(self._state())
         if stopping:
             raise Interrupted(
