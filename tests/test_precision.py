@@ -92,6 +92,12 @@ def test_what_the_provenance_says():
     }
 
 
+def test_a_record_knows_of_tf32_that_nvidias_own_variable_forbids(monkeypatch):
+    for value, allowed in (("0", False), ("1", True)):
+        monkeypatch.setenv("NVIDIA_TF32_OVERRIDE", value)
+        assert arithmetic("published", "image", CUDA)["tf32_convolutions"] is allowed
+
+
 def test_a_gpu_record_names_the_libraries_that_computed_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Abacus 3")
     monkeypatch.setattr(torch.version, "cuda", "13.9")

@@ -54,12 +54,14 @@ def configure(
 def arithmetic(precision: str, task_kind: str, device: torch.device) -> dict[str, object]:
     """Return what a precision comes to on this device, for the record's provenance.
 
-    TF32 and bfloat16 are matters of the GPU: on a CPU ``published`` computes what ``float32`` computes.
+    TF32 and bfloat16 are matters of the GPU: on a CPU ``published`` computes what ``float32`` computes. NVIDIA's own
+    variable forbids TF32 behind torch's back.
     """
     autocast = autocast_dtype(precision, task_kind, device)
+    allowed = os.environ.get("NVIDIA_TF32_OVERRIDE") != "0"
     return {
         "dtype": str(DTYPES[precision]).removeprefix("torch."),
-        "tf32_convolutions": precision == "published" and device.type == "cuda",
+        "tf32_convolutions": precision == "published" and device.type == "cuda" and allowed,
         "training_autocast": None if autocast is None else str(autocast).removeprefix("torch."),
     }
 
