@@ -56,7 +56,7 @@ def test_switches_of_a_precision(precision, dtype, tf32):
     torch.backends.cudnn.allow_tf32 = not tf32
     torch.backends.cuda.matmul.allow_tf32 = True
     torch.backends.cudnn.benchmark = True
-    assert configure(precision, CPU, 1) is dtype
+    assert configure(precision, 1) is dtype
     assert torch.backends.cudnn.allow_tf32 is tf32
     assert torch.backends.cuda.matmul.allow_tf32 is False
     assert torch.backends.cudnn.deterministic is True and torch.backends.cudnn.benchmark is False
@@ -65,7 +65,7 @@ def test_switches_of_a_precision(precision, dtype, tf32):
 
 def test_an_unknown_precision_is_refused():
     with pytest.raises(ValueError, match="'double': expected one of float64, float32, published"):
-        configure("double", CPU, 1)
+        configure("double", 1)
 
 
 def test_bfloat16_is_for_published_text_on_a_gpu():

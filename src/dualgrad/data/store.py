@@ -29,10 +29,10 @@ def content_digest(arrays: Mapping[str, np.ndarray]) -> str:
     return total.hexdigest()
 
 
-def file_hash(path: Path, algorithm: str = "sha256") -> str:
-    """Hash (hex) of a file."""
+def file_hash(path: Path) -> str:
+    """SHA-256 (hex) of a file."""
     with path.open("rb") as stream:
-        return hashlib.file_digest(stream, algorithm).hexdigest()
+        return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
 def check_file(path: Path, sha256: str, remedy: str) -> None:

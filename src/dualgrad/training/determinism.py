@@ -18,15 +18,12 @@ from dualgrad import __version__
 DTYPES = {"float64": torch.float64, "float32": torch.float32, "published": torch.float32}
 
 
-def configure(
-    precision: str, device: torch.device, threads: int, *, cudnn_benchmark: bool = False
-) -> torch.dtype:
+def configure(precision: str, threads: int, *, cudnn_benchmark: bool = False) -> torch.dtype:
     """Set every switch that could change a result, and return the dtype of weights and arithmetic.
 
     Args:
         precision: ``float64`` (the contract's default), ``float32`` (strict single precision: no TF32) or
             ``published`` (float32 with TF32 convolutions, as the published runs were in fact computed).
-        device: where the run trains.
         threads: intra-op threads; fixed per job, because the order of sums depends on it.
         cudnn_benchmark: let cuDNN choose among its deterministic algorithms by trying them; the choice may differ
             from process to process, and with it the last bits.

@@ -40,20 +40,6 @@ from dualgrad.training.optimizers import make_optimizer
 from dualgrad.training.schedules import lr_factor
 from dualgrad.training.streams import Streams
 
-# What a step can log; numbers (see gradients), absent where they have no meaning for the method.
-STEP_FIELDS = (
-    "loss_struct",
-    "loss_value",
-    "cos",
-    "norm_struct",
-    "norm_value",
-    "norm_mix",
-    "cos_mix_value",
-    "cos_actual",
-    "cos_struct_clean",
-    "cos_head",
-)
-
 
 @dataclass
 class Session:

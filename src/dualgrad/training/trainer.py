@@ -298,9 +298,7 @@ class Trainer:
 
     def __init__(self, run: Run, context: Context) -> None:
         self.run, self.context = run, context
-        self.dtype = configure(
-            *(run.precision, context.device, context.threads), cudnn_benchmark=bool(run.cudnn_benchmark)
-        )
+        self.dtype = configure(run.precision, context.threads, cudnn_benchmark=bool(run.cudnn_benchmark))
         keep_freed_memory()
         self.task = load_task(run.task.plain(), context.device, self.dtype, context.data_dir)
         self.progress = Progress()
