@@ -128,7 +128,7 @@ def test_summaries_in_markdown(comparison: page.Comparison) -> None:
 def drawn(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A census and what a report finds of it, hostile in every text."""
     figure = {"figure": "Figure1", "name": HOSTILE, "title": HOSTILE, "panels": {HOSTILE: HOSTILE}}
-    figure |= {"note": HOSTILE}
+    figure |= {"note": HOSTILE, "spread": HOSTILE}
     figure |= {"experiments": [HOSTILE], "variants": ["published"], "numbers": [HOSTILE]}
     for name, found in (
         ("figures", [figure]),
