@@ -790,6 +790,18 @@ def test_one_pass_stands_for_two_where_a_batchnorm_is_used_once(uses: int, chang
     assert not net.norm._forward_hooks, "the network itself stays as it is"
 
 
+class Large(nn.Linear):
+    """A network for which a GPU has no room."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        raise torch.OutOfMemoryError("CUDA out of memory.")
+
+
+def test_want_of_memory_is_no_fault_of_a_network() -> None:
+    with pytest.raises(torch.OutOfMemoryError):
+        imported.try_out(Large(12, 4), (torch.randn(2, 12),), 4, "mynets:build")
+
+
 def test_flags_in_a_text_file_are_true_and_false(lab, tmp_path: Path) -> None:
     """As pandas writes them."""
     task, folder = lab.add(vectors()), tmp_path / "own"

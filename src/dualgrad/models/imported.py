@@ -140,6 +140,8 @@ def try_out(model: nn.Module, inputs: tuple[Tensor, ...], classes: int, path: st
     with torch.inference_mode(False), forked_generator(device):
         try:
             trial = copy.deepcopy(model).train()
+        except torch.OutOfMemoryError:
+            raise  # the GPU's fault, and not the network's
         except Exception as error:
             raise ValueError(f"{path}: its network cannot be copied: {said(error, path)}") from None
         kept = {name: one.clone() for name, one in _own_buffers(trial)}
@@ -164,6 +166,8 @@ def try_out(model: nn.Module, inputs: tuple[Tensor, ...], classes: int, path: st
                 grads = tuple(b if a is None else a for a, b in zip(grads, more, strict=True))
         except _Unfit as error:
             raise ValueError(str(error)) from None
+        except torch.OutOfMemoryError:
+            raise
         except Exception as error:
             shapes = ", ".join(str(tuple(one.shape)) for one in inputs)
             raise ValueError(f"{path}: its network cannot {doing} on {shapes}: {said(error, path)}") from None
