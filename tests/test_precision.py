@@ -6,6 +6,7 @@ TF32 and bfloat16 act on GPUs only; their switches are tested here, their arithm
 from __future__ import annotations
 
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -100,10 +101,12 @@ def test_a_record_knows_of_tf32_that_nvidias_own_variable_forbids(monkeypatch):
 
 def test_a_gpu_record_names_the_libraries_that_computed_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(torch.cuda, "get_device_name", lambda device: "Abacus 3")
+    shared = SimpleNamespace(multi_processor_count=66)
+    monkeypatch.setattr(torch.cuda, "get_device_properties", lambda device: shared)
     monkeypatch.setattr(torch.version, "cuda", "13.9")
     monkeypatch.setattr(torch.backends.cudnn, "version", lambda: 91900)
     on_gpu = surroundings("published", "image", CUDA, 1)
-    assert on_gpu["device"] == "Abacus 3"
+    assert on_gpu["device"] == "Abacus 3" and on_gpu["gpu"] == {"multiprocessors": 66}
     assert (on_gpu["versions"]["cuda"], on_gpu["versions"]["cudnn"]) == ("13.9", 91900)
     assert {"cuda", "cudnn"}.isdisjoint(surroundings("published", "image", CPU, 1)["versions"])
 

@@ -82,8 +82,14 @@ def surroundings(precision: str, task_kind: str, device: torch.device, threads: 
     on_gpu = device.type == "cuda"
     cudnn: Any = torch.backends.cudnn
     libraries = {"cuda": torch.version.cuda, "cudnn": cudnn.version()} if on_gpu else {}
+    gpu = {}
+    if (
+        on_gpu
+    ):  # fewer than the card has where NVIDIA's service shares it out, and sums are then divided otherwise
+        gpu = {"gpu": {"multiprocessors": torch.cuda.get_device_properties(device).multi_processor_count}}
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",
+        **gpu,
         "arithmetic": arithmetic(precision, task_kind, device),
         "threads": threads,
         "cpu": {"capability": torch.backends.cpu.get_cpu_capability(), "model": cpu_model()},
