@@ -274,9 +274,8 @@ def execute(project: Project, args: SimpleNamespace, name: str) -> int:
         reason = str(error).splitlines()[0] if str(error) else "the system gives no more"
         what, remedy = "", "with fewer --cores"
         if lacks_gpu_memory(error):
-            reason = ". ".join(
-                reason.split(". ")[:3]
-            )  # after how much there is and is free comes advice about torch
+            # After how much there is and is free comes advice about torch.
+            reason = ". ".join(reason.split(". ")[:3])
             what, remedy = " on the GPU", "with fewer runs on it (--resources gpu=N), or on a larger one"
         print(
             f"dualgrad: {name}: not enough memory{what} ({reason}); run the same target again {remedy}",

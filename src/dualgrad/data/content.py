@@ -74,6 +74,7 @@ def check_content(entry: DataSet, arrays: Mapping[str, np.ndarray], where: str) 
     Raises:
         DataError: a split is missing or of another size, a class has another number of examples.
     """
+    names = _names_of_classes(entry)
     for split, expected in entry.splits.items():
         labels = arrays.get(f"{split}_labels")
         if labels is None or not len(labels):
@@ -82,34 +83,34 @@ def check_content(entry: DataSet, arrays: Mapping[str, np.ndarray], where: str) 
         counts = np.bincount(labels, minlength=entry.number_of_classes).tolist()
         if size is not None and len(labels) != size:
             c = counts.index(min(counts))
-            name = entry.classes[c] if isinstance(entry.classes, list) else c
             raise DataError(
                 f"{where}: the split '{split}' has {len(labels):,} examples, expected {size:,}; "
-                f"of class {name} it has {counts[c]:,}, the fewest"
+                f"of class {names[c]} it has {counts[c]:,}, the fewest"
             )
         if split == "train" and 0 in counts:
-            c = counts.index(0)
-            name = entry.classes[c] if isinstance(entry.classes, list) else c
-            raise DataError(f"{where}: the split 'train' has no example of class {name}")
+            raise DataError(f"{where}: the split 'train' has no example of class {names[counts.index(0)]}")
         if expected.per_class is not None:
             given = expected.per_class
             wanted = list(given) if isinstance(given, list) else [given] * entry.number_of_classes
             if counts != wanted:
                 c = next(c for c, pair in enumerate(zip(counts, wanted, strict=True)) if pair[0] != pair[1])
-                name = entry.classes[c] if isinstance(entry.classes, list) else c
                 raise DataError(
-                    f"{where}: the split '{split}' has {counts[c]:,} examples of class {name}, expected {wanted[c]:,}"
+                    f"{where}: the split '{split}' has {counts[c]:,} examples of class {names[c]}, "
+                    f"expected {wanted[c]:,}"
                 )
+
+
+def _names_of_classes(entry: DataSet) -> list[str]:
+    return entry.classes if isinstance(entry.classes, list) else list(map(str, range(entry.classes)))
 
 
 def summary(entry: DataSet, arrays: Mapping[str, np.ndarray]) -> list[str]:
     """Say in a line for each split how many examples it has, of which shape, and how they divide over the classes."""
-    lines = []
+    lines, names = [], _names_of_classes(entry)
     for split in entry.splits:
         counts = np.bincount(arrays[f"{split}_labels"], minlength=entry.number_of_classes)
         images = arrays.get(f"{split}_images")
         what = "texts" if images is None else f"pictures of {' × '.join(map(str, images.shape[1:]))}"
-        names = entry.classes if isinstance(entry.classes, list) else list(map(str, range(len(counts))))
         least, most = counts.min(), counts.max()
         divided = f"{least:,} of each class"
         if not least:

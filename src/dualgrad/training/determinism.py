@@ -83,9 +83,8 @@ def surroundings(precision: str, task_kind: str, device: torch.device, threads: 
     cudnn: Any = torch.backends.cudnn
     libraries = {"cuda": torch.version.cuda, "cudnn": cudnn.version()} if on_gpu else {}
     gpu = {}
-    if (
-        on_gpu
-    ):  # fewer than the card has where NVIDIA's service shares it out, and sums are then divided otherwise
+    if on_gpu:
+        # Fewer than the card has where NVIDIA's service shares it out, and sums are then divided otherwise.
         gpu = {"gpu": {"multiprocessors": torch.cuda.get_device_properties(device).multi_processor_count}}
     return {
         "device": torch.cuda.get_device_name(device) if on_gpu else "cpu",

@@ -921,10 +921,8 @@ class Trainer:
             IndexError,
             AttributeError,
         ) as error:
-            if of_the_machine(
-                error
-            ):  # the state may be whole: it stays for an attempt that has what it takes
-                raise
+            if of_the_machine(error):
+                raise  # the state may be whole: it stays for an attempt that has what it takes
             # A damaged state costs the time it would have saved, never the run.
             return self._start_over("is damaged")
         self.progress, self._entry = progress, entry
