@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 
+from dualgrad import gpus
 from dualgrad.cli import main
-from dualgrad.jobs.warm_worker import local_gpus
 from dualgrad.training import devices
 
 OLD = "The NVIDIA driver on your system is too old (found version 11040). Please update your GPU driver"
@@ -117,4 +119,15 @@ def test_without_a_gpu_nothing_is_said(monkeypatch, capsys):
 def test_gpus_are_counted_as_cuda_counts_them(monkeypatch, visible, names):
     """No run is planned for a GPU, or sent to one, that CUDA does not see."""
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
-    assert local_gpus() == names
+    assert gpus.local_gpus() == names
+
+
+def test_gpus_are_found_in_linux_within_windows(tmp_path, monkeypatch):
+    """There /dev has no file for each: no run would have asked for a GPU, and all of them would have shared one."""
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    monkeypatch.setattr(Path, "glob", lambda *_: iter(()))
+    driver = tmp_path / "libcuda.so.1"
+    monkeypatch.setattr(gpus, "WINDOWS_DRIVER", driver)
+    assert gpus.local_gpus() == []
+    driver.touch()
+    assert gpus.local_gpus() == ["0"]

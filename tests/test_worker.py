@@ -511,25 +511,6 @@ def test_a_gpu_is_kept_without_a_worker(stub: Path, monkeypatch: pytest.MonkeyPa
     holder.communicate()
 
 
-def test_local_gpus_follow_cuda_visible_devices(monkeypatch: pytest.MonkeyPatch) -> None:
-    for text, names in (("", []), ("-1", []), ("0,2", ["0", "2"]), ("GPU-1f", ["GPU-1f"])):
-        monkeypatch.setenv("CUDA_VISIBLE_DEVICES", text)
-        assert dualgrad.jobs.warm_worker.local_gpus() == names
-
-
-def test_local_gpus_are_found_in_linux_within_windows(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """There /dev has no file for each: no run would have asked for a GPU, and all of them would have shared one."""
-    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    monkeypatch.setattr(Path, "glob", lambda *_: iter(()))
-    driver = tmp_path / "libcuda.so.1"
-    monkeypatch.setattr(dualgrad.jobs.warm_worker, "_WINDOWS_DRIVER", driver)
-    assert dualgrad.jobs.warm_worker.local_gpus() == []
-    driver.touch()
-    assert dualgrad.jobs.warm_worker.local_gpus() == ["0"]
-
-
 def test_sockets_and_locks_lie_where_nobody_else_can_look(worker: WarmWorker) -> None:
     folder = Path(os.environ[ADDRESS]).parent
     assert folder.stat().st_mode & 0o777 == 0o700 and folder.stat().st_uid == os.getuid()

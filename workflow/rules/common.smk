@@ -31,6 +31,7 @@ try:
         VARIANTS,
         experiments_of,
     )
+    from dualgrad.gpus import local_gpus
     from dualgrad.jobs import inputs
     from dualgrad.jobs.ancient_inputs import look_behind
     from dualgrad.jobs.beside import other_code
@@ -45,7 +46,7 @@ try:
     from dualgrad.jobs import slurm_plugin
     from dualgrad.jobs.targets import look_at_targets
     from dualgrad.jobs.trained_before import changed_settings
-    from dualgrad.jobs.warm_worker import WarmWorker, local_gpus, prepare_jobs, share_gpus
+    from dualgrad.jobs.warm_worker import WarmWorker, prepare_jobs, share_gpus
     from dualgrad.outcomes import FILES as RESULT_FILES
     from dualgrad.project import controls_of, load_project
     from dualgrad.records import training

@@ -17,10 +17,8 @@ A job is killed by killing its client: the server sees the connection close and 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import mmap
 import os
-import re
 import signal
 import socket
 import stat
@@ -31,6 +29,8 @@ import threading
 import time
 from collections.abc import Sequence
 from pathlib import Path
+
+from dualgrad.gpus import local_gpus
 
 # Environment of the jobs. The worker's address; the process they belong to; the Python that runs them; settings added
 # to every command line; GPUs to choose from, and the folder of their locks.
@@ -57,7 +57,6 @@ _WITHOUT_THREADS = {
 }
 # What pins threads to cores, as module systems of clusters set it: every job would be pinned to the same ones.
 _PINNING = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY", "KMP_HW_SUBSET")
-_WINDOWS_DRIVER = Path("/usr/lib/wsl/lib/libcuda.so.1")
 _LONGEST_ADDRESS = 100  # bytes; a socket's path has at most 108
 # A step of a large network on a CPU takes ten seconds and more. Longer than a minute is not worth waiting for: a run
 # that is killed loses no more than that.
@@ -135,18 +134,6 @@ def _prepend(name: str, folder: str, default: str = "") -> None:
     path = [one for one in os.environ.get(name, default).split(os.pathsep) if one]
     if folder not in path:
         os.environ[name] = os.pathsep.join([folder, *path])
-
-
-def local_gpus() -> list[str]:
-    """Return the names that CUDA gives to this machine's GPUs, without asking torch: that takes seconds."""
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES")
-    if visible is None:
-        found = [str(number) for number, _ in enumerate(Path("/dev").glob("nvidia[0-9]*"))]
-        # Linux within Windows has no such files: its driver lies here, and of several GPUs the first counts.
-        return found or ["0"] * _WINDOWS_DRIVER.is_file()
-    # As CUDA reads it: numbers or identifiers, up to the first that is neither (SLURM's NoDevFiles, -1).
-    names = [name.strip() for name in visible.split(",")]
-    return list(itertools.takewhile(re.compile(r"\d+|(GPU|MIG)-.+").fullmatch, names))
 
 
 def share_gpus() -> Path:

@@ -8,7 +8,7 @@ import warnings
 
 import torch
 
-from dualgrad.jobs.warm_worker import local_gpus
+from dualgrad.gpus import local_gpus
 from dualgrad.validation import InputError
 
 # SLURM's words for GPUs that it has given to a job.
