@@ -29,7 +29,7 @@ from dualgrad.data.task import load_task
 from dualgrad.method import gradients
 from dualgrad.models.distilbert import Classifier
 from dualgrad.models.generators import forked_generator, generator_state
-from dualgrad.training.errors import lacks_memory
+from dualgrad.training.errors import lacks_gpu_memory, lacks_memory
 from dualgrad.training.labels import Labels
 from dualgrad.training.session import Session, evaluate, evaluate_aside, new_model
 from dualgrad.training.trainer import Context, Trainer
@@ -289,7 +289,14 @@ def test_a_gpus_generator_is_its_own(monkeypatch) -> None:
 
 
 @pytest.mark.parametrize(
-    "said", ["CUDA out of memory.", "CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED"]
+    "said",
+    [
+        "CUDA out of memory.",
+        "CUBLAS_STATUS_ALLOC_FAILED",
+        "CUDNN_STATUS_ALLOC_FAILED",
+        "GET was unable to find an engine to execute this computation",
+    ],
 )
 def test_too_little_memory_of_a_gpu_is_known_by_its_words(said: str) -> None:
+    assert lacks_gpu_memory(RuntimeError(said))
     assert lacks_memory(RuntimeError(said)) and not lacks_memory(RuntimeError("CUBLAS_STATUS_NOT_SUPPORTED"))

@@ -216,7 +216,7 @@ def execute(project: Project, args: SimpleNamespace, name: str) -> int:
     from dualgrad.records import RecordError, write_record
     from dualgrad.training import checkpoints
     from dualgrad.training.devices import choose_device
-    from dualgrad.training.errors import TrainingError, lacks_gpu_memory, lacks_memory
+    from dualgrad.training.errors import NO_ENGINE, TrainingError, lacks_gpu_memory, lacks_memory
     from dualgrad.training.trainer import Context, Interrupted, train
     from dualgrad.validation import InputError
 
@@ -276,7 +276,8 @@ def execute(project: Project, args: SimpleNamespace, name: str) -> int:
         if lacks_gpu_memory(error):
             # After how much there is and is free comes advice about torch.
             reason = ". ".join(reason.split(". ")[:3])
-            what, remedy = " on the GPU", "with fewer runs on it (--resources gpu=N), or on a larger one"
+            what = " on the GPU" + ", or a cuDNN that does not fit it" * (NO_ENGINE in reason)
+            remedy = "with fewer runs on it (--resources gpu=N), or on a larger one"
         print(
             f"dualgrad: {name}: not enough memory{what} ({reason}); run the same target again {remedy}",
             file=sys.stderr,
