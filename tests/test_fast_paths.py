@@ -121,6 +121,25 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
 """
 
 
+GIVEN_BACK = """
+import numpy as np
+from dualgrad.training import allocator
+
+def resident():
+    with open("/proc/self/statm") as file:
+        return int(file.read().split()[1]) * 4096 >> 20
+
+allocator.keep_freed_memory()
+arrays = [np.ones(1 << 21) for _ in range(8)]
+del arrays
+allocator.give_back_freed_memory()
+kept = resident()
+allocator._LARGE = 0
+allocator.give_back_freed_memory()
+print(kept - resident())
+"""
+
+
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library's memory is left to it")
 @pytest.mark.parametrize(("mebibytes", "rounds"), [(1, 100), (64, 4)])
 def test_freed_memory_is_kept(mebibytes, rounds):
@@ -131,3 +150,9 @@ def test_freed_memory_is_kept(mebibytes, rounds):
     # Rounds of 8 arrays of 256 pages a mebibyte, or of a page for two mebibytes where numpy gets such large ones.
     assert faults["kept"] < 500
     assert faults["given back"] > 1_000
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another C library's memory is left to it")
+def test_freed_memory_of_a_large_process_is_given_back():
+    done = subprocess.run([sys.executable, "-c", GIVEN_BACK], capture_output=True, text=True, check=True)
+    assert int(done.stdout) > 64, "of 128 MiB"

@@ -4,26 +4,48 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import resource
 import sys
 
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
 _MIB = 1 << 20
 _MOST = (1 << 31) - 1  # mallopt takes an int
+# Activations take up to 128 MiB in the training of the published image networks, and 250 MiB in their evaluation.
+_KEPT = 160 * _MIB
+# Resident size, in KiB, of a process that holds such activations.
+_LARGE = 2 << 20
 
 
 def keep_freed_memory() -> None:
     """Have memory that a step frees kept for the next one, instead of given back to the kernel.
 
     glibc maps every array of more than 128 KiB (later up to 32 MiB) by itself and unmaps it when it is freed, so
-    that each step has the same pages zeroed and mapped anew. An activation of the published image networks takes up
-    to 64 MiB. Other C libraries are left as they are.
+    that each step has the same pages zeroed and mapped anew. Other C libraries are left as they are.
     """
-    if not sys.platform.startswith("linux"):
+    if (library := _glibc()) is None:
         return
-    with contextlib.suppress(OSError, AttributeError):
-        mallopt = ctypes.CDLL(None).mallopt
-        if not mallopt(_M_MMAP_THRESHOLD, _MOST):
-            mallopt(_M_MMAP_THRESHOLD, 32 * _MIB)  # the most that some versions take
-        mallopt(_M_TRIM_THRESHOLD, _MOST)
-        mallopt(_M_TOP_PAD, 16 * _MIB)
+    if not library.mallopt(_M_MMAP_THRESHOLD, _KEPT):
+        library.mallopt(_M_MMAP_THRESHOLD, 32 * _MIB)  # the most that some versions take
+    library.mallopt(_M_TRIM_THRESHOLD, _MOST)
+    library.mallopt(_M_TOP_PAD, 16 * _MIB)
+
+
+def give_back_freed_memory() -> None:
+    """Give a large process' freed memory back, before work whose arrays are of other sizes than a step's.
+
+    They would find no room in the gaps, and the process would grow by all that they need.
+    """
+    if (library := _glibc()) is not None and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _LARGE:
+        library.malloc_trim(0)
+
+
+def _glibc() -> ctypes.CDLL | None:
+    """The C library, if it has glibc's own functions."""
+    if not sys.platform.startswith("linux"):
+        return None
+    with contextlib.suppress(OSError):
+        library = ctypes.CDLL(None)
+        if hasattr(library, "mallopt") and hasattr(library, "malloc_trim"):
+            return library
+    return None

@@ -50,7 +50,7 @@ from dualgrad.records import (
     read_record,
 )
 from dualgrad.training import checkpoints
-from dualgrad.training.allocator import keep_freed_memory
+from dualgrad.training.allocator import give_back_freed_memory, keep_freed_memory
 from dualgrad.training.batches import StructureOrder, trusted_batches
 from dualgrad.training.determinism import autocast_dtype, configure, surroundings
 from dualgrad.training.devices import shortages
@@ -763,8 +763,11 @@ class Trainer:
 
     def _test(self) -> dict[str, Any]:
         size, model = self.run.task.eval_batch_size, self.session.model
+        give_back_freed_memory()
         result = evaluate(model, self.task, size, between=self._pause)
-        return result | evaluate_aside(model, self.task, self.labels, size, between=self._pause)
+        result |= evaluate_aside(model, self.task, self.labels, size, between=self._pause)
+        give_back_freed_memory()
+        return result
 
     def _log_evaluation(self, stage: Stage, planned: PlannedEpoch, result: dict[str, Any]) -> None:
         self.progress.constant_prediction = result.pop("constant_prediction")
