@@ -282,8 +282,8 @@ class Loop:
         head = [p for name, p in self.model.named_parameters() if name in wanted]
         return torch.cat([one.view(-1).clone() for one in gradients(head)])
 
-    def epoch(self, lam: float) -> None:
-        """Train one epoch."""
+    def epoch(self, lam: float, after: Callable[[], None] = lambda: None) -> None:
+        """Train one epoch; ``after`` is called after each step."""
         self.model.train()
         for order in (self.order, self.value_order):
             order.begin(self.epochs)
@@ -300,6 +300,7 @@ class Loop:
                     other = next(values)
                 trusted = self._moved(other)
             self.step(inputs, index, lam, trusted)
+            after()
         if self.per_epoch is not None:
             self.per_epoch.step()
 
