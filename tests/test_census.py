@@ -14,10 +14,13 @@ from pathlib import Path
 import pytest
 import yaml
 
+from dualgrad import completion
 from dualgrad.census import CensusError, find_root, load_census
 from dualgrad.census import stages as words
 from dualgrad.census.editions import load_edition, resolve
 from dualgrad.cli import main
+from dualgrad.ingest.mapping import load_mapping
+from dualgrad.jobs.inputs import revision
 from dualgrad.records import definition
 
 # SHA-256 over the sorted lines "EXPERIMENT/RUN SERIES FACTORS" of the 3,916 published runs: the reference itself
@@ -939,3 +942,19 @@ def test_command_line(capsys, workspace, monkeypatch):
     assert find_root() == workspace.resolve()
     monkeypatch.chdir("/")
     assert main(["census"]) == 2 and "use --root" in capsys.readouterr().err
+
+
+@pytest.mark.surroundings
+def test_hidden_files_are_no_content(workspace: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Locks of Emacs, which are links to nowhere, and what macOS writes beside files on shares and in archives."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(workspace / "cache"))
+    for file in [*(workspace / "config").rglob("*.yaml")]:
+        file.with_name(f".#{file.name}").symlink_to("me@host.123:456")
+        file.with_name(f"._{file.name}").write_bytes(b"\0\5\26\7")
+    for edition in ("demo", "paper"):
+        here, there = load_census(workspace, {"edition": edition}), load_census(root, {"edition": edition})
+        assert (here.runs, here.edition, here.datasets) == (there.runs, there.edition, there.datasets)
+    released = Path("config", "released")
+    assert load_mapping(workspace / released) == load_mapping(root / released)
+    assert completion.names(workspace) | {"stamp": ""} == completion.names(root) | {"stamp": ""}
+    assert revision(workspace / released, "*.yaml") == revision(root / released, "*.yaml")

@@ -23,6 +23,7 @@ from click.shell_completion import (
     split_arg_string,
 )
 
+from dualgrad.files import visible
 from dualgrad.validation import SCHEMAS, InputError, holds_workflow, read_yaml
 
 
@@ -96,7 +97,7 @@ def known_from(root: Path | None) -> Mapping[str, Any]:
 
 def names(root: Path) -> dict[str, Any]:
     """Return runs by experiment, levels by factor, values by setting, and more; kept until the census changes."""
-    files = sorted([*(root / "config").rglob("*.yaml"), *SCHEMAS.glob("*.yaml")])
+    files = sorted([*visible(root / "config", "**/*.yaml"), *SCHEMAS.glob("*.yaml")])
     stamps = [(str(file), stat.st_mtime_ns, stat.st_size) for file in files for stat in [file.stat()]]
     stamp = hashlib.sha256(json.dumps([__file__, *stamps]).encode()).hexdigest()
     folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "dualgrad"
@@ -131,7 +132,7 @@ def _expanded(root: Path) -> dict[str, Any]:
         for factor, level in run["factors"].items():
             factors.setdefault(factor, {})[f"{level:g}" if isinstance(level, float) else str(level)] = None
     rules = read_yaml(SCHEMAS / "config.schema.yaml")["properties"]
-    editions = sorted(path.stem for path in (root / "config" / "editions").glob("*.yaml"))
+    editions = [path.stem for path in visible(root / "config" / "editions", "*.yaml")]
     settings = {key: [one for one in rules[key].get("enum", ()) if one] for key in project.settings}
     return {
         "runs": {

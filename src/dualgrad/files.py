@@ -77,6 +77,15 @@ def scratch(parent: Path, name: str) -> Iterator[Path]:
         os.close(handle)
 
 
+def visible(folder: Path, pattern: str) -> list[Path]:
+    """Return what matches a pattern below a folder, in order, but for hidden files.
+
+    Those are no content: an editor's lock (Emacs: a link to nowhere), and what macOS writes beside a file on shares
+    and in archives (``._NAME``).
+    """
+    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+
+
 def open_regular(path: Path) -> int:
     """Open a file for reading and return its descriptor. A pipe under its name would wait for a writer for ever.
 

@@ -31,6 +31,7 @@ try:
         VARIANTS,
         experiments_of,
     )
+    from dualgrad.files import visible
     from dualgrad.gpus import local_gpus
     from dualgrad.jobs import inputs
     from dualgrad.jobs.ancient_inputs import look_behind
@@ -286,7 +287,7 @@ CENSUS_SOURCES = ["config/census/*.yaml", "config/datasets/*.yaml", "config/edit
 
 def own_files(*patterns):
     """Return an input function: files of this workflow's own folder, which lie in no store, whatever its name."""
-    return lambda wildcards: [local(str(path)) for one in patterns for path in sorted(ROOT.glob(one))]
+    return lambda wildcards: [local(str(path)) for one in patterns for path in visible(ROOT, one)]
 
 
 # Tables and what is made of them.

@@ -19,6 +19,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from dualgrad.census.stages import CensusError
+from dualgrad.files import visible
 from dualgrad.validation import clipped, did_you_mean, read_yaml
 
 FOLDER = "config/datasets"
@@ -370,7 +371,7 @@ def load_datasets(root: Path) -> dict[str, DataSet]:
     Raises:
         CensusError: a malformed entry, or a copy of something that it cannot be a copy of; names file and key.
     """
-    sets = {path.stem: _read(path) for path in sorted((Path(root) / FOLDER).glob("*.yaml"))}
+    sets = {path.stem: _read(path) for path in visible(Path(root) / FOLDER, "*.yaml")}
     for one in sets.values():
         if one.copy_of is not None:
             _check_copy(one, sets)

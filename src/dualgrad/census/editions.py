@@ -17,6 +17,7 @@ from dualgrad.census.dependencies import closure
 from dualgrad.census.networks import network_names
 from dualgrad.census.run import Checker, UnfitRun
 from dualgrad.census.stages import CensusError, merge
+from dualgrad.files import visible
 from dualgrad.validation import check_schema, did_you_mean, read_yaml
 
 FOLDER = "config/editions"
@@ -36,7 +37,7 @@ _NAMED = ("max_epochs", "compile", "cudnn_benchmark")
 
 def edition_names(root: Path) -> list[str]:
     """Names of the editions that *root* knows."""
-    return sorted(path.stem for path in (Path(root) / FOLDER).glob("*.yaml"))
+    return [path.stem for path in visible(Path(root) / FOLDER, "*.yaml")]
 
 
 def spelt_out(name: str, known: Iterable[str]) -> dict[str, Any]:

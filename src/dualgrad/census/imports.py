@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 
+from dualgrad.files import visible
 from dualgrad.validation import clipped, did_you_mean
 
 
@@ -58,7 +59,7 @@ def files_of_module(name: str, root: Path) -> list[Path]:
     file, root = find_module(name, root).resolve(), root.resolve()
     top = root / name.partition(".")[0]  # where it, or its package, is a link, its files lie elsewhere
     if top.is_dir() and top.resolve() in file.parents:
-        return [one for one in sorted(top.rglob("*.py")) if one.is_file()]
+        return [one for one in visible(top, "**/*.py") if one.is_file()]
     single = top.with_suffix(".py")
     return [single] if single.is_file() and single.resolve() == file else []
 

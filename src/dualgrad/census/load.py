@@ -14,6 +14,7 @@ from dualgrad.census.datasets import DataSet, load_datasets
 from dualgrad.census.expand import FACTS, Experiment, Library
 from dualgrad.census.run import trained_on
 from dualgrad.census.stages import CensusError, closest
+from dualgrad.files import visible
 from dualgrad.validation import check_schema, did_you_mean, holds_workflow, read_yaml
 
 FOLDER, PROTOCOLS, TOTALS = "config/census", "protocols.yaml", "totals.yaml"
@@ -110,7 +111,7 @@ def _source(root: Path, config: Mapping[str, Any]) -> str:
     settings = [config.get(key, default) for key, default in editions.SETTINGS.items()]
     found = hashlib.sha256(repr(settings).encode())
     for folder in (FOLDER, editions.FOLDER, DATASETS):
-        for path in sorted((root / folder).glob("*.yaml")):
+        for path in visible(root / folder, "*.yaml"):
             try:
                 content = path.read_bytes()
             except OSError:
@@ -170,7 +171,7 @@ Entries = dict[str, tuple[tuple[str, str], str, dict[str, Any]]]
 def _read(root: Path) -> tuple[Library, dict[str, int], Entries]:
     """Read and check the files: what can be extended, the totals, and the experiments."""
     content: dict[str, dict[str, Any]] = {}
-    for path in sorted((root / FOLDER).glob("*.yaml")):
+    for path in visible(root / FOLDER, "*.yaml"):
         shown = f"{FOLDER}/{path.name}"
         content[path.name] = read_yaml(path, shown, CensusError)
         check_schema(content[path.name], "census", shown, CensusError)

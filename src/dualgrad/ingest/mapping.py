@@ -36,6 +36,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from dualgrad.files import visible
 from dualgrad.release.errors import MappingError
 from dualgrad.tables.schema import FACTORS, TABLES, column_of, columns, word_of
 from dualgrad.validation import InputError, check_schema, read_yaml
@@ -143,7 +144,7 @@ def load_mapping(folder: Path) -> dict[str, tuple[Source, ...]]:
     Raises:
         MappingError: a file is no YAML, a key is unknown, a column does not exist, an experiment comes twice.
     """
-    files = sorted(folder.glob("*.yaml"))
+    files = visible(folder, "*.yaml")
     if not files:
         raise MappingError(f"{folder}: no mapping files (*.yaml)")
     texts: dict[Path, dict[str, Any]] = {}

@@ -13,6 +13,7 @@ from typing import Any
 from dualgrad.census import Census, load_census
 from dualgrad.census.datasets import DataSet, reader_of
 from dualgrad.census.own import check_own, own_files
+from dualgrad.files import visible
 from dualgrad.project import Project, is_own, words_of
 from dualgrad.release.errors import ArchiveError
 from dualgrad.release.manifest import archive_at_hand, listing
@@ -108,7 +109,7 @@ def revision(folder: Path, *patterns: str) -> str:
 
     Which files are behind which command stands in :mod:`dualgrad.jobs.revisions`.
     """
-    files = [file for pattern in patterns for file in sorted(folder.glob(pattern))]
+    files = [file for pattern in patterns for file in visible(folder, pattern)]
     return hashlib.sha256(b"".join(file.read_bytes() for file in files)).hexdigest()[:16]
 
 
