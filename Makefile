@@ -1,4 +1,4 @@
-# Everything from a bare machine with Python >= 3.11, make and a network.
+# Everything from a bare machine with Python 3.11, 3.12 or 3.13, make and a network.
 #
 #   make figures    Figures 1-5 in miniature, in figures/main (edition demo; minutes on two cores)
 #   make test       the whole test suite
@@ -29,7 +29,7 @@ else
 PIP_COMPILES := --no-compile
 endif
 unexport PYTHONDONTWRITEBYTECODE
-ifneq ($(shell command -v uv),)
+ifneq ($(shell command -v uv 2>/dev/null),)
 MAKE_VENV = uv venv --quiet --seed --allow-existing --python "$$(command -v $(PYTHON))" $(VENV)
 INSTALL = uv pip install $(UV_COMPILES) --python $(BIN)/python
 else
@@ -90,10 +90,12 @@ setup: $(READY)
 	    "\`make clean setup\` builds one for this folder." >&2; exit 1; }
 
 # The pins are complete, so nothing is resolved (--no-deps), and wheels with known hashes, so nothing is built.
-# Made again when the pins or this package's own declaration change.
+# Made again when the pins or this package's own declaration change. (Not for Python 3.14: immutables, which Snakemake
+# asks for, has no wheel for it.)
 $(READY): envs/requirements.txt pyproject.toml src/dualgrad/jobs/launcher.py
-	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
-	  { echo "$(PYTHON) is older than Python 3.11; name another: PYTHON=python3.12 make setup" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 14))' || \
+	  { echo "$(PYTHON) is not Python 3.11, 3.12 or 3.13, which the pinned packages are for; name another:" \
+	    "PYTHON=python3.12 make setup" >&2; exit 1; }
 	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || \
 	  { echo "$(PYTHON) lacks the modules venv and ensurepip (Debian: apt install python3-venv)" >&2; exit 1; }
 	$(MAKE_VENV)

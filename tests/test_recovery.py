@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -236,6 +237,24 @@ def test_make_notices_an_environment_of_another_folder(tmp_path: Path) -> None:
         done = subprocess.run(["make", "setup"], cwd=clone, capture_output=True, text=True, check=False)
         assert done.returncode == status, done.stderr
         assert ("make clean setup" in done.stderr) == bool(status)
+
+
+@pytest.mark.surroundings
+@pytest.mark.parametrize("version", [(3, 10, 14), (3, 14, 0)])
+def test_make_names_the_pythons_that_the_pins_are_for(tmp_path: Path, version: tuple[int, ...]) -> None:
+    """Before anything is made: without wheels, an installer speaks of some package that nobody has asked for."""
+    shutil.copy(ROOT / "Makefile", tmp_path)
+    for name in ("envs/requirements.txt", "pyproject.toml", "src/dualgrad/jobs/launcher.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).touch()
+    python = tmp_path / "python"
+    code = f"import sys; sys.version_info = {version}; exec(sys.argv[1])"
+    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" -c "{code}" "$2"\n')
+    python.chmod(0o755)
+    words = ["make", "setup", f"PYTHON={python}"]
+    done = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and f"{python} is not Python 3.11, 3.12 or 3.13" in done.stderr
+    assert not (tmp_path / ".venv").exists()
 
 
 # ---------------------------------------------------------------------------------------------- ends of lines
