@@ -819,6 +819,14 @@ def test_the_command_says_what_it_needs_beside_the_library() -> None:
     assert done.returncode == 0 and done.stdout.startswith("dualgrad 0.")
 
 
+def test_the_command_says_on_which_systems_it_works() -> None:
+    """Windows itself has no fcntl."""
+    code = "import sys; sys.modules['fcntl'] = None; sys.argv = ['dualgrad', 'census']\n"
+    words = [sys.executable, "-c", code + "from dualgrad.entry import command; command()"]
+    done = subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "Linux, macOS or WSL 2" in done.stderr
+
+
 def test_the_example_of_the_readme_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = re.findall(r"```python\n(import torch\n.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
     assert len(code.splitlines()) <= 30

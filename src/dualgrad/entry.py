@@ -1,4 +1,4 @@
-"""The command where the library alone is installed: it says what is missing instead of failing to import it."""
+"""The command where the library alone is installed, or works: it says what is missing, or where it works."""
 
 from __future__ import annotations
 
@@ -14,8 +14,17 @@ def command() -> NoReturn:
         print(f"dualgrad {__version__}")
         sys.exit(0)
     try:
+        import fcntl  # noqa: F401  (files are written and read under its locks; Windows has none)
+
         from dualgrad.cli import command as whole
     except ModuleNotFoundError as error:
+        if error.name == "fcntl":
+            print(
+                "dualgrad: the commands need Linux, macOS or WSL 2; the library (from dualgrad import DualGradient) "
+                "works on this system as well",
+                file=sys.stderr,
+            )
+            sys.exit(2)
         if error.name is None or error.name.partition(".")[0] == "dualgrad":
             raise
         print(
