@@ -33,6 +33,7 @@ from dualgrad.jobs.warm_worker import (
     prepare_jobs,
     private_folder,
 )
+from dualgrad.validation import InputError
 
 CLIENT = Path(dualgrad.jobs.warm_worker.__file__).with_name("client.py")
 
@@ -552,6 +553,19 @@ def test_jobs_are_not_pinned_to_one_core(stub: Path, monkeypatch: pytest.MonkeyP
         monkeypatch.setenv(name, value)
     prepare_jobs([])
     assert not settings.keys() & os.environ.keys()
+
+
+@pytest.mark.surroundings
+def test_a_client_that_cannot_be_executed_is_refused(stub: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As on a file system without programs: the shell would run the command that people type, without settings."""
+    module = stub / "jobs" / "warm_worker.py"
+    (module.parent / "bin").mkdir(parents=True)
+    client = Path(shutil.copy(CLIENT.with_name("bin") / "dualgrad", module.parent / "bin"))
+    monkeypatch.setattr(dualgrad.jobs.warm_worker, "__file__", str(module))
+    prepare_jobs([])
+    client.chmod(0o644)
+    with pytest.raises(InputError, match="jobs/bin/dualgrad: cannot be executed"):
+        prepare_jobs([])
 
 
 @pytest.mark.surroundings

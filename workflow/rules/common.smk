@@ -135,11 +135,14 @@ DEPLOYED = bool(
 )
 
 # A rule's command is a `dualgrad` command line; in the jobs it is run by the warm worker, with these settings.
-prepare_jobs(
-    TOLD,
-    deployed=DEPLOYED,
-    included=Path(workflow.basedir) not in (OWN, OWN / "workflow"),
-)
+try:
+    prepare_jobs(
+        TOLD,
+        deployed=DEPLOYED,
+        included=Path(workflow.basedir) not in (OWN, OWN / "workflow"),
+    )
+except InputError as error:
+    raise WorkflowError(str(error))
 
 
 @cache

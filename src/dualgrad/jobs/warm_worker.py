@@ -31,6 +31,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from dualgrad.gpus import local_gpus
+from dualgrad.validation import InputError
 
 # Environment of the jobs. The worker's address; the process they belong to; the Python that runs them; settings added
 # to every command line; GPUs to choose from, and the folder of their locks.
@@ -109,7 +110,18 @@ def prepare_jobs(settings: Sequence[str], *, deployed: bool = False, included: b
         settings: words that every command line ends with.
         deployed: jobs run in an environment of their own (conda, a container): its Python, and this package's code.
         included: the workflow is a module of another one, whose own scripts may import from their folder.
+
+    Raises:
+        InputError: the client cannot be executed. The shell would look on, find the command as people type it, and
+            run jobs without the settings.
     """
+    client = Path(__file__).with_name("bin") / "dualgrad"
+    if not os.access(client, os.X_OK):
+        problem = (
+            "cannot be executed, and jobs are run by it: chmod +x it; where the file system allows no programs, "
+            "install the package elsewhere (pip install FOLDER, without -e)"
+        )
+        raise InputError(client, "", problem)
     if not included:  # a `random.py` beside the Snakefile must not stand before Python's own
         os.environ["PYTHONSAFEPATH"] = "1"
     if path := os.environ.get("PYTHONPATH"):  # an empty entry is the working folder
@@ -118,7 +130,7 @@ def prepare_jobs(settings: Sequence[str], *, deployed: bool = False, included: b
     os.environ[SETTINGS] = SEPARATOR.join(settings)
     for name in _PINNING:
         os.environ.pop(name, None)
-    own = str(Path(__file__).with_name("bin"))
+    own = str(client.parent)
     _prepend("PATH", own, os.defpath)
     if deployed:
         _prepend("PYTHONPATH", str(Path(__file__).parents[2]))
