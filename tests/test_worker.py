@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import errno
 import os
 import shutil
 import signal
@@ -268,6 +269,26 @@ def test_without_a_worker_the_client_does_the_work(stub: Path) -> None:
     parent, _, loaded = who(done.stdout)
     assert (parent, loaded, done.returncode) == (os.getpid(), 0, 4)
     assert done.stderr == ""
+
+
+@pytest.mark.surroundings
+def test_a_place_without_sockets_costs_the_worker_alone(
+    stub: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    class Refused(socket.socket):
+        def bind(self, address: object) -> None:
+            raise OSError(errno.EOPNOTSUPP, "Operation not supported")
+
+    worker = WarmWorker()
+    monkeypatch.setattr(socket, "socket", Refused)
+    worker.start()
+    try:
+        assert "Operation not supported: '/" in capfd.readouterr().err
+        done = job("who", "exit:4")
+        assert who(done.stdout)[0] == os.getpid() and done.returncode == 4 and done.stderr == ""
+        assert os.environ[WORKFLOW] == str(os.getpid()), "they end with it"
+    finally:
+        worker.stop()
 
 
 def test_a_job_whose_server_died_is_done_without_it(worker: WarmWorker) -> None:

@@ -197,9 +197,16 @@ class WarmWorker:
         self._process: subprocess.Popen[bytes]  # as soon as there is a listener
 
     def start(self) -> None:
-        """Start the server, and tell the jobs of this process about it (through the environment)."""
-        self._listener, os.environ[ADDRESS] = self._listen(share_gpus())
+        """Start the server, and tell the jobs of this process about it (through the environment).
+
+        Where no socket can be made (a folder for temporary files on a share), jobs go without: slower, not wrong.
+        """
         os.environ[WORKFLOW] = str(os.getpid())
+        try:
+            self._listener, os.environ[ADDRESS] = self._listen(share_gpus())
+        except OSError as error:
+            _say(f"there is no warm worker, and each job imports all for itself: {error}")
+            return
         self._process = self._spawn(self._listener)
         threading.Thread(target=self._revive, name="dualgrad-worker", daemon=True).start()
 
@@ -239,7 +246,11 @@ class WarmWorker:
         listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         # A file in a folder of ours: neither another user nor another container of this network can connect.
         address = str(folder / f"worker-{os.urandom(8).hex()}")
-        listener.bind(address)
+        try:
+            listener.bind(address)
+        except OSError as error:
+            listener.close()
+            raise OSError(error.errno, error.strerror, address) from None
         # Clients that come while the server is still importing, or is being restarted, wait in this queue.
         listener.listen(1024)
         return listener, address
