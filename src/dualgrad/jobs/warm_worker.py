@@ -50,7 +50,11 @@ heard: bytearray | mmap.mmap = bytearray(1)
 _RESTARTS = 5
 _PATIENCE = 2.0  # seconds for the server itself, beside what its children have
 _STILL_STOPPED = 2.0  # seconds: a batch system that suspends everything lets everything go on at once
-_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS")
+# VECLIB: on macOS NumPy calls Accelerate when it is imported, whose threads no fork survives.
+_THREADS = (
+    *("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS"),
+    "VECLIB_MAXIMUM_THREADS",
+)
 # A look for GPUs that initialises none, and no thread that gives back Arrow's memory.
 _WITHOUT_THREADS = {
     "PYTORCH_NVML_BASED_CUDA_CHECK": "1",
@@ -58,7 +62,7 @@ _WITHOUT_THREADS = {
 }
 # What pins threads to cores, as module systems of clusters set it: every job would be pinned to the same ones.
 _PINNING = ("OMP_PROC_BIND", "OMP_PLACES", "GOMP_CPU_AFFINITY", "KMP_AFFINITY", "KMP_HW_SUBSET")
-_LONGEST_ADDRESS = 100  # bytes; a socket's path has at most 108
+_LONGEST_ADDRESS = 100  # bytes; a socket's path has at most 107, on macOS 103
 # A step of a large network on a CPU takes ten seconds and more. Longer than a minute is not worth waiting for: a run
 # that is killed loses no more than that.
 _GRACE, _GRACE_HEARD = 5.0, 60.0
