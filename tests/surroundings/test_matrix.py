@@ -241,6 +241,15 @@ def test_a_place_that_snakemake_would_misread_is_refused(flow: Path, tmp_path: P
     assert f"{folder}: Snakemake reads braces" in done.stdout
 
 
+def test_a_clone_without_links_is_refused(folder: Path) -> None:
+    """By the git of Windows: the file holds what the link led to. Without defaults, `make figures` went on."""
+    (folder / "profiles").unlink()
+    (folder / "profiles").write_text("workflow/profiles")
+    done = workflows.snakemake(folder, RECORD, "--cores", "1", "--dry-run", "--config", "edition=smoke")
+    assert done.returncode != 0 and "Traceback" not in done.stdout
+    assert f"{folder}/profiles: a file where a link" in done.stdout
+
+
 @pytest.mark.parametrize("name", ["in {braces}", "a <b"])
 def test_a_working_folder_that_jobs_would_refuse_is_refused_first(
     flow: Path, tmp_path: Path, name: str

@@ -75,6 +75,14 @@ if set("{}") & set(str(OWN)):
         f"{OWN}: Snakemake reads braces in a workflow's path as wildcards; move it to a folder without {{ and }}."
     )
 
+# A git without links (on Windows, used from WSL) leaves a file in this one's place, which Snakemake passes over: runs
+# would be trained again for cosmetic edits.
+if (OWN / "profiles").is_file():
+    raise WorkflowError(
+        f"{OWN}/profiles: a file where a link should lead to workflow/profiles, so the defaults of the command line are "
+        f"missing. In {OWN}: ln -sf workflow/profiles profiles"
+    )
+
 # A copied clone has the environment of the one that it was copied from, whose code would run unnoticed.
 if problem := other_code(Path(dualgrad.__file__).parent, OWN / "src" / "dualgrad"):
     raise WorkflowError(problem)
