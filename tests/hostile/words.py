@@ -555,6 +555,16 @@ CENSUSES = [
     ),
     Case(
         "census",
+        "an experiment called like another in other letters",
+        LIST,
+        ("config/census/mine.yaml", "experiments.a", "'A' in config/census/A-Q.yaml", "one folder"),
+        write(
+            "config/census/mine.yaml",
+            "series: mine\nexperiments: {a: {title: t, count: 1, extends: fixed}}\n",
+        ),
+    ),
+    Case(
+        "census",
         "an experiment twice in two files",
         LIST,
         ("config/census/mine.yaml", "experiments.A", "already used"),

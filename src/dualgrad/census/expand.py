@@ -31,12 +31,16 @@ class Library:
         self.run_defaults: dict[str, Any] = defaults["run"]
         self.stage_defaults: dict[str, Any] = defaults["stage"]
         self.entries: dict[str, tuple[Place, Entry]] = {}
+        self._spelt: dict[str, str] = {}
         self._resolved: dict[str, dict[str, Any]] = {}
 
     def add(self, name: str, place: Place, entry: Entry) -> None:
-        """Make *entry* known. Raises CensusError if the name is taken."""
+        """Make *entry* known. Raises CensusError if the name is taken, be it in other letters: it is a folder's."""
         if name in self.entries:
             raise CensusError(*place, f"the name is already used in {self.entries[name][0][0]}")
+        if (known := self._spelt.setdefault(name.lower(), name)) != name:
+            problem = "differs from this name in capitals alone: on macOS and Windows both are one folder"
+            raise CensusError(*place, f"'{known}' in {self.entries[known][0][0]} {problem}")
         self.entries[name] = (place, entry)
 
     def resolve(self, entry: Entry, place: Place, chain: tuple[str, ...] = ()) -> dict[str, Any]:
