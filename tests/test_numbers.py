@@ -179,8 +179,8 @@ _OF_A_MACHINE = re.compile(r" ?(?:GB|MB|GiB|MiB|KiB|ms|s\b|min|seconds?|minutes?
 
 #: Numbers that no measure and no setting backs, and what they are.
 ALLOWED = {
-    "README.md": {"3.11": "a version", "2.5": "a version"},
-    "CONTRIBUTING.md": {"3.11": "a version", "1.9": "a version"},
+    "README.md": {"3.11": "a version", "3.13": "a version", "2.5": "a version"},
+    "CONTRIBUTING.md": dict.fromkeys(("3.11", "3.13", "3.14", "2.28", "1.9"), "a version"),
     "CHANGELOG.md": {"1.2": "a version"},
     "docs/cluster.md": {
         "22.05": "a version",
