@@ -5,7 +5,12 @@ TF32 and bfloat16 act on GPUs only; their switches are tested here, their arithm
 
 from __future__ import annotations
 
+import inspect
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -17,6 +22,7 @@ from dualgrad.cli import main
 from dualgrad.data.task import Task
 from dualgrad.models import build_model
 from dualgrad.records import read_record
+from dualgrad.training import determinism
 from dualgrad.training.batches import trusted_batches
 from dualgrad.training.determinism import arithmetic, autocast_dtype, configure, surroundings
 from dualgrad.training.session import Session, evaluate, new_model
@@ -197,3 +203,30 @@ def test_a_record_says_its_precision_and_was_computed_in_it(workspace, precision
     kept = {tensor.dtype for tensor in stages["main"].values() if tensor.is_floating_point()}
     assert kept == {dtype}
     capsys.readouterr()
+
+
+@pytest.mark.parametrize("python", [sys.executable, "python3.12", "python3.13", "python3.14"])
+def test_the_name_of_the_code_is_the_same_in_every_python(python: str) -> None:
+    """Their syntax trees have other fields: records of the same code would be told apart after an upgrade."""
+    if shutil.which(python) is None or subprocess.run([python, "-c", ""], check=False).returncode:
+        pytest.skip(f"{python} is not here")
+    code = f"from __future__ import annotations\nimport ast, sys\n{inspect.getsource(determinism._as_text)}"
+    code += "print(_as_text(ast.parse('def f(): pass')))"
+    done = subprocess.run([python, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == (
+        "Module(body=[FunctionDef(name='f', args=arguments(posonlyargs=[], args=[], kwonlyargs=[], kw_defaults=[], "
+        "defaults=[]), body=[Pass()], decorator_list=[])], type_ignores=[])"
+    )
+
+
+@pytest.mark.surroundings
+def test_hidden_files_are_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An editor's lock, which is a link to nowhere, and what macOS writes beside files on shares."""
+    folder = tmp_path / "training"
+    folder.mkdir()
+    (folder / "determinism.py").write_text("x = 1\n")
+    monkeypatch.setattr(determinism, "__file__", str(folder / "determinism.py"))
+    before = determinism.code_digest.__wrapped__()
+    (folder / ".#determinism.py").symlink_to("me@host.123:456")
+    (folder / "._determinism.py").write_bytes(b"\0\5\26\7")
+    assert determinism.code_digest.__wrapped__() == before
