@@ -282,3 +282,15 @@ def test_samples_that_are_too_few_to_spread_differently():
     assert math.isnan(spread.smallest_p(2, 30))
     assert math.isnan(spread.brown_forsythe(np.array([0.0, 1.0]), np.arange(9.0)))
     assert math.isnan(spread.brown_forsythe(np.zeros(5), np.array([1.0, 1.0, -1.0, -1.0])))
+
+
+def test_spreads_of_pairs():
+    """By hand from Morgan's form: t = (F - 1) √(n - 2) / (2 √(F (1 - r²))), F the ratio of the variances."""
+    first = np.array([3.0, 1.0, 4.0, 1.5, 5.0, 9.0])
+    second = np.array([2.0, 1.8, 2.9, 1.1, 3.0, 4.0])
+    f, r = first.var() / second.var(), np.corrcoef(first, second)[0, 1]
+    t = (f - 1) * math.sqrt(4) / (2 * math.sqrt(f * (1 - r**2)))
+    assert spread.pitman_morgan(first, second) == pytest.approx(2 * stats.t.sf(t, 4))
+    assert math.isnan(spread.pitman_morgan(first, first)) and math.isnan(
+        spread.pitman_morgan(first[:2], second[:2])
+    )

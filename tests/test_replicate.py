@@ -80,8 +80,14 @@ def test_final_errors_beside_the_published_ones(trained, capsys):
     difference = np.mean(ours) - np.mean(theirs)
     assert (row.difference_low, row.difference_high) == pytest.approx((difference - half, difference + half))
     # Seeds 0, 1 and 3 with themselves.
-    assert row.n_pairs == 3 and row.paired == pytest.approx(np.mean([0.01, 0.02, 0.03]))
-    assert bool(row.inside)
+    pairs = [0.01, 0.02, 0.03]
+    assert row.n_pairs == 3 and row.paired == pytest.approx(np.mean(pairs))
+    error = np.std(pairs, ddof=1) / math.sqrt(3)
+    half = stats.t.ppf(0.975, 2) * error
+    assert (row.paired_low, row.paired_high) == pytest.approx((0.02 - half, 0.02 + half))
+    assert row.paired_p == pytest.approx(stats.ttest_1samp(pairs, 0).pvalue)
+    # A true difference of that size lies beyond Student's quantile in 80 of 100 samples.
+    assert stats.nct.sf(stats.t.ppf(0.975, 2), 2, row.detectable / error) == pytest.approx(0.8)
     text = (folder / "replication.html").read_text()
     for part in ("X1c", "λ = 0.3", "sst2_tsv", "another copy of SST-2", "3,913 of the 3,916", "A CPU"):
         assert part in text, part
@@ -89,11 +95,110 @@ def test_final_errors_beside_the_published_ones(trained, capsys):
     assert "3 runs were trained, 3 whole" in capsys.readouterr().out
 
 
+def a_row(
+    run: str, test_error: float | None, edition: str = EDITION, most: int | None = None, **epochs
+) -> Row:
+    about = {"seconds": 1.0, "threads": 1, "machine": "a CPU", "digest": "0", "status": "completed"}
+    about |= {
+        "dataset": "sst2_tsv",
+        "precision": "published",
+        "error": {},
+        "loss": {},
+        "cosine": {},
+        "norm": {},
+    }
+    return Row(edition, "X1c", run, max_epochs=most, test_error=test_error, **(about | epochs))
+
+
+def test_lambdas_that_share_seeds_are_one_comparison(census):
+    """The unit is the seed: three of them at three λ are three differences, not nine; one run is missing."""
+    theirs = [[0.40, 0.35, 0.30], [0.42, 0.38, 0.31], [0.39, 0.36, 0.35], [0.5, 0.5, 0.5]]
+    apart = [[0.03, 0.02, 0.01], [-0.01, 0.00, -0.02], [0.02, 0.01, None]]
+    lams = (0.1, 0.3, 0.6)
+    names = [[f"lam{lam}_seed{seed}" for lam in lams] for seed in range(4)]
+    published = {
+        f"X1c/{name}": {"error_final": error, "error": {}, "loss": {}, "cosine": {}, "norm": {}}
+        for line, errors in zip(names, theirs, strict=True)
+        for name, error in zip(line, errors, strict=True)
+    }
+    rows = [
+        a_row(names[seed][at], theirs[seed][at] + apart[seed][at])
+        for seed in range(3)
+        for at in range(3)
+        if apart[seed][at] is not None
+    ]
+    (one,) = compare.by_seed(rows, published, census).itertuples()
+    seeds = np.array([0.02, -0.01, 0.015])
+    test = stats.ttest_1samp(seeds, 0)
+    assert (one.conditions, one.n, one.condition) == (3, 3, "{}")
+    assert one.difference == pytest.approx(seeds.mean())
+    assert (one.difference_low, one.difference_high) == pytest.approx(tuple(test.confidence_interval(0.95)))
+    # Both one-sided tests reject at 5 % within this margin, and the worse of them just so.
+    margin = one.equivalent_within
+    worse = max(
+        stats.ttest_1samp(seeds, -margin, alternative="greater").pvalue,
+        stats.ttest_1samp(seeds, margin, alternative="less").pvalue,
+    )
+    assert worse == pytest.approx(0.05)
+    # From the lowest to the highest λ, in the two seeds that have both.
+    assert one.n_change == 2 and (one.lambda_from, one.lambda_to) == (0.1, 0.6)
+    assert one.change_published == pytest.approx(np.mean([-0.10, -0.11]))
+    assert one.change_difference == pytest.approx(np.mean([-0.02, -0.01]))
+    made = words.Replication(
+        *([EDITION], rows, compare.final(rows, published, census), compare.by_seed(rows, published, census)),
+        *(pd.DataFrame(), [], census, census.datasets, pd.DataFrame()),
+    )
+    text = " ".join(words.sentences(made))
+    assert (
+        "contains 0 in 3 of 3 conditions that have one (two or more pairs). That is no agreement yet" in text
+    )
+    assert "X1c: its 3 conditions share 3 seeds, so they are one comparison." in text
+    assert f"equivalent within any margin from {margin:.4f} on" in text
+    assert "in the same 2 seeds; these changes differ by −0.0150 [" in text
+
+
+def test_first_epochs_are_compared_by_seed_where_no_run_is_whole(census):
+    published = {
+        f"X1c/lam0.3_seed{seed}": {
+            "error_final": 0.3,
+            "error": {1: error},
+            "loss": {},
+            "cosine": {},
+            "norm": {},
+        }
+        for seed, error in enumerate((0.50, 0.52, 0.54))
+    }
+    rows = [
+        a_row(f"lam0.3_seed{seed}", error, "first", 2, error={1: error} | later)
+        for seed, error, later in ((0, 0.51, {2: 0.4}), (1, 0.54, {}), (2, 0.57, {}))
+    ]
+    found = compare.by_epoch(rows, published, census, {})
+    assert found["paired"].tolist() == pytest.approx([0.02]) and found["n_pairs"].tolist() == [3]
+    made = words.Replication(
+        *(
+            ["first"],
+            rows,
+            compare.final(rows, published, census),
+            compare.by_seed(rows, published, census),
+            found,
+        ),
+        *([], census, census.datasets, pd.DataFrame()),
+    )
+    (row,) = words.first_table(made).rows
+    assert row[:4] == ["X1c", "λ = 0.3", "1", "test error"] and row[-2].startswith(
+        "0.020 [−0.005, 0.045] (3)"
+    )
+    assert "First epochs: the 95 % interval of the difference by seed contains 0 in 1 of 1" in " ".join(
+        words.sentences(made)
+    )
+    rows.append(a_row("lam0.3_seed3", 0.3))  # a whole run: its condition has a line of final errors
+    assert words.first_epochs(replace(made, final=compare.final(rows, published, census))).empty
+
+
 def test_epoch_by_epoch_on_the_band(trained, capsys):
     assert main(["replicate", EDITION, "--root", str(trained), *WORDS]) == 0
     # Of six values alike each is the lowest or the highest of them in two cases of six.
-    said = "5 of 6 values lie within the published runs' range at that epoch; of as many values from further"
-    assert f"{said} published runs, 4 would be expected to." in capsys.readouterr().out
+    assert "expected of further published runs): test error 5 of 6 (4). Values of" in capsys.readouterr().out
     epochs = pd.read_parquet(trained / "results" / EDITION / "replication" / "epochs.parquet")
     assert set(epochs["measure"]) == {"error"}, "what only one side has is not compared"
     one, two = epochs.sort_values("epoch").itertuples()
@@ -150,7 +255,8 @@ def test_first_epochs_are_no_final_errors(census, tmp_path):
     found = compare.by_epoch([row], published, census, known).set_index("measure")
     assert set(found.index) == {"error", "cosine"} and found.loc["error", "reference"] == 0.69
     made = words.Replication(
-        *(["paper-first1"], [row], pd.DataFrame(), found.reset_index(), [], census, census.datasets),
+        *(["paper-first1"], [row], pd.DataFrame(), pd.DataFrame(), found.reset_index(), []),
+        *(census, census.datasets),
         within=pd.DataFrame(),
     )
     (table,) = words.epoch_tables(made)
@@ -212,10 +318,7 @@ def test_first_epochs_of_another_edition_stand_with_the_whole_runs(copy_census, 
     """A run that both have counts once; conditions come in the order of the census, whatever was trained first."""
 
     def row(run: str, edition: str, most: int | None, *errors: float) -> Row:
-        about = {"seconds": 1.0, "threads": 1, "machine": "a CPU", "digest": "0", "status": "completed"}
-        about |= {"dataset": "sst2_tsv", "precision": "published", "loss": {}, "cosine": {}, "norm": {}}
-        by_epoch = dict(enumerate(errors, start=1))
-        return Row(edition, "X1c", run, max_epochs=most, test_error=errors[-1], error=by_epoch, **about)
+        return a_row(run, errors[-1], edition, most, error=dict(enumerate(errors, start=1)))
 
     rows = [
         row("lam0.4_seed0", "first", 1, 0.5),

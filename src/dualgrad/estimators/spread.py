@@ -1,4 +1,4 @@
-"""Whether two samples spread alike: the Brown-Forsythe test, and which samples are too small for it."""
+"""Whether two samples spread alike: Brown and Forsythe's test and what is too small for it; pairs: Pitman's."""
 
 from __future__ import annotations
 
@@ -22,6 +22,18 @@ def brown_forsythe(first: np.ndarray, second: np.ndarray) -> float:
     if max(np.ptp(np.abs(one - np.median(one))) for one in (first, second)) <= _NONE:
         return math.nan
     return float(stats.levene(first, second, center="median").pvalue)
+
+
+def pitman_morgan(first: np.ndarray, second: np.ndarray) -> float:
+    """Return the p value of the test for equal variances of pairs, (n,): that sum and difference are uncorrelated.
+
+    NaN for fewer than three pairs, and where sum or difference does not vary. Source: Pitman 1939,
+    https://doi.org/10.1093/biomet/31.1-2.9.
+    """
+    sides = first + second, first - second
+    if len(first) < 3 or min(map(np.ptp, sides)) <= _NONE:
+        return math.nan
+    return float(stats.pearsonr(*sides).pvalue)
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Make a replication's files: replication.parquet, epochs.parquet, replication.{png,md,html}."""
+"""Make a replication's files: replication.parquet, seeds.parquet, epochs.parquet, replication.{png,md,html}."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ from dualgrad.tables import parquet
 from dualgrad.validation import InputError
 
 FOLDER = Path(__file__).parent
-FILES = ("replication.parquet", "epochs.parquet", "replication.png", "replication.md", "replication.html")
+TABLES = ("replication.parquet", "seeds.parquet", "epochs.parquet")
+FILES = (*TABLES, "replication.png", "replication.md", "replication.html")
 KEPT = "docs/replication"  # rows of finished runs, by edition, and values of other code
 REFERENCE = "reference.csv"
 WITHIN = "within_epoch.csv"
@@ -62,6 +63,7 @@ def gather(project: Project, editions: Sequence[str], released: Path, results: P
         list(editions),
         rows,
         compare.final(rows, theirs, published),
+        compare.by_seed(rows, theirs, published),
         compare.by_epoch(rows, theirs, published, references(project.root)),
         outdated,
         published,
@@ -112,8 +114,9 @@ def within_epochs(root: Path, rows: Sequence[Row]) -> pd.DataFrame:
 def make(made: words.Replication, output: Path) -> None:
     """Write all files of a replication into a folder."""
     output.mkdir(parents=True, exist_ok=True)
-    parquet.write_frame(output / "replication.parquet", made.final, compare.FINAL)
-    parquet.write_frame(output / "epochs.parquet", made.epochs, compare.EPOCHS)
+    frames = (made.final, compare.FINAL), (made.seeds, compare.SEEDS), (made.epochs, compare.EPOCHS)
+    for name, (frame, columns) in zip(TABLES, frames, strict=True):
+        parquet.write_frame(output / name, frame, columns)
     title = f"Replication: {' and '.join(made.editions)}"
     drawn = output / "replication.png"
     picture.draw(made.epochs, title, [drawn])
@@ -124,7 +127,7 @@ def make(made: words.Replication, output: Path) -> None:
         sentences=words.sentences(made),
         picture=data_uri(drawn),
         tables=words.tables_of(made),
-        outside=lambda row: any(cell.endswith("*") for cell in row) or row[-1] == "no",
+        outside=lambda row: any(cell.endswith("*") for cell in row),
         editions=f"Re-trained: {', '.join(made.editions)}.",
     )
     write_page(output / "replication.html", page)
@@ -133,7 +136,8 @@ def make(made: words.Replication, output: Path) -> None:
 PREFACE = """What of the published training has been trained again by this project, beside the published rows of the
 same conditions. `dualgrad replicate --document` makes this page from the rows of finished runs in
 [docs/replication](replication/) and the released archive; of long runs it writes out some of the epochs. What your
-own records say: `snakemake replicate --config edition=paper`, with the settings that they were trained under.
+own records say: `snakemake replicate --config edition=paper`, with the settings that they were trained under. It is
+made anew as runs finish; no interval or p value allows for having looked before.
 """
 
 

@@ -1,4 +1,4 @@
-"""Re-trained runs beside the published rows of the same conditions: final errors, and epoch by epoch."""
+"""Re-trained runs beside the published rows of the same conditions: final errors, by seed, and epoch by epoch."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from dualgrad.census.load import Census
+from dualgrad.estimators.bootstrap import t_bounds
+from dualgrad.estimators.spread import pitman_morgan
+from dualgrad.estimators.units import of_two, of_values
 from dualgrad.replicate.rows import MEASURES, Row
 from dualgrad.tables.read import made, read_tables
 
-LEVEL = 0.95
 KEYS = ("experiment", "condition", "dataset", "precision")
 # Columns of replication.parquet -> what they mean.
 FINAL = {
@@ -35,11 +36,41 @@ FINAL = {
     "difference": "mean re-trained minus mean published",
     "difference_low": "lower end of its 95 % interval (Welch)",
     "difference_high": "upper end",
-    "inside": "whether the mean of the re-trained runs lies within the published runs' range",
     "n_pairs": "pairs of a published and a re-trained run of one seed",
     "paired": "mean difference within these pairs",
     "paired_low": "lower end of its 95 % interval (t)",
     "paired_high": "upper end",
+    "paired_p": "its p value, of no difference",
+    "detectable": "smallest difference that these pairs would have shown with a power of 80 %",
+}
+_PAIRED = ("n_pairs", "paired", "paired_low", "paired_high", "paired_p", "detectable")
+# Columns of seeds.parquet: conditions that differ in λ alone, which have the same seeds, taken together.
+SEEDS = {
+    **{name: FINAL[name] for name in ("edition", "experiment")},
+    "condition": "factor levels but for seed and λ, as JSON",
+    **{name: FINAL[name] for name in ("dataset", "precision")},
+    "conditions": "conditions that are taken together",
+    "n": "seeds with whole runs, published and re-trained",
+    "difference": "mean over seeds of the mean over a seed's conditions: re-trained error minus published error",
+    "difference_low": "lower end of its 95 % interval (t, n - 1 degrees of freedom)",
+    "difference_high": "upper end",
+    "equivalent_within": "smallest margin within which both are equal by two one-sided tests at 5 %",
+    "detectable": "smallest difference that these seeds would have shown with a power of 80 %",
+    "sd_published": "standard deviation between seeds of their mean deviation from the conditions' means, published",
+    "sd": "the same, re-trained",
+    "sd_p": "p value of equal standard deviations of pairs (Pitman and Morgan)",
+    "lambda_from": "lowest λ of these conditions",
+    "lambda_to": "highest λ",
+    "n_change": "seeds with both",
+    "change_published": "mean published error at the highest λ minus that at the lowest, of these seeds",
+    "change_published_low": "lower end of its 95 % interval (t)",
+    "change_published_high": "upper end",
+    "change": "the same, re-trained",
+    "change_low": "lower end of its 95 % interval (t)",
+    "change_high": "upper end",
+    "change_difference": "mean difference of the two, by seed",
+    "change_difference_low": "lower end of its 95 % interval (t)",
+    "change_difference_high": "upper end",
 }
 # Columns of epochs.parquet.
 EPOCHS = {
@@ -56,6 +87,7 @@ EPOCHS = {
     "low": "their lowest value",
     "high": "their highest value",
     "inside": "how many of them lie within the published runs' range",
+    **{name: FINAL[name] for name in _PAIRED},
 }
 _RELEASED = {"error": ("trajectories", "test_error"), **{k: v for k, v in MEASURES.items() if k != "error"}}
 
@@ -126,8 +158,8 @@ def final(rows: Sequence[Row], published: Mapping[str, Mapping[str, Any]], censu
     """Compare the final errors of whole runs, condition by condition (columns: :data:`FINAL`)."""
     found = []
     for key, group in conditions(rows, census).items():
-        whole = [row for row in group if row.max_epochs is None and row.test_error is not None]
-        mine = {row.name: row.test_error for row in whole}
+        whole = [row for row in group if row.max_epochs is None]
+        mine = {row.name: float(row.test_error) for row in whole if row.test_error is not None}
         if not mine:
             continue
         theirs = {
@@ -136,10 +168,7 @@ def final(rows: Sequence[Row], published: Mapping[str, Mapping[str, Any]], censu
             if name in published and not np.isnan(published[name]["error_final"])
         }
         a, b = np.array(list(theirs.values())), np.array(list(mine.values()))
-        difference = (b.mean() - a.mean()) if len(a) else np.nan
-        low, high = welch(a, b)
-        pairs = np.array([mine[name] - theirs[name] for name in mine if name in theirs])
-        paired_low, paired_high = one_sample(pairs)
+        apart = of_two(b, a)
         found.append(
             _head(key, whole)
             | {
@@ -151,33 +180,80 @@ def final(rows: Sequence[Row], published: Mapping[str, Mapping[str, Any]], censu
                 "n": len(b),
                 "mean": b.mean(),
                 "sd": b.std(ddof=1) if len(b) > 1 else np.nan,
-                "difference": difference,
-                "difference_low": low,
-                "difference_high": high,
-                "inside": bool(a.min() <= b.mean() <= a.max()) if len(a) else None,
-                "n_pairs": len(pairs),
-                "paired": pairs.mean() if len(pairs) else np.nan,
-                "paired_low": paired_low,
-                "paired_high": paired_high,
+                "difference": apart.value,
+                "difference_low": apart.low,
+                "difference_high": apart.high,
             }
+            | _pairs(mine, theirs)
         )
     return pd.DataFrame(found, columns=list(FINAL))
 
 
-def welch(a: np.ndarray, b: np.ndarray) -> tuple[float, float]:
-    """Return Welch's 95 % interval of mean(b) - mean(a); NaN where a side has fewer than two values or no spread."""
-    if min(len(a), len(b)) < 2 or a.std() + b.std() == 0:
-        return np.nan, np.nan
-    interval = stats.ttest_ind(b, a, equal_var=False).confidence_interval(LEVEL)
-    return float(interval.low), float(interval.high)
+def _pairs(mine: Mapping[str, float], theirs: Mapping[str, float]) -> dict[str, float]:
+    """Return the columns of the differences between runs of one name."""
+    one = of_values(np.array([mine[name] - theirs[name] for name in mine if name in theirs]))
+    values = (one.n, one.value, one.low, one.high, one.p_value, one.detectable)
+    return dict(zip(_PAIRED, values, strict=True))
 
 
-def one_sample(values: np.ndarray) -> tuple[float, float]:
-    """Return the 95 % t interval of a mean; NaN for fewer than two values or no spread."""
-    if len(values) < 2 or values.std() == 0:
-        return np.nan, np.nan
-    interval = stats.ttest_1samp(values, 0.0).confidence_interval(LEVEL)
-    return float(interval.low), float(interval.high)
+def by_seed(rows: Sequence[Row], published: Mapping[str, Mapping[str, Any]], census: Census) -> pd.DataFrame:
+    """Compare the final errors of whole runs over all λ at once (columns: :data:`SEEDS`).
+
+    A seed has the same noise, trusted examples and initial weights at every λ, so conditions that differ in λ alone
+    are no independent comparisons: the seed is the unit. A single condition has no line here.
+    """
+    curves: dict[tuple[str, ...], list[Row]] = {}
+    for key, group in conditions(rows, census).items():
+        rest = {name: level for name, level in json.loads(key[1]).items() if name != "lambda"}
+        curves.setdefault((key[0], condition_of(rest), *key[2:]), []).extend(group)
+    found = []
+    for key, group in curves.items():
+        whole = [row for row in group if row.max_epochs is None and row.test_error is not None]
+        errors = [
+            (factors.get("seed"), factors.get("lambda"), published[row.name]["error_final"], row.test_error)
+            for row in whole
+            if row.name in published
+            for factors in [census.runs[row.name]["factors"]]
+        ]
+        table = pd.DataFrame(errors, columns=["seed", "lambda", "theirs", "mine"]).dropna()
+        if table["lambda"].nunique() > 1:
+            found.append(_head(key, whole) | _over_seeds(table))
+    return pd.DataFrame(found, columns=list(SEEDS))
+
+
+def _over_seeds(table: pd.DataFrame) -> dict[str, float]:
+    sides = ["theirs", "mine"]
+    seeds = (table["mine"] - table["theirs"]).groupby(table["seed"]).mean().to_numpy()
+    difference = of_values(seeds)
+    ends = t_bounds(seeds, level=0.9)[0]  # two one-sided tests at 5 % are the 90 % interval within the margin
+    centred = table[sides] - table.groupby("lambda")[sides].transform("mean")
+    apart = centred.groupby(table["seed"]).mean()
+    values: dict[str, float] = {
+        "conditions": table["lambda"].nunique(),
+        "n": difference.n,
+        "difference": difference.value,
+        "difference_low": difference.low,
+        "difference_high": difference.high,
+        "equivalent_within": np.nan if ends is None else max(-ends[0], ends[1]),
+        "detectable": difference.detectable,
+        "sd_published": apart["theirs"].std(),
+        "sd": apart["mine"].std(),
+        "sd_p": pitman_morgan(*(apart[side].to_numpy() for side in sides)),
+        "lambda_from": table["lambda"].min(),
+        "lambda_to": table["lambda"].max(),
+    }
+    wide = table.pivot(index="seed", columns="lambda", values=sides)
+    changes = {side: wide[side][values["lambda_to"]] - wide[side][values["lambda_from"]] for side in sides}
+    both = pd.DataFrame(changes).dropna()
+    values["n_change"] = len(both)
+    for name, change in (
+        ("change_published", both["theirs"]),
+        ("change", both["mine"]),
+        ("change_difference", both["mine"] - both["theirs"]),
+    ):
+        one = of_values(change.to_numpy())
+        values |= {name: one.value, f"{name}_low": one.low, f"{name}_high": one.high}
+    return values
 
 
 def by_epoch(
@@ -196,14 +272,19 @@ def by_epoch(
     """
     found = []
     for key, group in conditions(rows, census).items():
-        theirs = [published[name] for name in members_of(census, key[0], key[1]) if name in published]
+        members = [name for name in members_of(census, key[0], key[1]) if name in published]
         for measure in MEASURES:
             epochs = sorted({epoch for row in group for epoch in getattr(row, measure)})
             for epoch in epochs:
-                a = np.array([one[measure][epoch] for one in theirs if epoch in one[measure]])
-                b = np.array(
-                    [getattr(row, measure)[epoch] for row in group if epoch in getattr(row, measure)]
-                )
+                theirs = {
+                    name: published[name][measure][epoch]
+                    for name in members
+                    if epoch in published[name][measure]
+                }
+                mine = {
+                    row.name: getattr(row, measure)[epoch] for row in group if epoch in getattr(row, measure)
+                }
+                a, b = np.array(list(theirs.values())), np.array(list(mine.values()))
                 if not len(a):
                     continue
                 known = [references.get((row.dataset, row.name, measure, epoch)) for row in group]
@@ -223,6 +304,7 @@ def by_epoch(
                         "high": b.max(),
                         "inside": int(((b >= a.min()) & (b <= a.max())).sum()),
                     }
+                    | _pairs(mine, theirs)
                 )
     return pd.DataFrame(found, columns=list(EPOCHS))
 

@@ -12,6 +12,7 @@ import pandas as pd
 
 from dualgrad.census.datasets import DataSet
 from dualgrad.census.load import Census
+from dualgrad.estimators.families import holm
 from dualgrad.replicate import compare
 from dualgrad.replicate.rows import Row
 
@@ -21,6 +22,10 @@ MEASURES = {
     "cosine": "mean cosine",
     "norm": "norm of the mix",
 }
+_FOUND = (
+    "Last: the smallest difference by seed that as many pairs, with this spread, would have shown with a power of "
+    "80 %."
+)
 _SYMBOLS = {"lambda": "λ", "noise_rate": "η"}
 
 
@@ -41,7 +46,7 @@ class Replication:
     Attributes:
         editions: names of the editions that were re-trained.
         rows: their runs.
-        final, epochs: the two comparisons (``replicate.compare``).
+        final, seeds, epochs: the three comparisons (``replicate.compare``).
         outdated: runs whose records are of another definition, left out.
         census: the census as published.
         datasets: data sets by name.
@@ -51,6 +56,7 @@ class Replication:
     editions: list[str]
     rows: list[Row]
     final: pd.DataFrame
+    seeds: pd.DataFrame
     epochs: pd.DataFrame
     outdated: list[str]
     census: Census
@@ -71,9 +77,9 @@ def number(value: float, digits: int = 4) -> str:
     return (text if float(text) else text.lstrip("-")).replace("-", "−")  # no minus before a zero
 
 
-def interval(low: float, high: float) -> str:
+def interval(low: float, high: float, digits: int = 4) -> str:
     """Return an interval in brackets, or nothing."""
-    return "" if np.isnan(low) else f" [{number(low)}, {number(high)}]"
+    return "" if np.isnan(low) else f" [{number(low, digits)}, {number(high, digits)}]"
 
 
 def _runs(count: int) -> str:
@@ -99,24 +105,35 @@ def sentences(made: Replication) -> list[str]:
         else:
             what = "the published data"
         lines.append(f"{_runs(count)} trained on {one.title} ({name}): {what}.")
-    final = made.final.dropna(subset=["difference"])
-    if len(final):
-        inside = int((final["inside"] == True).sum())  # noqa: E712  (object column)
-        tested = final.dropna(subset=["difference_low"])
-        zero = int(((tested["difference_low"] <= 0) & (tested["difference_high"] >= 0)).sum())
+    tested = made.final.dropna(subset=["paired_low"])
+    if len(tested):
         lines.append(
-            f"Final errors: the 95 % interval of the difference contains 0 in {zero} of {len(tested)} conditions "
-            "that have one (two or more runs on either side). The mean lies within the published runs' range in "
-            f"{inside} of {len(final)}, which a mean of few runs rarely leaves."
+            f"Final errors: the 95 % interval of the difference by seed contains 0 in {_zero(tested)} of "
+            f"{len(tested)} conditions that have one (two or more pairs). That is no agreement yet: with so many "
+            f"pairs a difference of {_range(tested['detectable'])} would have been found with a power of 80 %."
+        )
+    lines += [line for one in made.seeds.itertuples() for line in _seed_lines(one)]
+    first = first_epochs(made)
+    if len(first):
+        lines.append(
+            f"First epochs: the 95 % interval of the difference by seed contains 0 in {_zero(first)} of {len(first)} "
+            f"measures; the smallest of their p values is {number(first['paired_p'].min(), 2)}, "
+            f"{number(holm(first['paired_p']).min(), 2)} corrected for their number (Holm)."
         )
     if len(made.epochs):
-        total, inside = int(made.epochs["n"].sum()), int(made.epochs["inside"].sum())
         # One more of k + 1 values alike is the lowest or the highest of them with probability 2 / (k + 1).
         k = made.epochs["n_published"]
-        expected = float((made.epochs["n"] * (k - 1) / (k + 1)).sum())
+        counts = made.epochs.assign(expected=made.epochs["n"] * (k - 1) / (k + 1)).groupby("measure")
+        found = counts[["inside", "n", "expected"]].sum()
         lines.append(
-            f"Epoch by epoch: {inside:,} of {total:,} values lie within the published runs' range at that epoch; "
-            f"of as many values from further published runs, {expected:,.0f} would be expected to."
+            "Epoch by epoch, values within the published runs' range at that epoch (and as many as would be expected "
+            "of further published runs): "
+            + ", ".join(
+                f"{MEASURES[name]} {found['inside'][name]:,} of {found['n'][name]:,} ({found['expected'][name]:,.0f})"
+                for name in MEASURES
+                if name in found.index
+            )
+            + ". Values of one run, and of one seed at several λ, move together, so that these counts have no test."
         )
     if made.outdated:
         lines.append(
@@ -124,6 +141,83 @@ def sentences(made: Replication) -> list[str]:
             + ", ".join(made.outdated[:5])
         )
     return lines
+
+
+def _zero(rows: pd.DataFrame) -> int:
+    return int(((rows["paired_low"] <= 0) & (rows["paired_high"] >= 0)).sum())
+
+
+def _range(values: pd.Series) -> str:
+    ends = [number(values.min(), 3), number(values.max(), 3)]
+    return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
+
+
+def _seed_lines(one: Any) -> list[str]:
+    """Return what conditions that differ in λ alone come to together."""
+    if np.isnan(one.difference_low):
+        return []
+    name = ", ".join(filter(None, [one.experiment, condition(one.condition)]))
+    lines = [
+        f"{name}: its {one.conditions} conditions share {one.n} seeds, so they are one comparison. Mean over a "
+        "seed's conditions of the re-trained error minus the published one: "
+        f"{number(one.difference)}{interval(one.difference_low, one.difference_high)} (paired t). By two one-sided "
+        f"tests at 5 % they are equivalent within any margin from {number(one.equivalent_within)} on; a difference "
+        f"of {number(one.detectable)} would have been found with a power of 80 %. The standard deviation between "
+        f"seeds is {number(one.sd)} re-trained, {number(one.sd_published)} published"
+        + ("." if np.isnan(one.sd_p) else f" (Pitman and Morgan's test of pairs: p = {number(one.sd_p, 2)}).")
+    ]
+    if not np.isnan(one.change_difference_low):
+        mine, theirs, apart = (
+            f"{number(getattr(one, key))}{interval(getattr(one, f'{key}_low'), getattr(one, f'{key}_high'))}"
+            for key in ("change", "change_published", "change_difference")
+        )
+        lines.append(
+            f"{name}: from λ = {one.lambda_from:g} to {one.lambda_to:g} the error changes by {mine} re-trained and "
+            f"by {theirs} published, in the same {one.n_change} seeds; these changes differ by {apart}."
+        )
+    return lines
+
+
+def first_epochs(made: Replication) -> pd.DataFrame:
+    """Return the rows of ``made.epochs`` that stand for conditions without a whole run.
+
+    Of each measure the last epoch that two or more pairs have.
+    """
+    if made.epochs.empty:
+        return made.epochs
+    keys = list(compare.KEYS)
+    whole = set() if made.final.empty else set(made.final[keys].itertuples(index=False, name=None))
+    rows = made.epochs.dropna(subset=["paired_low"])
+    rows = rows[[key not in whole for key in rows[keys].itertuples(index=False, name=None)]]
+    return rows.groupby([*keys, "measure"], sort=False).tail(1)
+
+
+def first_table(made: Replication) -> Table:
+    """Return what first epochs come to, one line per condition and measure."""
+    head = ["experiment", "condition", "epoch", "measure", "published: mean", "re-trained: mean", "data set"]
+    head += ["by seed [95 %] (pairs)", "found with 80 %"]
+    rows = [
+        [
+            one.experiment,
+            condition(one.condition),
+            str(one.epoch),
+            MEASURES[one.measure],
+            f"{number(one.mean_published, 3)} (n = {one.n_published})",
+            f"{number(one.mean, 3)} (n = {one.n})",
+            one.dataset,
+            *_paired_cells(one, 3),
+        ]
+        for one in first_epochs(made).itertuples()
+    ]
+    note = f"Conditions without a whole run, at the last epoch that two or more seeds have. {_FOUND}"
+    return Table("First epochs", note, head, rows)
+
+
+def _paired_cells(one: Any, digits: int = 4) -> list[str]:
+    by_seed = (
+        f"{number(one.paired, digits)}{interval(one.paired_low, one.paired_high, digits)} ({one.n_pairs})"
+    )
+    return [by_seed, number(one.detectable, digits)]
 
 
 def final_table(made: Replication) -> Table:
@@ -139,15 +233,15 @@ def final_table(made: Replication) -> Table:
                 f"{number(one.mean)} ± {number(one.sd)} (n = {one.n})",
                 one.dataset,
                 f"{number(one.difference)}{interval(one.difference_low, one.difference_high)}",
-                f"{number(one.paired)}{interval(one.paired_low, one.paired_high)} ({one.n_pairs})",
-                "–" if one.inside is None else "yes" if one.inside else "no",
+                *_paired_cells(one),
             ]
         )
     head = ["experiment", "condition", "published: mean ± sd (range)", "re-trained: mean ± sd", "data set"]
-    head += ["difference [95 %, Welch]", "by seed [95 %] (pairs)", "mean in range"]
+    head += ["difference [95 %, Welch]", "by seed [95 %] (pairs)", "found with 80 %"]
     note = (
         "Test errors at the end of whole runs, fractions. The differences by seed compare runs of one seed, which "
-        "have the same label noise, trusted examples and initial weights."
+        "have the same label noise, trusted examples and initial weights; Welch's intervals take all published seeds "
+        f"and leave that out. {_FOUND}"
     )
     return Table("Final errors", note, head, rows)
 
@@ -291,4 +385,5 @@ def run_table(made: Replication) -> Table:
 def tables_of(made: Replication, epochs: int | None = None) -> Sequence[Table]:
     """Return all tables, in reading order."""
     first = [final_table(made)] if len(made.final) else []
+    first += [first_table(made)] if len(first_epochs(made)) else []
     return [*first, *epoch_tables(made, epochs), *within_tables(made), run_table(made), missing_table(made)]
