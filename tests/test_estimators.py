@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy import stats
+from scipy.optimize import nnls
 
 from dualgrad.estimators import bootstrap, boundary, families, hierarchy, spread, units
 from dualgrad.estimators.dip import dip
@@ -17,7 +18,7 @@ from dualgrad.estimators.survival import kaplan_meier, stays
 from dualgrad.statistics.chosen_lambda import leave_one_out
 from dualgrad.statistics.dependence import kendall
 from dualgrad.statistics.reruns import split_variance
-from dualgrad.statistics.variance_null import fit
+from dualgrad.statistics.variance_null import fit, samples
 
 
 def covered(bounds: list, truth: float) -> float:
@@ -122,6 +123,29 @@ def test_variances_of_shifted_curves_follow_the_slope():
     errors = 0.1 + 0.7 / (1 + np.exp(-(lam - 0.4 - shift[:, None]) / 0.04))
     a, b = fit(np.gradient(errors.mean(axis=0), lam) ** 2, errors.var(axis=0))
     assert np.sqrt(b) == pytest.approx(0.01, rel=0.1) and a < 1e-4
+
+
+def test_the_variances_model_is_fitted_as_scipy_fits_it():
+    rng = np.random.default_rng(8)
+    square, variance = rng.exponential(1, (200, 6)), rng.exponential(1, (200, 6))
+    found = np.stack(fit(square, variance), axis=1)
+    known = [nnls(np.column_stack([np.ones(6), s]), v)[0] for s, v in zip(square, variance, strict=True)]
+    assert found == pytest.approx(np.array(known), abs=1e-9)
+    assert (found == 0).any(axis=0).all(), "both edges occur"
+
+
+def test_what_the_variances_model_gives_by_itself():
+    """Runs drawn one by one give the same r: with ten, whose model is exact, .83 leaves nothing to explain."""
+    rng = np.random.default_rng(9)
+    lam, n = np.array([0.35, 0.40, 0.43, 0.45, 0.47, 0.50, 0.55]), 10
+    means = 0.16 + 0.6 / (1 + np.exp(-(lam - 0.49) / 0.03))
+    modelled = 0.0002 * np.gradient(means, lam) ** 2
+    errors = rng.normal(means, np.sqrt(modelled * n / (n - 1)), (4000, n, len(lam)))
+    known = [np.corrcoef(np.gradient(one.mean(axis=0), lam) ** 2, one.var(axis=0))[0, 1] for one in errors]
+    found = samples(lam, means, modelled, np.full(len(lam), n))["model_correlation"]
+    for tail in (0.025, 0.25, 0.5):
+        assert np.quantile(found, tail) == pytest.approx(np.quantile(known, tail), abs=0.05)
+    assert np.quantile(found, 0.025) < 0.83 < np.quantile(found, 0.975)
 
 
 def test_choosing_on_the_test_set_is_optimistic():

@@ -729,7 +729,8 @@ ELSEWHERE = {
         *("silverman_alive", "dip_power"),
     },
     "variance_peaks": {"interior_share"},  # below
-    "variance_null": {"variance", "modelled_variance"},  # what the others are read off
+    # what the others are read off; samples (test_estimators)
+    "variance_null": {"variance", "modelled_variance", "model_correlation", "model_peak_ratio"},
     "boundary_model": {"line_interaction"},  # test_estimators.py: test_a_boundary_that_moves_is_found
     # test_estimators.py: test_the_hierarchy_tells_seeds_from_runs
     "hierarchy": {"experiment_sd", "seed_in_experiment_sd", "rest_sd", "seed_share"},

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
-from scipy.special import betaincinv, ndtr, ndtri, stdtr, stdtrit
+from scipy.special import betaincinv, ndtr, stdtr, stdtrit
 
 SEED = 3916
 RESAMPLES = 2000
@@ -258,14 +258,6 @@ def exact_bounds(hits: int, n: int) -> Bounds | None:
     low = 0.0 if hits == 0 else betaincinv(hits, n - hits + 1, tail)
     high = 1.0 if hits == n else betaincinv(hits + 1, n - hits, 1.0 - tail)
     return float(low), float(high), "Clopper-Pearson"
-
-
-def correlation_bounds(r: float, n: int) -> Bounds | None:
-    """Return Fisher's z interval of Pearson's r over n pairs; None for fewer than four pairs or |r| = 1."""
-    if n < 4 or abs(r) >= 1:
-        return None
-    half = float(ndtri((1 + LEVEL) / 2)) / float(np.sqrt(n - 3))
-    return float(np.tanh(np.arctanh(r) - half)), float(np.tanh(np.arctanh(r) + half)), "Fisher z"
 
 
 def open_note(bounds: Bounds | None) -> str | None:
