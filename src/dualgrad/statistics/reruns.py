@@ -10,7 +10,7 @@ of a seed are a pair; at each λ the variance between runs splits into
 `within_share` is within / (within + between). Near 1, the seed says nothing of the outcome: identical training, in
 the sense of the seed, ends differently. The interval is that of the intraclass correlation of a one-way layout (F
 distribution; Shrout & Fleiss 1979). `lam_from` pools all λ at and above it: mean squares are taken about each λ's
-mean.
+mean, and have Satterthwaite's degrees of freedom, because the spread changes with λ and a few λ carry most of it.
 `rerun_ratio` asks the same in another way: the square of within over the variance between the seeds of one execution
 (n - 1), 1 where a rerun differs as much as another seed. That variance leaves out what two executions differ by at a
 λ as a whole, and few seeds tell it badly: the two numbers need not agree.
@@ -125,8 +125,8 @@ def split_variance(
     freedom = n - len(levels)
     if freedom < 1:
         return within, np.nan, np.nan, None
-    squares = sum(((means[group == one] - means[group == one].mean()) ** 2).sum() for one in levels)
-    between_square = 2 * float(squares) / freedom
+    squares = np.array([((means[group == one] - means[group == one].mean()) ** 2).sum() for one in levels])
+    between_square = 2 * float(squares.sum()) / freedom
     between = max((between_square - within) / 2, 0.0)
     if within + between == 0:
         return within, between, np.nan, None
@@ -134,9 +134,23 @@ def split_variance(
     if within == 0:
         return within, between, share, None
     ratio = between_square / within
+    sizes = np.array([(group == one).sum() for one in levels])
+    halves = np.array([((values[group == one, 0] - values[group == one, 1]) ** 2).sum() for one in levels])
+    degrees = satterthwaite(squares, sizes - 1), satterthwaite(halves, sizes)
     ends = [
-        (ratio / fisher.ppf(q, freedom, n) - 1) / (ratio / fisher.ppf(q, freedom, n) + 1)
+        (ratio / fisher.ppf(q, *degrees) - 1) / (ratio / fisher.ppf(q, *degrees) + 1)
         for q in ((1 + bootstrap.LEVEL) / 2, (1 - bootstrap.LEVEL) / 2)
     ]
     low, high = (1.0 - min(max(end, 0.0), 1.0) for end in reversed(ends))
     return within, between, share, (low, high, "intraclass F")
+
+
+def satterthwaite(squares: np.ndarray, freedom: np.ndarray) -> float:
+    """Return the degrees of freedom of a sum of sums of squares, (groups,), that have those of their own.
+
+    A group without any degree of freedom adds nothing; all of them where every group spreads alike.
+    """
+    known = freedom > 0
+    if not squares[known].any():
+        return float(freedom.sum())
+    return float(squares[known].sum() ** 2 / (squares[known] ** 2 / freedom[known]).sum())
