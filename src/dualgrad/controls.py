@@ -52,10 +52,11 @@ class Answer:
 
 
 def rerun_share(groups: Sequence[Sequence[float]]) -> tuple[float, float, float]:
-    """Return the share of the variance between runs that appears at an identical seed, with its exact interval.
+    """Return the share of the variance between runs that appears at an identical seed, with its interval.
 
     One-way random effects over equally many runs of each seed; the interval follows from the F distribution of the
-    ratio of mean squares (Searle, Casella and McCulloch, Variance Components, 1992, section 3.6).
+    ratio of mean squares and is exact for normal errors (Searle, Casella and McCulloch, Variance Components, 1992,
+    section 3.6).
 
     Raises:
         ValueError: the groups are not of one size.
