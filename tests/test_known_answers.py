@@ -408,6 +408,9 @@ def interventions():
         of("cosine_range", 0.4, experiment="I", lam=0.3),
         of("cosine_correlation", r, experiment="I", lam=0.3),
         of("monotone", 1.0, experiment="I", lam=0.3),
+        (at("cosine_range", experiment="I", lam=0.3), "n", 2),
+        (at("cosine_range", experiment="I", lam=0.3), "runs", 6),
+        (at("monotone", experiment="I", lam=0.3), "n", 2),
     ]
 
 
@@ -423,6 +426,7 @@ def reruns():
     component = (between - within) / 2
     mine = {"lam": 0.5}
     return {"runs": runs("M1", rows)}, [
+        (at("within_share", **mine), "runs", 4),
         of("within_share", within / (within + component), **mine),
         of("within_sd", math.sqrt(within), **mine),
         of("between_sd", math.sqrt(component), **mine),

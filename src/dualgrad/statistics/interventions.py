@@ -199,11 +199,13 @@ def _cosines(sheet: Sheet, experiment: str, runs: pd.DataFrame) -> None:
         sheet.add("cosine_range", None, 0, experiment=experiment)
         return
     keys = {"experiment": experiment, "noise_rate": rows["noise_rate"].min()}
+    n = rows["seed"].nunique()
     cells = rows.groupby(["lam", "cos_target"])["test_error"].mean()
-    sheet.add("cosine_range", cells.max() - cells.min(), len(rows), **keys)
+    sheet.add("cosine_range", cells.max() - cells.min(), n, runs=len(rows), **keys)
     _correlation(sheet, keys, rows)
     for lam, mine in rows.groupby("lam"):
         at = {**keys, "lam": lam}
+        n, size = mine["seed"].nunique(), len(mine)
         means = mine.groupby("cos_target")["test_error"].mean()
         first, last = (
             mine[mine["cos_target"] == cosine].set_index("seed")["test_error"]
@@ -215,10 +217,10 @@ def _cosines(sheet: Sheet, experiment: str, runs: pd.DataFrame) -> None:
         sheet.add(
             "cosine_effect", value, len(apart), bounds=bounds, p_value=p_value, runs=2 * len(apart), **at
         )
-        sheet.add("cosine_range", means.max() - means.min(), len(mine), **at)
+        sheet.add("cosine_range", means.max() - means.min(), n, runs=size, **at)
         _correlation(sheet, at, mine)
         steps = np.diff(means.to_numpy())
-        sheet.add("monotone", float((steps > 0).all() or (steps < 0).all()), len(mine), **at)
+        sheet.add("monotone", float((steps > 0).all() or (steps < 0).all()), n, runs=size, **at)
 
 
 def _correlation(sheet: Sheet, keys: dict, rows: pd.DataFrame) -> None:

@@ -87,6 +87,7 @@ def compute(tables: Tables) -> pd.DataFrame:
 
 def _add(sheet: Sheet, keys: dict, values: np.ndarray, lam: np.ndarray) -> None:
     n = len(values)
+    keys = {**keys, "runs": 2 * n}
     apart = np.abs(values[:, 0] - values[:, 1])
     within, between, share, bounds = split_variance(values, lam)
     note = None if np.isfinite(share) else "all errors of a λ are equal, or it has one pair"
