@@ -112,7 +112,7 @@ def test_reruns_find_the_share_of_the_variance_within_seeds(truth):
         shares.append(share)
         inside += low <= truth <= high
     assert np.median(shares) == pytest.approx(truth, abs=0.08)
-    assert inside / 300 == pytest.approx(0.95, abs=0.04)
+    assert inside / 300 >= 0.93  # degrees of freedom read off three seeds each are few rather than many
 
 
 def test_variances_of_shifted_curves_follow_the_slope():

@@ -41,7 +41,7 @@ class Scan:
             tests: levels that these do not rule out.
         lowest: the mean there. It was chosen by looking, so a little too low.
         below, above: what one step of the grid loses: mean at the neighbouring level minus the lowest; None at an
-            end.
+            end. As the lowest was chosen by looking, their intervals and rise's are Bonferroni's over all others.
         rise: first level above the optimum from which on every mean is told apart from the lowest one; None: none is.
         rise_by: how much higher the mean is there.
         middle: level where the mean, beyond the optimum, last crosses half-way between the lowest and the highest
@@ -103,8 +103,10 @@ def scan(
     few = min(sizes) < bootstrap.SMALL
     draws = None if few else _draws(data, paired)
 
+    each = 1.0 - (1.0 - bootstrap.LEVEL) / (len(at) - 1)
+
     def apart(k: int) -> Estimate:
-        return difference(data[k], data[best], paired=paired)
+        return difference(data[k], data[best], paired=paired, level=each)
 
     later = [(k, apart(k)) for k in range(best + 1, len(at))]
     risen = None
@@ -145,9 +147,14 @@ def mean(values: np.ndarray) -> Estimate:
     return _estimate(float(values.mean()), bootstrap.t_bounds(values)[0])
 
 
-def difference(first: np.ndarray, second: np.ndarray, *, paired: bool) -> Estimate:
+def difference(
+    first: np.ndarray, second: np.ndarray, *, paired: bool, level: float = bootstrap.LEVEL
+) -> Estimate:
     """Return mean(first) - mean(second) with Student's interval of the pairs, or Welch's of two samples."""
-    bounds = bootstrap.t_bounds(first - second)[0] if paired else bootstrap.welch_bounds(first, second)
+    if paired:
+        bounds = bootstrap.t_bounds(first - second, level=level)[0]
+    else:
+        bounds = bootstrap.welch_bounds(first, second, level)
     return _estimate(float(first.mean() - second.mean()), bounds)
 
 

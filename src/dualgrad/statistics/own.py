@@ -7,7 +7,8 @@ where it crosses half of its rise, where it spreads most. Where the same seeds w
 and resamples are by seed; otherwise levels are independent samples.
 
 The lowest mean was chosen by looking, so it is a little too low; a validation split (docs/which-lambda.md) chooses on
-other examples than it reports. The file exists where `config/census` holds experiments of one's own.
+other examples than it reports. Intervals of losses and rise are Bonferroni's over all other levels. The file exists
+where `config/census` holds experiments of one's own.
 
 Sources: dualgrad.outcomes, which `dualgrad results` prints from.
 """
@@ -118,7 +119,7 @@ def _curve(sheet: Sheet, name: str, reading: Reading) -> None:
     found, n = reading.scan, min(reading.scan.n)
     keys: dict[str, Any] = {"experiment": name, "condition": _spelt(reading.levels)}
     keys |= {"field": reading.of, "over": reading.over}
-    difference = "paired t" if found.paired else "Welch t"
+    difference = f"{'paired t' if found.paired else 'Welch t'}, Bonferroni"
 
     def add(quantity: str, one: Estimate | None, how: str, missing: str, **more: Any) -> None:
         if one is None:
@@ -135,7 +136,7 @@ def _curve(sheet: Sheet, name: str, reading: Reading) -> None:
     add(
         "optimum",
         found.optimum,
-        f"{difference}, Bonferroni" if few else resampled,
+        difference if few else resampled,
         "",
         edge=found.at_edge,
     )
