@@ -281,7 +281,8 @@ def test_phenomena_of_the_published_archive(released):
     assert words["universal-V1"] == ph.DIRECTION  # two untrapped seeds
     assert words["trap-absorbs"] == ph.DIRECTION  # three traps, not eighteen attempts
     assert table.loc["trap-absorbs", "n_first"] == 3 and table.loc["trap-absorbs", "high_first"] > 0.7
-    assert (words == ph.SHOWN).sum() == 36
+    assert words["rises-after-minimum"] == ph.DIRECTION  # A at η = .4: three seeds, 11 to 22 points
+    assert (words == ph.SHOWN).sum() == 35
     # Correlations have the intervals of the statistics (survival.parquet), within -1 and 1.
     drift = table.loc["text-drift", ["low_first", "high_first", "p_value_first"]]
     assert list(drift) == pytest.approx([0.505, 0.973, 0.00161], rel=2e-3)
@@ -356,6 +357,19 @@ def test_a_level_that_one_unit_has_alone(measure, released, monkeypatch):
     monkeypatch.setattr(ph, "grids", lambda *_: ([table], [np.arange(4.0)]))
     found = measure(released, 0.0).found
     assert found.n == 4 and not math.isinf(found.value)
+
+
+def test_a_minimum_that_was_picked_does_not_lie_below_its_equals(released, monkeypatch):
+    """Equal λ: the lowest mean lies below the first by having been chosen; the one that others choose does not."""
+    rng, found, plain = np.random.default_rng(6), [], []
+    measure = ph.above_minimum({}, 0)
+    for _ in range(400):
+        table = rng.standard_normal((5, 9))
+        monkeypatch.setattr(ph, "grids", lambda *_, table=table: ([table], [np.arange(9.0)]))
+        found.append(measure(released, 0.0).found)
+        plain.append(table.mean(axis=0)[0] - table.mean(axis=0).min())
+    assert np.mean(plain) > 0.5 and abs(np.mean([one.value for one in found])) < 0.1
+    assert np.mean([one.low > 0 for one in found]) < 0.075
 
 
 def test_a_maximum_that_was_picked_is_not_found_in_noise(released, monkeypatch):

@@ -9,6 +9,9 @@ The level is fixed (images 0.20, 0.30, 0.40; text 0.50), twice the curve's own m
 extremes: a fixed level does not follow the floor of the curve, which rises with η. Half of the runs: the same
 crossing of one half by the share of runs that end below the level, for curves with at least ten runs at each λ.
 
+The lowest mean is the lowest by having been chosen, so that `fall_before_minimum` and `rise_after_minimum` are a
+little too large, and above 0 for a flat curve as well (chosen_lambda says by how much).
+
 Sigmoid: a + (b - a) / (1 + exp(-(λ - m) / w)), fitted by least squares to the runs at and beyond the minimum,
 both plateaus within [0, 1] and m within the grid. m at the end of the grid (`edge`) is a bound and no estimate.
 
