@@ -26,7 +26,7 @@ CODE: dict[str, tuple[str, ...]] = {
     "explorer": ("commands/explorer.py", "explorer/*.*", *_PAGES, *_TABLES),
     "statistics": ("commands/statistics.py", *_STATISTICS, *_TABLES),
     "compare": ("commands/compare.py", *_COMPARED, *_STATISTICS, *_PAGES, *_TABLES),
-    "replicate": ("commands/replicate.py", "replicate/*.*", *_COMPARED, *_PAGES, *_TABLES),
+    "replicate": ("commands/replicate.py", "replicate/*.*", "estimators/*.py", *_COMPARED, *_PAGES, *_TABLES),
     "claims": (
         "commands/claims.py",
         "claims/*.py",
