@@ -18,6 +18,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 import yaml
@@ -52,6 +53,7 @@ from dualgrad.planning.plan import make_plan
 from dualgrad.planning.recorded import Recorded
 from dualgrad.planning.selection import select
 from dualgrad.records import definition
+from dualgrad.replicate.build import KEPT, WITHIN
 from dualgrad.training.session import evaluate
 from dualgrad.training.trajectory import StepStatistics
 from dualgrad.validation import InputError
@@ -646,3 +648,28 @@ def test_what_is_measured_takes_the_same_steps(monkeypatch, network) -> None:
     for other in others:
         for name, value in first.items():
             torch.testing.assert_close(other[name], value, rtol=1e-9, atol=1e-11)
+
+
+def test_errors_within_an_epoch_are_those_of_the_published_loop(workspace, tmp_path, capsys):
+    """After the last step it is the error that training has, and rows of other runs stay."""
+    words = ["--root", str(workspace), "--config", "edition=demo"]
+    run = "K/lam0.3_eta0.4_seed0"  # it is evaluated after each epoch
+    kept = workspace / KEPT / WITHIN
+    kept.parent.mkdir(parents=True, exist_ok=True)
+    other = "cifar10,K,lam0.3_eta0.4_seed1,other code,195,195,0.5\n"
+    kept.write_text(f"dataset,experiment,run,source,step,steps,error\n{other}")
+    for _ in range(2):
+        assert main(["bench", "loop", run, "--at", "1,2", *words]) == 0
+    rows = pd.read_csv(kept)
+    own = rows[rows["run"] == run.split("/")[1]]
+    assert len(rows) == 1 + len(own) and own["step"].tolist() == [1, 2, own["steps"].iloc[0]]
+    assert own["source"].iloc[0].endswith("float64 on the CPU")
+    record = tmp_path / "record.json"
+    assert main(["train", run, "--output", str(record), *words]) == 0
+    evaluations = json.loads(record.read_text())["trajectory"]["evaluations"]
+    assert evaluations["epoch"][0] == 1
+    assert own["error"].iloc[-1] == round(evaluations["test_error"][0], 4)
+    capsys.readouterr()
+    assert main(["bench", "loop", run, "--at", "900", *words]) == 2
+    assert "expected steps of the epoch, 1 to" in capsys.readouterr().err
+    assert main(["bench", "loop", "--at", "900", *words]) == 2

@@ -380,28 +380,3 @@ def test_each_measure_of_the_picture_says_what_its_axis_is(monkeypatch, tmp_path
         [ax.get_xlabel() for ax in figures[0].axes if ax.axison][i] for i in range(len(words.MEASURES) + 1)
     ]
     assert said == ["", *["epoch"] * (len(words.MEASURES) - 1), "epoch"]
-
-
-def test_errors_within_an_epoch_are_those_of_the_published_loop(workspace, tmp_path, capsys):
-    """After the last step it is the error that training has, and rows of other runs stay."""
-    words = ["--root", str(workspace), "--config", "edition=demo"]
-    run = "K/lam0.3_eta0.4_seed0"  # it is evaluated after each epoch
-    kept = workspace / build.KEPT / build.WITHIN
-    kept.parent.mkdir(parents=True, exist_ok=True)
-    other = "cifar10,K,lam0.3_eta0.4_seed1,other code,195,195,0.5\n"
-    kept.write_text(f"dataset,experiment,run,source,step,steps,error\n{other}")
-    for _ in range(2):
-        assert main(["replicate", "--within", run, "--at", "1,2", *words]) == 0
-    rows = pd.read_csv(kept)
-    own = rows[rows["run"] == run.split("/")[1]]
-    assert len(rows) == 1 + len(own) and own["step"].tolist() == [1, 2, own["steps"].iloc[0]]
-    assert own["source"].iloc[0].endswith("float64 on the CPU")
-    record = tmp_path / "record.json"
-    assert main(["train", run, "--output", str(record), *words]) == 0
-    evaluations = json.loads(record.read_text())["trajectory"]["evaluations"]
-    assert evaluations["epoch"][0] == 1
-    assert own["error"].iloc[-1] == round(evaluations["test_error"][0], 4)
-    capsys.readouterr()
-    assert main(["replicate", "--within", run, "--at", "900", *words]) == 2
-    assert "expected steps of the epoch, 1 to" in capsys.readouterr().err
-    assert main(["replicate", "--at", "900", *words]) == 2

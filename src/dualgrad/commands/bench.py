@@ -8,6 +8,8 @@
   library   a step by the library, by plain autograd and by TorchJD, and its memory; --model mlp, resnet18, distilbert
   gpu       everything about one GPU in one call: epochs, kernels, the step in other ways, precisions, runs packed on
             it, hours of the census
+  loop      test errors of the published loop after some steps (--at) of a run's first epoch, over the run's batches;
+            kept in docs/replication/within_epoch.csv, for the replication page
 
 Alternatives take turns within one call. Printed are medians, quartiles in brackets, and ratios of the same round, so
 other work on the machine does little harm; it should rest all the same. Results and records are left alone.
@@ -19,6 +21,7 @@ other work on the machine does little harm; it should rest all the same. Results
     dualgrad bench epoch X1d/lam0.3_seed0 --json
     dualgrad bench library --model mlp --rounds 30
     dualgrad bench gpu --output gpu.json
+    dualgrad bench loop K/lam0.3_eta0.4_seed4 --at 150,165,180 --config edition=paper
 """
 
 from __future__ import annotations
@@ -43,19 +46,19 @@ if TYPE_CHECKING:
 
 # The demo's vision and text task.
 RUNS = ("A/lam0.35_eta0.4_seed0", "X1d/lam0.3_seed0")
-BENCHMARKS = ("step", "epoch", "run", "pipeline", "setup", "library", "gpu")
+BENCHMARKS = ("step", "epoch", "run", "pipeline", "setup", "library", "gpu", "loop")
 MODELS = ("resnet18", "resnet34", "vgg11", "simplecnn")
 # Those of the library's benchmark.
 SMALL_AND_LARGE = ("mlp", "resnet18", "distilbert")
 # Which benchmarks know an argument.
 KNOWN_BY = {
-    "runs": ("step", "epoch", "run"),
+    "runs": ("step", "epoch", "run", "loop"),
     "model": ("step", "library", "gpu"),
     "batch": ("step", "library", "gpu"),
     "workers": ("epoch", "run", "gpu"),
-    "precision": ("step", "epoch", "run", "library", "gpu"),
-    "device": ("step", "epoch", "run", "library", "gpu"),
-    "threads": ("step", "epoch", "run", "library", "gpu"),
+    "precision": ("step", "epoch", "run", "library", "gpu", "loop"),
+    "device": ("step", "epoch", "run", "library", "gpu", "loop"),
+    "threads": ("step", "epoch", "run", "library", "gpu", "loop"),
     "rounds": ("step", "epoch", "run", "pipeline", "setup", "library", "gpu"),
     "jobs": ("pipeline",),
     "against": ("step", "pipeline", "setup"),
@@ -66,6 +69,7 @@ KNOWN_BY = {
     "packed": ("gpu",),
     "census_epochs": ("gpu",),
     "pictures": ("gpu",),
+    "at": ("loop",),
 }
 
 
@@ -139,6 +143,9 @@ def _counts(text: str) -> list[int]:
     type=FOLDER,
     help="gpu: a prepared data set of CIFAR-10's pictures (data/cifar10); trains the first epoch of K on it",
 )
+@click.option(
+    "--at", type=_counts, metavar="N,N", help="loop: after which steps to evaluate, beside the last"
+)
 @json_option(help="print the results as JSON")
 @output_option(help="also write the JSON to this file")
 def run(args: SimpleNamespace) -> int:
@@ -153,6 +160,8 @@ def run(args: SimpleNamespace) -> int:
         raise InputError("bench", args.benchmark, f"expected --model {', '.join(allowed)}; got {args.model}")
     if args.output and not args.output.resolve().parent.is_dir():
         raise InputError("bench", "--output", f"the folder {args.output.parent} does not exist")
+    if args.benchmark == "loop":
+        return _loop(args)
     from dualgrad.bench.timing import lines_of
     from dualgrad.data.errors import DataError
 
@@ -392,6 +401,22 @@ def _gpu(args: SimpleNamespace) -> dict:
     )
     gpu.measure()
     return {**report("gpu", device, gpu.threads, gpu.precision, gpu.results), "notes": gpu.notes}
+
+
+def _loop(args: SimpleNamespace) -> int:
+    """Keep test errors of the published loop within first epochs of runs."""
+    from dualgrad.bench.within import errors_within_epoch, keep
+    from dualgrad.replicate.build import KEPT, WITHIN
+
+    if args.json or args.output or not args.runs:
+        raise InputError("bench", "loop", "expected EXPERIMENT/RUN and --at N,N, without --json and --output")
+    project, device, threads = _settings(args)
+    for run in _runs(args, project):
+        rows = errors_within_epoch(run, project.data, device, threads, args.at or [])
+        keep(args.root / KEPT / WITHIN, rows)
+        print(f"{run.experiment}/{run.run}, test error after so many of {rows['steps'].iloc[0]} steps:")
+        print(*(f"{row.step:6} {row.error:.4f}" for row in rows.itertuples()), sep="\n")
+    return 0
 
 
 def _census_epochs(root: Path) -> float | None:

@@ -7,10 +7,6 @@ Without names: the configured edition. Writes results/EDITION/replication.
     dualgrad replicate paper-sst2_tsv
     dualgrad replicate --edition paper --config paper_data=cifar10_jpeg --config max_epochs=3
     dualgrad replicate --keep paper-sst2_tsv      keep a row of each finished run in docs/replication
-    dualgrad replicate --within K/lam0.3_eta0.4_seed4 --at 150,165,180 --config edition=paper
-
-The last trains the first epoch of a run by the published loop in plain PyTorch, over the run's own batches, and keeps
-the test errors after these steps in docs/replication/within_epoch.csv.
 """
 
 from __future__ import annotations
@@ -21,8 +17,7 @@ from types import SimpleNamespace
 
 import click
 
-from dualgrad.arguments import EDITION, FOLDER, RUN, output_option, results_option, verb
-from dualgrad.validation import InputError
+from dualgrad.arguments import EDITION, FOLDER, output_option, results_option, verb
 
 
 @verb
@@ -32,12 +27,8 @@ from dualgrad.validation import InputError
 @output_option(type=FOLDER, help="folder to write (default: results/EDITION/replication)")
 @click.option("--keep", is_flag=True, help="write a row of each finished run into docs/replication")
 @click.option("--document", is_flag=True, help="write docs/replication.md, of all editions with kept rows")
-@click.option("--within", type=RUN, help="train the first epoch of this run by the published loop instead")
-@click.option("--at", metavar="N,N", help="after which of its steps to evaluate, beside the last")
 def run(args: SimpleNamespace) -> int:
     """Compare, write, and say in short what came out."""
-    if args.within or args.at:
-        return _within(args)
     from dualgrad.project import load_project
     from dualgrad.records import RecordError
     from dualgrad.replicate import build
@@ -68,40 +59,6 @@ def run(args: SimpleNamespace) -> int:
             "snakemake tables --config edition=released"
         )
     print(*sentences(made), f"{output}: {', '.join(build.FILES)}", sep="\n")
-    return 0
-
-
-def _within(args: SimpleNamespace) -> int:
-    """Keep errors within the first epoch of a run."""
-    after = (args.at or "").split(",")
-    if not args.within or not all(step.isdigit() for step in after if args.at):
-        raise InputError("replicate", "--at", "expected --within EXPERIMENT/RUN --at N,N,…: numbers of steps")
-    from dualgrad.census.run import read
-    from dualgrad.commands.train import prepare_missing
-    from dualgrad.data.errors import DataError
-    from dualgrad.project import load_project
-    from dualgrad.records import definition
-    from dualgrad.replicate.build import KEPT, WITHIN
-    from dualgrad.replicate.within import errors_within_epoch, keep
-    from dualgrad.training.devices import choose_device
-
-    project = load_project(args.root, args.config)
-    settings = project.settings
-    device = choose_device(settings["device"], project.edition_file["device"])
-    one = project.census.run(args.within)
-    try:
-        prepare_missing(project.census, one, project.data)
-        steps = [int(step) for step in after if step]
-        rows = errors_within_epoch(
-            read(definition(one)), project.data, device, settings["threads_per_job"], steps
-        )
-    except DataError as error:
-        raise InputError("replicate", args.within, str(error)) from None
-    keep(args.root / KEPT / WITHIN, rows)
-    print(
-        *(f"step {row.step} of {row.steps}: test error {row.error:.4f}" for row in rows.itertuples()),
-        sep="\n",
-    )
     return 0
 
 

@@ -17,7 +17,7 @@ from dualgrad.records import write_atomically
 from dualgrad.validation import InputError
 
 RUN = ["dataset", "experiment", "run"]
-SOURCE = "the published loop in plain PyTorch (src/dualgrad/bench/baseline.py) over the batches of this run, {} on the {}"
+SOURCE = "the published loop in plain PyTorch (src/dualgrad/bench/baseline.py) over the batches of this run, "
 
 
 def errors_within_epoch(
@@ -40,7 +40,7 @@ def errors_within_epoch(
     sides = make_sides(run, data_dir, device, threads, workers=0)
     loop, steps = sides.loop, sides.trainer.order.steps_per_epoch
     if wrong := [step for step in after if not 1 <= step <= steps]:
-        raise InputError("replicate", "--at", f"expected steps of the epoch, 1 to {steps}; got {wrong[0]}")
+        raise InputError("bench", "--at", f"expected steps of the epoch, 1 to {steps}; got {wrong[0]}")
     errors: dict[int, float] = {}
 
     def look() -> None:
@@ -52,7 +52,7 @@ def errors_within_epoch(
         loop.epoch(sides.lam, look)
     precision = str(sides.trainer.dtype).removeprefix("torch.")
     rows = pd.DataFrame({"step": list(errors), "steps": steps, "error": list(errors.values())})
-    source = SOURCE.format(precision, device.type.upper())
+    source = f"{SOURCE}{precision} on the {device.type.upper()}"
     for place, text in enumerate((run.task.dataset, run.experiment, run.run, source)):
         rows.insert(place, [*RUN, "source"][place], text)
     return rows
