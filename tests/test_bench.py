@@ -485,7 +485,7 @@ def test_hours_of_the_census() -> None:
             "--census: takes no --jobs; leave out one of them",
         ),
         (["pipeline", "--demo", "--rounds", "3"], "--demo: takes no --rounds"),
-        (["pipeline", A], "does not know EXPERIMENT/RUN (known by: step, epoch, run)"),
+        (["pipeline", A], "does not know EXPERIMENT/RUN (known by: step, epoch, run, loop)"),
         (["step", "--batch", "8"], "--batch: is for --model"),
         (["step", A, "--model", "resnet18"], "expected a model or runs, not both"),
         (["step", "--rounds", "0"], "expected a positive whole number; got '0'"),

@@ -150,7 +150,8 @@ def test_lambdas_that_share_seeds_are_one_comparison(census):
     )
     text = " ".join(words.sentences(made))
     assert (
-        "contains 0 in 3 of 3 conditions that have one (two or more pairs). That is no agreement yet" in text
+        "contains 0 in 3 of 3 conditions that have one (two or more pairs). By itself that shows no agreement"
+        in text
     )
     assert "X1c: its 3 conditions share 3 seeds, so they are one comparison." in text
     assert f"equivalent within any margin from {margin:.4f} on" in text

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import resource
+import os
 import sys
+from pathlib import Path
 
 # Of glibc's malloc.h.
 _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_THRESHOLD = -1, -2, -3
@@ -13,8 +14,8 @@ _MIB = 1 << 20
 _MOST = (1 << 31) - 1  # mallopt takes an int
 # Activations take up to 128 MiB in the training of the published image networks, and 250 MiB in their evaluation.
 _KEPT = 160 * _MIB
-# Resident size, in KiB, of a process that holds such activations.
-_LARGE = 2 << 20
+# Resident bytes of a process that holds such activations.
+_LARGE = 2 << 30
 
 
 def keep_freed_memory() -> None:
@@ -36,8 +37,15 @@ def give_back_freed_memory() -> None:
 
     They would find no room in the gaps, and the process would grow by all that they need.
     """
-    if (library := _glibc()) is not None and resource.getrusage(resource.RUSAGE_SELF).ru_maxrss > _LARGE:
+    if (library := _glibc()) is not None and _resident() > _LARGE:
         library.malloc_trim(0)
+
+
+def _resident() -> int:
+    """Bytes of this process in main memory now (what getrusage says is the most there was, also before it began)."""
+    with contextlib.suppress(OSError):
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    return 0
 
 
 def _glibc() -> ctypes.CDLL | None:
