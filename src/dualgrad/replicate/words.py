@@ -110,7 +110,7 @@ def sentences(made: Replication) -> list[str]:
         lines.append(
             f"Final errors: the 95 % interval of the difference by seed contains 0 in {_zero(tested)} of "
             f"{len(tested)} conditions that have one (two or more pairs). By itself that shows no agreement: with "
-            f"so many pairs a difference of {_range(tested['detectable'])} would have been found with a power of 80 %."
+            f"so many pairs a difference of {_range(tested['detectable'])} would have been found with 80 % power."
         )
     lines += [line for one in made.seeds.itertuples() for line in _seed_lines(one)]
     first = first_epochs(made)
