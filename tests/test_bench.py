@@ -656,8 +656,8 @@ def test_errors_within_an_epoch_are_those_of_the_published_loop(workspace, tmp_p
     run = "K/lam0.3_eta0.4_seed0"  # it is evaluated after each epoch
     kept = workspace / KEPT / WITHIN
     kept.parent.mkdir(parents=True, exist_ok=True)
-    other = "cifar10,K,lam0.3_eta0.4_seed1,other code,195,195,0.5\n"
-    kept.write_text(f"dataset,experiment,run,source,step,steps,error\n{other}")
+    other = "cifar10,K,lam0.3_eta0.4_seed1,other code,195,195,0.5,-0.1\n"
+    kept.write_text(f"dataset,experiment,run,source,step,steps,error,cosine\n{other}")
     for _ in range(2):
         assert main(["bench", "loop", run, "--at", "1,2", *words]) == 0
     rows = pd.read_csv(kept)
@@ -669,6 +669,8 @@ def test_errors_within_an_epoch_are_those_of_the_published_loop(workspace, tmp_p
     evaluations = json.loads(record.read_text())["trajectory"]["evaluations"]
     assert evaluations["epoch"][0] == 1
     assert own["error"].iloc[-1] == round(evaluations["test_error"][0], 4)
+    epochs = json.loads(record.read_text())["trajectory"]["epochs"]
+    assert own["cosine"].iloc[-1] == pytest.approx(epochs["cos_mean"][0], abs=1e-4)
     capsys.readouterr()
     assert main(["bench", "loop", run, "--at", "900", *words]) == 2
     assert "expected steps of the epoch, 1 to" in capsys.readouterr().err

@@ -275,13 +275,14 @@ def test_first_epochs_are_no_final_errors(census, tmp_path):
     # Errors within an epoch, of runs that are there.
     place = tmp_path / build.KEPT / build.WITHIN
     place.parent.mkdir(parents=True)
-    head = "dataset,experiment,run,source,step,steps,error\n"
+    head = "dataset,experiment,run,source,step,steps,error,cosine\n"
     mine, other = (f"cifar10,K,{run},other code," for run in (row.run, "lam0.3_eta0.4_seed1"))
-    place.write_text(f"{head}{mine}150,195,0.75\n{mine}195,195,0.7\n{other}195,195,0.5\n")
-    (table,) = words.within_tables(replace(made, within=build.within_epochs(tmp_path, [row])))
+    place.write_text(f"{head}{mine}150,195,0.75,\n{mine}195,195,0.69,-0.12\n{other}195,195,0.5,-0.5\n")
+    ends, table = words.within_tables(replace(made, within=build.within_epochs(tmp_path, [row])))
+    assert ends.rows == [["K/lam0.3_eta0.4_seed0", "cifar10", "0.690", "0.700", "−0.120", "−0.200"]]
+    assert "other code. Loop and trainer" in ends.note
     assert table.title == "K/lam0.3_eta0.4_seed0, step by step" and table.head == ["steps", "150", "195"]
-    assert table.rows == [["test error", "0.750", "0.700"]] and "moves by 0.050 within 45 steps" in table.note
-    assert table.note.endswith("Ours, over the same batches, is 0.700 after the last step.")
+    assert table.rows == [["test error", "0.750", "0.690"]] and "moves by 0.060 within 45 steps" in table.note
     assert build.within_epochs(tmp_path / "elsewhere", [row]).empty and not words.within_tables(made)
 
 

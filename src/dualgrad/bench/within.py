@@ -1,4 +1,4 @@
-"""Errors within a run's first epoch, by the published loop over its batches: how much the error of a moment moves."""
+"""A run's first epoch by the published loop, over the same batches: how much rounding and the moment make out."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ RUN = ["dataset", "experiment", "run"]
 SOURCE = "the published loop in plain PyTorch (src/dualgrad/bench/baseline.py) over the batches of this run, "
 
 
-def errors_within_epoch(
+def within_epoch(
     run: Run, data_dir: Path, device: torch.device, threads: int, after: Sequence[int]
 ) -> pd.DataFrame:
     """Train the first epoch of a run by the published loop, and evaluate after some of its steps.
@@ -41,17 +41,18 @@ def errors_within_epoch(
     loop, steps = sides.loop, sides.trainer.order.steps_per_epoch
     if wrong := [step for step in after if not 1 <= step <= steps]:
         raise InputError("bench", "--at", f"expected steps of the epoch, 1 to {steps}; got {wrong[0]}")
-    errors: dict[int, float] = {}
+    found: list[dict[str, float]] = []
 
     def look() -> None:
         if loop.t in (*after, steps):
-            errors[loop.t] = round(loop.evaluate(), 4)
+            cosine = sum(loop.cosines) / len(loop.cosines) if loop.cosines else float("nan")
+            found.append({"step": loop.t, "steps": steps, "error": loop.evaluate(), "cosine": cosine})
 
     loop.train = cast(Any, progress(loop.train, steps, "step", lambda _: ""))
     with published_switches(run.experiment):
         loop.epoch(sides.lam, look)
     precision = str(sides.trainer.dtype).removeprefix("torch.")
-    rows = pd.DataFrame({"step": list(errors), "steps": steps, "error": list(errors.values())})
+    rows = pd.DataFrame(found).round({"error": 4, "cosine": 4})
     source = f"{SOURCE}{precision} on the {device.type.upper()}"
     for place, text in enumerate((run.task.dataset, run.experiment, run.run, source)):
         rows.insert(place, [*RUN, "source"][place], text)

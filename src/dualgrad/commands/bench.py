@@ -405,14 +405,14 @@ def _gpu(args: SimpleNamespace) -> dict:
 
 def _loop(args: SimpleNamespace) -> int:
     """Keep test errors of the published loop within first epochs of runs."""
-    from dualgrad.bench.within import errors_within_epoch, keep
+    from dualgrad.bench.within import keep, within_epoch
     from dualgrad.replicate.build import KEPT, WITHIN
 
     if args.json or args.output or not args.runs:
         raise InputError("bench", "loop", "expected EXPERIMENT/RUN and --at N,N, without --json and --output")
     project, device, threads = _settings(args)
     for run in _runs(args, project):
-        rows = errors_within_epoch(run, project.data, device, threads, args.at or [])
+        rows = within_epoch(run, project.data, device, threads, args.at or [])
         keep(args.root / KEPT / WITHIN, rows)
         print(f"{run.experiment}/{run.run}, test error after so many of {rows['steps'].iloc[0]} steps:")
         print(*(f"{row.step:6} {row.error:.4f}" for row in rows.itertuples()), sep="\n")

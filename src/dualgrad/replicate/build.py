@@ -99,9 +99,9 @@ def references(root: Path) -> dict[tuple[str, str, str, int], float]:
 
 
 def within_epochs(root: Path, rows: Sequence[Row]) -> pd.DataFrame:
-    """Return errors within an epoch of runs among *rows*, by other code over the same batches, where they are kept.
+    """Return what other code came to over the batches of runs among *rows*, within an epoch, where it is kept.
 
-    Columns: dataset, experiment, run, source, step, steps (of the epoch), error.
+    Columns: dataset, experiment, run, source, step, steps (of the epoch), error, cosine (mean of the steps so far).
     """
     path = root / KEPT / WITHIN
     if not path.is_file():
