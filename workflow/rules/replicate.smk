@@ -12,7 +12,13 @@ rule replicate_edition:
     output:
         collect(
             "<results>/replication/{file}",
-            file=["replication.parquet", "seeds.parquet", "epochs.parquet", "replication.png", "replication.md"],
+            file=[
+                "replication.parquet",
+                "seeds.parquet",
+                "epochs.parquet",
+                "replication.png",
+                "replication.md",
+            ],
         ),
         page=report(
             "<results>/replication/replication.html",
