@@ -23,7 +23,7 @@ MOMENTS = {"sgd": 1, "adam": 2, "adamw": 2}
 # Evaluation keeps nothing but a few layers' values at a time: about this share of what training keeps.
 EVALUATION_SHARE = 0.25
 # Allocators round up and hold back: the C library, told to keep what is freed, more than a GPU's.
-SLACK = {"cpu": 2.2, "cuda": 1.25}
+SLACK = {"cpu": 1.75, "cuda": 1.25}
 
 # Bytes of a record: head and outcome, each stage, each row of its trajectory (least squares over the demo's records).
 RECORD = {"head": 1750, "stage": 660, "evaluations": 70, "epochs": 240, "steps": 160}

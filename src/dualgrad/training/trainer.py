@@ -763,9 +763,14 @@ class Trainer:
 
     def _test(self) -> dict[str, Any]:
         size, model = self.run.task.eval_batch_size, self.session.model
+
+        def between_batches() -> None:
+            give_back_freed_memory()  # a batch's arrays leave gaps that the next one's do not fill
+            self._pause()
+
         give_back_freed_memory()
-        result = evaluate(model, self.task, size, between=self._pause)
-        result |= evaluate_aside(model, self.task, self.labels, size, between=self._pause)
+        result = evaluate(model, self.task, size, between=between_batches)
+        result |= evaluate_aside(model, self.task, self.labels, size, between=between_batches)
         give_back_freed_memory()
         return result
 
