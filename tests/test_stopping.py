@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from dualgrad.cli import main
-from dualgrad.commands.train import StopSignals, _Progress
 from dualgrad.jobs import warm_worker
-from dualgrad.progress import duration
+from dualgrad.jobs.stop_signals import StopSignals
+from dualgrad.progress import RunProgress, duration
 from dualgrad.records import read_record
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -160,7 +160,7 @@ def test_where_epochs_are_long_steps_and_time_left_are_shown(monkeypatch, capsys
     now = 100.0
     monkeypatch.setattr(time, "monotonic", lambda: now)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
-    shown = _Progress("A/run")
+    shown = RunProgress("A/run")
     shown.begin(0, 100)
     for step in range(1, 11):
         now += 10.0
@@ -170,7 +170,14 @@ def test_where_epochs_are_long_steps_and_time_left_are_shown(monkeypatch, capsys
     left = 90.0 / (9 / 196) * (100 - 10 / 196)
     assert text[-1] == f"A/run: epoch 1 of 100, step 10 of 196, about {duration(left)} left"
     shown.epoch(1, 100, 0.25)
-    quick = _Progress("A/quick")
+    now += 36_000.0  # stopped for ten hours
+    for step in range(1, 190):
+        now += 20.0
+        shown.step(step, 196)
+    assert capsys.readouterr().out.endswith(f"about {duration(20 * (98 * 196 + 7))} left"), (
+        "as fast as of late"
+    )
+    quick = RunProgress("A/quick")
     quick.begin(0, 3)
     capsys.readouterr()
     for step in range(1, 11):

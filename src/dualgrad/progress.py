@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import sys
+import time
+from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from typing import TextIO, TypeVar
 
@@ -59,6 +61,68 @@ def progress(
         for item in bar:
             bar.set_postfix_str(name(item), refresh=False)
             yield item
+
+
+class RunProgress:
+    """Progress of a long run: one line that is rewritten on a terminal, a line every half minute elsewhere.
+
+    Steps are shown where an epoch takes long.
+    """
+
+    _LONG = 2.0  # seconds
+    # Time left follows the last half hour: what stopped a run, or shared its processor, before that is over.
+    _MARKS, _APART = 180, 10.0
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+        self._terminal = sys.stdout.isatty()
+        self._interval = 2 * TERMINAL if self._terminal else LOG
+        self._last = self._epoch_began = time.monotonic()
+        self._done, self._total, self._error = 0, 0, ""
+        self._marks: deque[tuple[float, float]] = deque(maxlen=self._MARKS)  # when, and how far it was then
+
+    def begin(self, done: int, total: int) -> None:
+        """Note how far the run is, in epochs, before anything is done."""
+        self._done, self._total = done, total
+        self._last = self._epoch_began = time.monotonic()
+        self._marks.clear()
+
+    def epoch(self, done: int, total: int, error: float | None) -> None:
+        """An epoch is done."""
+        now = time.monotonic()
+        self._done, self._total, self._epoch_began = done, total, now
+        self._error = "" if error is None else f", test error {error:.4f}"
+        left = self._left(done, now)
+        if now - self._last < self._interval and not (self._terminal and done == total):
+            return
+        self._show(f"epoch {done} of {total}{self._error}{left if done < total else ''}", now, done == total)
+
+    def step(self, done: int, total: int) -> None:
+        """A step of the epoch under way is done."""
+        now = time.monotonic()
+        if not self._marks or now - self._marks[-1][0] >= self._APART:
+            self._marks.append((now, self._done + done / total))
+        if now - self._last < self._interval or now - self._epoch_began < self._LONG:
+            return
+        left = self._left(self._done + done / total, now)
+        epochs = f"epoch {self._done + 1} of {self._total}, " if self._total else ""
+        self._show(f"{epochs}step {done} of {total}{self._error}{left}", now)
+
+    def _left(self, done: float, now: float) -> str:
+        """How long the rest takes if it goes on like this, once that can be said."""
+        if not self._marks or not self._total:
+            return ""
+        began, before = self._marks[0]
+        if done - before <= 0 or now - began < self._LONG:
+            return ""
+        return f", about {duration((now - began) / (done - before) * (self._total - done))} left"
+
+    def _show(self, text: str, now: float, last: bool = False) -> None:
+        self._last = now
+        if self._terminal:
+            print(f"\r\x1b[K{self._name}: {text}", end="\n" if last else "", flush=True)
+        else:
+            print(f"{self._name}: {text}", flush=True)
 
 
 def duration(seconds: float) -> str:

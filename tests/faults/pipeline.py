@@ -47,6 +47,7 @@ if "DUALGRAD_FAULTS" in os.environ:
 
     os.fsync = slow_fsync
     from dualgrad.commands import train
+    from dualgrad.progress import RunProgress
 
     plain = train.execute
 
@@ -58,13 +59,13 @@ if "DUALGRAD_FAULTS" in os.environ:
         return plain(*words)
 
     train.execute = execute
-    report = train._Progress.epoch
+    report = RunProgress.epoch
 
     def slow_epoch(self, *numbers):
         time.sleep(0.02)
         return report(self, *numbers)
 
-    train._Progress.epoch = slow_epoch
+    RunProgress.epoch = slow_epoch
 """
 
 

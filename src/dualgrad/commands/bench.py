@@ -281,8 +281,8 @@ def _setup(args: SimpleNamespace) -> dict:
 def _runs(args: SimpleNamespace, project: Project) -> list[Run]:
     """Return the runs that are measured, with their data prepared where that takes no download."""
     from dualgrad.census.run import read
-    from dualgrad.commands.train import prepare_missing
     from dualgrad.data.errors import DataError
+    from dualgrad.jobs.handed_over import prepare_missing
     from dualgrad.records import definition
 
     runs = [project.census.run(name) for name in args.runs or RUNS]

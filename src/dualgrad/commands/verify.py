@@ -91,22 +91,22 @@ def run(args: SimpleNamespace) -> int:
         )
         return 2
 
-    from dualgrad.commands.train import data_folder, needed_files, own_context, prepare_missing
+    from dualgrad.jobs import handed_over
     from dualgrad.jobs.inputs import trained_to_verify
     from dualgrad.training.devices import choose_device
     from dualgrad.training.trainer import Context
 
     for name in chosen if args.data is None else ():
-        prepare_missing(census, census.run(name), project.data)
+        handed_over.prepare_missing(census, census.run(name), project.data)
     show = _Show(chosen, total, edition, args.json)
     context = Context(
         records=project.records,
         checkpoints=project.checkpoints,
-        data_dir=data_folder(args.data, project.data),
-        needed=needed_files(args.needs),
+        data_dir=handed_over.data_folder(args.data, project.data),
+        needed=handed_over.files_of_other_runs(args.needs),
         device=choose_device(project.settings["device"], project.edition_file["device"]),
         threads=project.settings["threads_per_job"],
-        **own_context(
+        **handed_over.own_context(
             project, [one for name in chosen for one in trained_to_verify(name, census)], args.files
         ),
         report=show.epoch,
