@@ -34,7 +34,7 @@ class Scan:
     Attributes:
         levels: of the factor, ascending.
         n: number of runs at each.
-        means, sds: of the outcome at each; standard deviations with n - 1, None below two runs.
+        means: of the outcome at each.
         ends: of the mean's interval (Student's) at each; None below two runs.
         paired: whether every repetition was run at every level.
         optimum: the level with the lowest mean; its interval comes from resampled runs, below eight of them from
@@ -55,7 +55,6 @@ class Scan:
     levels: tuple[float, ...]
     n: tuple[int, ...]
     means: tuple[float, ...]
-    sds: tuple[float | None, ...]
     ends: tuple[tuple[float, float] | None, ...]
     paired: bool
     optimum: Estimate
@@ -114,7 +113,6 @@ def scan(
         if one.low is None or one.low <= 0:
             break
         risen = k, one
-    sds = tuple(float(group.std(ddof=1)) if len(group) > 1 else None for group in data)
     widest, ratio, p_value = _widest(at, data, best)
     if draws is None:
         optimum = bootstrap.lowest_bounds(at, data, paired)
@@ -125,7 +123,6 @@ def scan(
         levels=tuple(map(float, at)),
         n=tuple(sizes),
         means=tuple(map(float, means)),
-        sds=sds,
         ends=tuple(None if bounds is None else bounds[:2] for bounds, _ in map(bootstrap.t_bounds, data)),
         paired=paired,
         optimum=_estimate(float(at[best]), optimum),
