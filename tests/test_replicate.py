@@ -229,6 +229,21 @@ def test_kept_rows_stand_in_for_records(trained, copy_census):
         read_rows(kept)
 
 
+def test_a_single_run_is_shown_without_differences(workspace, copy_census, monkeypatch, capsys):
+    """No condition has two pairs: there is nothing to test, of first epochs neither."""
+    run = copy_census.runs["X1c/lam0.3_seed0"]
+    write_record(
+        workspace / "results" / EDITION / "runs" / f"{run['experiment']}/{run['run']}.json",
+        record_of(run, [0.52, 0.31]),
+    )
+    monkeypatch.setattr(compare, "published_rows", lambda folder, names: PUBLISHED)
+    assert main(["replicate", EDITION, "--root", str(workspace), *WORDS]) == 0
+    said = capsys.readouterr().out
+    assert "1 run was trained, 1 whole" in said and "First epochs" not in said and "contains 0" not in said
+    text = (workspace / "results" / EDITION / "replication" / "replication.md").read_text()
+    assert "0.0100 (1)" in text and "## First epochs" not in text
+
+
 def test_nothing_trained_is_said(workspace, monkeypatch, capsys):
     monkeypatch.setattr(compare, "published_rows", lambda folder, names: {})
     assert main(["replicate", EDITION, "--root", str(workspace), *WORDS]) == 0

@@ -188,7 +188,8 @@ def first_epochs(made: Replication) -> pd.DataFrame:
     keys = list(compare.KEYS)
     whole = set() if made.final.empty else set(made.final[keys].itertuples(index=False, name=None))
     rows = made.epochs.dropna(subset=["paired_low"])
-    rows = rows[[key not in whole for key in rows[keys].itertuples(index=False, name=None)]]
+    begun = [key not in whole for key in rows[keys].itertuples(index=False, name=None)]
+    rows = rows[np.array(begun, dtype=bool)]  # an empty list would choose no columns
     return rows.groupby([*keys, "measure"], sort=False).tail(1)
 
 
