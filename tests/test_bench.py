@@ -40,6 +40,7 @@ from dualgrad.bench.pipeline import _grow, copy_workflow
 from dualgrad.bench.sides import make_sides
 from dualgrad.bench.synthetic import synthetic_run
 from dualgrad.bench.timing import lines_of, measurement, spread, take_turns
+from dualgrad.bench.within import within_epoch
 from dualgrad.census import load_census
 from dualgrad.census.datasets import load_datasets
 from dualgrad.census.run import read
@@ -675,3 +676,15 @@ def test_errors_within_an_epoch_are_those_of_the_published_loop(workspace, tmp_p
     assert main(["bench", "loop", run, "--at", "900", *words]) == 2
     assert "expected steps of the epoch, 1 to" in capsys.readouterr().err
     assert main(["bench", "loop", "--at", "900", *words]) == 2
+    capsys.readouterr()
+    assert main(["bench", "loop", run, *words[:3], "edition=paper"]) == 2
+    assert "cifar10.npz is missing: run: dualgrad data cifar10" in capsys.readouterr().err
+
+
+def test_looking_within_an_epoch_changes_nothing_of_it(demo, data):
+    """Crops come from the global generator, of which an evaluation's loader takes a number as well."""
+    states = []
+    for after in ([], [1, 2]):
+        within_epoch(read(definition(demo.run(A))), data, CPU, 1, after)
+        states.append(torch.get_rng_state())
+    assert torch.equal(*states)

@@ -1,4 +1,8 @@
-"""A run's first epoch by the published loop, over the same batches: how much rounding and the moment make out."""
+"""A run's first epoch by the published loop over the same batches: how much chance and the moment make out.
+
+They hold the examples of the run's own. Where a task augments, the loop crops and flips them by draws of its own,
+from torch's global generator, as the notebooks did: the pictures differ then, and not the rounding alone.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +16,7 @@ import torch
 from dualgrad.bench.baseline import published_switches
 from dualgrad.bench.sides import make_sides
 from dualgrad.census.run import Run
+from dualgrad.models.generators import forked_generator
 from dualgrad.progress import progress
 from dualgrad.records import write_atomically
 from dualgrad.validation import InputError
@@ -46,7 +51,10 @@ def within_epoch(
     def look() -> None:
         if loop.t in (*after, steps):
             cosine = sum(loop.cosines) / len(loop.cosines) if loop.cosines else float("nan")
-            found.append({"step": loop.t, "steps": steps, "error": loop.evaluate(), "cosine": cosine})
+            # A loader draws a number when it begins: the crops that follow would depend on when one looks.
+            with forked_generator(device):
+                error = loop.evaluate()
+            found.append({"step": loop.t, "steps": steps, "error": error, "cosine": cosine})
 
     loop.train = cast(Any, progress(loop.train, steps, "step", lambda _: ""))
     with published_switches(run.experiment):

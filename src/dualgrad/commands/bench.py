@@ -160,12 +160,10 @@ def run(args: SimpleNamespace) -> int:
         raise InputError("bench", args.benchmark, f"expected --model {', '.join(allowed)}; got {args.model}")
     if args.output and not args.output.resolve().parent.is_dir():
         raise InputError("bench", "--output", f"the folder {args.output.parent} does not exist")
-    if args.benchmark == "loop":
-        return _loop(args)
     from dualgrad.bench.timing import lines_of
     from dualgrad.data.errors import DataError
 
-    measure: Callable[[SimpleNamespace], dict] = {
+    measures: dict[str, Callable[[SimpleNamespace], dict]] = {
         "step": _step,
         "epoch": _epoch,
         "run": _run,
@@ -173,9 +171,11 @@ def run(args: SimpleNamespace) -> int:
         "setup": _setup,
         "library": _library,
         "gpu": _gpu,
-    }[args.benchmark]
+    }
     try:
-        measured = measure(args)
+        if args.benchmark == "loop":
+            return _loop(args)
+        measured = measures[args.benchmark](args)
     except DataError as error:
         raise InputError("bench", "", str(error)) from None
     report = {"benchmark": args.benchmark, "command": _again(args), **measured}
