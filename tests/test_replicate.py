@@ -295,9 +295,18 @@ def test_first_epochs_are_no_final_errors(census, tmp_path):
     place.write_text(f"{head}{mine}150,195,0.75,\n{mine}195,195,0.69,-0.12\n{other}195,195,0.5,-0.5\n")
     ends, table = words.within_tables(replace(made, within=build.within_epochs(tmp_path, [row])))
     assert ends.rows == [["K/lam0.3_eta0.4_seed0", "cifar10", "0.690", "0.700", "−0.120", "−0.200"]]
-    assert "other code. Loop and trainer" in ends.note
+    assert (
+        "other code. Of the same inputs" in ends.note
+        and "cropped and flipped by draws of its own" in ends.note
+    )
     assert table.title == "K/lam0.3_eta0.4_seed0, step by step" and table.head == ["steps", "150", "195"]
     assert table.rows == [["test error", "0.750", "0.690"]] and "moves by 0.060 within 45 steps" in table.note
+    text = a_row("lam0.3_seed0", 0.3, error={1: 0.4})  # nothing is cropped there
+    known = pd.DataFrame(
+        [["sst2_tsv", "X1c", text.run, "other code", 9, 9, 0.4, 0.1]], columns=head.split(",")
+    )
+    (ends,) = words.within_tables(replace(made, rows=[text], within=known.rename(columns=str.strip)))
+    assert ends.rows[0][2:4] == ["0.400", "0.400"] and "cropped" not in ends.note
     assert build.within_epochs(tmp_path / "elsewhere", [row]).empty and not words.within_tables(made)
 
 

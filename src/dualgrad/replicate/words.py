@@ -311,10 +311,13 @@ def within_tables(made: Replication) -> list[Table]:
         "mean cosine: ours",
     ]
     sources = " and ".join(dict.fromkeys(made.within["source"]))
+    names = (made.within["experiment"] + "/" + made.within["run"]).unique()
     note = (
-        f"After the first epoch: {sources}. Loop and trainer do the same steps, as tests show in float64, with other "
-        "rounding, which grows from step to step."
+        f"After the first epoch: {sources}. Of the same inputs loop and trainer make the same steps, as tests show "
+        "in float64, with other rounding, which grows from step to step."
     )
+    if any(made.census.runs[name]["task"].get("augment") for name in names):
+        note += " Pictures are cropped and flipped by draws of its own on each side, so the inputs differ as well."
     ends, tables = Table("The same batches by the published loop", note, head, []), []
     for key, group in made.within.groupby(["experiment", "run", "dataset"], sort=False):
         experiment, run, dataset = map(str, key)
