@@ -221,7 +221,7 @@ def test_the_name_of_the_code_is_the_same_in_every_python(python: str) -> None:
 
 @pytest.mark.surroundings
 def test_hidden_files_are_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """An editor's lock, which is a link to nowhere, and what macOS writes beside files on shares."""
+    """An editor's lock, which is a link to nowhere, what macOS writes beside files on shares, Jupyter's copies."""
     folder = tmp_path / "training"
     folder.mkdir()
     (folder / "determinism.py").write_text("x = 1\n")
@@ -229,4 +229,6 @@ def test_hidden_files_are_no_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     before = determinism.code_digest.__wrapped__()
     (folder / ".#determinism.py").symlink_to("me@host.123:456")
     (folder / "._determinism.py").write_bytes(b"\0\5\26\7")
+    (folder / ".ipynb_checkpoints").mkdir()
+    (folder / ".ipynb_checkpoints" / "determinism-checkpoint.py").write_text("x = 2\n")
     assert determinism.code_digest.__wrapped__() == before

@@ -256,6 +256,14 @@ def test_rows_go_to_a_file_and_back(tmp_path, copy_census):
     assert row.error == {1: 0.5, 2: 0.25} and row.machine == "A CPU" and row.dataset == "sst2_tsv"
     write_rows(tmp_path / "rows.csv", [row])
     assert read_rows(tmp_path / "rows.csv") == [row]
+    for name in (
+        f"{EDITION}.csv",
+        build.WITHIN,
+        build.REFERENCE,
+        f"._{EDITION}.csv",
+    ):  # macOS writes the last
+        write_rows(tmp_path / build.KEPT / name, [row])
+    assert build.kept_editions(tmp_path) == [EDITION]
 
 
 def test_first_epochs_are_no_final_errors(census, tmp_path):

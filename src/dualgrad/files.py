@@ -78,12 +78,15 @@ def scratch(parent: Path, name: str) -> Iterator[Path]:
 
 
 def visible(folder: Path, pattern: str) -> list[Path]:
-    """Return what matches a pattern below a folder, in order, but for hidden files.
+    """Return what matches a pattern below a folder, in order, but for hidden files and what hidden folders hold.
 
-    Those are no content: an editor's lock (Emacs: a link to nowhere), and what macOS writes beside a file on shares
-    and in archives (``._NAME``).
+    Those are no content: an editor's lock (Emacs: a link to nowhere), what macOS writes beside a file on shares and
+    in archives (``._NAME``), and Jupyter's copies of a file that it has opened (``.ipynb_checkpoints``).
     """
-    return sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+    found = sorted(folder.glob(pattern))
+    return [
+        path for path in found if not any(part.startswith(".") for part in path.relative_to(folder).parts)
+    ]
 
 
 def open_regular(path: Path) -> int:

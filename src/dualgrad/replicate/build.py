@@ -9,6 +9,7 @@ from pathlib import Path
 import pandas as pd
 
 from dualgrad.census.load import load_census
+from dualgrad.files import visible
 from dualgrad.pages import data_uri, render, write_page
 from dualgrad.project import Project, load_project
 from dualgrad.records import write_atomically
@@ -81,7 +82,7 @@ def kept_rows(root: Path, edition: str, but: set[str]) -> list[Row]:
 
 def kept_editions(root: Path) -> list[str]:
     """Return the editions of which rows are kept."""
-    return sorted(path.stem for path in (root / KEPT).glob("*.csv") if path.name not in (REFERENCE, WITHIN))
+    return [path.stem for path in visible(root / KEPT, "*.csv") if path.name not in (REFERENCE, WITHIN)]
 
 
 def references(root: Path) -> dict[tuple[str, str, str, int], float]:
