@@ -15,8 +15,11 @@ from dualgrad.estimators.dip import dip
 from dualgrad.estimators.modes import dip_power, gaussian_bic, modes, shifted_lognormal_bic, silverman
 from dualgrad.estimators.ranks import mann_whitney
 from dualgrad.estimators.survival import kaplan_meier, stays
+from dualgrad.statistics import variance_null
 from dualgrad.statistics.chosen_lambda import leave_one_out
+from dualgrad.statistics.curves import Curve
 from dualgrad.statistics.dependence import kendall
+from dualgrad.statistics.layout import Sheet
 from dualgrad.statistics.reruns import split_variance
 from dualgrad.statistics.variance_null import fit, samples
 
@@ -146,6 +149,16 @@ def test_what_the_variances_model_gives_by_itself():
     for tail in (0.025, 0.25, 0.5):
         assert np.quantile(found, tail) == pytest.approx(np.quantile(known, tail), abs=0.05)
     assert np.quantile(found, 0.025) < 0.83 < np.quantile(found, 0.975)
+
+
+def test_equal_errors_have_no_variance_to_explain():
+    """Seven times .1 have a variance of 2e-34 by rounding, three times .1 none: that is no curve of variances."""
+    groups = tuple(np.full(n, 0.1) for n in (7, 3, 4, 10))
+    assert np.ptp([one.var() for one in groups]) > 0
+    sheet = Sheet("demo", variance_null.KEYS, variance_null.QUANTITIES)
+    variance_null._add(sheet, Curve("M2", {}, np.array([0.1, 0.2, 0.3, 0.4]), groups))
+    frame = sheet.frame()
+    assert frame["value"].isna().all() and set(frame["note"]) == {"the variance is the same at every λ"}
 
 
 def test_choosing_on_the_test_set_is_optimistic():
