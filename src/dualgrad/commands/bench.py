@@ -21,7 +21,7 @@ other work on the machine does little harm; it should rest all the same. Results
     dualgrad bench epoch X1d/lam0.3_seed0 --json
     dualgrad bench library --model mlp --rounds 30
     dualgrad bench gpu --output gpu.json
-    dualgrad bench loop K/lam0.3_eta0.4_seed4 --at 150,165,180 --config edition=paper
+    dualgrad bench loop K/lam0.3_eta0.4_seed4 --at 150,165,180 --config edition=paper paper_data=cifar10_jpeg
 """
 
 from __future__ import annotations
@@ -409,7 +409,7 @@ def _loop(args: SimpleNamespace) -> int:
     from dualgrad.replicate.build import KEPT, WITHIN
 
     if args.json or args.output or not args.runs:
-        raise InputError("bench", "loop", "expected EXPERIMENT/RUN and --at N,N, without --json and --output")
+        raise InputError("bench", "loop", "expected EXPERIMENT/RUN, without --json and --output")
     project, device, threads = _settings(args)
     for run in _runs(args, project):
         rows = within_epoch(run, project.data, device, threads, args.at or [])

@@ -22,7 +22,7 @@ COPIES = 6
 MOMENTS = {"sgd": 1, "adam": 2, "adamw": 2}
 # Evaluation keeps nothing but a few layers' values at a time: about this share of what training keeps.
 EVALUATION_SHARE = 0.25
-# Allocators round up and hold back: the C library, told to keep what is freed, more than a GPU's.
+# Allocators round up and hold back: the C library, told to keep what a step frees, more than a GPU's.
 SLACK = {"cpu": 1.75, "cuda": 1.25}
 
 # Bytes of a record: head and outcome, each stage, each row of its trajectory (least squares over the demo's records).

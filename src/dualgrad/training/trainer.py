@@ -764,14 +764,18 @@ class Trainer:
     def _test(self) -> dict[str, Any]:
         size, model = self.run.task.eval_batch_size, self.session.model
 
+        def give_back() -> None:
+            if self.context.device.type == "cpu":
+                give_back_freed_memory()
+
         def between_batches() -> None:
-            give_back_freed_memory()  # a batch's arrays leave gaps that the next one's do not fill
+            give_back()  # a batch's arrays leave gaps that the next one's do not fill
             self._pause()
 
-        give_back_freed_memory()
+        give_back()
         result = evaluate(model, self.task, size, between=between_batches)
         result |= evaluate_aside(model, self.task, self.labels, size, between=between_batches)
-        give_back_freed_memory()
+        give_back()
         return result
 
     def _log_evaluation(self, stage: Stage, planned: PlannedEpoch, result: dict[str, Any]) -> None:
