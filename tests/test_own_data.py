@@ -218,7 +218,7 @@ def test_pictures_labels_and_network_of_ones_own_through_the_workflow(
     # among what was trained again,
     assert main(["replicate", *where]) == 0
     text = (own / "results" / "demo" / "replication" / "replication.html").read_text()
-    assert "stripes/lam0.3_seed1" in text and "stripes and noise" in text
+    assert "stripes/lam0.3_seed1" in text and "stripes and noise (stripes): data of no published run." in text
 
     # and in plans, by a network that was measured once.
     assert (own / "results" / "demo" / own_networks.FILE).is_file()

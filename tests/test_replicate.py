@@ -73,6 +73,9 @@ def test_final_errors_beside_the_published_ones(trained, capsys):
     assert (row.n, row.n_published, row.dataset, row.precision) == (3, 5, "sst2_tsv", "published")
     assert json.loads(row.condition) == {"lambda": 0.3}
     assert row.mean == pytest.approx(np.mean(ours)) and row.sd == pytest.approx(np.std(ours, ddof=1))
+    assert row.inside == 2, "0.36 lies above the published 0.34"
+    bounds = stats.ttest_1samp(ours, 0).confidence_interval(0.95)
+    assert (row.mean_low, row.mean_high) == pytest.approx(tuple(bounds))
     # Welch's interval, worked out by hand.
     variances = [np.var(ours, ddof=1) / 3, np.var(theirs, ddof=1) / 5]
     freedom = sum(variances) ** 2 / (variances[0] ** 2 / 2 + variances[1] ** 2 / 4)
@@ -91,6 +94,8 @@ def test_final_errors_beside_the_published_ones(trained, capsys):
     text = (folder / "replication.html").read_text()
     for part in ("X1c", "λ = 0.3", "sst2_tsv", "another copy of SST-2", "3,913 of the 3,916", "A CPU"):
         assert part in text, part
+    # Of six values alike each lies between the lowest and the highest of the five others in four cases of six.
+    assert "<td>2 of 3 (2.0)</td>" in text
     assert "<script src" not in text
     assert "3 runs were trained, 3 whole" in capsys.readouterr().out
 
@@ -153,7 +158,7 @@ def test_lambdas_that_share_seeds_are_one_comparison(census):
         "contains 0 in 3 of 3 conditions that have one (two or more pairs). By itself that shows no agreement"
         in text
     )
-    assert "X1c: its 3 conditions share 3 seeds, so they are one comparison." in text
+    assert "X1c on sst2_tsv: its 3 conditions share 3 seeds, so they are one comparison." in text
     assert f"equivalent within any margin from {margin:.4f} on" in text
     assert "in the same 2 seeds; these changes differ by −0.0150 [" in text
 
@@ -189,11 +194,72 @@ def test_first_epochs_are_compared_by_seed_where_no_run_is_whole(census):
     assert row[:4] == ["X1c", "λ = 0.3", "1", "test error"] and row[-2].startswith(
         "0.020 [−0.005, 0.045] (3)"
     )
-    assert "First epochs: the 95 % interval of the difference by seed contains 0 in 1 of 1" in " ".join(
-        words.sentences(made)
+    assert (
+        "First epochs on sst2_tsv: the 95 % interval of the difference by seed contains 0 in 1 of 1"
+        in " ".join(words.sentences(made))
     )
     rows.append(a_row("lam0.3_seed3", 0.3))  # a whole run: its condition has a line of final errors
     assert words.first_epochs(replace(made, final=compare.final(rows, published, census))).empty
+
+
+def test_a_miniature_is_neither_the_published_data_nor_a_run_trained_again(census):
+    """Whoever trained the demo reads what its runs were trained on, and that nothing published was."""
+    about = {"seconds": 1.0, "threads": 1, "machine": "a CPU", "digest": "0", "status": "completed"}
+    about |= {"precision": "float64", "max_epochs": None, "test_error": 0.1}
+    about |= dict.fromkeys(("error", "loss", "cosine", "norm"), {})
+    # Of an experiment that was not published.
+    control = next((run["experiment"], run["run"]) for run in census.runs.values() if not run["counted"])
+    rows = [
+        Row("demo", "K", "lam0.3_eta0.4_seed0", dataset="digits", **about),
+        Row("paper", "K", "lam0.3_eta0.4_seed1", dataset="cifar10", **about),
+        Row("copy", "K", "lam0.3_eta0.4_seed2", dataset="cifar10_jpeg", **about),
+        Row("paper", *control, dataset="reviews", **about),
+    ]
+    nothing = (
+        compare.final([], {}, census),
+        compare.by_seed([], {}, census),
+        compare.by_epoch([], {}, census, {}),
+    )
+    made = words.Replication(["demo"], rows, *nothing, [], census, census.datasets, pd.DataFrame())
+    text = " ".join(words.sentences(made))
+    assert "(digits): other data in the place of CIFAR-10." in text
+    assert "(cifar10): the published data." in text
+    assert "(cifar10_jpeg): another copy of CIFAR-10, not its published files." in text
+    assert "(reviews): data of no published run." in text
+    assert compare.not_trained(rows, census)["K"] == (2, 60)
+
+
+def test_a_page_of_many_conditions_stays_short_and_is_folded(census, tmp_path):
+    """As one would be who has trained the whole census: what each curve comes to is a table, epochs are folded."""
+    curves: dict[tuple[str, str], list[str]] = {}
+    for name, run in census.runs.items():
+        levels = run["factors"]
+        if run["counted"] and "lambda" in levels and levels.get("seed") in (0, 1):
+            rest = compare.condition_of({key: level for key, level in levels.items() if key != "lambda"})
+            curves.setdefault((run["experiment"], rest), []).append(name)
+    many = [names for names in curves.values() if len(names) >= 4][: words.MOST_CURVES + 2]
+    published, rows = {}, []
+    for place, name in enumerate(name for names in many for name in names):
+        error = 0.2 + 0.01 * (place % 7)
+        published[name] = {"error_final": error, "error": {1: error}, "loss": {}, "cosine": {}, "norm": {}}
+        experiment, run = name.split("/", 1)
+        one = a_row(run, error + 0.01 * (place % 3), "paper", error={1: error})
+        rows.append(replace(one, experiment=experiment, dataset=census.runs[name]["task"]["dataset"]))
+    frames = (compare.final, compare.by_seed, lambda *given: compare.by_epoch(*given, {}))
+    compared = [function(rows, published, census) for function in frames]
+    made = words.Replication(["paper"], rows, *compared, [], census, census.datasets, pd.DataFrame())
+    assert len(made.seeds) == len(many) and len(made.final) > words.FOLDED_TABLES
+    said = words.sentences(made)
+    assert len(said) < 8 and f"each of {len(many)} curves over λ is one comparison (table below)" in " ".join(
+        said
+    )
+    by_title = {one.title: one for one in words.tables_of(made)}
+    assert len(by_title["Conditions that share seeds"].rows) == len(many)
+    build.make(made, tmp_path)
+    text = (tmp_path / "replication.html").read_text()
+    folded = sum(one.folded for one in by_title.values())
+    assert folded >= len(made.final) and text.count("<details>") == text.count("</details>") == folded
+    assert not by_title["Final errors"].folded and not by_title["What was not trained"].folded
 
 
 def test_epoch_by_epoch_on_the_band(trained, capsys):

@@ -32,7 +32,10 @@ FINAL = {
     "high_published": "highest published error",
     "n": "whole re-trained runs",
     "mean": "their mean final error",
+    "mean_low": "lower end of its 95 % interval (t)",
+    "mean_high": "upper end",
     "sd": "its standard deviation between runs",
+    "inside": "how many re-trained runs lie within the published runs' range",
     "difference": "mean re-trained minus mean published",
     "difference_low": "lower end of its 95 % interval (Welch)",
     "difference_high": "upper end",
@@ -168,7 +171,7 @@ def final(rows: Sequence[Row], published: Mapping[str, Mapping[str, Any]], censu
             if name in published and not np.isnan(published[name]["error_final"])
         }
         a, b = np.array(list(theirs.values())), np.array(list(mine.values()))
-        apart = of_two(b, a)
+        apart, own = of_two(b, a), of_values(b)
         found.append(
             _head(key, whole)
             | {
@@ -179,7 +182,10 @@ def final(rows: Sequence[Row], published: Mapping[str, Mapping[str, Any]], censu
                 "high_published": a.max() if len(a) else np.nan,
                 "n": len(b),
                 "mean": b.mean(),
+                "mean_low": own.low,
+                "mean_high": own.high,
                 "sd": b.std(ddof=1) if len(b) > 1 else np.nan,
+                "inside": int(((b >= a.min()) & (b <= a.max())).sum()) if len(a) else np.nan,
                 "difference": apart.value,
                 "difference_low": apart.low,
                 "difference_high": apart.high,
@@ -309,9 +315,19 @@ def by_epoch(
     return pd.DataFrame(found, columns=list(EPOCHS))
 
 
+def is_published_training(row: Row, census: Census) -> bool:
+    """Return whether a run was trained on what the published one was: the published set, or another copy of it."""
+    published = census.runs[row.name]["task"]["dataset"]
+    trained = census.datasets.get(row.dataset)
+    return row.dataset == published or (trained is not None and trained.copy_of == published)
+
+
 def not_trained(rows: Sequence[Row], census: Census) -> dict[str, tuple[int, int]]:
-    """Return, for each counted experiment, how many of its runs are whole here, and how many it has."""
-    whole = {row.name for row in rows if row.max_epochs is None}
+    """Return, for each counted experiment, how many of its runs are whole here, and how many it has.
+
+    A miniature on other data re-trains none of them.
+    """
+    whole = {row.name for row in rows if row.max_epochs is None and is_published_training(row, census)}
     return {
         name: (sum(run in whole for run in one["runs"]), len(one["runs"]))
         for name, one in census.experiments.items()

@@ -27,16 +27,20 @@ _FOUND = (
     "80 %."
 )
 _SYMBOLS = {"lambda": "λ", "noise_rate": "η"}
+# Beyond so many curves over λ a table says what each comes to; beyond so many tables and rows the page folds them.
+MOST_CURVES = 6
+FOLDED_TABLES, FOLDED_ROWS = 12, 150
 
 
 @dataclass(frozen=True)
 class Table:
-    """A table in words: a title, what to know about it, the columns' heads, and its rows."""
+    """A table in words: a title, what to know about it, the columns' heads, its rows, whether a page folds it."""
 
     title: str
     note: str
     head: list[str]
     rows: list[list[str]]
+    folded: bool = False
 
 
 @dataclass(frozen=True)
@@ -98,27 +102,35 @@ def sentences(made: Replication) -> list[str]:
         f"alone; {hours:.1f} hours in all ({'; '.join(machines)}).",
     ]
     for name in sorted({row.dataset for row in made.rows}):
-        one = made.datasets[name]
-        count = sum(row.dataset == name for row in made.rows)
-        if one.copy_of:
-            what = f"another copy of {made.datasets[one.copy_of].title}, not its published files"
-        else:
-            what = "the published data"
-        lines.append(f"{_runs(count)} trained on {one.title} ({name}): {what}.")
+        of_set = [row for row in made.rows if row.dataset == name]
+        lines.append(
+            f"{_runs(len(of_set))} trained on {made.datasets[name].title} ({name}): {_what(name, of_set, made)}."
+        )
     tested = made.final.dropna(subset=["paired_low"])
     if len(tested):
         lines.append(
-            f"Final errors: the 95 % interval of the difference by seed contains 0 in {_zero(tested)} of "
-            f"{len(tested)} conditions that have one (two or more pairs). By itself that shows no agreement: with "
-            f"so many pairs a difference of {_range(tested['detectable'])} would have been found with 80 % power."
+            f"Final errors on {_sets(tested)}: the 95 % interval of the difference by seed contains 0 in "
+            f"{_zero(tested)} of {len(tested)} conditions that have one (two or more pairs). By itself that "
+            f"shows no agreement: with so many pairs a difference of {_range(tested['detectable'])} would have been "
+            "found with 80 % power."
         )
-    lines += [line for one in made.seeds.itertuples() for line in _seed_lines(one)]
+    curves = made.seeds.dropna(subset=["difference_low"])
+    if len(curves) <= MOST_CURVES:
+        lines += [line for one in curves.itertuples() for line in _seed_lines(one)]
+    else:
+        zero = int(((curves["difference_low"] <= 0) & (curves["difference_high"] >= 0)).sum())
+        lines.append(
+            f"Conditions that differ in λ alone share their seeds, so each of {len(curves)} curves over λ is one "
+            f"comparison (table below), on {_sets(curves)}: the 95 % interval of the mean difference contains 0 in "
+            f"{zero} of {len(curves)}; no interval allows for their number."
+        )
     first = first_epochs(made)
     if len(first):
         lines.append(
-            f"First epochs: the 95 % interval of the difference by seed contains 0 in {_zero(first)} of {len(first)} "
-            f"measures; the smallest of their p values is {number(first['paired_p'].min(), 2)}, "
-            f"{number(holm(first['paired_p']).min(), 2)} corrected for their number (Holm)."
+            f"First epochs on {_sets(first)}: the 95 % interval of the difference by seed contains 0 in "
+            f"{_zero(first)} of {len(first)} measures; the smallest of their p values is "
+            f"{number(first['paired_p'].min(), 2)}, {number(holm(first['paired_p']).min(), 2)} corrected for their "
+            "number (Holm)."
         )
     if len(made.epochs):
         # One more of k + 1 values alike is the lowest or the highest of them with probability 2 / (k + 1).
@@ -126,8 +138,8 @@ def sentences(made: Replication) -> list[str]:
         counts = made.epochs.assign(expected=made.epochs["n"] * (k - 1) / (k + 1)).groupby("measure")
         found = counts[["inside", "n", "expected"]].sum()
         lines.append(
-            "Epoch by epoch, values within the published runs' range at that epoch (and as many as would be expected "
-            "of further published runs): "
+            f"Epoch by epoch on {_sets(made.epochs)}, values within the published runs' range at that epoch "
+            "(and as many as would be expected of further published runs): "
             + ", ".join(
                 f"{MEASURES[name]} {found['inside'][name]:,} of {found['n'][name]:,} ({found['expected'][name]:,.0f})"
                 for name in MEASURES
@@ -143,6 +155,26 @@ def sentences(made: Replication) -> list[str]:
     return lines
 
 
+def _sets(rows: pd.DataFrame) -> str:
+    """Return the names of the data sets of a comparison's rows."""
+    return " and ".join(sorted(set(rows["dataset"])))
+
+
+def _what(name: str, rows: Sequence[Row], made: Replication) -> str:
+    """Return what a data set is to the published one of the runs that were trained on it."""
+    copy_of = made.datasets[name].copy_of
+    if copy_of:
+        return f"another copy of {made.datasets[copy_of].title}, not its published files"
+    counted = [run for run in made.census.runs.values() if run["counted"]]
+    if name in {run["task"]["dataset"] for run in counted}:
+        return "the published data"
+    published = [row for row in rows if made.census.experiments[row.experiment]["counted"]]
+    if not published:
+        return "data of no published run"
+    meant = {made.census.runs[row.name]["task"]["dataset"] for row in published}
+    return f"other data in the place of {' and '.join(made.datasets[one].title for one in sorted(meant))}"
+
+
 def _zero(rows: pd.DataFrame) -> int:
     return int(((rows["paired_low"] <= 0) & (rows["paired_high"] >= 0)).sum())
 
@@ -154,13 +186,11 @@ def _range(values: pd.Series) -> str:
 
 def _seed_lines(one: Any) -> list[str]:
     """Return what conditions that differ in λ alone come to together."""
-    if np.isnan(one.difference_low):
-        return []
-    name = ", ".join(filter(None, [one.experiment, condition(one.condition)]))
+    name = ", ".join(filter(None, [one.experiment, condition(one.condition)])) + f" on {one.dataset}"
     lines = [
         f"{name}: its {one.conditions} conditions share {one.n} seeds, so they are one comparison. Mean over a "
         "seed's conditions of the re-trained error minus the published one: "
-        f"{number(one.difference)}{interval(one.difference_low, one.difference_high)} (paired t). By two one-sided "
+        f"{_with_interval(one, 'difference')} (paired t). By two one-sided "
         f"tests at 5 % they are equivalent within any margin from {number(one.equivalent_within)} on; a difference "
         f"of {number(one.detectable)} would have been found with a power of 80 %. The standard deviation between "
         f"seeds is {number(one.sd)} re-trained, {number(one.sd_published)} published"
@@ -168,14 +198,57 @@ def _seed_lines(one: Any) -> list[str]:
     ]
     if not np.isnan(one.change_difference_low):
         mine, theirs, apart = (
-            f"{number(getattr(one, key))}{interval(getattr(one, f'{key}_low'), getattr(one, f'{key}_high'))}"
-            for key in ("change", "change_published", "change_difference")
+            _with_interval(one, key) for key in ("change", "change_published", "change_difference")
         )
         lines.append(
             f"{name}: from λ = {one.lambda_from:g} to {one.lambda_to:g} the error changes by {mine} re-trained and "
             f"by {theirs} published, in the same {one.n_change} seeds; these changes differ by {apart}."
         )
     return lines
+
+
+def seed_table(made: Replication) -> Table:
+    """Return what conditions that differ in λ alone come to, one line per curve over λ."""
+    head = [
+        "experiment",
+        "condition",
+        "data set",
+        "conditions",
+        "seeds",
+        "difference [95 %]",
+        "equivalent within",
+    ]
+    head += [
+        "found with 80 %",
+        "change over λ: published",
+        "change over λ: re-trained",
+        "changes differ by [95 %]",
+    ]
+    rows = [
+        [
+            one.experiment,
+            condition(one.condition),
+            one.dataset,
+            str(one.conditions),
+            str(one.n),
+            _with_interval(one, "difference"),
+            number(one.equivalent_within),
+            number(one.detectable),
+            *(_with_interval(one, key) for key in ("change_published", "change", "change_difference")),
+        ]
+        for one in made.seeds.dropna(subset=["difference_low"]).itertuples()
+    ]
+    note = (
+        "Conditions that differ in λ alone have the same seeds. Difference: mean over seeds of the mean over a "
+        "seed's conditions, re-trained error minus published error (paired t). Equivalent within: the smallest "
+        "margin by two one-sided tests at 5 %. Change: error at the highest λ minus that at the lowest, in "
+        "seeds with both."
+    )
+    return Table("Conditions that share seeds", note, head, rows)
+
+
+def _with_interval(one: Any, key: str) -> str:
+    return f"{number(getattr(one, key))}{interval(getattr(one, f'{key}_low'), getattr(one, f'{key}_high'))}"
 
 
 def first_epochs(made: Replication) -> pd.DataFrame:
@@ -231,20 +304,31 @@ def final_table(made: Replication) -> Table:
                 condition(one.condition),
                 f"{number(one.mean_published)} ± {number(one.sd_published)} (n = {one.n_published}; "
                 f"{number(one.low_published, 3)} to {number(one.high_published, 3)})",
-                f"{number(one.mean)} ± {number(one.sd)} (n = {one.n})",
+                f"{number(one.mean)}{interval(one.mean_low, one.mean_high)} ± {number(one.sd)} (n = {one.n})",
+                _within(one),
                 one.dataset,
-                f"{number(one.difference)}{interval(one.difference_low, one.difference_high)}",
+                _with_interval(one, "difference"),
                 *_paired_cells(one),
             ]
         )
-    head = ["experiment", "condition", "published: mean ± sd (range)", "re-trained: mean ± sd", "data set"]
+    head = ["experiment", "condition", "published: mean ± sd (range)", "re-trained: mean [95 %] ± sd"]
+    head += ["within the range (expected)", "data set"]
     head += ["difference [95 %, Welch]", "by seed [95 %] (pairs)", "found with 80 %"]
     note = (
-        "Test errors at the end of whole runs, fractions. The differences by seed compare runs of one seed, which "
-        "have the same label noise, trusted examples and initial weights; Welch's intervals take all published seeds "
-        f"and leave that out. {_FOUND}"
+        "Test errors at the end of whole runs, fractions. Within the range: re-trained runs between the lowest and "
+        "the highest published one (and as many as would be expected of further published runs). The differences "
+        "by seed compare runs of one seed, which have the same label noise, trusted examples and initial weights; "
+        f"Welch's intervals take all published seeds and leave that out. {_FOUND}"
     )
     return Table("Final errors", note, head, rows)
+
+
+def _within(one: Any) -> str:
+    """Return how many re-trained runs lie within the published ones' range."""
+    if np.isnan(one.inside):
+        return "–"
+    expected = one.n * (one.n_published - 1) / (one.n_published + 1)  # as of the counts by epoch
+    return f"{one.inside:.0f} of {one.n} ({expected:.1f})"
 
 
 def epoch_tables(made: Replication, most: int | None = None) -> list[Table]:
@@ -254,20 +338,19 @@ def epoch_tables(made: Replication, most: int | None = None) -> list[Table]:
         made: the replication.
         most: epochs that are written out, spread over all; None: all.
     """
-    tables = []
-    for key, group in made.epochs.groupby(list(compare.KEYS), sort=False):
+    tables: list[Table] = []
+    groups = list(made.epochs.groupby(list(compare.KEYS), sort=False))
+    for key, group in groups:
         experiment, factors, dataset, precision = map(str, key)
         edition = group["edition"].iloc[0]
         epochs = sorted(group["epoch"].unique())
         if most is not None and len(epochs) > most:
             epochs = sorted({epochs[i] for i in np.linspace(0, len(epochs) - 1, most).round().astype(int)})
-        rows = []
-        for epoch in epochs:
-            cells = [str(epoch)]
-            for measure in MEASURES:
-                one = group[(group["epoch"] == epoch) & (group["measure"] == measure)]
-                cells += _cells(one.iloc[0] if len(one) else None)
-            rows.append(cells)
+        known = {(one["epoch"], one["measure"]): one for one in group.to_dict("records")}
+        rows = [
+            [str(epoch), *(cell for name in MEASURES for cell in _cells(known.get((epoch, name))))]
+            for epoch in epochs
+        ]
         shown = [name for name in MEASURES if (group["measure"] == name).any()]
         place = {name: 1 + 3 * number for number, name in enumerate(MEASURES)}
         kept = [0, *(place[name] + i for name in shown for i in range(3))]
@@ -292,6 +375,7 @@ def epoch_tables(made: Replication, most: int | None = None) -> list[Table]:
                 note,
                 [head[i] for i in kept],
                 [[row[i] for i in kept] for row in rows],
+                folded=len(groups) > FOLDED_TABLES,
             )
         )
     return tables
@@ -360,7 +444,7 @@ def missing_table(made: Replication) -> Table:
     counts = compare.not_trained(made.rows, made.census)
     begun: dict[str, set[str]] = {}
     for row in made.rows:
-        if row.max_epochs is not None:
+        if row.max_epochs is not None and compare.is_published_training(row, made.census):
             begun.setdefault(row.experiment, set()).add(row.run)
     rows = [
         [
@@ -395,11 +479,13 @@ def run_table(made: Replication) -> Table:
         for row in sorted(made.rows, key=lambda row: (row.edition, row.experiment, row.run))
     ]
     head = ["run", "data set", "arithmetic", "epochs", "test error", "minutes", "machine", "digest"]
-    return Table("The runs", "Digests of the records, the first twelve characters.", head, rows)
+    note = "Digests of the records, the first twelve characters."
+    return Table("The runs", note, head, rows, folded=len(rows) > FOLDED_ROWS)
 
 
 def tables_of(made: Replication, epochs: int | None = None) -> Sequence[Table]:
     """Return all tables, in reading order."""
     first = [final_table(made)] if len(made.final) else []
+    first += [seed_table(made)] if made.seeds["difference_low"].count() > MOST_CURVES else []
     first += [first_table(made)] if len(first_epochs(made)) else []
     return [*first, *epoch_tables(made, epochs), *within_tables(made), run_table(made), missing_table(made)]
