@@ -458,6 +458,11 @@ def test_which_editions():
             pair_of(wrong, "x")
     assert is_ingested(ROOT, "released") and not is_ingested(ROOT, "demo") and not is_ingested(ROOT, "copied")
     assert title_of(ROOT, "demo") and "no file" in title_of(ROOT, "copied")
+    assert (
+        title_of(ROOT, "paper-sst2_tsv") == "Training as published, on SST-2 as TSV from another repository"
+    )
+    assert title_of(ROOT, "paper-first3").endswith("; the first 3 epochs of each stage")
+    assert "no file" in title_of(ROOT, "paper-sst2_of_somebody")
 
 
 # ------------------------------------------------------------------------------------------- command and workflow

@@ -6,7 +6,8 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from dualgrad.census import edition_names
+from dualgrad.census import CensusError, edition_names
+from dualgrad.census.editions import load_edition, spelt_out
 from dualgrad.project import Project
 from dualgrad.validation import InputError, read_yaml
 
@@ -40,8 +41,14 @@ def edition_file(root: Path, name: str) -> dict:
 
 
 def title_of(root: Path, name: str) -> str:
-    """Return one line about an edition."""
-    return edition_file(root, name).get("title", "no file in config/editions")
+    """Return one line about an edition; of one on other copies of its data, or of first epochs, which."""
+    unknown = "no file in config/editions"
+    if settings := spelt_out(name, edition_names(root)):
+        try:
+            return load_edition(root, settings)["title"]
+        except CensusError:  # a copy that has no entry here
+            return unknown
+    return edition_file(root, name).get("title", unknown)
 
 
 def is_ingested(root: Path, name: str) -> bool:
