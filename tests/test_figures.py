@@ -311,6 +311,25 @@ def test_the_gallery_has_the_figures_colours(figure, names):
         assert np.linalg.norm(seen - wanted, axis=1).min() < 12, name
 
 
+def test_figures_of_another_copy_name_it(invented):
+    """A title says what was trained on, and so does the footer; of first epochs and trials, too."""
+
+    def known(**settings):
+        census = load_census(ROOT, {"edition": "paper", **settings})
+        return census.edition["name"], trained(census, ["X4"])
+
+    assert known(max_epochs=1)[1]["X4"].data == "sst2"
+    assert known(paper_data="synthetic")[1]["X4"].data == "synthetic data"
+    edition, networks = known(paper_data="sst2_tsv")
+    drawn, _ = figure_of("ED_Fig8", Tables.given(invented, trained=networks), edition)
+    found = [ax.get_title(loc="left") for ax in drawn.axes] + [text.get_text() for text in texts(drawn)]
+    assert "All trajectories by λ (X4, sst2_tsv)" in found
+    (footer,) = (text for text in found if text.startswith("Extended Data Figure 8"))
+    assert "paper-sst2_tsv edition: not the published results; trained on sst2_tsv" in " ".join(
+        footer.split()
+    )
+
+
 def test_figures_name_the_networks_that_were_trained(invented, demo):
     experiments = {
         "Figure2": FIGURE_EXPERIMENTS["Figure2"],
@@ -341,6 +360,10 @@ def test_figures_name_the_networks_that_were_trained(invented, demo):
     assert "DistilBERT of 1 layer, 24 wide, η=0.4" in said["Figure5", "demo"]
     assert "Deeper model (η=0.4), MLP 24-24-24-24" in said["ED_Fig1", "demo"]
     assert "1 layer, 24 wide" in said["ED_Fig7", "demo"] and "16 wide, 8 filters" in said["ED_Fig7", "demo"]
+    assert (
+        "landscape (reviews)" in said["Figure5", "demo"]
+        and "landscape (SST-2)" in said["Figure5", "released"]
+    )
     assert "DistilBERT η=0.4" in said["Figure5", "released"] and "wide" not in said["ED_Fig7", "released"]
 
 
@@ -490,7 +513,8 @@ def drawn_of(
     import matplotlib
 
     with matplotlib.rc_context(s.STYLE):
-        return module.draw(frames, s.Look(edition, variant, build.networks_of(frames)))
+        look = s.Look(edition, variant, build.networks_of(frames), data=build.data_of(frames))
+        return module.draw(frames, look)
 
 
 def cut(tables: dict[str, pd.DataFrame], how: str) -> dict[str, pd.DataFrame]:

@@ -45,16 +45,24 @@ def read(tables_dir: Path, figure: str, variant: str, trained: Mapping[str, Trai
 def compute(figure: str, tables: Tables) -> dict[str, pd.DataFrame]:
     """All panel frames of a figure."""
     panels = {letter: function(tables) for letter, function in module(figure).PANELS.items()}
-    networks = dict.fromkeys(one.network for one in tables.trained.values())
-    if networks and len(" / ".join(networks)) <= NETWORKS_LENGTH:
-        first = next(iter(panels))
-        panels[first] = panel(panels[first], rows("words", "networks", label=" / ".join(networks)))
+    networks = " / ".join(dict.fromkeys(one.network for one in tables.trained.values()))
+    data = " / ".join(sorted({one.data for one in tables.trained.values()}))
+    said = {"networks": networks if len(networks) <= NETWORKS_LENGTH else "", "data": data}
+    first = next(iter(panels))
+    for what, text in said.items():
+        if text:
+            panels[first] = panel(panels[first], rows("words", what, label=text))
     return panels
 
 
 def networks_of(panels: Mapping[str, pd.DataFrame]) -> str:
     """The networks behind a figure, in words; nothing where nobody said, or where there are many."""
     return words(next(iter(panels.values())), "networks") or ""
+
+
+def data_of(panels: Mapping[str, pd.DataFrame]) -> str:
+    """The names of the data sets behind a figure; nothing where nobody said."""
+    return words(next(iter(panels.values())), "data") or ""
 
 
 def save_panels(figure: str, panels: Mapping[str, pd.DataFrame], folder: Path) -> list[Path]:
@@ -119,7 +127,7 @@ def draw(
     from dualgrad.figures import plain, style
 
     with styled(style.STYLE):
-        look = style.Look(edition, variant, networks_of(panels), differing)
+        look = style.Look(edition, variant, networks_of(panels), differing, data_of(panels))
         own = module(figure)
         page = own.draw(panels, look) if hasattr(own, "draw") else plain.draw(figure, panels, look)
         save(page, outputs, style.PNG_DPI)

@@ -87,12 +87,13 @@ STYLE: Any = {  # (matplotlib types its settings key by key)
 
 @dataclass(frozen=True)
 class Look:
-    """What is being drawn: which edition, in which variant, and the networks that were trained, in words."""
+    """What is being drawn: which edition, in which variant, the networks that were trained, in words, and on what."""
 
     edition: str
     variant: str = "published"
     networks: str = ""
     differing: tuple[str, ...] = ()  # experiments whose records were not made alike
+    data: str = ""  # names of the data sets
 
     @property
     def published_scale(self) -> bool:
@@ -129,7 +130,11 @@ class Look:
             "paper": "paper edition: trained anew as published",
             "demo": "demo edition: miniature on embedded data; not the published results",
             "smoke": "smoke edition: cut down for tests on embedded data; not the published results",
-        }.get(self.edition, f"{self.edition} edition: not the published results")
+        }.get(self.edition)
+        if says is None:  # other copies, first epochs, trials
+            says = f"{self.edition} edition: not the published results" + (
+                f"; trained on {self.data}" if self.data else ""
+            )
         if self.networks and not self.published_scale:
             says += f"; {self.networks}"
         text = f"{title}   |   {says}"

@@ -1,4 +1,4 @@
-"""What an edition trains, in the words of a figure: networks, and learning rates of stages. Tables do not hold it."""
+"""What an edition trains, in the words of a figure: networks, data sets, learning rates. Tables do not hold it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ _TEXT = {"distilbert": "DistilBERT", "textcnn": "TextCNN"}
 
 @dataclass(frozen=True)
 class Trained:
-    """An experiment's network in words, and the learning rate that each stage starts with."""
+    """An experiment's network in words, its data set's name, the learning rate that each stage starts with."""
 
     network: str
     rates: Mapping[str, float]
+    data: str
 
 
 def trained(census: Census, experiments: Iterable[str]) -> dict[str, Trained]:
     """What each experiment trains; experiments that the census does not know are left out.
 
-    Networks are those of all runs; learning rates are those of the first.
+    Networks and data sets are those of all runs; learning rates are those of the first.
     """
     found = {}
     for name in experiments:
@@ -37,7 +38,10 @@ def trained(census: Census, experiments: Iterable[str]) -> dict[str, Trained]:
                 stage["name"]: stage["lr"] if stage["lr"] is not None else run["optimizer"]["lr"]
                 for stage in run["stages"]
             }
-            found[name] = Trained(" / ".join(networks), rates)
+            data = dict.fromkeys(
+                "synthetic data" if one["synthetic"] else one["task"]["dataset"] for one in runs
+            )
+            found[name] = Trained(" / ".join(networks), rates, " / ".join(data))
     return found
 
 
