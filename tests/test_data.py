@@ -725,6 +725,15 @@ def test_real_published_sets(name):
     prepare.check_content(SETS[name], load_arrays(path, remedy=""), str(path))
 
 
+def test_stand_ins_have_the_published_sets_shapes():
+    """Sizes that stand in Python, for trying things out without an entry, are those of the entries."""
+    cifar, sst2 = SETS["cifar10"], SETS["sst2"]
+    assert list(synthetic.SHAPE) == cifar.shape == SETS["cifar100"].shape
+    for split in ("train", "test"):
+        assert synthetic.IMAGES[split] == cifar.examples(split) == SETS["cifar100"].examples(split)
+        assert list(synthetic.SENTENCES[split]) == sst2.splits[split].per_class
+
+
 def test_the_command_lists_what_it_knows(capsys):
     assert run_command() == 0
     listed = capsys.readouterr().out

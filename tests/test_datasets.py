@@ -464,10 +464,9 @@ def test_shipped_entries(root):
 
 
 def data_copies() -> Path | None:
-    """Folder of real copies, where there is one."""
-    named = os.environ.get("DUALGRAD_DATA")
-    places = [Path(named)] if named else []
-    return next((p for p in [*places, ROOT.parent / "shared" / "data"] if (p / "sst2").is_dir()), None)
+    """Folder of real copies, where there is one: looked for as the workflow looks for it."""
+    places = prepare.copy_places(ROOT, load_settings(ROOT)["data_copies"])
+    return next((place for place in places if (place / "sst2").is_dir()), None)
 
 
 NO_COPIES = "no copies of data sets here: name their folder in $DUALGRAD_DATA (or the setting data_copies)"

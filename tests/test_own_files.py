@@ -24,7 +24,9 @@ from dualgrad.census.run import UnfitRun, check_part, read
 from dualgrad.census.stages import CensusError
 from dualgrad.data import given
 from dualgrad.data.errors import DataError
+from dualgrad.data.prepare import copy_places
 from dualgrad.models import build_model, imported, needs_two_passes
+from dualgrad.project import load_settings
 from dualgrad.training.trainer import TrainingError
 
 N, CLASSES = 150, 4
@@ -158,9 +160,13 @@ def test_names_of_classes_and_flags_will_do(tmp_path: Path) -> None:
 
 
 def test_labels_of_cifar10n() -> None:
-    path = Path(__file__).resolve().parents[2] / "shared" / "data" / "cifar10n" / "CIFAR-10_human.pt"
-    if not path.is_file():
-        pytest.skip("CIFAR-10N's labels are not here")
+    root = Path(__file__).resolve().parents[1]
+    places = copy_places(root, load_settings(root)["data_copies"])
+    path = next((one for place in places for one in place.glob("cifar10n/CIFAR-10_human.pt")), None)
+    if path is None:
+        pytest.skip(
+            "no CIFAR-10N here: name its folder's parent in $DUALGRAD_DATA (or the setting data_copies)"
+        )
     true, worse = (given.read_column(path, column) for column in ("clean_label", "worse_label"))
     labels = given.as_labels(worse, 50_000, 10, (), "here")
     seen = given.measured(labels, true.astype(np.int64), 10)
