@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import operator
 import re
+from dataclasses import replace
 from itertools import product
 from pathlib import Path
 
@@ -34,6 +35,13 @@ def runs_of(census, name: str) -> list[dict]:
 
 def test_the_file_is_in_step_with_the_census(census) -> None:
     assert FILE.read_text(encoding="utf-8") == document(census), "run: dualgrad cards"
+
+
+def test_the_sizes_of_the_data_are_those_of_their_entries(census) -> None:
+    sst2 = census.datasets["sst2"]
+    splits = sst2.splits | {"train": sst2.splits["train"].model_copy(update={"per_class": [1234, 5]})}
+    changed = replace(census, datasets=census.datasets | {"sst2": sst2.model_copy(update={"splits": splits})})
+    assert "**Text.** SST-2: 1,239 training sentences (1,234 negative, 5 positive)" in document(changed)
 
 
 def test_every_experiment_has_a_card_and_a_link_to_it(census) -> None:

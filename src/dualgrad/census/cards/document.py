@@ -7,6 +7,7 @@ from pathlib import Path
 
 from dualgrad.census.cards.experiments import card, counts, hours, shared_groups
 from dualgrad.census.cards.words import listed, values
+from dualgrad.census.datasets import DataSet
 from dualgrad.census.load import Census
 from dualgrad.pages import render
 
@@ -39,12 +40,25 @@ def document(census: Census) -> str:
         }
     return render(
         Path(__file__).parent / "protocols.md",
+        images=_data(census, "image"),
+        text=_data(census, "text"),
         rows=rows,
         total=total,
         untimed=listed(untimed),
         shared=_shared(census),
         series=_series(census),
     )
+
+
+def _data(census: Census, kind: str) -> dict[str, str]:
+    """What the introduction says of the first published set of a kind: title, sizes of splits, images, classes."""
+    names = dict.fromkeys(run["task"]["dataset"] for run in census.runs.values() if run["counted"])
+    one: DataSet = next(found for name in names if (found := census.datasets[name]).kind == kind)
+    words = {split: f"{one.examples(split) or 0:,}" for split in ("train", "test")} | {"title": one.title}
+    given = one.splits["train"].per_class
+    if isinstance(given, list) and isinstance(one.classes, list):
+        words["classes"] = ", ".join(f"{n:,} {name}" for n, name in zip(given, one.classes, strict=True))
+    return words | ({"size": " × ".join(map(str, one.shape[1:]))} if one.shape else {})
 
 
 def _anchor(heading: str) -> str:
