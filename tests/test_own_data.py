@@ -245,3 +245,24 @@ def test_at_the_scale_of_the_paper_it_stays_as_it_is(own: Path) -> None:
         }
         assert run["task"]["dataset"] == "stripes" and run["noise"]["path"] == "labels/crowd.csv"
     assert demo["task"]["steps_per_epoch"] == 4 and paper["task"]["steps_per_epoch"] is None
+
+
+def test_trained_from_scratch_in_the_paper_edition(own: Path) -> None:
+    """Through Snakemake on its own data, and shown as in the miniature: in tables, explorer and replication page."""
+    settings = {"edition": "paper", "precision": "float32"}
+    words = [f"{key}={value}" for key, value in settings.items()]
+    done = snakemake(own, "own", "--cores", "2", "--config", *words, "device=cpu")
+    assert done.returncode == 0, done.stdout
+    folder = own / "results" / "paper"
+    record = read_record(folder / "runs" / "stripes" / "lam0.1_seed1.json", edition="paper")
+    assert record["outcome"]["status"] == "completed" and record["provenance"]["data"]["set"] == "stripes"
+    assert record["spec"]["task"]["steps_per_epoch"] is None and record["outcome"]["epochs"] == 4
+    assert read_tables(folder, ["stripes"], "runs")["dataset"].tolist() == ["stripes"] * 4
+    project = load_project(own, settings)
+    shown = gather(project.census, project.results)
+    (mine,) = (one for one in shown["experiments"] if one["name"] == "stripes")
+    assert (mine["series"], mine["count"]) == ("mine", 4)
+    where = ["--root", str(own), "--config", words[0], "--config", words[1]]
+    assert main(["replicate", *where]) == 0
+    text = (folder / "replication" / "replication.html").read_text()
+    assert "stripes/lam0.1_seed1" in text and "stripes and noise (stripes): data of no published run." in text
