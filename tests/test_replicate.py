@@ -97,7 +97,11 @@ def test_final_errors_beside_the_published_ones(trained, capsys):
     # Of six values alike each lies between the lowest and the highest of the five others in four cases of six.
     assert "<td>2 of 3 (2.0)</td>" in text
     assert "<script src" not in text
-    assert "3 runs were trained, 3 whole" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert "3 runs were trained, 3 whole" in said
+    assert (
+        "Of 3 whole runs 2 end within the range of the published seeds of their condition (2 would be" in said
+    )
 
 
 def a_row(
@@ -198,6 +202,8 @@ def test_first_epochs_are_compared_by_seed_where_no_run_is_whole(census):
         "First epochs on sst2_tsv: the 95 % interval of the difference by seed contains 0 in 1 of 1"
         in " ".join(words.sentences(made))
     )
+    said = " ".join(words.sentences(made))
+    assert "outside of the published seeds' range: X1c, λ = 0.3, epoch 1: test error of 1 of 3." in said
     rows.append(a_row("lam0.3_seed3", 0.3))  # a whole run: its condition has a line of final errors
     assert words.first_epochs(replace(made, final=compare.final(rows, published, census))).empty
 

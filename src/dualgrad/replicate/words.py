@@ -28,7 +28,7 @@ _FOUND = (
 )
 _SYMBOLS = {"lambda": "λ", "noise_rate": "η"}
 # Beyond so many curves over λ a table says what each comes to; beyond so many tables and rows the page folds them.
-MOST_CURVES = 6
+MOST_CURVES, MOST_OUTSIDE = 6, 12
 FOLDED_TABLES, FOLDED_ROWS = 12, 150
 
 
@@ -106,6 +106,13 @@ def sentences(made: Replication) -> list[str]:
         lines.append(
             f"{_runs(len(of_set))} trained on {made.datasets[name].title} ({name}): {_what(name, of_set, made)}."
         )
+    ranged = made.final.dropna(subset=["inside"])
+    if len(ranged):
+        lines.append(
+            f"Of {ranged['n'].sum():,} whole runs {ranged['inside'].sum():,.0f} end within the range of the "
+            f"published seeds of their condition ({_expected(ranged).sum():,.0f} would be expected of further "
+            "published runs)."
+        )
     tested = made.final.dropna(subset=["paired_low"])
     if len(tested):
         lines.append(
@@ -132,10 +139,23 @@ def sentences(made: Replication) -> list[str]:
             f"{number(first['paired_p'].min(), 2)}, {number(holm(first['paired_p']).min(), 2)} corrected for their "
             "number (Holm)."
         )
+        outside = first[first["inside"] < first["n"]]
+        if 0 < len(outside) <= MOST_OUTSIDE:
+            lines.append(
+                "Of these, runs outside of the published seeds' range: "
+                + "; ".join(
+                    f"{one.experiment}, {condition(one.condition)}, epoch {one.epoch}: {MEASURES[one.measure]} of "
+                    f"{one.n - one.inside} of {one.n}"
+                    for one in outside.itertuples()
+                )
+                + (
+                    "."
+                    if made.within.empty
+                    else "; what the published loop gives over the same batches is below."
+                )
+            )
     if len(made.epochs):
-        # One more of k + 1 values alike is the lowest or the highest of them with probability 2 / (k + 1).
-        k = made.epochs["n_published"]
-        counts = made.epochs.assign(expected=made.epochs["n"] * (k - 1) / (k + 1)).groupby("measure")
+        counts = made.epochs.assign(expected=_expected(made.epochs)).groupby("measure")
         found = counts[["inside", "n", "expected"]].sum()
         lines.append(
             f"Epoch by epoch on {_sets(made.epochs)}, values within the published runs' range at that epoch "
@@ -153,6 +173,14 @@ def sentences(made: Replication) -> list[str]:
             + ", ".join(made.outdated[:5])
         )
     return lines
+
+
+def _expected(rows: Any) -> Any:
+    """Return how many values as good as published ones would be expected within the published range.
+
+    One more of k + 1 values alike is the lowest or the highest of them with probability 2 / (k + 1).
+    """
+    return rows.n * (rows.n_published - 1) / (rows.n_published + 1)
 
 
 def _sets(rows: pd.DataFrame) -> str:
@@ -327,8 +355,7 @@ def _within(one: Any) -> str:
     """Return how many re-trained runs lie within the published ones' range."""
     if np.isnan(one.inside):
         return "–"
-    expected = one.n * (one.n_published - 1) / (one.n_published + 1)  # as of the counts by epoch
-    return f"{one.inside:.0f} of {one.n} ({expected:.1f})"
+    return f"{one.inside:.0f} of {one.n} ({_expected(one):.1f})"
 
 
 def epoch_tables(made: Replication, most: int | None = None) -> list[Table]:
