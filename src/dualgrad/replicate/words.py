@@ -97,10 +97,9 @@ def sentences(made: Replication) -> list[str]:
     whole = [row for row in made.rows if row.max_epochs is None]
     hours = sum(row.seconds for row in made.rows if not np.isnan(row.seconds)) / 3600
     machines = sorted({f"{row.machine}, {row.threads} thread" + "s" * (row.threads > 1) for row in made.rows})
-    lines = [
-        f"{_runs(len(made.rows))} trained, {len(whole)} whole and {len(made.rows) - len(whole)} for the first epochs "
-        f"alone; {hours:.1f} hours in all ({'; '.join(machines)}).",
-    ]
+    shares = {"whole": len(whole), "for the first epochs alone": len(made.rows) - len(whole)}
+    how = " and ".join(f"{number} {words}" for words, number in shares.items() if number)
+    lines = [f"{_runs(len(made.rows))} trained, {how}; {hours:.1f} hours in all ({'; '.join(machines)})."]
     for name in sorted({row.dataset for row in made.rows}):
         of_set = [row for row in made.rows if row.dataset == name]
         lines.append(
