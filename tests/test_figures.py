@@ -333,7 +333,7 @@ def test_figures_of_another_copy_name_it(invented):
 def test_figures_name_the_networks_that_were_trained(invented, demo):
     experiments = {
         "Figure2": FIGURE_EXPERIMENTS["Figure2"],
-        "Figure5": ["X1", "X1c", "X1d"],
+        "Figure5": FIGURE_EXPERIMENTS["Figure5"],  # beside text, images for comparison
         "ED_Fig1": ["V3"],
         "ED_Fig5": ["Q1"],
         "ED_Fig7": ["X1b", "X1c", "X1d"],
@@ -513,7 +513,8 @@ def drawn_of(
     import matplotlib
 
     with matplotlib.rc_context(s.STYLE):
-        look = s.Look(edition, variant, build.networks_of(frames), data=build.data_of(frames))
+        sets, text = build.data_of(frames), build.data_of(frames, "text")
+        look = s.Look(edition, variant, build.networks_of(frames), data=sets, text=text)
         return module.draw(frames, look)
 
 

@@ -46,8 +46,12 @@ def compute(figure: str, tables: Tables) -> dict[str, pd.DataFrame]:
     """All panel frames of a figure."""
     panels = {letter: function(tables) for letter, function in module(figure).PANELS.items()}
     networks = " / ".join(dict.fromkeys(one.network for one in tables.trained.values()))
-    data = " / ".join(sorted({one.data for one in tables.trained.values()}))
-    said = {"networks": networks if len(networks) <= NETWORKS_LENGTH else "", "data": data}
+    sets = {(one.data, one.kind) for one in tables.trained.values()}
+    said = {
+        "networks": networks if len(networks) <= NETWORKS_LENGTH else "",
+        "data": " / ".join(sorted({name for name, _ in sets})),
+        "text": " / ".join(sorted({name for name, kind in sets if kind == "text"})),
+    }
     first = next(iter(panels))
     for what, text in said.items():
         if text:
@@ -60,9 +64,9 @@ def networks_of(panels: Mapping[str, pd.DataFrame]) -> str:
     return words(next(iter(panels.values())), "networks") or ""
 
 
-def data_of(panels: Mapping[str, pd.DataFrame]) -> str:
-    """The names of the data sets behind a figure; nothing where nobody said."""
-    return words(next(iter(panels.values())), "data") or ""
+def data_of(panels: Mapping[str, pd.DataFrame], what: str = "data") -> str:
+    """The names of the data sets, or of the ``text`` sets, behind a figure; nothing where nobody said."""
+    return words(next(iter(panels.values())), what) or ""
 
 
 def save_panels(figure: str, panels: Mapping[str, pd.DataFrame], folder: Path) -> list[Path]:
@@ -127,7 +131,9 @@ def draw(
     from dualgrad.figures import plain, style
 
     with styled(style.STYLE):
-        look = style.Look(edition, variant, networks_of(panels), differing, data_of(panels))
+        look = style.Look(
+            edition, variant, networks_of(panels), differing, data_of(panels), data_of(panels, "text")
+        )
         own = module(figure)
         page = own.draw(panels, look) if hasattr(own, "draw") else plain.draw(figure, panels, look)
         save(page, outputs, style.PNG_DPI)

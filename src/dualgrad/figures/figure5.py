@@ -259,7 +259,7 @@ def draw(panels: dict[str, pd.DataFrame], look: s.Look) -> Figure:
 
 def data_name(look: s.Look) -> str:
     """What the text runs are trained on."""
-    return "SST-2" if look.published_scale else look.data or "text"
+    return "SST-2" if look.published_scale else look.text or "text"
 
 
 def draw_a(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:

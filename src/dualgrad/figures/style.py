@@ -94,6 +94,7 @@ class Look:
     networks: str = ""
     differing: tuple[str, ...] = ()  # experiments whose records were not made alike
     data: str = ""  # names of the data sets
+    text: str = ""  # those of sentences
 
     @property
     def published_scale(self) -> bool:

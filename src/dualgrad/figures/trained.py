@@ -21,6 +21,7 @@ class Trained:
     network: str
     rates: Mapping[str, float]
     data: str
+    kind: str  # "image" or "text"
 
 
 def trained(census: Census, experiments: Iterable[str]) -> dict[str, Trained]:
@@ -41,7 +42,7 @@ def trained(census: Census, experiments: Iterable[str]) -> dict[str, Trained]:
             data = dict.fromkeys(
                 "synthetic data" if one["synthetic"] else one["task"]["dataset"] for one in runs
             )
-            found[name] = Trained(" / ".join(networks), rates, " / ".join(data))
+            found[name] = Trained(" / ".join(networks), rates, " / ".join(data), run["task"]["kind"])
     return found
 
 
