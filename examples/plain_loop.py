@@ -1,4 +1,4 @@
-"""Two gradients of one batch: noisy labels for all of it, and the labels that you trust as much as you say.
+"""Two gradients of one batch: one of its noisy labels, one of its true labels (the oracle), mixed with weight λ.
 
 Run: python examples/plain_loop.py (needs torch and dualgrad, nothing else)
 """

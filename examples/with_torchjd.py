@@ -1,6 +1,6 @@
-"""The same mix as one of TorchJD's aggregators.
+"""The same mix as the weights of one of TorchJD's aggregators.
 
-Run: python examples/with_torchjd.py (pip install "dualgrad[torchjd]")
+Run: python examples/with_torchjd.py (in a clone: pip install ".[torchjd]")
 """
 
 import torch

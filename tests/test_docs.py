@@ -377,13 +377,14 @@ def test_the_data_set_and_the_network_of_the_example(workspace: Path, tmp_path: 
 
 def test_the_statistic_and_the_panel_of_the_example(tmp_path: Path, monkeypatch, capsys) -> None:
     """The document's own code makes a statistic's file and a figure with its numbers, by the commands it names."""
+    import dualgrad.figures.captions as said
     import dualgrad.figures.sources as drawn
     import dualgrad.statistics.sources as estimated
 
     census = load_census(ROOT, {"edition": "demo"})
     results = write_results(tmp_path, census, ["A"])
     text = (ROOT / "docs" / "adding-a-statistic-or-panel.md").read_text(encoding="utf-8")
-    for table in (estimated.STATISTICS, drawn.FIGURE_EXPERIMENTS, drawn.FIGURE_PANELS):
+    for table in (estimated.STATISTICS, drawn.FIGURE_EXPERIMENTS, drawn.FIGURE_PANELS, said.CAPTIONS):
         for name in ("below_half", "Mine"):
             monkeypatch.setitem(table, name, None)  # so that it is taken away again
             monkeypatch.delitem(table, name)

@@ -812,7 +812,7 @@ def test_the_command_says_what_it_needs_beside_the_library() -> None:
         "import sys; sys.argv = ['dualgrad', 'census']\nfrom dualgrad.entry import command; command()"
     )
     assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert 'pip install "dualgrad[workflow]"' in done.stderr and "click is not installed" in done.stderr
+    assert 'pip install ".[workflow]"' in done.stderr and "click is not installed" in done.stderr
     done = library_alone(
         "import sys; sys.argv = ['dualgrad', '--version']\nfrom dualgrad.entry import command; command()"
     )

@@ -195,6 +195,7 @@ ALLOWED = {
         "0.225": "0.1 times the factor of the edition",
         "0.00225": "0.001 times the factor of the edition",
         "80 times": "the factor of the edition",
+        "16 times": "the factor of the edition",
     },
     "docs/fidelity.md": {
         "1 %": "a setting of D1 and V2",

@@ -29,7 +29,7 @@ def command() -> NoReturn:
             raise
         print(
             f"dualgrad: {error.name} is not installed. The library (from dualgrad import DualGradient) needs torch "
-            'and numpy alone, the commands need the rest: pip install "dualgrad[workflow]"',
+            'and numpy alone, the commands need the rest; in the clone: pip install ".[workflow]"',
             file=sys.stderr,
         )
         sys.exit(2)

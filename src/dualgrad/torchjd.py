@@ -1,4 +1,4 @@
-"""The mix among TorchJD's ways to combine several losses (``pip install "dualgrad[torchjd]"``).
+"""The mix among TorchJD's ways to combine several losses (in a clone: ``pip install ".[torchjd]"``).
 
 from torchjd.aggregation import GramianWeightedAggregator
 from torchjd.autojac import backward, jac_to_grad
