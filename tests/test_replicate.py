@@ -301,6 +301,27 @@ def test_kept_rows_stand_in_for_records(trained, copy_census):
         read_rows(kept)
 
 
+def test_keeping_rows_loses_none(trained, copy_census, capsys):
+    """Rows of another precision, and of runs that the census no longer has, are results of their own."""
+    kept = trained / "docs" / "replication" / f"{EDITION}.csv"
+    row = of_record(record_of(copy_census.runs["X1c/lam0.3_seed0"], [0.5, 0.25]))
+    others = [replace(row, precision="float64"), replace(row, run="lam0.31_seed0")]
+    write_rows(kept, [*others, replace(row, test_error=0.9)])
+    assert main(["replicate", EDITION, EDITION, "--root", str(trained), *WORDS, "--keep"]) == 0
+    rows = read_rows(kept)
+    assert all(one in rows for one in others)
+    mine = [(one.run, one.test_error) for one in rows if one.precision == "published" and one not in others]
+    assert mine == [("lam0.3_seed0", 0.31), ("lam0.3_seed1", 0.33), ("lam0.3_seed3", 0.36)]
+
+
+def test_a_value_of_other_code_that_is_none_is_named_with_its_line(trained, capsys):
+    path = trained / "docs" / "replication" / build.REFERENCE
+    path.parent.mkdir(parents=True)
+    path.write_text("dataset,experiment,run,measure,epoch,value\nsst2_tsv,X1c,lam0.3_seed0,error,one,0.3\n")
+    assert main(["replicate", EDITION, "--root", str(trained), *WORDS]) == 2
+    assert "reference.csv: line 2: expected dataset, experiment, run" in capsys.readouterr().err
+
+
 def test_a_single_run_is_shown_without_differences(workspace, copy_census, monkeypatch, capsys):
     """No condition has two pairs: there is nothing to test, of first epochs neither."""
     run = copy_census.runs["X1c/lam0.3_seed0"]

@@ -36,10 +36,10 @@ def run(args: SimpleNamespace) -> int:
 
     project = load_project(args.root, args.config)
     editions = args.editions or ([] if args.document else [project.edition])
-    if args.document:
-        editions = list(dict.fromkeys([*editions, *build.kept_editions(args.root)]))
+    kept = build.kept_editions(args.root) if args.document else []
+    editions = list(dict.fromkeys([*editions, *kept]))
     results = args.results or project.all_results
-    released = args.released or project.all_results / "released"
+    released = args.released or results / "released"
     output = args.output or results / "_".join(editions) / "replication"
     try:
         made = build.gather(project, editions, released, results)
@@ -63,13 +63,14 @@ def run(args: SimpleNamespace) -> int:
 
 
 def _keep(root: Path, editions: list[str], rows: list) -> None:
-    from dualgrad.replicate.build import KEPT
+    from dualgrad.replicate.build import KEPT, kept_rows
     from dualgrad.replicate.rows import write_rows
 
     for edition in editions:
-        own = sorted((row for row in rows if row.edition == edition), key=lambda row: row.name)
-        if own:
-            write_rows(root / KEPT / f"{edition}.csv", own)
+        mine = [row for row in rows if row.edition == edition]
+        if mine:  # rows of runs that the census no longer has are kept as they are
+            mine += kept_rows(root, edition, {row.key for row in mine})
+            write_rows(root / KEPT / f"{edition}.csv", sorted(mine, key=lambda row: row.key))
 
 
 def _document(root: Path, made: object, output: Path) -> None:

@@ -56,7 +56,7 @@ def gather(project: Project, editions: Sequence[str], released: Path, results: P
             )
         trained, old = of_records(results / name / "runs", name, own.census)
         outdated += old
-        rows += trained + kept_rows(project.root, name, {row.name for row in trained})
+        rows += trained + kept_rows(project.root, name, {row.key for row in trained})
     rows = [row for row in rows if row.name in published.runs]
     experiments = list(dict.fromkeys(row.experiment for row in rows))
     theirs = compare.published_rows(released, experiments)
@@ -73,11 +73,11 @@ def gather(project: Project, editions: Sequence[str], released: Path, results: P
     )
 
 
-def kept_rows(root: Path, edition: str, but: set[str]) -> list[Row]:
-    """Return the kept rows of an edition, but for runs whose record is there."""
+def kept_rows(root: Path, edition: str, but: set[tuple[str, str, str]]) -> list[Row]:
+    """Return the kept rows of an edition, but for those whose :attr:`Row.key` a record has."""
     path = root / KEPT / f"{edition}.csv"
     rows = read_rows(path) if path.is_file() else []
-    return [row for row in rows if row.name not in but]
+    return [row for row in rows if row.key not in but]
 
 
 def kept_editions(root: Path) -> list[str]:
@@ -86,17 +86,25 @@ def kept_editions(root: Path) -> list[str]:
 
 
 def references(root: Path) -> dict[tuple[str, str, str, int], float]:
-    """Return values of the release's own code on the same data, where they are kept."""
+    """Return values of the release's own code on the same data, where they are kept.
+
+    Raises:
+        InputError: a line that is none.
+    """
     path = root / KEPT / REFERENCE
     if not path.is_file():
         return {}
+    found = {}
     with path.open(newline="", encoding="utf-8") as file:
-        return {
-            (one["dataset"], f"{one['experiment']}/{one['run']}", one["measure"], int(one["epoch"])): float(
-                one["value"]
-            )
-            for one in csv.DictReader(file)
-        }
+        lines = csv.DictReader(file)
+        for one in lines:
+            try:
+                run, epoch = f"{one['experiment']}/{one['run']}", int(one["epoch"])
+                found[one["dataset"], run, one["measure"], epoch] = float(one["value"])
+            except (KeyError, TypeError, ValueError) as error:
+                expected = "expected dataset, experiment, run, measure, epoch and value"
+                raise InputError(path, f"line {lines.line_num}", f"{expected} ({error})") from None
+    return found
 
 
 def within_epochs(root: Path, rows: Sequence[Row]) -> pd.DataFrame:

@@ -62,6 +62,11 @@ class Row:
         """EXPERIMENT/RUN."""
         return f"{self.experiment}/{self.run}"
 
+    @property
+    def key(self) -> tuple[str, str, str]:
+        """Name, data set and precision: what is one result."""
+        return self.name, self.dataset, self.precision
+
 
 def of_record(record: Mapping[str, Any]) -> Row:
     """Return a verified record as a row."""

@@ -168,8 +168,9 @@ def sentences(made: Replication) -> list[str]:
         )
     if made.outdated:
         lines.append(
-            f"{len(made.outdated)} records are of an earlier definition of their run and are left out: "
+            f"Records of an earlier definition of their run, left out ({len(made.outdated)}): "
             + ", ".join(made.outdated[:5])
+            + ", …" * (len(made.outdated) > 5)
         )
     return lines
 
