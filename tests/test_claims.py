@@ -132,6 +132,7 @@ def test_twenty_conclusions(ledger) -> None:
             "no way to take 'argmax_at_edges'",
         ),
         (("rows: watch-46", "rows: watch-47"), "no row set 'watch-47'"),
+        (("series: [A-Q, R-W, X", "series: [A-Q, R-V, X"), "no series 'R-V'"),
         (("id: ed8b-drift", "id: ed8b-034-036"), "two claims have this id"),
         (("places: [ED 8 § b]", "places: [ED 9 § b]"), "no document 'ED 9'"),
         (("caveat: pooling", "caveat: poling"), "expected"),

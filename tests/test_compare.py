@@ -11,6 +11,7 @@ import shutil
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -125,6 +126,8 @@ def test_samples_without_spread():
     dead = np.full(3, 0.9)
     same = conditions._tests(dead, dead, 0.02)
     assert (same["difference"], same["low"], same["high"], same["equivalent"]) == (0, 0, 0, True)
+    many = conditions._tests(dead, np.full(30, 0.9), 0.02)  # NumPy's means of the two differ in the last bit
+    assert (many["difference"], many["p_value"]) == (0, 1)
     apart = conditions._tests(dead, dead - 0.5, 0.02)
     assert apart["difference"] == pytest.approx(-0.5) and not apart["equivalent"] and apart["ks"] == 1
     mixed = conditions._tests(dead, np.array([0.9, 0.8, 0.85]), 0.02)
@@ -223,6 +226,20 @@ def test_two_units_or_a_single_one_show_nothing():
     assert words == ph.DIRECTION and why.startswith("rests on a single unit")
     for hits, expected in ((1, ph.DIRECTION), (2, ph.SHOWN)):  # dead runs of twenty
         assert word(up, ph.Evidence(units.of_share(hits, 20, 0.0))) == expected
+
+
+def test_a_start_that_failed_is_not_on_the_way_down():
+    rows = pd.DataFrame(
+        {
+            "noise_rate": 0.4,
+            "hold_type": "short",
+            "event": [True, True, False, False, False],
+            "censored": False,
+        }
+    )
+    edition = SimpleNamespace(experiments=["R3b"], runs=lambda name: rows)
+    found = ph.recovered(edition, 0.5).found
+    assert (found.value, found.n) == (1.0, 2)
 
 
 def test_two_verdicts_together():

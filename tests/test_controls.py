@@ -77,6 +77,8 @@ def test_the_share_of_rerunning_covers_what_it_should() -> None:
     assert np.median(shares) == pytest.approx(0.77, abs=0.06)
     with pytest.raises(ValueError, match="equally many"):
         controls.rerun_share([[0.1, 0.2], [0.3]])
+    with pytest.raises(ValueError, match="two seeds or more"):
+        controls.rerun_share([[0.1, 0.2, 0.3]])
 
 
 def test_what_is_said_about_the_period() -> None:

@@ -232,6 +232,11 @@ def test_a_boundary_that_moves_is_found():
     assert near.shift == pytest.approx(found.shift, abs=1e-6)
 
 
+def test_a_level_without_runs_has_no_boundary():
+    lam, level = np.tile(np.arange(0.36, 0.62, 0.02), 2), np.repeat([0, 1], 13)
+    assert boundary.fit(lam, level, np.array([-1.0, 0.0, 1.0]), lam, 0.9) is None
+
+
 @pytest.mark.parametrize(("seed_sd", "run_sd"), [(0.0, 0.015), (0.012, 0.006)])
 def test_the_hierarchy_tells_seeds_from_runs(seed_sd, run_sd):
     rng = np.random.default_rng(4)

@@ -781,3 +781,23 @@ def test_gaps_where_the_rate_is_the_same() -> None:
     for quantity, value in (("max", 0.2), ("min", 0.1), ("mean", 0.15)):
         rows = chosen(found, at(f"{quantity}_gap_same_rate"))
         assert rows["value"].tolist() == pytest.approx([value])
+
+
+def test_widths_with_different_seeds_are_not_paired_by_number() -> None:
+    frames, _ = CASES["finite_size"]()
+    made = frames["runs"]
+    made.loc[made["width_mult"] == 0.5, "seed"] += 1
+    found = build.module("finite_size").compute(Tables.of_frames({"runs": made}, "demo"))
+    rows = chosen(found, at("crossing_per_doubling", error_level=0.2))
+    assert rows["low"].isna().all() and rows["note"].str.contains("different seeds").all()
+
+
+def test_sweeps_without_a_common_seed_are_not_called_trapped() -> None:
+    frames, _ = CASES["two_branch"]()
+    sweeps = frames["trajectories"]
+    low = sweeps["stage"] == "ordered_sweep"
+    frames["trajectories"] = sweeps[(low & (sweeps["seed"] == 1)) | (~low & (sweeps["seed"] != 1))]
+    found = build.module("two_branch").compute(Tables.of_frames(frames, "demo"))
+    for selection in ("matched", "untrapped"):
+        notes = chosen(found, at("gap", selection=selection, experiment="V1"))["note"]
+        assert set(notes) == {"no seed that all of these sweeps have"}

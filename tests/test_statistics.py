@@ -1254,6 +1254,31 @@ def test_exact_and_t_intervals_against_scipy():
     assert bootstrap.exact_bounds(0, 0) is None
 
 
+@pytest.mark.parametrize("n", [3, 7, 9, 13, 18])
+def test_rounding_is_no_spread(n):
+    """Equal values, and values that differ by the same amount, have a variance of their rounding in NumPy."""
+    from dualgrad.estimators import units
+    from dualgrad.estimators.scan import scan
+
+    for value in (0.1, 0.9):
+        assert bootstrap.variance(np.full(n, value), 1) == bootstrap.spread(np.full(n, value)) == 0.0
+    first = 0.1234 + 0.1 * np.arange(n)
+    bounds, p_value = bootstrap.t_bounds(first - (first - 0.02))
+    assert bounds[:2] == pytest.approx((0.02, 0.02)) and math.isnan(p_value)
+    assert bootstrap.t_bounds(np.full(n, 0.1))[0][:2] == pytest.approx((0.1, 0.1))
+    same = units.of_values(np.full(n, 1e-16))
+    assert (same.value, same.low, same.high, same.p_value) == (0, 0, 0, 1)
+    levels = [0.1, 0.2, 0.3]
+    found = scan(levels, [np.linspace(0.2, 0.3, n), np.full(n, 0.1), np.linspace(0.2, 0.4, n)])
+    assert found.widest_ratio is None
+
+
+def test_a_ladder_that_runs_left_early_is_known_by_those_that_stayed():
+    ladder, event = np.array([0.40, 0.42, 0.44, 0.46]), np.zeros(5, bool)
+    _, _, (beyond, share) = ladder_median(np.array([4, 4, 4, 2, 2]), event, ladder)
+    assert beyond == 1.0 and share == bootstrap.exact_bounds(3, 3)
+
+
 def test_bootstrap_against_scipy():
     from scipy import stats
 

@@ -59,10 +59,10 @@ def rerun_share(groups: Sequence[Sequence[float]]) -> tuple[float, float, float]
     section 3.6).
 
     Raises:
-        ValueError: the groups are not of one size.
+        ValueError: one seed alone, or groups that are not of one size.
     """
-    if len({len(group) for group in groups}) != 1:
-        raise ValueError("expected equally many runs of each seed")
+    if len(groups) < 2 or len({len(group) for group in groups}) != 1:
+        raise ValueError("expected two seeds or more, with equally many runs of each")
     data = np.asarray(groups, dtype=float)
     seeds, each = data.shape
     between = each * data.mean(axis=1).var(ddof=1)
@@ -119,7 +119,7 @@ def _rerun(rows: Rows) -> list[str]:
     found = []
     for lam in _levels(rows, "lambda"):
         groups = [_values(rows, seed=seed, **{"lambda": lam}) for seed in _levels(rows, "seed")]
-        if len({len(group) for group in groups}) != 1 or len(groups[0]) < 2:
+        if len(groups) < 2 or len({len(group) for group in groups}) != 1 or len(groups[0]) < 2:
             continue
         share, low, high = rerun_share(groups)
         widest = max(max(group) - min(group) for group in groups)

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from dualgrad.tables import edition
-from dualgrad.tables.errors import MissingError, TableError
+from dualgrad.tables.errors import MissingError
 from dualgrad.tables.read import made
 from dualgrad.tables.schema import BOOL, TABLES, columns, word_of
 
@@ -254,10 +254,7 @@ class Tables:
         if key not in self._more:
             frame = pd.DataFrame()
             if self._folder and made(self._folder, [experiment], [table]):
-                try:
-                    frame = edition.Tables(self._folder, [experiment]).table(table)
-                except TableError:  # of another version; the merged tables are what has to be right
-                    frame = pd.DataFrame()
+                frame = edition.Tables(self._folder, [experiment]).table(table)
             found = None if frame.empty else Table.of(frame, table, self._codes)
             self._more[key] = None if found is None else Rows(found, np.arange(len(frame)))
         rows = self._more[key]

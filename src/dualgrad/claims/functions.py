@@ -18,17 +18,17 @@ import numpy as np
 from dualgrad.claims.data import TRAPPED, MissingError, Rows
 from dualgrad.claims.measure import STATISTICS, Measurer, Series, field_of, inherit, parts_of
 from dualgrad.claims.verdicts import REPRODUCED, by_rounding
+from dualgrad.estimators.bootstrap import ROUNDING, t_bounds, variance
 from dualgrad.estimators.dip import dip as dip_of
 from dualgrad.estimators.ranks import mann_whitney
 from dualgrad.estimators.spread import brown_forsythe, smallest_p
 from dualgrad.estimators.survival import stays
+from dualgrad.validation import did_you_mean
 
 Node = Mapping[str, Any]
 FUNCTIONS: dict[str, Callable[..., Any]] = {}
 #: Function -> what it does, in words; ``{…}`` are its arguments.
 WORDS: dict[str, str] = {}
-
-_NO_SPREAD = 1e-12  # all the same, but for rounding
 
 
 def function(words: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -96,7 +96,7 @@ def p_value(measurer: Measurer, node: Node, between: Sequence[Node], kind: str) 
     if kind == "paired":
         return _summary(_by_seed(first, second, field_of(node)))["p"]
     a, b = first[field_of(node)], second[field_of(node)]
-    if min(len(a), len(b)) < 2 or max(a.std(), b.std()) < _NO_SPREAD:
+    if min(len(a), len(b)) < 2 or max(np.ptp(a), np.ptp(b)) <= ROUNDING:
         raise MissingError(f"fewer than two different values: {measurer.words_of(node)}")
     if kind == "mann-whitney":
         return mann_whitney(a, b)[0]
@@ -111,26 +111,18 @@ def _by_seed(first: Rows, second: Rows, name: str) -> np.ndarray:
 
 def _summary(values: np.ndarray) -> dict[str, float]:
     """Mean, 95% t interval, two-sided p against 0, smallest, how many are positive, and how many there are."""
-    from scipy import stats
-
-    if len(values) < 2:
+    bounds, p_value = t_bounds(values)
+    if bounds is None:
         raise MissingError("fewer than two seeds in common")
-    mean, half = float(values.mean()), _half_interval(values)
     return {
-        "mean": mean,
-        "low": mean - half,
-        "high": mean + half,
-        "p": float(stats.ttest_1samp(values, 0.0).pvalue) if values.std() > _NO_SPREAD else math.nan,
+        "mean": float(values.mean()),
+        "low": bounds[0],
+        "high": bounds[1],
+        "p": p_value,
         "least": float(values.min()),
         "positive": int((values > 0).sum()),
         "pairs": len(values),
     }
-
-
-def _half_interval(values: np.ndarray) -> float:
-    from scipy import stats
-
-    return float(stats.t.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
 
 
 @function("difference by seed ({give})")
@@ -322,7 +314,7 @@ def variance_grids(measurer: Measurer, node: Node, give: Sequence[str], level: f
     for places in rows.groups(("experiment", "noise_rate", *_GRID))[1]:
         grid = rows.keep(places)
         groups = [grid[field_of(node)][one] for one in grid.groups(("lambda",))[1]]
-        variances = np.array([group.var() for group in groups])
+        variances = np.array([variance(group) for group in groups])
         if len(groups) < 3 or not variances.max():
             continue
         at = int(variances.argmax())
@@ -336,7 +328,7 @@ def variance_grids(measurer: Measurer, node: Node, give: Sequence[str], level: f
         dead = [np.abs(group - TRAPPED) < 1e-9 for group in groups]
         if place == "last":
             alive = [group[~gone] for group, gone in zip(groups, dead, strict=True)]
-            rest = np.array([group.var() if len(group) > 1 else 0.0 for group in alive])
+            rest = np.array([variance(group) if len(group) > 1 else 0.0 for group in alive])
             counts["dead_edge"] += int(rest.argmax()) != at
         if place == "inside":
             counts["capped"] += 2 * int(dead[at + 1].sum()) > len(dead[at + 1])
@@ -592,8 +584,17 @@ def statistic(
 
     Raises:
         MissingError: there is no such row.
+        ValueError: there is no such statistic, quantity or level.
     """
+    from dualgrad.statistics import build
+
+    known = build.module(name).QUANTITIES
+    if quantity not in known:
+        raise ValueError(f"the statistic {name} has no quantity '{quantity}'{did_you_mean(quantity, known)}")
     rows = measurer.tables.statistic(name)
+    for key in level or {}:
+        if key not in rows:
+            raise ValueError(f"the statistic {name} has no column '{key}'{did_you_mean(key, rows)}")
     rows = rows[(rows["quantity"] == quantity) & rows["value"].notna()]
     for key, wanted in (level or {}).items():
         column = rows[key]
@@ -641,10 +642,10 @@ def printed_spreads(measurer: Measurer, node: Node, of: Sequence[Node], give: Se
 def variance_ratio(measurer: Measurer, node: Node) -> float:
     """Largest variance between seeds over the variance where the mean error is lowest."""
     groups = measurer.cells({**node, "over": "lambda"})[1]
-    lowest = groups[int(np.argmin([group.mean() for group in groups]))].var()
+    lowest = variance(groups[int(np.argmin([group.mean() for group in groups]))])
     if not lowest:
         raise MissingError(f"no spread where the mean is lowest: {measurer.words_of(node)}")
-    return float(max(group.var() for group in groups) / lowest)
+    return max(map(variance, groups)) / lowest
 
 
 @function("claims by kind ({give})")

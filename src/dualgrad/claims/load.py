@@ -16,6 +16,8 @@ from dualgrad.tables import schema
 from dualgrad.validation import InputError, check_schema, did_you_mean, read_yaml
 
 FILE = Path("config/claims.yaml")
+# Of the published experiments.
+SERIES = ("A-Q", "R-W", "X", "Y")
 _REFERENCE = re.compile(r"\$(?:(\w+)|\{(\w+)(?::([^}]*))?\})")
 
 
@@ -345,6 +347,8 @@ def check_measure(
         return
     if "rows" in measure:
         need(measure["rows"], ledger.rows, "row set")
+    for name in measure.get("series", ()):
+        need(name, SERIES, "series")
     if experiments is not None:
         for name in measure.get("experiments", ()):
             need(name, experiments, "experiment")

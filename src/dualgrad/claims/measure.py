@@ -251,10 +251,9 @@ def field_of(node: Mapping[str, Any]) -> str:
 
 
 def _skewness(values: np.ndarray) -> float:
-    if not values.std():
-        return math.nan
-    centred = values - values.mean()
-    return (centred**3).mean() / (centred**2).mean() ** 1.5
+    from scipy.stats import skew
+
+    return float(skew(values)) if values.std() else math.nan
 
 
 #: Statistics of a sample; spreads without a 1 divide by n, those with one by n - 1.

@@ -102,7 +102,6 @@ _RULES: Mapping[str, Any] = {
         and all(fulfils([one], rule) for one, rule in zip(values, bound, strict=True))
     ),
 }
-RULES = tuple(_RULES)
 
 
 def joined(agreements: Sequence[bool | None]) -> str:

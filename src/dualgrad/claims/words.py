@@ -192,7 +192,6 @@ def in_words(node: Mapping[str, Any], measurer: Measurer) -> str:
         text = WORDS[node["function"]]
         for key, value in given.items():
             text = text.replace(f"{{{key}}}", value)
-        text = text.replace("{word}", "below")
         between = node.get("with", {}).get("between")
         if between:
             text += ": " + " against ".join(_rows(inherit(_stripped(node), one), measurer) for one in between)

@@ -26,7 +26,7 @@ from scipy.special import stdtr, stdtrit
 from scipy.stats import fisher_exact, ks_2samp
 
 from dualgrad.compare.editions import Edition
-from dualgrad.estimators.bootstrap import welch
+from dualgrad.estimators.bootstrap import spread, welch
 from dualgrad.estimators.families import benjamini_hochberg
 from dualgrad.statistics.facts import constant_predictors
 
@@ -80,7 +80,7 @@ COLUMNS: Mapping[str, tuple[str, str]] = {
 
 
 def compare(first: Edition, second: Edition, margin: float = MARGIN) -> pd.DataFrame:
-    """Return the comparison of all conditions that either edition has, in census order."""
+    """Return the comparison of all conditions of either edition; the first one's come first, in census order."""
     sides = [_by_condition(edition) for edition in (first, second)]
     order = {key: rank for rank, key in enumerate(dict.fromkeys([*sides[0], *sides[1]]))}
     # Experiments that only the second edition has come after, not between, those of the first.
@@ -102,9 +102,7 @@ def compare(first: Edition, second: Edition, margin: float = MARGIN) -> pd.DataF
             values = side["values"] if side is not None else np.array([])
             row[f"n_{name}"] = len(values)
             row[f"mean_{name}"] = values.mean() if len(values) else np.nan
-            row[f"sd_{name}"] = (
-                0.0 if len(values) and np.ptp(values) == 0 else values.std() if len(values) else np.nan
-            )
+            row[f"sd_{name}"] = spread(values) if len(values) else np.nan
             row[f"constant_{name}"] = side["constant"] if side is not None else 0
         if one is not None and two is not None and row["n_first"] and row["n_second"]:
             row |= _tests(one["values"], two["values"], margin)
@@ -166,6 +164,7 @@ def _tests(first: np.ndarray, second: np.ndarray, margin: float) -> dict[str, ob
         return result | {"note": "fewer than two runs on a side: no tests"}
     error, freedom = welch(first, second)
     if error == 0:  # both sides without spread: the difference is exact
+        result["difference"] = difference = float(second[0] - first[0])
         inside = abs(difference) < margin
         result |= {"low": difference, "high": difference, "p_value": float(difference == 0)}
         result |= {"tost_p": 0.0 if inside else 1.0, "equivalent": inside}

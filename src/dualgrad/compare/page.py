@@ -54,7 +54,7 @@ def number(value: float, unit: str) -> str:
         "lambda": f"{value:.3f}",
         "fraction lambda": f"{value:.4f}",
     }.get(unit, f"{value:.2f}")
-    return text.replace("-", "−")
+    return (text if float(text.removesuffix(" pp")) else text.lstrip("-")).replace("-", "−")
 
 
 def interval(row: Mapping[str, Any], side: str) -> str:

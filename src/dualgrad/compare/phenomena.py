@@ -552,10 +552,11 @@ def survivors(experiment: str) -> Measure:
 
 
 def recovered(edition: Edition, reference: float) -> Evidence:
-    """R3b at η = 0.4, short hold: share of runs that recover on the way down."""
+    """R3b at η = 0.4, short hold: share of the runs on the way down that recover; a failed start is not on it."""
     if "R3b" not in edition.experiments:
         return Evidence(note="R3b: not made")
     rows = _chosen(edition.runs("R3b"), {"noise_rate": 0.4, "hold_type": "short"})
+    rows = rows[rows["event"].eq(True) | rows["censored"].eq(True)]
     return Evidence(units.of_share(int(rows["event"].eq(True).sum()), len(rows), reference, -1))
 
 

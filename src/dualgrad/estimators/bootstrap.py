@@ -26,6 +26,8 @@ JACKKNIFE = "jackknife of log sd"
 SMALL = 8
 #: So many values, or fewer, get no interval of a standard deviation.
 LEAST_FOR_SPREAD = 5
+#: Values that lie no farther apart than this are the same.
+ROUNDING = 1e-12
 
 Bounds = tuple[float, float, str]
 
@@ -60,9 +62,14 @@ def variances(values: np.ndarray, shares: np.ndarray) -> np.ndarray:
     return result
 
 
-def spread(values: np.ndarray) -> float:
-    """Return the population standard deviation; exactly 0 where all values are equal."""
-    return 0.0 if np.ptp(values) == 0 else float(values.std())
+def variance(values: np.ndarray, ddof: int = 0) -> float:
+    """Return the variance of values, (n,), divided by n - ddof; exactly 0 where they differ by rounding alone."""
+    return 0.0 if np.ptp(values) <= ROUNDING else float(np.var(values, ddof=ddof))
+
+
+def spread(values: np.ndarray, ddof: int = 0) -> float:
+    """Return the standard deviation, the root of :func:`variance`."""
+    return float(np.sqrt(variance(values, ddof)))
 
 
 def percentile(draws: np.ndarray, n: int | None = None) -> Bounds | None:
@@ -124,7 +131,7 @@ def sd_bounds(values: np.ndarray) -> Bounds | None:
     say next to nothing about a spread.
     """
     n = len(values)
-    if n <= LEAST_FOR_SPREAD or np.ptp(values) == 0:
+    if n <= LEAST_FOR_SPREAD or np.ptp(values) <= ROUNDING:
         return None
     low, high = sd_ends(np.asarray(values, dtype=float)[None])
     return float(low[0]), float(high[0]), JACKKNIFE
@@ -207,7 +214,7 @@ def _error_of_difference(first: np.ndarray, second: np.ndarray, paired: bool) ->
     apart = float(np.mean(first) - np.mean(second))
     if paired:
         n = len(first)
-        return apart, float(np.std(first - second, ddof=1)) / float(np.sqrt(n)), n - 1.0
+        return apart, spread(first - second, 1) / float(np.sqrt(n)), n - 1.0
     return apart, *welch(first, second)
 
 
@@ -218,7 +225,7 @@ def welch(first: np.ndarray, second: np.ndarray) -> tuple[float, float]:
     of freedom are infinite.
     """
     n, m = len(first), len(second)
-    a, b = (0.0 if np.ptp(one) == 0 else float(np.var(one, ddof=1)) / len(one) for one in (first, second))
+    a, b = (variance(one, 1) / len(one) for one in (first, second))
     if a + b == 0:
         return 0.0, np.inf
     return float(np.sqrt(a + b)), (a + b) ** 2 / (a**2 / (n - 1) + b**2 / (m - 1))
@@ -244,7 +251,7 @@ def t_bounds(
     n = len(data)
     if n < 2:
         return None, np.nan
-    mean, error = float(data.mean()), float(data.std(ddof=1) / np.sqrt(n))
+    mean, error = float(data.mean()), spread(data, 1) / float(np.sqrt(n))
     half = float(stdtrit(n - 1, (1 + level) / 2)) * error
     p_value = 2 * stdtr(n - 1, -abs(mean) / error) if error > 0 else np.nan
     return (mean - half, mean + half, how), float(p_value)

@@ -61,10 +61,12 @@ def fit(
         near: where to search, a fit of nearly the same runs; else from several starts.
 
     Returns:
-        None where the runs do not determine it: fewer than four λ or a constant error.
+        None where the runs do not determine it: a level without runs, fewer than four λ or a constant error.
     """
     levels = len(x)
-    if len(error) < levels + 6 or len(np.unique(lam)) < 4 or np.ptp(error) == 0:
+    if len(np.unique(level)) < levels or len(error) < levels + 6:
+        return None
+    if len(np.unique(lam)) < 4 or np.ptp(error) == 0:
         return None
     span = float(np.ptp(lam))
     away = x - x.mean()

@@ -217,7 +217,7 @@ def _widest(
     several = [k for k, group in enumerate(data) if len(group) > 1]
     if not several:
         return None, None, None
-    spread = {k: float(data[k].var(ddof=1)) for k in several}
+    spread = {k: bootstrap.variance(data[k], 1) for k in several}
     widest = max(several, key=spread.__getitem__)
     if widest == best:
         return float(at[widest]), 1.0, None

@@ -8,7 +8,7 @@ import math
 import numpy as np
 from scipy import stats
 
-_NONE = 1e-12  # distances that differ by rounding alone
+from dualgrad.estimators.bootstrap import ROUNDING
 
 
 def brown_forsythe(first: np.ndarray, second: np.ndarray) -> float:
@@ -19,7 +19,7 @@ def brown_forsythe(first: np.ndarray, second: np.ndarray) -> float:
     """
     if min(len(first), len(second)) < 3:
         return math.nan
-    if max(np.ptp(np.abs(one - np.median(one))) for one in (first, second)) <= _NONE:
+    if max(np.ptp(np.abs(one - np.median(one))) for one in (first, second)) <= ROUNDING:
         return math.nan
     return float(stats.levene(first, second, center="median").pvalue)
 
@@ -31,7 +31,7 @@ def pitman_morgan(first: np.ndarray, second: np.ndarray) -> float:
     https://doi.org/10.1093/biomet/31.1-2.9.
     """
     sides = first + second, first - second
-    if len(first) < 3 or min(map(np.ptp, sides)) <= _NONE:
+    if len(first) < 3 or min(map(np.ptp, sides)) <= ROUNDING:
         return math.nan
     return float(stats.pearsonr(*sides).pvalue)
 

@@ -93,8 +93,9 @@ def ladder_median(
         None if np.isnan(end).any() else (float(end.min()), float(end.max()), how)
     )
     if beyond in (0.0, 1.0) or share is None:
-        # log-log intervals do not exist there; exact ones do when nobody is censored before the end.
-        share = bootstrap.exact_bounds(int(round(beyond * len(rung))), len(rung))
+        # log-log intervals do not exist there; exact ones do, of the runs that are known up to the end.
+        known = int(settled(np.asarray(rung, dtype=float), event).sum())
+        share = bootstrap.exact_bounds(int(round(beyond * known)), known)
     return (place(median) if np.isfinite(median) else np.nan), bounds, (beyond, share)
 
 

@@ -190,7 +190,9 @@ def _student(
     without = (float(np.min(left)), float(np.max(left)))
     if math.isnan(error) or n < 2:
         return Estimate(value, n=n, without=without)
-    if error <= 1e-12 * max(abs(value), 1.0):
+    least = bootstrap.ROUNDING * max(abs(value), 1.0)
+    if error <= least:
+        value = reference if abs(value - reference) <= least else value
         return Estimate(value, value, value, float(value == reference), n, without, 0.0, how)
     half = _critical(freedom, tests) * error
     p_value = min(1.0, tests * float(2 * stdtr(freedom, -abs(value - reference) / error)))

@@ -19,7 +19,7 @@ _STATISTICS = ("statistics/*.py", *_OUTCOMES)
 CODE: dict[str, tuple[str, ...]] = {
     "cards": ("commands/cards.py", "census/*.py", "census/cards/*.*", *_PAGES),
     "tables": ("commands/tables.py", *_TABLES),
-    "ingest": ("commands/ingest.py", "ingest/*.py", "release/*.py", "claims/data.py", *_TABLES),
+    "ingest": ("commands/ingest.py", "ingest/*.py", "release/*.py", *_TABLES),
     "figure": ("commands/figure.py", "figures/*.py", "drawing.py", "estimators/*.py", *_TABLES),
     "results": ("commands/results.py", "drawing.py", *_OUTCOMES, *_PAGES, *_TABLES),
     "controls": ("commands/controls.py", "controls.*", "planning/*.py", *_OUTCOMES, *_PAGES, *_TABLES),

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from dualgrad.claims.data import MissingError
+from dualgrad.tables.errors import MissingError
 
 _STAMP = re.compile(r"_\d{8}_\d{6}$")
 

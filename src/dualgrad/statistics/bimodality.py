@@ -28,6 +28,7 @@ import warnings
 
 import numpy as np
 import pandas as pd
+from scipy.stats import skew
 
 from dualgrad.estimators import bootstrap
 from dualgrad.estimators.dip import dip
@@ -83,7 +84,6 @@ def compute(tables: Tables) -> pd.DataFrame:
             if len(cell) < LEAST:
                 continue
             keys = {name: value for name, value in zip(split, levels, strict=True) if value == value}
-            keys["lam"] = keys.pop("lam", None)
             keys = {"experiment": str(experiment), "pooled": False, **_known(keys)}
             _add(sheet, keys, cell["test_error"])
     long_runs = runs[runs["experiment"] == "S2"]
@@ -130,8 +130,7 @@ def _add(sheet: Sheet, keys: dict, errors: pd.Series) -> None:
         sheet.add("dip", found, n, p_value=p_value, note=note, **keys)
         for distance, power in powers.items():
             sheet.add("dip_power", power, n, lobe_distance=distance, **keys)
-        apart = values - values.mean()
-        sheet.add("skewness", (apart**3).mean() / (apart**2).mean() ** 1.5, n, **keys)
+        sheet.add("skewness", float(skew(values)), n, **keys)
         gain, modes = _mixture(values)
         sheet.add("mixture_bic_gain", gain, n, **keys)
         _shapes(sheet, keys, values, gain)

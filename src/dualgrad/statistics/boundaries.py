@@ -29,7 +29,7 @@ import numpy as np
 import pandas as pd
 
 from dualgrad.estimators import bootstrap
-from dualgrad.estimators.curves import fit_sigmoid, last_crossing, steepest
+from dualgrad.estimators.curves import fit_sigmoid, last_crossing, steepest, steepest_step
 from dualgrad.estimators.units import bounds_of
 from dualgrad.statistics.curves import CURVE_COLUMNS, CURVE_KEYS, Curve, curves, joined_curves, key_words
 from dualgrad.statistics.layout import Quantity, Sheet
@@ -56,13 +56,17 @@ QUANTITIES = {
     "rise_after_minimum": Quantity("fraction", "mean error at the last λ minus the lowest mean error"),
     "crossing": Quantity("lambda", "λ where the mean error crosses error_level"),
     "crossing_twice_minimum": Quantity(
-        "lam", "λ where the mean error crosses twice its own minimum (each replicate's own)"
+        "lambda", "λ where the mean error crosses twice its own minimum (each replicate's own)"
     ),
     "crossing_middle": Quantity("lambda", "λ where the mean error crosses (highest + lowest mean) / 2"),
-    "half_of_runs": Quantity("lam", "λ where the share of runs that end below error_level crosses one half"),
+    "half_of_runs": Quantity(
+        "lambda", "λ where the share of runs that end below error_level crosses one half"
+    ),
     "sigmoid_midpoint": Quantity("lambda", "m of the fitted sigmoid"),
     "sigmoid_width": Quantity("lambda", "w of the fitted sigmoid; from 12 % to 88 % of the rise takes 4 w"),
-    "steepest_step": Quantity("lam", "middle of the step with the largest slope between neighbouring means"),
+    "steepest_step": Quantity(
+        "lambda", "middle of the step with the largest slope between neighbouring means"
+    ),
     "steepest_slope": Quantity("fraction per lambda", "slope of that step"),
 }
 
@@ -195,10 +199,10 @@ class _Boundary:
     def steepest(self) -> None:
         """The steepest step between neighbouring λ."""
         lam = self.curve.lam
-        middle, slope = steepest(lam, self.curve.means, self.sign)
-        at = int(np.argmin(np.abs((lam[:-1] + lam[1:]) / 2 - middle[0])))
+        places, slope = steepest_step(lam, self.curve.means, self.sign)
+        at = int(places[0])
         place = {"lambda_from": lam[at], "lambda_to": lam[at + 1], "edge": at in (0, len(lam) - 2)}
-        self.add("steepest_step", middle[0], self._steepest_bounds(), **place)
+        self.add("steepest_step", (lam[at] + lam[at + 1]) / 2, self._steepest_bounds(), **place)
         bounds = self.curve.interval(lambda rows: steepest(lam, rows, self.sign)[1])
         self.add("steepest_slope", slope[0], bounds, **place)
 

@@ -4,8 +4,8 @@ The published gain takes, at each noise rate, the λ with the lowest mean test e
 0.4): the same errors choose and report. An honest choice leaves a seed out, chooses λ on the other seeds and reports
 the left-out one; the mean over seeds is `honest_error`. `optimism` is honest minus chosen: what choosing on the
 reported errors adds. The test set itself still chooses (there are no validation errors in the released rows); the
-target `controls` trains with a validation split. Curves in which every λ has the same seeds, three or more, are
-taken.
+target `controls` trains with a validation split. Seeds that have every λ are taken,
+three or more of them.
 
 Sources: A-G.md#A; FIGURES.md, Figure 1b.
 """
@@ -32,7 +32,7 @@ QUANTITIES = {
 
 
 def compute(tables: Tables) -> pd.DataFrame:
-    """Return chosen and honest errors of all curves with the same seeds at every λ."""
+    """Return chosen and honest errors of all curves."""
     sheet = Sheet(tables.edition, KEYS, QUANTITIES)
     runs = tables.runs()
     runs = runs[runs["lam"] > 0].dropna(subset=["test_error"])

@@ -87,7 +87,7 @@ class Curve:
     @cached_property
     def variances(self) -> np.ndarray:
         """Population variance at each λ, (λ,)."""
-        return np.array([group.var() for group in self.groups])
+        return np.array([bootstrap.variance(group) for group in self.groups])
 
     @cached_property
     def sizes(self) -> np.ndarray:
@@ -134,11 +134,6 @@ class Curve:
             f"no final error at λ = {', '.join(f'{lam:g}' for lam in self.missing)}" if self.missing else None
         )
 
-    @property
-    def name(self) -> str:
-        """What it is called in generators' names."""
-        return f"{self.experiment}|{sorted((k, str(v)) for k, v in self.keys.items())}"
-
     @cached_property
     def _shares(self) -> tuple[np.ndarray, ...]:
         """Weight of each run in each replicate's mean, by λ, (replicates, runs): whole seeds are drawn."""
@@ -176,21 +171,14 @@ class Curve:
         """Variances with one seed left out at a time, (units, λ)."""
         return self._left_out(bootstrap.variances)
 
-    def interval(
-        self, of: Callable[[np.ndarray], np.ndarray], spread: bool = False
-    ) -> bootstrap.Bounds | None:
-        """Return the interval of what a function reads off the means (``spread``: off the variances).
+    def interval(self, of: Callable[[np.ndarray], np.ndarray]) -> bootstrap.Bounds | None:
+        """Return the interval of what a function reads off the means: takes (rows, λ), returns (rows,).
 
         The jackknife's over seeds below eight of them, else percentiles of resampled seeds.
-
-        Args:
-            of: takes (rows, λ), returns (rows,).
-            spread: of variances.
         """
         if self.least < bootstrap.SMALL:
-            full = of((self.variances if spread else self.means)[None])[0]
-            return bounds_of(float(full), of(self.variances_left_out if spread else self.means_left_out))
-        return bootstrap.percentile(of(self.variance_draws if spread else self.mean_draws), n=self.least)
+            return bounds_of(float(of(self.means[None])[0]), of(self.means_left_out))
+        return bootstrap.percentile(of(self.mean_draws), n=self.least)
 
     @cached_property
     def by_seed(self) -> np.ndarray | None:
@@ -263,17 +251,18 @@ class Curve:
         return replace(self, groups=below)
 
 
-def curves(runs: pd.DataFrame, least: int = 3) -> Iterator[Curve]:
+def curves(runs: pd.DataFrame) -> Iterator[Curve]:
     """Yield the curves of the given runs' experiments: one per combination of factors other than λ and seed.
 
-    Runs trained without value gradient (λ = 0 of D1, D2 and G: plain cross-entropy) are no points of these curves.
+    A curve has three λ or more. Runs trained without value gradient (λ = 0 of D1, D2 and G: plain cross-entropy) are
+    no points of it.
     """
     runs = runs[runs["lam"] > 0]
     for experiment, rows in runs.groupby("experiment", sort=False):
         split = [name for name in SPLIT if rows[name].notna().any()]
         for levels, group in rows.groupby(split, sort=False, dropna=False):
             keys = dict(zip(split, levels, strict=True))
-            if group["lam"].nunique() >= least:
+            if group["lam"].nunique() >= 3:
                 yield curve_of(str(experiment), keys, group)
 
 

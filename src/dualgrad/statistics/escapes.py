@@ -3,12 +3,12 @@
 Escape attempts (Td2): a trapped state trained on for 50 epochs in one of six ways; escaped if it ends below
 0.60. The 18 attempts are three traps in six ways each: the traps are the units.
 
-Plateaus in other trajectories: `least` or more evaluations in a row with exactly the same error, at or above
-0.85 (1 - 1.5/C for C classes; a constant predictor's error depends on its class alone). Each run counts once,
-with its first plateau. It is left if a later evaluation is below the level, and ended_below if the last one is.
-Runs of one start and seed are one unit (the long and the short hold of R3b, the sweeps that go on from one
-preparation), which leaves its plateau if one of its runs does. Counted are runs that are evaluated after every epoch
-or every λ, without their starting phases; attempts (Td2) have rows of their own.
+Plateaus in other trajectories: `least` or more evaluations in a row with exactly the same error, at or above 0.85
+(1 - 1.5/C for C classes; a constant predictor's error depends on its class alone). Each run, or branch of a run
+that has two, counts once, with its first plateau. It is left if a later evaluation is below the level, and
+ended_below if the last one is. Runs of one start and seed are one unit (the long and the short hold of R3b, the
+sweeps that go on from one preparation), which leaves its plateau if one of its runs does. Counted are runs that are
+evaluated after every epoch or every λ, without their starting phases; attempts (Td2) have rows of their own.
 
 Sources: docs/specification/FIGURES.md, Figure 3c and 4d; config/claims.yaml, conclusion 11; Td-W.md#Td2.
 """

@@ -154,7 +154,7 @@ def _doubling(
     widths = np.array([curve.keys["width_mult"] for curve in whole])
     value = float(per_doubling(widths, values[None])[0])
     bounds, note = None, "the widths have different seeds: no interval"
-    if len({len(one) for one in left}) == 1:
+    if len({tuple(np.unique(np.concatenate(curve.seeds))) for curve in whole}) == 1:
         with np.errstate(invalid="ignore"):  # a crossing may be infinite: not reached within the grid
             bounds = bounds_of(value, per_doubling(widths, np.stack(left, axis=1)))
         note = "there is no value without one of the seeds: no interval"

@@ -11,7 +11,7 @@
   is the first epoch from which the mean cosine is positive after being negative.
 - M2, M3 (cached, mean over training): mean over runs at each λ, and where it crosses zero.
 
-`pooled` groups put both noise rates together (published Extended Data 6b).
+Rows of Q4 without a noise rate put both together (published Extended Data 6b).
 
 Sources: FIGURES.md, Figure 4b, 4c, 5f, Extended Data 6b; config/claims.yaml; Td-W.md#Td1, Td-W.md#W1;
 Q-R.md#Q4.

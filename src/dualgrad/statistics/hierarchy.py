@@ -106,14 +106,14 @@ def _add(sheet: Sheet, eta: Any, runs: pd.DataFrame, ceiling: float) -> None:
         "experiment": "+".join(dict.fromkeys(runs["experiment"])),
         "noise_rate": eta,
         "experiments": int(runs["experiment"].nunique()),
-        "lambda_from": float(means.idxmin()) if len(means) else None,
+        "lambda_from": float(means.idxmin()),
         "runs": len(runs),
     }
     lam, error, part, seed = (
         runs[name].to_numpy(dtype=float) for name in ("lam", "test_error", "part", "seed")
     )
     try:
-        found = fit(lam, error, part, seed, ceiling) if n else None
+        found = fit(lam, error, part, seed, ceiling)
     except np.linalg.LinAlgError:  # runs that no boundary of this kind could have given
         sheet.add("middle", None, n, note="the model cannot be fitted to these runs", **keys)
         return

@@ -23,6 +23,7 @@ import pandas as pd
 
 from dualgrad.estimators import bootstrap
 from dualgrad.estimators.correlation import pearson
+from dualgrad.estimators.survival import stays
 from dualgrad.estimators.units import of_correlation
 from dualgrad.statistics.layout import Quantity, Sheet
 from dualgrad.tables.edition import Tables
@@ -182,12 +183,7 @@ def _after_jump(sheet: Sheet, keys: dict, rows: pd.DataFrame, last: float) -> No
 def rule_fires(errors: np.ndarray) -> bool:
     """Return whether five errors in a row are at or above 0.40 (T1's collapse)."""
     level, length = RULE
-    row = 0
-    for error in errors:
-        row = row + 1 if error >= level else 0
-        if row == length:
-            return True
-    return False
+    return bool(stays(errors >= level, length))
 
 
 # ------------------------------------------------------------------------------------------------- I, L
@@ -227,7 +223,8 @@ def _correlation(sheet: Sheet, keys: dict, rows: pd.DataFrame) -> None:
     x, y = (rows[name].to_numpy(dtype=float) for name in ("cos_target", "test_error"))
     n = len(rows)
     if n < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
-        sheet.add("cosine_correlation", None, n, note="cosines or errors do not vary", **keys)
+        why = "fewer than three runs, or cosines or errors that do not vary"
+        sheet.add("cosine_correlation", None, rows["seed"].nunique(), runs=n, note=why, **keys)
         return
     seeds = rows["seed"].to_numpy()
     units = np.unique(seeds)

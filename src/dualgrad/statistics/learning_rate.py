@@ -122,7 +122,9 @@ def _effects(sheet: Sheet, keys: dict, whole: list[Curve]) -> None:
 
 def _shift_bounds(value: float, low: Curve, high: Curve, level: float | None) -> bootstrap.Bounds | None:
     """Interval of the difference of two crossings; the curves have the same seeds."""
-    if min(low.least, high.least) < bootstrap.SMALL and low.units == high.units:
+    one, other = (np.unique(np.concatenate(curve.seeds)) for curve in (low, high))
+    same = np.array_equal(one, other)
+    if min(low.least, high.least) < bootstrap.SMALL and same:
         left = [last_crossing(c.lam, c.means_left_out, level) for c in (high, low)]
         return bounds_of(value, left[0] - left[1])
     draws = [last_crossing(c.lam, c.mean_draws, level) for c in (high, low)]

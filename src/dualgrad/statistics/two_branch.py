@@ -160,9 +160,10 @@ def _add(
             words += " / " + _seed_words(seeds_high)
         more = {**keys, "selection": name, "seeds": words}
         if not seeds_low or not seeds_high:
-            side = "L" if not seeds_low else "H"
-            note = f"no seed on the {side} branch"
-            if name == "untrapped" and trapped:
+            note = f"no seed on the {'H' if len(low) else 'L'} branch"
+            if len(low) and len(high):
+                note = "no seed that all of these sweeps have"
+            if name == "untrapped" and common & set(low.index) & set(high.index):
                 note = "every matched seed is trapped on the H branch"
             for quantity in ("gap", "max_gap", "min_gap", "mean_gap"):
                 sheet.add(quantity, None, 0, note=note, **more)

@@ -39,8 +39,8 @@ KEYS = (
 )
 
 QUANTITIES = {
-    "variance": Quantity("fraction²", "observed population variance at λ"),
-    "modelled_variance": Quantity("fraction²", "a + b · slope² at λ"),
+    "variance": Quantity("fraction^2", "observed population variance at λ"),
+    "modelled_variance": Quantity("fraction^2", "a + b · slope² at λ"),
     "slope_correlation": Quantity("1", "Pearson's r of variance and squared slope over λ"),
     "explained": Quantity("1", "1 - residual over total sum of squares of the variances over λ"),
     "seed_shift_sd": Quantity("lambda", "√b: standard deviation of the seeds' shifts"),

@@ -95,8 +95,10 @@ def network_words(run: Run) -> str:
     width, words = model.get("width"), _NETWORKS[model["name"]]
     if width not in (None, 1.0):
         words += f", width {number(width)}"
+    if model == {"name": "textcnn"}:
+        return f"{words} (128 parameters per word and 154,502)"
     count = PARAMETERS.get((model["name"], width, classes))
-    return words + (f" ({count:,} parameters)" if count else " (128 parameters per word and 154,502)")
+    return words + (f" ({count:,} parameters)" if count else "")
 
 
 def _rate(run: Run) -> str:
