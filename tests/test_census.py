@@ -599,6 +599,28 @@ def test_patterns_select_runs_and_their_needs(workspace):
     assert sum(target.startswith("A/") for target in runs) == 18
 
 
+def test_a_pattern_that_selects_nothing_is_refused(workspace):
+    file = workspace / "config" / "editions" / "smoke.yaml"
+    data = yaml.safe_load(file.read_text())
+    data["select"] = ["A/*seed0", "B33/*"]
+    file.write_text(yaml.safe_dump(data))
+    with pytest.raises(CensusError, match=r"smoke.yaml: select: 'B33/\*' selects no run; did you mean 'B3'"):
+        load_census(workspace, {"edition": "smoke"})
+
+
+def test_no_run_starts_from_a_copy(workspace):
+    """A copy is not trained, so that there are no weights of it."""
+    (workspace / "config" / "census" / "mine.yaml").write_text(
+        "series: mine\nexperiments:\n  after-copy:\n    title: Goes on\n    count: 1\n    extends: [base, fixed]\n"
+        "    factors: {lambda: [0.3], noise_rate: 0.4, seed: 0}\n    name: seed{seed}\n"
+        "    stages: {main: {start: {run: D1/trusted0.05_lam0_eta0.4_seed0}}}\n"
+    )
+    with pytest.raises(
+        CensusError, match=r"cannot start from 'D1/trusted0.05_lam0_eta0.4_seed0', which copies"
+    ):
+        load_census(workspace, {"edition": "demo"})
+
+
 def test_paper_options_mark_every_record(root, census):
     assert not any(run["synthetic"] for run in census.runs.values())
     made_up = load_census(root, {"edition": "paper", "paper_data": "synthetic"})

@@ -19,7 +19,8 @@ def link(runs: dict[str, dict[str, Any]], places: Mapping[str, tuple[str, str]])
     saved because another run starts from its weights, never because somebody said so.
 
     Raises:
-        CensusError: a needed run or stage that does not exist, or runs that need each other in a circle.
+        CensusError: a needed run or stage that does not exist, a start from a copy, or runs that need each other in a
+            circle.
     """
     known_sources: dict[int, list[tuple[str, str]]] = {}  # stage lists are shared by many runs
     wanted: dict[str, set[str]] = {}
@@ -44,6 +45,12 @@ def link(runs: dict[str, dict[str, Any]], places: Mapping[str, tuple[str, str]])
         if isinstance(run["lr_scale"], dict):
             _check_measured(target, run, runs, places)
         for source, stage in sources:
+            if original := runs[source]["copy_of"]:
+                file, key = places[run["experiment"]]
+                problem = (
+                    f"'{target}' cannot start from '{source}', which copies '{original}' and has no weights"
+                )
+                raise CensusError(file, key, problem)
             wanted.setdefault(source, set()).add(stage)
             names = [one["name"] for one in runs[source]["stages"]]
             if stage not in names:

@@ -16,7 +16,7 @@ from dualgrad.census.datasets import DataSet, copies_named, load_datasets
 from dualgrad.census.dependencies import closure
 from dualgrad.census.networks import network_names
 from dualgrad.census.run import Checker, UnfitRun
-from dualgrad.census.stages import CensusError, merge
+from dualgrad.census.stages import CensusError, closest, merge
 from dualgrad.files import visible
 from dualgrad.validation import check_schema, did_you_mean, read_yaml
 
@@ -324,7 +324,10 @@ def select(runs: dict[str, dict[str, Any]], edition: Mapping[str, Any]) -> dict[
     """The runs that this edition has: all, or those that its `select` chooses and everything that they need.
 
     ``one_per_shape`` chooses, per experiment, the first run of every protocol shape: of every combination of
-    named levels, method and kind of start. Otherwise a list of patterns such as ``A/lam0.3*``.
+    named levels, factors and method, copies apart. Otherwise a list of patterns such as ``A/lam0.3*``.
+
+    Raises:
+        CensusError: a pattern that chooses no run.
     """
     rule = edition.get("select")
     if rule is None:
@@ -336,7 +339,13 @@ def select(runs: dict[str, dict[str, Any]], edition: Mapping[str, Any]) -> dict[
                 first.setdefault(_shape(run), target)
         chosen = set(first.values())
     else:
-        chosen = {target for target in runs if any(fnmatchcase(target, pattern) for pattern in rule)}
+        chosen = set()
+        for pattern in rule:
+            matching = {target for target in runs if fnmatchcase(target, pattern)}
+            if not matching:
+                problem = f"'{pattern}' selects no run{closest(pattern, runs)}"
+                raise CensusError(edition["file"], "select", problem)
+            chosen |= matching
     wanted = closure(chosen, runs)
     return {target: run for target, run in runs.items() if target in wanted}
 

@@ -246,7 +246,9 @@ Noise = Annotated[
 class RandomLabels(Part):
     """Generator of random value labels."""
 
-    seed_offset: Seed | None = optional("added to the base seed; labels from a private stream of the run")
+    seed_offset: Seed | None = optional(
+        "as published; changes nothing: labels come from a private stream of the run"
+    )
     seed: Seed | None = optional("fixed seed of NumPy's generator")
 
     @model_validator(mode="after")
