@@ -401,6 +401,14 @@ def test_the_first_epoch_of_k_beside_the_published_one(tmp_path) -> None:
     assert "holds no prepared data set" in gpu.notes[-1]
 
 
+def test_another_network_is_not_called_k(monkeypatch) -> None:
+    gpu = Gpu(CPU, 1, "simplecnn", 4, 9, 4, 1, 1, "float32", [1], 60.0, None, Path("pictures"))
+    parts = []
+    monkeypatch.setattr(gpu, "_part", lambda name, *_: parts.append(name))
+    gpu.measure()
+    assert "the first epoch of K" not in parts and any("left out: K is a ResNet-18" in n for n in gpu.notes)
+
+
 def test_k_of_the_benchmark_is_k_of_the_census(census) -> None:
     mine = Gpu(CPU, 1, *PUBLISHED, 1, 4, census.edition["precision"], [1], 1.0, None)._k("cifar10", 3)
     run = read(definition(census.run("K/lam0.3_eta0.4_seed3"))).plain()

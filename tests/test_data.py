@@ -30,7 +30,7 @@ from dualgrad.data import prepare, pretrained, store, synthetic, task, tokens  #
 from dualgrad.data.content import sentences_of  # noqa: E402
 from dualgrad.data.errors import DataError  # noqa: E402
 from dualgrad.data.store import content_digest, file_hash, load_arrays, save_arrays, tar_member  # noqa: E402
-from dualgrad.data.task import load_task, preload  # noqa: E402
+from dualgrad.data.task import load_task  # noqa: E402
 from dualgrad.files import replacing  # noqa: E402
 from dualgrad.release import fetch as release  # noqa: E402
 from dualgrad.release.errors import ArchiveError  # noqa: E402
@@ -123,28 +123,26 @@ def test_digit_task_without_augmentation(digits_folder):
 
 def test_task_is_prepared_once_per_process(digits_folder):
     runs = [{"task": image_task()}, {"task": image_task(batch_size=7)}]
-    preload(runs, dtype=torch.float64, data_dir=digits_folder)
     first = load_task(runs[0], "cpu", torch.float64, digits_folder)
     assert load_task(runs[1], "cpu", torch.float64, digits_folder) is first
     assert load_task(runs[0], "cpu", torch.float32, digits_folder) is not first
 
 
-def test_preload_leaves_missing_data_to_the_run(tmp_path):
+def test_missing_data_are_named_with_their_command(tmp_path):
     run = {"task": image_task(dataset="cifar10", augment={"crop_padding": 4, "flip": True})}
-    preload([run], data_dir=tmp_path)
     with pytest.raises(DataError, match="dualgrad data cifar10"):
         load_task(run, data_dir=tmp_path)
 
 
-def test_preloading_starts_no_threads(digits_folder):
+def test_reading_a_task_starts_no_threads(digits_folder):
     """A warm worker forks after preloading: a thread of the parent would be missing in the child."""
     tasks = [image_task(), image_task(dataset="digit_pairs", classes=100)]
     code = (
         "import os, sys\n"
-        "from dualgrad.data import preload\n"
+        "from dualgrad.data import load_task\n"
         "count = lambda: len(os.listdir('/proc/self/task'))\n"
         "before = count()\n"
-        f"preload({tasks!r}, data_dir={str(digits_folder)!r})\n"
+        f"for task in {tasks!r}: load_task(task, data_dir={str(digits_folder)!r})\n"
         "sys.exit(count() - before)\n"
     )
     if not Path("/proc/self/task").is_dir():
@@ -568,7 +566,7 @@ def test_words_and_marks():
 
 
 def test_reviews_without_network(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(prepare.time, "sleep", lambda seconds: None)
+    monkeypatch.setattr(downloads.time, "sleep", lambda seconds: None)
     for name, value in (
         ("PIP_INDEX_URL", "http://127.0.0.1:9/simple"),
         ("PIP_RETRIES", "0"),

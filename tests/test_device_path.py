@@ -23,7 +23,6 @@ from torch.utils._pytree import tree_leaves
 from dualgrad.bench.synthetic import synthetic_run
 from dualgrad.census import CensusError, load_census
 from dualgrad.census.run import Run
-from dualgrad.data import preload
 from dualgrad.data import task as task_module
 from dualgrad.data.task import load_task
 from dualgrad.method import gradients
@@ -223,7 +222,7 @@ def test_evaluations_read_their_results_back_at_their_end() -> None:
 
 def test_what_a_fork_finds_prepared_is_moved_to_a_gpu(monkeypatch) -> None:
     run = synthetic_run("simplecnn", 4, 12, 4, "published")
-    preload([run.plain()], torch.float32, NOWHERE)
+    load_task(run.task.plain(), "cpu", torch.float32, NOWHERE)
     monkeypatch.delattr(task_module, "_image_task")  # nothing is prepared twice
     task = load_task(run.task.plain(), META, torch.float32, NOWHERE)
     assert {part.device for part in (*task.train, *task.test, task.train_labels, task.mean)} == {META}

@@ -87,7 +87,7 @@ def test_what_a_child_of_the_worker_needs_is_read_before_it_is_forked(workspace,
     for name in ("load_edition", "load_census"):
         monkeypatch.setattr(project, name, lambda *_: pytest.fail("read in the child"))
     args = SimpleNamespace(output=tmp_path / "run.json", checkpoint=None, needs=None, data=None, files=None)
-    assert train.execute(project.load_project(workspace, overrides), args, run) == 0
+    assert train.execute(project.load_project(workspace, overrides), args, run, train.StopSignals()) == 0
 
 
 def test_training_on_pictures_imports_neither_a_compiler_nor_what_text_is_made_of(workspace, tmp_path):

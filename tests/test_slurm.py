@@ -234,6 +234,17 @@ def test_a_dry_run_shows_what_is_asked_for(tmp_path: Path) -> None:
         assert 3000 < memory < 30_000
 
 
+def test_the_verification_of_a_copy_asks_for_what_its_source_takes(tmp_path: Path) -> None:
+    """The copy itself takes no training; verifying it trains its source once more."""
+    folder = copy_workflow(tmp_path)
+    target = "results/paper/verify/D1/trusted0.05_lam0_eta0.4_seed0.json"
+    done = snakemake(folder, target, *PROFILE, "--config", "edition=paper", "--dry-run")
+    assert done.returncode == 0, done.stdout
+    asked = re.findall(r"gpu=\d, slot=1, runtime=(\d+), mem_mb=(\d+)", done.stdout)
+    assert len(asked) == 3 and len(set(asked)) == 2, "the copy's own record asks for less"
+    assert max(int(runtime) for runtime, _ in asked) > 30
+
+
 def test_a_dry_run_of_many_runs_shows_each_in_a_line(tmp_path: Path) -> None:
     folder = copy_workflow(tmp_path)
     targets = [f"results/paper/tables/parts/{name}/runs.parquet" for name in ("A", "Ta1-1")]

@@ -68,6 +68,32 @@ def test_a_stop_is_of_its_training_alone(workspace, data, signalled, capfd, numb
     capfd.readouterr()
 
 
+def test_a_stop_after_the_last_step_is_heard_before_the_next_run(workspace, data, monkeypatch, capfd):
+    from dualgrad.commands import train
+
+    plain, asked = train._keep, []
+
+    def keep(*arguments):
+        asked.append(arguments[0]["run"])
+        stop.signal = signal.SIGTERM
+        return plain(*arguments)
+
+    stop = StopSignals()
+    monkeypatch.setattr(train, "StopSignals", lambda: stop)
+    monkeypatch.setattr(train, "_keep", keep)
+    second = RUN.replace("seed0", "seed1")
+    assert main(["train", RUN, second, "--root", str(workspace), "--config", data]) == 143
+    assert asked == [RUN.partition("/")[2]]
+    assert not (workspace / "results" / "demo" / "runs" / f"{second}.json").exists()
+    capfd.readouterr()
+
+
+def test_weights_that_nobody_starts_from_are_not_promised(workspace, data, capfd):
+    words = ["train", RUN, "--checkpoint", str(workspace / "weights.pt"), "--root", str(workspace)]
+    assert main([*words, "--config", data]) == 1
+    assert f"--checkpoint: no run starts from {RUN}" in capfd.readouterr().err
+
+
 def test_signals_that_are_ignored_stay_ignored_and_threads_train_too():
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

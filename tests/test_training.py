@@ -578,6 +578,8 @@ def test_a_state_is_written_and_read_in_pieces(tmp_path):
         (("threads",), 7, "threads 7, here 1"),
         (("cpu", "capability"), "AVX1024", "CPU AVX1024, here "),
         (("arithmetic", "dtype"), "float16", "arithmetic float16, here float64"),
+        (("versions", "cudnn"), 90000, "cudnn 90000, here "),
+        (("gpu",), {"multiprocessors": 66}, "multiprocessors 66, here None"),
     ],
 )
 def test_a_state_of_other_code_or_another_machine_is_not_continued(lab, tmp_path, capsys, where, value, said):

@@ -136,6 +136,24 @@ def test_a_threshold_that_came_later_changes_no_training(bench: Path, capsys) ->
     assert status == 0 and report["runs"][0]["result"] == "same"
 
 
+def test_too_little_memory_is_a_verdict(made: Path, capsys, monkeypatch) -> None:
+    """What was found of the others is not lost with it."""
+    from dualgrad.training import verify as module
+
+    plain = module._trained
+
+    def trained(spec, *others):
+        if spec["experiment"] == "Ta1-1":
+            raise MemoryError
+        return plain(spec, *others)
+
+    monkeypatch.setattr(module, "_trained", trained)
+    status, report = verify(capsys, made, PREP, SWEEP)
+    results = {one["run"]: one for one in report["runs"]}
+    assert status == 1 and results[PREP]["result"] == "same"
+    assert results[SWEEP]["result"] == "failed" and results[SWEEP]["note"].startswith("not enough memory (")
+
+
 @pytest.mark.parametrize("damage", ["record", "checkpoint", "missing"])
 def test_what_cannot_be_compared_fails(bench: Path, capsys, damage: str) -> None:
     checkpoint = bench / "results" / "smoke" / "checkpoints" / f"{PREP}.pt"

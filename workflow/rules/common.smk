@@ -10,12 +10,18 @@ import sys
 from functools import cache, partial
 from pathlib import Path
 
-from snakemake.dag import DAG
 from snakemake.exceptions import WorkflowError
-from snakemake.jobs import GroupJob
-from snakemake.persistence.file import FilePersistence
-from snakemake.scheduling.job_scheduler import JobScheduler
-from snakemake.settings.types import DeploymentMethod
+
+try:
+    from snakemake.dag import DAG
+    from snakemake.jobs import GroupJob
+    from snakemake.persistence.file import FilePersistence
+    from snakemake.scheduling.job_scheduler import JobScheduler
+    from snakemake.settings.types import DeploymentMethod
+except ImportError as error:
+    raise WorkflowError(
+        f"{error}: this Snakemake has moved what this workflow mends; envs/requirements.txt pins one that has not"
+    )
 
 try:
     import dualgrad
@@ -157,9 +163,9 @@ except InputError as error:
 def requests():
     """Return what runs ask for. Not before the first job: until then Snakemake does not know who executes them.
 
-    Whether jobs are a cluster's: a dry run is always local, then `jobs`, which the cluster's profile has, tells.
+    Whether jobs are a cluster's: a dry run is always local, then the groups of the cluster's profile tell.
     """
-    dry_on_cluster = workflow.dryrun and workflow.resource_settings.nodes is not None
+    dry_on_cluster = workflow.dryrun and bool(workflow.group_settings.group_components)
     return Requests(PROJECT, not workflow.local_exec or dry_on_cluster, bool(local_gpus()))
 
 
@@ -250,6 +256,14 @@ def minutes_of_run(wildcards, attempt):
 
 def megabytes_of_run(wildcards, attempt):
     return requests().megabytes(wildcards.run, attempt)
+
+
+def minutes_to_verify_run(wildcards, attempt):
+    return sum(requests().minutes(run, attempt) for run in inputs.trained_to_verify(wildcards.run, CENSUS))
+
+
+def megabytes_to_verify_run(wildcards, attempt):
+    return max(requests().megabytes(run, attempt) for run in inputs.trained_to_verify(wildcards.run, CENSUS))
 
 
 def group_of_run(wildcards):

@@ -116,12 +116,17 @@ def planned_runs():
     return [job.wildcards.run for job in jobs if job.rule.name in TRAINING]
 
 
+def seconds_of_job(job):
+    if job.rule.name not in TRAINED:
+        return OTHER_SECONDS
+    run = job.wildcards.run
+    again = job.rule.name not in TRAINING
+    return sum(map(requests().seconds, inputs.trained_to_verify(run, CENSUS) if again else [run]))
+
+
 def planned_seconds():
     """Return what each job of the workflow is planned to take, by its number."""
-    return {
-        job.jobid: requests().seconds(job.wildcards.run) if job.rule.name in TRAINED else OTHER_SECONDS
-        for job in workflow.dag.needrun_jobs()
-    }
+    return {job.jobid: seconds_of_job(job) for job in workflow.dag.needrun_jobs()}
 
 
 TIME_LEFT = TimeLeft()

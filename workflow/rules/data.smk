@@ -10,7 +10,6 @@ rule data_set:
         "logs/data/{name}.log",
     wildcard_constraints:
         name="|".join(CENSUS.datasets),
-    retries: 2
     localrule: True
     conda:
         "../envs/dualgrad.yaml"

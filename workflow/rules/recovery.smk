@@ -1,7 +1,7 @@
 """After a kill or a clock that was wrong: what stands in the way of this workflow, before Snakemake looks at files."""
 
 # Where jobs write.
-PLACES = [RECORDED, Path("figures")]
+PLACES = [RECORDED, Path(SETTINGS["results_dir"], "compare"), Path("figures")]
 PLACES += {Path(SETTINGS["data_dir"]) / run["task"]["dataset"] for run in CENSUS.runs.values()}
 
 if workflow.is_main_process and not INGESTED:

@@ -24,8 +24,8 @@ rule verify_run:
     resources:
         gpu=gpus_of_run,
         slot=1,
-        runtime=minutes_of_run,
-        mem_mb=megabytes_of_run,
+        runtime=minutes_to_verify_run,
+        mem_mb=megabytes_to_verify_run,
     params:
         edition=EDITION,
         trained_by=trained_again_by,

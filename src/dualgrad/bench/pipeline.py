@@ -9,6 +9,7 @@ import importlib.util
 import json
 import os
 import shutil
+import statistics
 import subprocess
 import sys
 import tempfile
@@ -170,7 +171,7 @@ def _wall_and_processor(what: str, took: Sequence[Took], **details: object) -> d
 
 
 def _taken(what: str, took: Sequence[Took]) -> dict:
-    cpu, memory = sorted(one.cpu for one in took)[len(took) // 2], max(one.memory for one in took)
+    cpu, memory = statistics.median(one.cpu for one in took), max(one.memory for one in took)
     return measurement(what, "s", {"wall": [one.seconds for one in took]}, cpu_s=cpu, mib=memory)
 
 

@@ -8,6 +8,7 @@ harm; else the wall's.
 from __future__ import annotations
 
 import copy
+import statistics
 import time
 from collections.abc import Callable
 from functools import partial
@@ -86,14 +87,14 @@ def time_steps(sides: Sides, device: torch.device, rounds: int, enough: Callable
     if len(kinds) > 1:
         for name, times in seconds.items():
             if name in repeats:
-                details[f"{name}_ms".replace(" ", "_")] = _median(times) / repeats[name] * 1000
+                details[f"{name}_ms".replace(" ", "_")] = statistics.median(times) / repeats[name] * 1000
     if counted:
         rate = [product_flops * product_repeats / s / 1e9 for s in seconds["matmul"]]
-        details["matmul_gflop_per_s"] = _median(rate)
+        details["matmul_gflop_per_s"] = statistics.median(rate)
         for side, operations in counted.items():
             reached = [operations / ms / 1e6 for ms in values[side]]
-            details[f"{side}_gflop_per_s"] = _median(reached)
-            details[f"{side}_fraction_of_matmul"] = _median(
+            details[f"{side}_gflop_per_s"] = statistics.median(reached)
+            details[f"{side}_fraction_of_matmul"] = statistics.median(
                 [a / b for a, b in zip(reached, rate, strict=True)]
             )
     task = run.task
@@ -186,7 +187,3 @@ def _operations(sides: Sides, batch: Batch) -> dict[str, float] | None:
         side: flops.update_flops(*counted, run.value, run.method, shared)
         for side, shared in (("ours", sides.session.shares_forward), ("baseline", False))
     }
-
-
-def _median(values: list[float]) -> float:
-    return sorted(values)[len(values) // 2]

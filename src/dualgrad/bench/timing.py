@@ -14,6 +14,8 @@ from pathlib import Path
 
 import torch
 
+from dualgrad.training.determinism import cpu_model
+
 Spread = dict[str, float]
 # Packages whose versions may change what is measured.
 PACKAGES = ("numpy", "pydantic", "snakemake", "torch", "torchjd", "torchvision", "transformers")
@@ -106,7 +108,7 @@ def report(benchmark: str, device: torch.device, threads: int, precision: str, r
         "date": datetime.now(UTC).date().isoformat(),
         "code": code(),
         "machine": {
-            "processor": _processor(),
+            "processor": cpu_model(),
             "cores": os.cpu_count(),
             "load": round(os.getloadavg()[0], 2),
             "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
@@ -139,14 +141,6 @@ def _git(folder: Path, *words: str) -> str:
     except OSError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
-
-
-def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor()
-    return next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
 
 
 def lines_of(report: Mapping) -> list[str]:

@@ -60,7 +60,9 @@ def bench_run(
             f"data_dir={data_dir.resolve()}",
         ]
         record = Path(scratch) / "record.json"
-        train = ["train", name, "--output", str(record), "--checkpoint", f"{scratch}/weights.pt", *results]
+        train = ["train", name, "--output", str(record), *results]
+        if runs[name]["saves"]:
+            train += ["--checkpoint", f"{scratch}/weights.pt"]
         fresh = [sys.executable, "-m", "dualgrad"]
         for need in needed_by(name, runs):
             execute([*fresh, "train", need, *results])

@@ -105,8 +105,10 @@ def _counts(text: str) -> list[int]:
 )
 @click.option("--batch", type=positive, metavar="N", help="batch size with --model, and of gpu")
 @click.option("--precision", type=OneOf(["float64", "float32", "published"]))
-@click.option("--device", type=OneOf(["cpu", "cuda"]), help="(default: as for training)")
-@click.option("--threads", type=positive, metavar="N", help="(default: threads_per_job)")
+@click.option(
+    "--device", type=OneOf(["cpu", "cuda"]), help="(default: as for training; library: cpu, gpu: cuda)"
+)
+@click.option("--threads", type=positive, metavar="N", help="(default: threads_per_job; library and gpu: 1)")
 @click.option("--rounds", type=positive, metavar="N", help="turns of each alternative")
 @click.option(
     "--workers", type=positive, metavar="N", help="processes of the published image loader (default: 4)"

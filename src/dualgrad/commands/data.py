@@ -101,6 +101,9 @@ def _prepared(
     from dualgrad.data.annotations import place
     from dualgrad.data.errors import DataError
 
+    if args.name not in sets and (args.tokens or args.content):
+        option = "--tokens" if args.tokens else "--content"
+        raise DataError(f"{option} is for data sets, and {args.name} is none")
     if args.name == NETWORK:
         return [(pretrained.prepare_distilbert(data_dir, args.source, args.offline), None)]
     if args.name in (by_people := all_annotations(sets)):
@@ -110,7 +113,7 @@ def _prepared(
         raise DataError(f"--tokens is for text, and {entry.name} is a set of images")
     made: list[tuple[Path, str | None]] = []
     places = prepare.copy_places(args.root, copies)
-    if not args.tokens or not prepare.is_content(entry, data_dir):
+    if not args.tokens or args.source or not prepare.is_content(entry, data_dir):
         made.append(prepare.prepare(entry, sets, data_dir, args.source, offline=args.offline, places=places))
     for reader in () if args.content or entry.kind != "text" else READERS:
         if args.tokens not in (None, reader):

@@ -59,7 +59,7 @@ def run(args: SimpleNamespace) -> int:
     known = trained(project.census, experiments_of(args.figure, args.variant))
     try:
         build.make(args.figure, project.edition, tables, args.output, args.data_dir, args.variant, known)
-    except (TableError, ValueError) as error:
+    except TableError as error:
         print(f"dualgrad figure: {error}", file=sys.stderr)
         return 2
     print(f"{args.figure}, {args.variant}, edition {project.edition}: {', '.join(map(str, args.output))}")

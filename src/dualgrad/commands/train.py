@@ -55,11 +55,13 @@ def run(args: SimpleNamespace) -> int:
         known = {name for name in names if name in runs}
         order = {name: len(closure({name}, runs)) for name in known}  # before what starts from them
         names.sort(key=lambda name: order.get(name, 0))
-    worst = 0
+    worst, stop = 0, StopSignals()
     for name in names:
-        status = execute(project, args, name)
+        status = execute(project, args, name, stop)
         if status > 128:  # it was asked to stop
             return status
+        if stop() and name != names[-1]:  # after this run's last step
+            return 128 + (stop.signal or signal.SIGTERM)
         worst = max(worst, status)
     return worst
 
@@ -77,7 +79,7 @@ def read_for(root: Path, overrides: dict, names: Sequence[str]) -> bool:
 
     No more than that: what the text models are built from takes seconds to import.
     """
-    from dualgrad.data import preload as preload_tasks
+    from dualgrad.data import load_task
     from dualgrad.data.errors import DataError
     from dualgrad.models import import_for
     from dualgrad.project import load_project, share_project
@@ -105,7 +107,7 @@ def read_for(root: Path, overrides: dict, names: Sequence[str]) -> bool:
         if not (project.data / task["dataset"]).is_dir():
             continue  # preparing a set here would start threads, which no fork survives; a rule does it
         try:
-            preload_tasks([spec], DTYPES[spec["precision"]], project.data)
+            load_task(task, "cpu", DTYPES[spec["precision"]], project.data)
         except DataError:
             continue  # the child says so
         _READ.add((project.data, *key))
@@ -113,7 +115,7 @@ def read_for(root: Path, overrides: dict, names: Sequence[str]) -> bool:
     return new
 
 
-def execute(project: Project, args: SimpleNamespace, name: str) -> int:
+def execute(project: Project, args: SimpleNamespace, name: str, stop: StopSignals) -> int:
     """Train one run and write its record, and its checkpoint if others start from it.
 
     Args:
@@ -121,6 +123,7 @@ def execute(project: Project, args: SimpleNamespace, name: str) -> int:
         args: ``output`` and ``checkpoint`` (paths; None: where the workflow expects them), ``needs``, ``data`` and
             ``files`` (of other runs, of the data set, of one's own; None: likewise).
         name: the run, EXPERIMENT/RUN.
+        stop: hears, while it trains, that it is to stop.
 
     Returns:
         0 on success; 1 with a message on standard error where something that the run needs is not as it should
@@ -133,11 +136,12 @@ def execute(project: Project, args: SimpleNamespace, name: str) -> int:
     from dualgrad.training.trainer import Interrupted, train
     from dualgrad.validation import InputError
 
-    stop = StopSignals()
     try:
         spec = project.census.run(name)
         if project.ingested:
             raise TrainingError(f"{name}: the edition {spec['edition']} is read from files, not trained")
+        if args.checkpoint and not spec["saves"]:
+            raise InputError("--checkpoint", "", f"no run starts from {name}, so its weights are not kept")
         output = args.output or project.records / f"{name}.json"
         checkpoint = args.checkpoint or project.checkpoints / f"{name}.pt"
         resume = output.with_name(f".{output.name}.resume")

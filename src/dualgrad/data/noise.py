@@ -210,8 +210,8 @@ class LabelTables:
     """All label vectors of a run, int64, over the whole training set (n,), plus index sets.
 
     clean, noisy: labels by example; structure: indices the structure gradient draws batches from (ascending);
-    trusted: indices of the trusted set, or None; value: labels for the value gradient, or None where the
-    method has no value labels (synthetic directions) or they come from a generator the trainer holds.
+    trusted: indices of the trusted set, or None; value: labels for the value gradient, or None where
+    they are random and neither a seed nor a generator was given.
     """
 
     clean: np.ndarray

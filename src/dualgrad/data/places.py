@@ -5,7 +5,6 @@ Archives are read in memory, member by member, within bounds: no path, link or m
 
 from __future__ import annotations
 
-import hashlib
 import tarfile
 import zipfile
 import zlib
@@ -17,6 +16,7 @@ from typing import Any
 
 from dualgrad.archives import ArchiveDamage, open_tar
 from dualgrad.data.errors import DataError
+from dualgrad.data.store import file_hash
 
 # Of one file, and of all that an archive holds; the largest file here is one of CIFAR-100's, 156 MB.
 LARGEST_FILE, LARGEST_ARCHIVE = 256 << 20, 2 << 30
@@ -73,10 +73,7 @@ class Place:
 
     def sha256(self) -> str | None:
         """Return the hash of a single file or archive, None of a folder."""
-        if not self.path.is_file():
-            return None
-        with self.path.open("rb") as stream:
-            return hashlib.file_digest(stream, "sha256").hexdigest()
+        return file_hash(self.path) if self.path.is_file() else None
 
     def _members(self) -> Iterator[Member]:
         members = self._in_tar if self.is_tar else self._in_zip if self.is_zip else self._in_folder

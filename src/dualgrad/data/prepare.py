@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,6 +29,8 @@ from dualgrad.data.places import Place
 from dualgrad.data.pretrained import is_prepared, model_folder, prepare_distilbert
 from dualgrad.data.store import check_file, content_digest, fetch, load_arrays, read_note, save_arrays
 from dualgrad.data.tokens import tokenised
+from dualgrad.downloads import pause
+from dualgrad.files import replacing
 from dualgrad.validation import did_you_mean
 
 # Names a folder of prepared data, or of copies, outside of the repository.
@@ -441,15 +442,12 @@ def _from_index(source: Source, folder: Path) -> Path:
             # another.
             command.append("--no-build-isolation")
         for attempt in range(3):
-            if attempt:
-                time.sleep(2**attempt)
+            pause(attempt)
             done = subprocess.run(command, capture_output=True, text=True, check=False)
             found = Path(scratch) / name
             if done.returncode == 0 and found.is_file():
-                folder.mkdir(parents=True, exist_ok=True)
-                partial = target.with_suffix(".part")
-                shutil.move(found, partial)
-                partial.replace(target)
+                with replacing(target) as temporary:
+                    shutil.copyfile(found, temporary)
                 return target
             lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")]
             problem = " ".join(lines[-2:]) or f"pip ended with status {done.returncode}"

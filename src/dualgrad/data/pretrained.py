@@ -8,6 +8,7 @@ from pathlib import Path
 
 from dualgrad.data.errors import DataError
 from dualgrad.data.store import check_file
+from dualgrad.files import replacing
 
 FOLDER = "distilbert-base-uncased"
 FILES = {
@@ -41,8 +42,8 @@ def prepare_distilbert(data_dir: Path, source: Path | None = None, offline: bool
         for name in FILES:
             if not (source / name).is_file():
                 raise DataError(f"{source / name} is missing: give a folder with {', '.join(FILES)}")
-            shutil.copyfile(source / name, folder / f".{name}.part")
-            (folder / f".{name}.part").replace(folder / name)
+            with replacing(folder / name) as temporary:
+                shutil.copyfile(source / name, temporary)
     elif not offline and not is_prepared(data_dir):
         from huggingface_hub import snapshot_download
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -366,21 +366,3 @@ def load_task(
         if here != host:
             _TASKS[here] = _TASKS[host].to(device)
     return _TASKS[here]
-
-
-def preload(
-    runs: Iterable[Mapping[str, Any]], dtype: torch.dtype = torch.float32, data_dir: Path | str = "data"
-) -> None:
-    """Prepare the tasks of these runs on the host and import what their models need, so that forks start fast.
-
-    Starts no threads. A task whose data are missing is left for the run that needs it, which will say so.
-    """
-    from dualgrad.models import import_for
-
-    for run in runs:
-        task = run.get("task", run)
-        import_for(task["model"]["name"])
-        try:
-            load_task(task, "cpu", dtype, data_dir)
-        except DataError:
-            continue

@@ -1,4 +1,4 @@
-"""Sentences as token numbers, for TextCNN and for DistilBERT (docs/specification/X-Y.md#1.1), and stand-ins for them.
+"""Sentences as token numbers, for TextCNN and for DistilBERT (docs/specification/X-Y.md#1.1).
 
 A text set is prepared twice: ``textcnn.npz`` and ``distilbert.npz`` beside its content. A set with a vocabulary of
 its own (``tokens`` in its entry) has the same numbers in both, but for the token that begins a sentence.

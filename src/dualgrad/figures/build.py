@@ -15,6 +15,7 @@ from dualgrad.figures.sources import FIGURE_EXPERIMENTS, VARIANTS
 from dualgrad.figures.trained import Trained
 from dualgrad.records import CONDITIONS
 from dualgrad.tables import parquet
+from dualgrad.validation import InputError
 
 #: Letters that a figure's footer has for networks; where there are more, the panels name their own.
 NETWORKS_LENGTH = 45
@@ -38,7 +39,7 @@ def read(tables_dir: Path, figure: str, variant: str, trained: Mapping[str, Trai
         trained: what the edition trains (:func:`trained.trained`), where that is known.
     """
     if tables_dir.name != "tables":
-        raise ValueError(f"{tables_dir}: expected a folder named 'tables' (results/<edition>/tables)")
+        raise InputError(tables_dir, "", "expected a folder named 'tables' (results/<edition>/tables)")
     return Tables.drawn(tables_dir.parent, figure, variant, trained)
 
 
@@ -92,7 +93,8 @@ def make(
     """Make a figure's files; returns the panel frames.
 
     Raises:
-        ValueError: unknown figure or variant, or an output that is neither PDF, PNG nor SVG.
+        ValueError: unknown figure or variant.
+        InputError: an output that is neither PDF, PNG nor SVG, or a folder that is none of tables.
         TableError: a table is missing.
     """
     module(figure)
@@ -100,7 +102,7 @@ def make(
         raise ValueError(f"unknown variant '{variant}', expected one of: {', '.join(VARIANTS)}")
     for path in outputs:
         if path.suffix.lower() not in (".pdf", ".png", ".svg"):
-            raise ValueError(f"{path}: expected a name ending in .pdf, .png or .svg")
+            raise InputError(path, "", "expected a name ending in .pdf, .png or .svg")
     panels = compute(figure, read(tables_dir, figure, variant, trained))
     if data_dir is not None:
         save_panels(figure, panels, data_dir)

@@ -56,7 +56,7 @@ def remove_stale_lock(folder: Path) -> bool:
     Returns:
         Whether there was such a lock.
     """
-    folder = folder.absolute()  # the working directory may be another one at the end
+    folder = folder.absolute()
     if folder in _held:
         return False
     found = False

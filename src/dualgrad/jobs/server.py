@@ -1,4 +1,4 @@
-"""The warm worker's process: ``python -m dualgrad.jobs.server DESCRIPTOR`` (see the package's docstring).
+"""The warm worker's process: ``python -m dualgrad.jobs.server DESCRIPTOR`` (see ``dualgrad.jobs.warm_worker``).
 
 One thread, plain blocking calls: a process that forks must own no other threads, and no CUDA context.
 """

@@ -48,7 +48,9 @@ def make_aggregator(method: Aggregated, like: Tensor) -> Combine:
         of(0.5)
     except ImportError as error:
         reason = " ".join(str(error).split())
-        raise TrainingError(f'method.aggregator: {name}: {reason}; in the clone: pip install ".[torchjd]"') from None
+        raise TrainingError(
+            f'method.aggregator: {name}: {reason}; in the clone: pip install ".[torchjd]"'
+        ) from None
 
     def combine(gradients: Tensor, lam: float) -> Tensor:
         with torch.inference_mode(False), torch.no_grad():

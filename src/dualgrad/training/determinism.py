@@ -37,7 +37,7 @@ def configure(precision: str, threads: int, *, cudnn_benchmark: bool = False) ->
         raise ValueError(f"precision {precision!r}: expected one of {', '.join(DTYPES)}")
     if torch.get_num_threads() != threads:
         torch.set_num_threads(threads)
-    # cuBLAS needs a fixed workspace to be deterministic; read when CUDA starts.
+    # cuBLAS needs a fixed workspace to be deterministic; it is read when the first handle is made.
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     # What torch.use_deterministic_algorithms does, which would import the compiler too: seconds of every job.
     torch.set_deterministic_debug_mode("error")

@@ -11,10 +11,7 @@ from typing import Any
 
 from dualgrad.census.run import Gate, Run, Stop
 from dualgrad.thresholds import at_thresholds, main_rows
-from dualgrad.training.trajectory import Row, Trajectory
-
-# Errors on examples set aside, where a run has any.
-VALIDATION = ("validation_error", "validation_noisy_error")
+from dualgrad.training.trajectory import VALIDATION, Row, Trajectory
 
 
 def gate_passes(gate: Gate, error: float) -> bool:

@@ -39,6 +39,7 @@ from dualgrad.training.labels import Labels
 from dualgrad.training.optimizers import make_optimizer
 from dualgrad.training.schedules import lr_factor
 from dualgrad.training.streams import Streams
+from dualgrad.training.trajectory import VALIDATION
 
 
 @dataclass
@@ -452,9 +453,8 @@ def evaluate_aside(
     model.train()
     # Nothing waited for a GPU up to here.
     predicted, n = torch.cat(predictions), len(labels.validation)
-    names = ("validation_error", "validation_noisy_error")
     tables = (task.train_labels, labels.noisy)
     return {
         name: int((predicted != table[labels.validation]).sum()) / n
-        for name, table in zip(names, tables, strict=True)
+        for name, table in zip(VALIDATION, tables, strict=True)
     }

@@ -76,7 +76,7 @@ class Interrupted(RuntimeError):
 
 @dataclass(frozen=True)
 class Context:
-    """Where and how a run is executed; nothing here may change its digest but ``device``.
+    """Where and how a run is executed; nothing but ``device`` and, on a CPU, ``threads`` may change its digest.
 
     Attributes:
         records: folder of the edition's records (``results/<edition>/runs``).
@@ -911,7 +911,7 @@ class Trainer:
             if state["run"] != self._fingerprint():
                 return self._start_over("is of another definition of this run")
             # A record half of one and half of another would have a digest of neither.
-            if changed := changed_conditions(state["surroundings"], self._surroundings()):
+            if changed := _computed_otherwise(state["surroundings"], self._surroundings()):
                 return self._start_over(f"was computed otherwise ({'; '.join(changed)})")
             progress = Progress.from_state(state["progress"])
             progress.weights = {  # of finished stages: off the device, as in a run that was not stopped
@@ -951,6 +951,16 @@ def _surroundings(run: Run, context: Context) -> dict[str, Any]:
     if isinstance(run.method, Aggregated):
         found["versions"] |= {"torchjd": metadata.version("torchjd")}
     return found
+
+
+def _computed_otherwise(before: Mapping[str, Any], now: Mapping[str, Any]) -> list[str]:
+    """Say what may round otherwise than where a training began, down to what records are not told apart by."""
+    pairs = {
+        name: [one["versions"].get(name) for one in (before, now)] for name in ("cuda", "cudnn", "torchjd")
+    }
+    pairs["multiprocessors"] = [one.get("gpu", {}).get("multiprocessors") for one in (before, now)]
+    found = changed_conditions(before, now)
+    return found + [f"{name} {old}, here {new}" for name, (old, new) in pairs.items() if old != new]
 
 
 def _average(values: Sequence[float | None]) -> float | None:

@@ -49,8 +49,10 @@ COLUMNS = {
 # A row of a trajectory: values by column.
 Row = dict[str, Any]
 
+# Errors on examples set aside: by the data set's own labels, and by the noisy ones.
+VALIDATION = ("validation_error", "validation_noisy_error")
 # Columns that a block has where its first row has them.
-_OPTIONAL = {"evaluations": ("validation_error", "validation_noisy_error")}
+_OPTIONAL = {"evaluations": VALIDATION}
 
 
 class Trajectory:

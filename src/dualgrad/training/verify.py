@@ -88,7 +88,7 @@ def verify(run: str, census: Census, context: Context) -> Verdict:
     from dualgrad.data.errors import DataError
     from dualgrad.records import RecordError, canonical_json, training
     from dualgrad.training.checkpoints import CheckpointError
-    from dualgrad.training.errors import TrainingError
+    from dualgrad.training.errors import TrainingError, lacks_memory
 
     spec, clock = census.run(run), time.perf_counter()
     recorded = None
@@ -104,6 +104,11 @@ def verify(run: str, census: Census, context: Context) -> Verdict:
         again = _trained(spec, census, replace(context, resume=None))
     except (RecordError, CheckpointError, DataError, TrainingError) as error:
         return Verdict(run, FAILED, recorded, seconds=_since(clock), note=str(error))
+    except (MemoryError, RuntimeError) as error:
+        if not lacks_memory(error):
+            raise
+        reason = str(error).partition("\n")[0] or "the system gives no more"
+        return Verdict(run, FAILED, recorded, seconds=_since(clock), note=f"not enough memory ({reason})")
     if again["digest"] == recorded:
         return Verdict(run, SAME, recorded, recorded, _since(clock))
     parts = ("outcome", "trajectory", "checkpoint")
