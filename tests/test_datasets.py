@@ -387,6 +387,19 @@ def test_sentences_are_the_same_in_every_layout(project, given):
     assert (words["test_ids"][1, :2] == [1, 0]).all(), "a word that no training sentence has"
 
 
+def test_options_of_data_are_heeded_or_refused(project, capsys):
+    described(project, TEXT)
+    assert run_command(project, "mine", "--from", write(project / "t", tsv_files())) == 0
+    assert run_command(project, "mine", "--tokens", "textcnn", "--from", project / "nowhere.tsv") == 1
+    assert "nowhere.tsv does not exist" in capsys.readouterr().err
+    other = {name: content.replace(b"bad", b"poor") for name, content in tsv_files().items()}
+    assert run_command(project, "mine", "--tokens", "textcnn", "--from", write(project / "o", other)) == 1
+    assert "is not mine: its content has SHA-256" in capsys.readouterr().err
+    for name, words in (("distilbert", ["--tokens", "textcnn"]), ("cifar10n", ["--content"])):
+        assert run_command(project, name, *words) == 1
+        assert f"{words[0]} is for data sets, and {name} is none" in capsys.readouterr().err
+
+
 @pytest.fixture
 def project(workspace: Path) -> Path:
     return workspace

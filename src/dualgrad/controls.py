@@ -182,16 +182,19 @@ def _combination(rows: Rows) -> list[str]:
         for name in dict.fromkeys(row["combination"] for row in rows):
             mine = [row for row in rows if row["combination"] == name and row["noise_rate"] == rate]
             lams = _levels(mine, "lambda")
-            stale = []
+            stale, sizes = [], []
             for lam in lams:
                 sides = [_values(mine, period=period, **{"lambda": lam}) for period in (16, 1)]
                 if min(map(len, sides)) > 1:
                     where = f" at λ = {lam:g}" if len(lams) > 1 else ""
                     stale.append(f"{with_ends(_apart(*sides), '+.3f')}{where}")
-                    n = f"n = {len(sides[0])} and {len(sides[1])}"
+                    sizes.append(f"n = {len(sides[0])} and {len(sides[1])}")
+            if len(set(sizes)) > 1:
+                stale = [f"{text} ({n})" for text, n in zip(stale, sizes, strict=True)]
             if stale:
+                counted = f"; {sizes[0]}" if len(set(sizes)) == 1 else ""
                 found.append(
-                    f"η = {rate:g}, {name}: K = 16 changes the error of K = 1 by {', '.join(stale)}; {n}."
+                    f"η = {rate:g}, {name}: K = 16 changes the error of K = 1 by {', '.join(stale)}{counted}."
                 )
             for period in _levels(mine, "period") if len(lams) > 1 else ():
                 found += _along(mine, lams, f"η = {rate:g}, {name}, K = {period}", period=period)

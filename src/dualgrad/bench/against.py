@@ -22,7 +22,7 @@ from pathlib import Path
 import dualgrad
 from dualgrad.bench import turns
 from dualgrad.bench.timing import measurement
-from dualgrad.jobs.warm_worker import ADDRESS, GPUS, PYTHON, SETTINGS, WORKFLOW
+from dualgrad.bench.whole_run import environment
 from dualgrad.validation import InputError
 
 PIECE = 0.3  # seconds of one turn of steps
@@ -41,9 +41,7 @@ class Version:
 
     def environment(self) -> dict[str, str]:
         """This process's environment with the version's package, without what a workflow around it has put there."""
-        dropped = (ADDRESS, WORKFLOW, PYTHON, SETTINGS, GPUS)
-        kept = {key: value for key, value in os.environ.items() if key not in dropped}
-        return kept | {"PYTHONPATH": str(self.package)}
+        return environment({"PYTHONPATH": str(self.package)})
 
     def execute(self, words: Sequence[str], folder: Path | None = None) -> tuple[float, float]:
         """Run a command under this version; return its wall seconds and the processor's, children included.

@@ -22,9 +22,8 @@ from pathlib import Path
 import yaml
 
 from dualgrad.bench.timing import measurement
-from dualgrad.bench.whole_run import CLIENT, execute
+from dualgrad.bench.whole_run import CLIENT, environment, execute
 from dualgrad.census import Census
-from dualgrad.jobs.warm_worker import ADDRESS, GPUS, PYTHON, SETTINGS, WORKFLOW
 from dualgrad.validation import InputError
 
 # The demo with one step per run: what is left is overhead.
@@ -233,12 +232,6 @@ def _targets(names: Sequence[str], edition: str) -> list[str]:
     return [f"results/{edition}/runs/{name}.json" for name in names]
 
 
-def _environment(more: dict[str, str] | None = None) -> dict[str, str]:
-    """This process's environment, without what a workflow around it may have put there."""
-    dropped = (ADDRESS, WORKFLOW, PYTHON, SETTINGS, GPUS)
-    return {name: value for name, value in os.environ.items() if name not in dropped} | (more or {})
-
-
 def _snakemake(folder: Path, *words: str, more: dict[str, str] | None = None) -> float:
     """Run Snakemake in a folder; return its wall seconds."""
     return _command(folder, *words, more=more).seconds
@@ -250,7 +243,7 @@ def _command(folder: Path, *words: str, more: dict[str, str] | None = None) -> T
     with subprocess.Popen(
         [*SNAKEMAKE, *words],
         cwd=folder,
-        env=_environment(more),
+        env=environment(more or {}),
         stdout=subprocess.PIPE,
         stderr=subprocess.STDOUT,
         text=True,

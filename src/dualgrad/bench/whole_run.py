@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -16,12 +16,18 @@ import dualgrad.jobs.warm_worker
 from dualgrad.bench.sides import trainable
 from dualgrad.bench.timing import measurement, take_turns
 from dualgrad.census.run import read
-from dualgrad.jobs.warm_worker import PYTHON, WarmWorker
+from dualgrad.jobs.warm_worker import ADDRESS, GPUS, LOCKS, PYTHON, SETTINGS, WORKFLOW, WarmWorker
 from dualgrad.records import definition
 from dualgrad.validation import InputError
 
 CLIENT = Path(dualgrad.jobs.warm_worker.__file__).with_name("bin") / "dualgrad"
 CPU = torch.device("cpu")  # what is timed are processes: there is no device to wait for
+
+
+def environment(more: Mapping[str, str]) -> dict[str, str]:
+    """Return this process's environment, without what a workflow around it may have put there, and with *more*."""
+    dropped = (ADDRESS, WORKFLOW, PYTHON, SETTINGS, GPUS, LOCKS)
+    return {name: value for name, value in os.environ.items() if name not in dropped} | dict(more)
 
 
 def bench_run(
