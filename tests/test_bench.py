@@ -256,7 +256,7 @@ def test_bench_pipeline(capsys, data, executed, monkeypatch) -> None:
         return pipeline.Took(seconds=1.0, cpu=1.0, memory=1.0)
 
     monkeypatch.setattr(pipeline, "_command", command)
-    made = {"data", ".snakemake"}  # by other tests beside this one
+    made = {"data", ".snakemake", ".hypothesis"}  # by other tests beside this one
     before = {path.name for path in ROOT.glob("*")} - made
     report = bench(capsys, "pipeline", "--jobs", "4", "--rounds", "1", "--config", f"data_dir={data}")
     found = {result["what"].split(":")[0]: result for result in report["results"]}
@@ -696,3 +696,13 @@ def test_looking_within_an_epoch_changes_nothing_of_it(demo, data):
         within_epoch(read(definition(demo.run(A))), data, CPU, 1, after)
         states.append(torch.get_rng_state())
     assert torch.equal(*states)
+
+
+def test_what_benchmarks_start_knows_of_no_workflow_around_it(monkeypatch) -> None:
+    from dualgrad.jobs.warm_worker import ADDRESS, GPUS, LOCKS, PYTHON, SETTINGS, WORKFLOW
+
+    names = {ADDRESS, GPUS, LOCKS, PYTHON, SETTINGS, WORKFLOW}
+    for name in names:
+        monkeypatch.setenv(name, "around")
+    found = whole_run.environment({"MORE": "1"})
+    assert not names & found.keys() and found["MORE"] == "1"

@@ -101,7 +101,9 @@ def test_runs_are_plain_json(edition, root):
 def test_loading_is_quick(root):
     script = "from dualgrad.census import load_census; load_census(__import__('pathlib').Path('.'), {})"
     best = min(_processor_seconds([sys.executable, "-c", script], root) for _ in range(2))
-    assert best < 2, f"{best:.2f} s; about 1 s, a third of it for pydantic, which Snakemake imports anyway"
+    assert best < 6, (
+        f"{best:.2f} s; about 1 s on a free core, a third of it for pydantic, which Snakemake imports anyway"
+    )
 
 
 def _processor_seconds(command: list[str], folder: Path) -> float:

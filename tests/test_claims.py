@@ -1019,3 +1019,7 @@ def test_a_statistic_is_read_by_its_levels(tables, ledger) -> None:
     assert measurer.measure(ratio) == pytest.approx([83.6], abs=0.05)  # the audit's 84 %
     with pytest.raises(MissingError, match="no within_share in the statistic reruns"):
         measurer.measure({"function": "statistic", "with": {**wanted, "level": {"lam_from": 0.31}}})
+    with pytest.raises(ValueError, match="the statistic reruns has no quantity 'within_shar'; did you mean"):
+        measurer.measure({"function": "statistic", "with": {**wanted, "quantity": "within_shar"}})
+    with pytest.raises(ValueError, match="the statistic reruns has no column 'lam_fron'; did you mean"):
+        measurer.measure({"function": "statistic", "with": {**wanted, "level": {"lam_fron": 0.45}}})

@@ -109,6 +109,10 @@ def test_pages_follow_titles_and_notes(workspace: Path) -> None:
     assert inputs.shown(load_project(workspace, {"edition": "smoke"})) != before
     after = {one: inputs.shown(load_project(workspace, {"edition": "smoke"}), one) for one in pages}
     assert after["A"] != pages["A"] and after["B"] == pages["B"]
+    titled, text = inputs.shown(load_project(workspace, {"edition": "smoke"})), path.read_text()
+    assert "    notes:\n      - " in text
+    path.write_text(text.replace("    notes:\n      - ", "    notes:\n      - Also this. ", 1))
+    assert inputs.shown(load_project(workspace, {"edition": "smoke"})) != titled
 
 
 def test_what_pages_show_is_a_parameter_of_their_rules() -> None:

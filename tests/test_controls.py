@@ -123,6 +123,9 @@ def test_what_is_said_about_other_combinations() -> None:
     assert "mix, K = 16: from λ = 0.35 to 0.8 the error rises: +0.700" in said[2]
     assert said[3].startswith("η = 0.4, PCGrad: K = 16 changes the error of K = 1 by +0.000 [")
     assert len(said) == 4 and all("n = 10 and 10" in sentence for sentence in said)
+    fewer = [row for row in rows if (row["combination"], row["lambda"]) != ("mix", 0.8) or row["seed"] < 8]
+    first = controls._combination(fewer)[0]
+    assert "at λ = 0.35 (n = 10 and 10)" in first and first.endswith("at λ = 0.8 (n = 8 and 8).")
 
 
 def test_what_is_said_about_kinds_of_labels() -> None:

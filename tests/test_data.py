@@ -480,15 +480,19 @@ def test_archive_members_are_read_safely(tmp_path):
 @pytest.fixture(scope="session")
 def reviews_folder(tmp_path_factory) -> Path:
     """A data folder with the real reviews: prepared already, or prepared now if pip reaches an index."""
-    folder = Path(os.environ.get("DUALGRAD_DATA", ROOT / "data"))
-    if prepare.tokens_path(folder, "reviews", "textcnn").exists():
-        return folder
+    places = [Path(os.environ.get("DUALGRAD_DATA", ROOT / "data")), ROOT / "data"]
+    for folder in places:
+        if prepare.tokens_path(folder, "reviews", "textcnn").exists():
+            return folder
+    folder = places[0]
     source = folder / "reviews" / SETS["reviews"].sources[0].file_name
     folder = tmp_path_factory.mktemp("reviews")
     try:
         prepare.prepare(SETS["reviews"], SETS, folder, source if source.is_file() else None)
     except DataError as error:
-        pytest.skip(f"the reviews are not at hand: {error}")
+        pytest.skip(
+            f"the reviews are not at hand (set DUALGRAD_DATA, or run: dualgrad data reviews): {error}"
+        )
     for reader in ("textcnn", "distilbert"):
         prepare.prepare_tokens(SETS["reviews"], folder, reader)
     return folder

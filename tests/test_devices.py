@@ -94,7 +94,8 @@ def test_a_run_without_room_on_its_gpu_says_what_helps(workspace, monkeypatch, c
     assert "not enough memory on the GPU (CUDA out of memory. Tried" in line and "--cores" not in line
     assert line.endswith(
         "1.00 MiB is free); run the same target again with fewer runs on it (--resources gpu=N), or "
-        "on a larger one"
+        "on a larger one; an experiment of your own needs less with a smaller task.batch_size or "
+        "task.eval_batch_size"
     )
 
 

@@ -166,14 +166,13 @@ def test_it_shows_every_protocol_as_the_command_line_does(opened, demo) -> None:
     for target in (
         "A/lam0.35_eta0.4_seed0",
         BRANCHES,
-        "W2/base_seed0",
+        "W2/seed0_base",
         "Td2/trap1",
         "B3/renorm_lam0.2_eta0.4_seed0",
     ):
-        if target in demo.runs:
-            text = opened.evaluate(f"yaml(resolved(byId.get('{target}')))")
-            expected = {key: value for key, value in demo.runs[target].items() if key != "counted"}
-            assert yaml.safe_load(text) == expected
+        text = opened.evaluate(f"yaml(resolved(byId.get('{target}')))")
+        expected = {key: value for key, value in demo.runs[target].items() if key != "counted"}
+        assert yaml.safe_load(text) == expected, target
     # In words, too: nothing that a run can be makes the page stumble.
     opened.evaluate(
         "D.names.forEach((_, i) => { const spec = resolved(i); inWords(spec); stagesTable(spec); })"
@@ -379,6 +378,20 @@ def test_an_address_that_names_nothing_says_so(browser, page) -> None:
         assert "experiment “Zeta”" in said and "run “A/nothing”" in said
         one.click("#reset")
         assert count_of(one).startswith("3,916 of") and one.evaluate("$('strange').hidden")
+    with open_page(browser, f"{page.as_uri()}#seed=abc&lam=high&error=0.1-0.2") as one:
+        ready(one)
+        said = one.evaluate("$('strange').textContent")
+        assert "seed “abc”" in said and "range “lam=high”" in said and "error" not in said
+
+
+def test_the_filters_come_back_where_nothing_is_there_to_open_them_by(browser, page) -> None:
+    with open_page(browser, page.as_uri()) as one:
+        one.set_viewport_size({"width": 768, "height": 900})
+        one.reload()
+        ready(one)
+        assert one.evaluate("$('filterbox').open") is False
+        one.set_viewport_size({"width": 1024, "height": 768})
+        wait(one, "$('filterbox').open")
 
 
 def test_the_runs_in_the_list_can_be_taken_along(opened) -> None:

@@ -12,7 +12,9 @@ import torch
 import torch.nn.functional as F
 
 from dualgrad import project
+from dualgrad.cli import main
 from dualgrad.commands import train
+from dualgrad.data import task as task_module
 from dualgrad.models import build_model
 
 
@@ -82,10 +84,12 @@ def test_one_image_is_left_to_the_modules():
 def test_what_a_child_of_the_worker_needs_is_read_before_it_is_forked(workspace, tmp_path, monkeypatch):
     overrides = {"edition": "smoke"}
     run = "A/lam0.1_eta0.4_seed0"
+    assert main(["data", "digits", "--root", str(workspace)]) == 0
     assert train.read_for(workspace, overrides, [run])
     assert not train.read_for(workspace, overrides, [run]), "nothing new"
     for name in ("load_edition", "load_census"):
         monkeypatch.setattr(project, name, lambda *_: pytest.fail("read in the child"))
+    monkeypatch.setattr(task_module, "load_arrays", lambda *_, **__: pytest.fail("data read in the child"))
     args = SimpleNamespace(output=tmp_path / "run.json", checkpoint=None, needs=None, data=None, files=None)
     assert train.execute(project.load_project(workspace, overrides), args, run, train.StopSignals()) == 0
 

@@ -618,9 +618,9 @@ def test_footer_names_the_edition(edition):
         assert footer.count("\n") <= 1
 
 
-def test_texts_do_not_lie_on_each_other(invented_figure):
-    for figure in FIGURES:
-        drawn = invented_figure(figure, "published")
+def test_no_text_lies_under_a_legend(invented_figure):
+    for figure, variant in [(figure, variant) for figure in FIGURES for variant in VARIANTS]:
+        drawn = invented_figure(figure, variant)
         drawn.draw_without_rendering()
         renderer = drawn.canvas.get_renderer()
         for ax in drawn.axes:
@@ -631,7 +631,7 @@ def test_texts_do_not_lie_on_each_other(invented_figure):
             for text in ax.texts:
                 if text.get_text() and text.get_gid() is None:
                     other = text.get_window_extent(renderer).padded(-3)
-                    assert not box.overlaps(other), f"{figure}: {text.get_text()!r} under a legend"
+                    assert not box.overlaps(other), f"{figure}, {variant}: {text.get_text()!r}"
 
 
 # --------------------------------------------------------------------------------------------- files

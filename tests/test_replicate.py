@@ -344,6 +344,25 @@ def test_nothing_trained_is_said(workspace, monkeypatch, capsys):
     assert main(["replicate", "released", "--root", str(workspace)]) == 2
 
 
+@pytest.mark.parametrize("setting", ["compile", "cudnn_benchmark"])
+def test_records_trained_under_other_settings_are_asked_for_with_them(
+    workspace, root, monkeypatch, capsys, setting
+):
+    own = load_census(
+        root, load_settings(root, {"edition": EDITION, "precision": "published", setting: True})
+    )
+    run = own.runs["X1c/lam0.3_seed0"]
+    path = workspace / "results" / EDITION / "runs" / "X1c" / f"{run['run']}.json"
+    write_record(path, record_of(run, [0.52, 0.31]))
+    monkeypatch.setattr(compare, "published_rows", lambda folder, names: {})
+    words_ = ["replicate", EDITION, "--root", str(workspace), *WORDS]
+    assert main(words_) == 0
+    left_out = "Records of another definition of their run, left out (1): X1c/lam0.3_seed0\n"
+    assert left_out in capsys.readouterr().out
+    assert main([*words_, "--config", f"{setting}=true"]) == 0
+    assert "1 run was trained, 1 whole" in capsys.readouterr().out
+
+
 def test_rows_go_to_a_file_and_back(tmp_path, copy_census):
     row = of_record(record_of(copy_census.runs["X1c/lam0.3_seed0"], [0.5, 0.25]))
     assert row.error == {1: 0.5, 2: 0.25} and row.machine == "A CPU" and row.dataset == "sst2_tsv"
@@ -430,15 +449,21 @@ def test_the_published_rows(released_archive, tmp_path, root):
     assert kept["cifar10_jpeg", "K/lam0.3_eta0.4_seed0", "error", 1] == 0.700
 
 
-def test_the_document_is_what_its_rows_say(root, monkeypatch):
-    """docs/replication.md is generated: every kept run's digest stands in it."""
+def test_every_kept_run_stands_in_the_document(root):
     text = (root / "docs" / "replication.md").read_text(encoding="utf-8")
     editions = build.kept_editions(root)
     assert editions
     for edition in editions:
-        load_project(root, {"edition": edition})
         for row in read_rows(root / build.KEPT / f"{edition}.csv"):
             assert f"| {row.name} | {row.dataset} |" in text and row.digest[:12] in text
+
+
+def test_the_document_is_what_its_rows_say(root, released_results, tmp_path):
+    """docs/replication.md, from the kept rows and the released archive."""
+    project = load_project(root, {"precision": "published"})
+    made = build.gather(project, build.kept_editions(root), released_results, tmp_path)
+    text = build.markdown(made, "images/replication.png", build.PREFACE)
+    assert (root / "docs" / "replication.md").read_text(encoding="utf-8") == text
 
 
 def test_first_epochs_of_another_edition_stand_with_the_whole_runs(copy_census, census):
@@ -489,6 +514,7 @@ def test_each_measure_of_the_picture_says_what_its_axis_is(monkeypatch, tmp_path
         lambda *args, **options: figures.append(make(*args, **options)) or figures[-1],
     )
     numbers = dict.fromkeys(("low_published", "high_published", "mean_published", "mean", "low", "high"), 0.5)
+    numbers["n_published"] = 5
     rows = [
         {
             "experiment": name,
@@ -507,3 +533,29 @@ def test_each_measure_of_the_picture_says_what_its_axis_is(monkeypatch, tmp_path
         [ax.get_xlabel() for ax in figures[0].axes if ax.axison][i] for i in range(len(words.MEASURES) + 1)
     ]
     assert said == ["", *["epoch"] * (len(words.MEASURES) - 1), "epoch"]
+    # Each row says how many runs stand behind it, and the band of its one epoch is seen.
+    first = figures[0].axes[0]
+    assert first.get_ylabel() == "d\nn = 2 on 5"
+    assert any(line.get_marker() == "_" for line in first.lines)
+
+
+def test_means_of_other_runs_are_not_joined(tmp_path) -> None:
+    from matplotlib.figure import Figure
+
+    from dualgrad.replicate import picture
+
+    ax = Figure().subplots()
+    rows = {"epoch": [1, 2, 3], "n": [5, 1, 1], "n_published": 5, "reference": math.nan}
+    names = ("low_published", "high_published", "mean_published", "mean", "low", "high")
+    picture._measure(ax, pd.DataFrame(rows | dict.fromkeys(names, 0.5)))
+    ours = [line.get_xdata().tolist() for line in ax.lines if line.get_color() == picture.OURS]
+    assert ours == [[1], [2, 3]]
+
+
+def test_two_arithmetics_are_told_apart(trained, copy_census, capsys):
+    row = of_record(record_of(copy_census.runs["X1c/lam0.3_seed0"], [0.5, 0.25]))
+    write_rows(trained / "docs" / "replication" / f"{EDITION}.csv", [replace(row, precision="float64")])
+    assert main(["replicate", EDITION, "--root", str(trained), *WORDS]) == 0
+    text = (trained / "results" / EDITION / "replication" / "replication.md").read_text()
+    assert "| sst2_tsv, float64 |" in text and "| sst2_tsv, published |" in text
+    assert "X1c, λ = 0.3, sst2_tsv, float64" in text

@@ -23,6 +23,7 @@ from dualgrad.figures.captions import CAPTIONS, figure_name
 from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_PANELS
 from dualgrad.project import load_settings
 from dualgrad.report import build, content
+from dualgrad.report.build import _figure
 from dualgrad.statistics import build as statistics_build
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -125,6 +126,13 @@ def test_figures_lead_back_to_their_runs(report) -> None:
     assert "snakemake figures/main/Figure1.pdf<" in text  # the default edition needs no setting
     assert "snakemake figures/extended_data/ED_Fig4.pdf<" in text
     assert "It is not evidence for the published results." in text
+
+
+def test_a_figure_may_draw_experiments_that_are_not_counted(demo) -> None:
+    one = {"figure": "Mine", "variants": ["published"], "numbers": []}
+    one["experiments"] = {"published": ["A", "Control-period"]}
+    found = _figure(one, "main", demo.experiments, "", set())
+    assert found["runs"] == {"published": len(demo.experiment("A")["runs"]) + 400}
 
 
 def test_without_anything_there_is_a_report_that_says_so(demo, tmp_path) -> None:
@@ -257,6 +265,9 @@ def test_the_statistics_in_a_browser(browser, report) -> None:
         assert int(count.split()[0]) > 0
         assert page.evaluate(f"rows.every(row => valueAt({fits}, row) === 'K')")
         assert page.evaluate("document.querySelector('td a').getAttribute('href')") == "explorer.html#exp=K"
+        for words in ("experiment=K", "experiment = K"):
+            page.evaluate(f"$('search').value = '{words}'; $('search').oninput({{target: $('search')}})")
+            assert page.evaluate("rows.length") == 26, words
         page.evaluate("$('search').value = ''; $('search').oninput({target: $('search')})")
         page.evaluate("document.querySelector('th:nth-child(2) button').click()")
         assert page.evaluate("document.querySelector('th[aria-sort]').innerText.trim()").startswith(

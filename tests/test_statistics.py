@@ -1179,9 +1179,9 @@ def test_order_of_rows_does_not_matter(released, counted):
         keys = [column for column in expected if column not in ("value", "low", "high", "note")]
         both = expected.merge(again, on=keys, suffixes=("", "_again"))
         assert len(both) == len(expected)
-        assert both["value"].to_numpy(float) == pytest.approx(
-            both["value_again"].to_numpy(float), nan_ok=True
-        )
+        for one in ("value", "low", "high"):
+            before, after = (both[column].to_numpy(float) for column in (one, f"{one}_again"))
+            assert before == pytest.approx(after, nan_ok=True), one
 
 
 def test_an_undeclared_quantity_or_key_is_a_mistake():

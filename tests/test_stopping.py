@@ -69,21 +69,20 @@ def test_a_stop_is_of_its_training_alone(workspace, data, signalled, capfd, numb
 
 
 def test_a_stop_after_the_last_step_is_heard_before_the_next_run(workspace, data, monkeypatch, capfd):
-    from dualgrad.commands import train
+    from dualgrad.training import trainer
 
-    plain, asked = train._keep, []
+    plain, trained = trainer.train, []
 
-    def keep(*arguments):
-        asked.append(arguments[0]["run"])
-        stop.signal = signal.SIGTERM
-        return plain(*arguments)
+    def train(spec, context):
+        trained.append(spec["run"])
+        found = plain(spec, context)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return found
 
-    stop = StopSignals()
-    monkeypatch.setattr(train, "StopSignals", lambda: stop)
-    monkeypatch.setattr(train, "_keep", keep)
+    monkeypatch.setattr(trainer, "train", train)
     second = RUN.replace("seed0", "seed1")
     assert main(["train", RUN, second, "--root", str(workspace), "--config", data]) == 143
-    assert asked == [RUN.partition("/")[2]]
+    assert trained == [RUN.partition("/")[2]]
     assert not (workspace / "results" / "demo" / "runs" / f"{second}.json").exists()
     capfd.readouterr()
 

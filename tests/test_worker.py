@@ -22,6 +22,7 @@ from workflows import is_alive
 
 import dualgrad.jobs.warm_worker
 from dualgrad import __version__
+from dualgrad.cli import main
 from dualgrad.jobs.warm_worker import (
     ADDRESS,
     GPUS,
@@ -243,11 +244,14 @@ def test_rubbish_does_not_hurt_the_server(worker: WarmWorker, rubbish: bytes) ->
     assert job("say:still here").stdout == "still here\n"
 
 
-def test_preparing_jobs_starts_no_thread(worker: WarmWorker) -> None:
+def test_preparing_jobs_starts_no_thread(worker: WarmWorker, tmp_path: Path) -> None:
     root = Path(__file__).parents[1]
+    data = ("--config", f"data_dir={tmp_path / 'data'}")
+    assert main(["data", "digits", "--root", str(root), *data]) == 0
+    record = ("--output", str(tmp_path / "record.json"))
     process = Path(f"/proc/{worker._process.pid}")
     for words, library in (
-        (("train", "A/nothing"), "libtorch"),
+        (("train", "A/lam0.1_eta0.4_seed0", *data, *record), "libtorch"),
         (("tables", "nothing"), "libarrow"),
         (("figure", "Figure1", "--tables", "nowhere", "--output", "x.pdf"), "matplotlib"),
         (("statistics", "nothing"), "scipy"),
@@ -256,7 +260,7 @@ def test_preparing_jobs_starts_no_thread(worker: WarmWorker) -> None:
             ["dualgrad", *words, "--root", str(root), "--edition", "smoke"],
             capture_output=True, text=True, timeout=120, check=False,
         )  # fmt: skip
-        assert done.returncode != 0, "there is nothing of that name to do"
+        assert (done.returncode == 0) == (words[0] == "train"), done.stderr
         assert library in (process / "maps").read_text()
         assert len(list((process / "task").iterdir())) == 1, "a process that forks must own no other thread"
 

@@ -392,7 +392,7 @@ def test_a_killed_workflow_leaves_no_process_and_goes_on(drawn: Path, tmp_path: 
         before = set(runs.glob("*/*.json"))
         with (folder / "messages.txt").open("w") as messages:
             running = subprocess.Popen(
-                command(*targets, *SMOKE),
+                command(*targets, "--cores", "2", *SMOKE),
                 cwd=folder,
                 env=environment(),
                 stdout=messages,

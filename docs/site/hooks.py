@@ -93,6 +93,7 @@ def gallery() -> str:
         if (ROOT / "docs" / picture).is_file():
             lines += [f"![{name}: {caption.title}, released edition]({picture})", ""]
         lines += [f"- **{panel}** {text}" for panel, text in caption.panels.items()]
+        lines += ["", caption.note] if caption.note else []
         lines += ["", caption.spread] if caption.spread else []
         lines += [
             "",

@@ -24,6 +24,7 @@ STYLE: Any = {  # (matplotlib types its settings key by key)
     "legend.frameon": False,
     "pdf.fonttype": 42,
     "svg.hashsalt": "dualgrad",
+    "text.parse_math": False,  # titles and levels are a user's own words
 }
 DPI = 160
 

@@ -237,8 +237,8 @@ def files_of_ones_own(names):
 
 
 def data_set_entry(wildcards):
-    """Return what a data set is. A changed entry prepares it again; labels that people gave lie in files of their own."""
-    return CENSUS.datasets[wildcards.name].model_dump(mode="json", exclude={"annotations"})
+    """Return what a data set is. Changed, it is prepared again; its title and people's labels have no part in it."""
+    return CENSUS.datasets[wildcards.name].model_dump(mode="json", exclude={"annotations", "title"})
 
 
 def needed_for_tokens(wildcards):

@@ -221,7 +221,10 @@ def _lack(error: BaseException) -> str:
         # After how much there is and is free comes advice about torch.
         reason = ". ".join(reason.split(". ")[:3])
         what = " on the GPU" + ", or a cuDNN that does not fit it" * (NO_ENGINE in reason)
-        remedy = "with fewer runs on it (--resources gpu=N), or on a larger one"
+        remedy = (
+            "with fewer runs on it (--resources gpu=N), or on a larger one; an experiment of your own needs less "
+            "with a smaller task.batch_size or task.eval_batch_size"
+        )
     return f"not enough memory{what} ({reason}); run the same target again {remedy}"
 
 

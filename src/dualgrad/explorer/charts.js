@@ -261,7 +261,8 @@ function drawExperiment(canvas, one, fits, colourOf, marked) {
   const { ctx, width, height } = surface(canvas);
   const there = one.runs.filter(made);
   const labelOf = lineLabel(one);
-  const room = labelOf ? Math.max(...there.map(i => labelOf(i).length)) * 6.4 + 14 : 14;
+  const longest = labelOf ? Math.max(0, ...there.map(i => labelOf(i).length)) : 0;
+  const room = Math.min(longest * 6.4 + 14, width / 2);
   const box = { left: 42, right: width - room, top: 24, bottom: height - 36 };
   const lows = [], highs = [], tops = [0];
   for (const i of there) {
@@ -277,6 +278,12 @@ function drawExperiment(canvas, one, fits, colourOf, marked) {
   if (high - low < 0.1) [low, high] = [low - 0.05, high + 0.05];
   const domain = { x: [low, high], y: [0, Math.max(0.1, Math.min(1, 1.06 * Math.max(...tops)))] };
   const place = axes(ctx, box, domain, { xs: ticks(low, high, 9), ys: ticks(0, domain.y[1], 5), xTitle: 'λ', yTitle: 'test error' });
+  if (!there.length) {
+    ctx.fillStyle = colours.muted;
+    ctx.textAlign = 'center';
+    ctx.textBaseline = 'middle';
+    ctx.fillText('not made yet', (box.left + box.right) / 2, (box.top + box.bottom) / 2);
+  }
   const points = [];
   const inside = one.runs.filter(i => fits.has(i));
   drawRuns(ctx, place, one.runs.filter(i => !fits.has(i)), () => colours.faint, { radius: 2.6, alpha: 0.7, lines: false });

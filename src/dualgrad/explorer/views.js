@@ -70,7 +70,10 @@ function setUp() {
     $('heads').append(button);
     if (key === 'run') $('heads').append(element('span'));
   }
-  if (matchMedia('(max-width: 900px)').matches) $('filterbox').open = false;
+  // Above this width nothing is there to open it by.
+  const narrow = matchMedia('(max-width: 900px)');
+  $('filterbox').open = !narrow.matches;
+  narrow.addEventListener('change', () => { if (!narrow.matches) $('filterbox').open = true; });
 }
 
 function toggle(set, value) {
@@ -153,7 +156,8 @@ function readAddress() {
     const range = words.get(key)?.split('-').map(Number);
     if (range?.length === 2 && range.every(Number.isFinite)) filters[key] = range;
   }
-  for (const key of ['seed', 'q']) filters[key] = words.get(key) ?? '';
+  filters.q = words.get('q') ?? '';
+  filters.seed = /^\d+$/.test(words.get('seed') ?? '') ? words.get('seed') : '';
   filters.status = D.status.levels.includes(words.get('status')) ? words.get('status') : '';
   const sort = words.get('sort') ?? '';
   Object.assign(order, { key: sort.replace('-', '') || null, down: sort.startsWith('-') });
@@ -164,6 +168,8 @@ function readAddress() {
     ...(words.get('eta')?.split(',') ?? []).filter(eta => !D.eta.levels.includes(Number(eta))).map(eta => `noise rate “${eta}”`),
     ...(words.get('run') && state.run === null ? [`run “${words.get('run')}”`] : []),
     ...(words.get('status') && !filters.status ? [`status “${words.get('status')}”`] : []),
+    ...(words.get('seed') && !filters.seed ? [`seed “${words.get('seed')}”`] : []),
+    ...['lam', 'error'].filter(key => words.get(key) && !filters[key]).map(key => `range “${key}=${words.get(key)}”`),
   ];
   $('strange').hidden = !strange.length;
   $('strange').textContent = strange.length ? `The address names what is not in this census: ${strange.join(', ')}.` : '';
@@ -543,7 +549,7 @@ function runView(i) {
     parts.push(element('p', { className: 'card muted', textContent: made(i) ? 'No trajectory was kept for this run.' : 'This run has not been made yet in these results. The command below makes it.' }));
   }
 
-  const commands = element('section', {}, element('h3', { textContent: D.edition.records === 'ingested' ? 'Train this run' : 'Make this run again' }));
+  const commands = element('section', {}, element('h3', { textContent: D.edition.records === 'ingested' ? 'Train this run' : made(i) ? 'Make this run again' : 'Make this run' }));
   for (const { about, command } of D.commands) {
     const pre = element('pre', { className: 'copyable' }, element('code', { textContent: command.replace('{run}', runs.id[i]) }),
       element('button', { className: 'button', 'data-copy': '', textContent: 'Copy' }));

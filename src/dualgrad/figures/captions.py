@@ -56,7 +56,7 @@ CAPTIONS: dict[str, Caption] = {
     "Figure3": Caption(
         "Metastability and traps",
         {
-            "a": "Ordered networks watched for 150 epochs after a switch to λ = 0.46 (T1a; runs, mean, band ± SD)",
+            "a": "Ordered networks watched after a switch to λ = 0.46 (T1a; runs, mean, band ± SD)",
             "b": "Error over training of all runs at λ = 0.50 (S2)",
             "c": "Final error after six kinds of attempts to leave the trap (Td2; bar: mean, circle: run)",
             "d": "Both branches moved to the same λ: three seeds, each to three λ (W2; a line for each run)",
@@ -141,9 +141,9 @@ CAPTIONS: dict[str, Caption] = {
     "ED_Fig7": Caption(
         "Text: error and variance against λ",
         {
-            "a": "DistilBERT, three epochs (X1b)",
-            "b": "TextCNN, twenty epochs (X1c)",
-            "c": "DistilBERT, ten epochs (X1d)",
+            "a": "DistilBERT (X1b)",
+            "b": "TextCNN (X1c)",
+            "c": "DistilBERT, trained for longer (X1d)",
         },
         spread="Dots: runs; diamonds: means; bands: ± SD. " + SD,
     ),

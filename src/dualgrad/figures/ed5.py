@@ -101,9 +101,11 @@ def draw_panel(
         label, colour, marker = WIDTHS.get(float(width), (f"Width ×{width}", s.GREY, "o"))
         high = rate == "eta=0.8"
         rate_text = f", {rate.replace('eta', 'η')}" if rate else ""
+        rows = data[data["series"] == name]
+        n = "" if page.look.exact else f" (n={s.counts(rows)})"
         s.curve(
             ax,
-            data[data["series"] == name],
+            rows,
             colour,
             marker=marker,
             size=3.8,
@@ -111,7 +113,7 @@ def draw_panel(
             style="--" if high else "-",
             hollow=high,
             width=1.0 if high else 1.3,
-            label=label.split(" (")[0] + rate_text if rate else label,
+            label=(label.split(" (")[0] + rate_text if rate else label) + n,
         )
     # The legend of both panels stands above the curves wherever the published limits do not apply.
     room = 0.6 if page.look.audited else 0.35

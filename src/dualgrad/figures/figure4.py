@@ -181,7 +181,9 @@ def draw_a(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
             )
     if page.look.audited:
         page.note(ax, _by_two_rules(data), corner="upper center", color=s.DARK, fontsize=6.2)
-    elif f.known(low_c, high_c) and abs(low_c - high_c) > 1e-9:
+    elif (
+        page.look.exact and f.known(low_c, high_c) and abs(low_c - high_c) > 1e-9
+    ):  # as printed: by two rules
         y = ax.get_ylim()[0] + 0.89 * (ax.get_ylim()[1] - ax.get_ylim()[0])
         inset = 0.06 * (low_c - high_c)
         s.arrow(ax, (low_c - inset, y), (high_c + inset, y))
@@ -315,7 +317,7 @@ def draw_d(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
     words = (
         f"stuck at {state['high']:.2f}"
         if stuck
-        else f"collapse branch {state['low']:.2f}–{state['high']:.2f}"
+        else f"collapse branch: means {high['y'].min():.2f}–{high['y'].max():.2f}"
     )
     if len(high):
         page.note(ax, f"η=0.8: {words}", near=(0.7, float(high["y"].max())), color=s.RED, fontsize=6.6)

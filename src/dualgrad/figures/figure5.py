@@ -275,7 +275,8 @@ def draw_a(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         length = f", {epochs:.0f} ep" if page.look.audited and f.known(epochs) else ""
         if not page.look.published_scale:
             model = (f.words(data, f"network {name}") or model) + ","
-        s.curve(ax, mean, colour, marker=marker, label=f"{model} η={rate}{length}")
+        n = "" if page.look.exact else f" (n={s.counts(mean)})"
+        s.curve(ax, mean, colour, marker=marker, label=f"{model} η={rate}{length}{n}")
     s.limits(ax, page.look, x=(0.05, 0.65), y=(0.05, 1.02), floor=0)
     if not page.look.exact:
         room = 0.15 if page.look.published_scale else 0.3
@@ -347,15 +348,16 @@ def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
         "slow down": (s.BLUE, "--", "D"),
     }
     for name, (colour, style, marker) in looks.items():
+        mean = f.pick(data, "mean", name)
         s.curve(
             ax,
-            f.pick(data, "mean", name),
+            mean,
             colour,
             style=style,
             marker=marker,
             size=3.0,
             band=0.09,
-            label=name.capitalize(),
+            label=name.capitalize() + ("" if page.look.exact else f" (n={s.counts(mean)})"),
         )
     s.limits(ax, page.look, x=(0.15, 0.70), y=(0.56, 0.98), floor=0)
     if not page.look.exact:

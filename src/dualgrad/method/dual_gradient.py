@@ -85,8 +85,15 @@ class DualGradient:
       a parameter that a loss does not depend on has a gradient of zeros.
     - *Hooks.* Gradients are computed by ``torch.autograd.grad``: hooks on tensors are called, those of
       ``register_post_accumulate_grad_hook`` are not.
-    - *Clipping* by norm has no place here: the mix has a norm of at most 1 whatever the losses. Lower the learning
-      rate instead.
+    - *What it replaces.* ``step`` stands in the place of ``backward()``, clipping, the optimizer's and the scaler's
+      ``step()`` and the scaler's ``update()``: take them out. Gradients stay until the next step, so an
+      ``optimizer.step()`` left in the loop goes once more along the same mix. Schedulers stay, after ``step``.
+    - *Clipping* by norm has no place here: the mix has a norm of at most 1 whatever the losses. So the learning rate
+      of a loop with plain gradients does not carry over.
+    - *torch.compile.* Two losses of one pass go back through a graph twice: set
+      ``torch._functorch.config.donated_buffer = False`` before compiling, or give the value loss as a function.
+    - *Resuming.* Save ``state_dict()`` with those of model, optimizers, schedulers and scaler. Load it beside a model
+      of the same trainable parameters in the same memory format: the kept gradient is one vector in their order.
 
     Args:
         model: any module.

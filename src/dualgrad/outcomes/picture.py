@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ from dualgrad.drawing import save, styled
 from dualgrad.estimators.bootstrap import LEVEL
 from dualgrad.outcomes.conditions import Condition
 from dualgrad.outcomes.scans import Reading
-from dualgrad.outcomes.words import SIGNS, spoken
+from dualgrad.outcomes.words import SIGNS, counted, spoken
 
 # Colours that stay apart under red-green colour blindness, and markers that differ as well.
 COLOURS = ("#0072B2", "#E08A00", "#009E73", "#882E72", "#56B4E9", "#C8321F", "#6B6B6B", "#222222")
@@ -56,8 +57,13 @@ def draw(
         left = (
             f" ({len(panels) - MOST_PANELS} more panels are not drawn)" if len(panels) > MOST_PANELS else ""
         )
+        undrawn = len(conditions) - sum(len(one.scan.levels) for one in readings) if readings else 0
+        left += f" ({undrawn} conditions are not on these curves: see the table)" if undrawn else ""
+        ring = "; ring: lowest mean" if readings else ""
         figure.suptitle(
-            f"{title}{left}\nmeans with {100 * LEVEL:g} % intervals; ring: lowest mean", fontsize=8
+            textwrap.fill(title + left, int(19 * figure.get_figwidth()))
+            + f"\nmeans with {100 * LEVEL:g} % intervals{ring}",
+            fontsize=8,
         )
         save(figure, paths)
 
@@ -97,7 +103,8 @@ def _curves(ax: Any, name: str, lines: Mapping[str, Reading]) -> None:
             ax.set_xscale("log", base=2)
             ax.set_xticks(found.levels, [f"{level:g}" for level in found.levels])
             ax.minorticks_off()
-    ax.set_title(name)
+    runs = [n for one in lines.values() for n in one.scan.n]
+    ax.set_title(textwrap.fill(", ".join(filter(None, [name, f"n = {counted(runs)}"])), 44))
     if any(lines):
         ax.legend(fontsize=6.5)
 
@@ -108,5 +115,7 @@ def _dots(ax: Any, conditions: Sequence[Condition]) -> None:
             ax.plot(one.mean, place, "o", ms=4, color=COLOURS[0])
         if one.low is not None and one.high is not None:
             ax.hlines(place, one.low, one.high, color=COLOURS[0], lw=0.9)
-    ax.set_yticks(range(len(conditions)), [spoken(one.levels) or "all runs" for one in conditions])
+    ax.set_yticks(
+        range(len(conditions)), [f"{spoken(one.levels) or 'all runs'} (n = {one.n})" for one in conditions]
+    )
     ax.invert_yaxis()

@@ -88,7 +88,7 @@ def said(reading: Reading) -> str:
     """Return what a scan says, as one line."""
     found, sign = reading.scan, SIGNS.get(reading.over, reading.over)
     where = f"{spoken(reading.levels)}: " if reading.levels else ""
-    n = f"n = {_range(found.n)}"
+    n = f"n = {counted(found.n)}"
     parts = [
         f"{where}lowest {reading.of} at {sign} = {with_ends(found.optimum, 'g')}: {with_ends(found.lowest)}, {n}"
     ]
@@ -123,7 +123,7 @@ def advised(choice: Choice) -> str:
     lines = [
         f"{where}λ = {found.optimum.value:g}, chosen on validation examples {LABELS[choice.chosen.of]}"
         f"{_interval_of(found.optimum)}: error there {with_ends(found.lowest)} on them and {with_ends(choice.test)} "
-        f"on the test set, n = {_range(found.n)}."
+        f"on the test set, n = {counted(found.n)}."
     ]
     if found.at_edge:
         end = "first" if found.optimum.value == found.levels[0] else "last"
@@ -152,7 +152,8 @@ def _interval_of(one: Estimate) -> str:
     return f" ({100 * LEVEL:g} % interval {one.low:g} to {one.high:g})"
 
 
-def _range(n: Sequence[int]) -> str:
+def counted(n: Sequence[int]) -> str:
+    """Return how many runs stand behind values: "10", or "8 to 10"."""
     return f"{n[0]}" if min(n) == max(n) else f"{min(n)} to {max(n)}"
 
 

@@ -12,7 +12,7 @@ from dualgrad.planning.work import work_of
 GIB = 2**30
 MIB = 2**20
 BYTES = {"float64": 8, "float32": 4, "published": 4}
-# Bytes per example as the trainer holds it (images: uint8 with a border of 4; text: token numbers and mask).
+# Bytes per example as the trainer holds it (images: at least uint8 with a border of 4; text: token numbers and mask).
 RESIDENT = {"image": 3 * 40 * 40, "text": 9 * 128}
 # A process with Python, torch and the networks' libraries; with CUDA those as well, and its context on the GPU.
 PROCESS = {"cpu": 0.6 * GIB, "cuda": 3.0 * GIB}
@@ -52,11 +52,23 @@ def memory(run: Mapping[str, Any], device: str = "cuda") -> Memory:
     network, size = numbers_of(run), BYTES[run["precision"]]
     weights = (COPIES + MOMENTS[run["optimizer"]["name"]]) * network.parameters * size
     kept = max(task["batch_size"], EVALUATION_SHARE * task["eval_batch_size"]) * network.saved * size
-    data = (run["data"]["train"] + run["data"]["test"]) * RESIDENT[task["kind"]]
+    data = (run["data"]["train"] + run["data"]["test"]) * _resident(run, size)
     training = SLACK[device] * (weights + kept + data)
     if device == "cpu":
         return Memory(int(PROCESS["cpu"] + training + data), 0)
     return Memory(int(PROCESS["cuda"] + 2 * data), int(CONTEXT + training))
+
+
+def _resident(run: Mapping[str, Any], size: int) -> int:
+    """Bytes of an example as the trainer holds it: pictures as bytes with their border where they are cropped."""
+    task, shape = run["task"], run["data"].get("shape")
+    if task["kind"] != "image" or not shape:
+        return RESIDENT[task["kind"]]
+    channels, height, width = shape
+    border = 2 * task["augment"]["crop_padding"] if task["augment"] else 0
+    return max(
+        RESIDENT["image"], channels * (height + border) * (width + border) * (1 if task["augment"] else size)
+    )
 
 
 def checkpoint_bytes(run: Mapping[str, Any]) -> int:

@@ -44,7 +44,8 @@ def gather(project: Project, editions: Sequence[str], released: Path, results: P
     rows: list[Row] = []
     outdated: list[str] = []
     for name in editions:
-        settings = {"edition": name, "precision": project.settings["precision"]}
+        kept = ("precision", "compile", "cudnn_benchmark")
+        settings = {"edition": name} | {key: project.settings[key] for key in kept}
         own = load_project(project.root, settings)
         if own.ingested:
             raise InputError(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -36,23 +37,18 @@ def draw(epochs: pd.DataFrame, title: str, paths: Sequence[Path]) -> None:
         figure = Figure(figsize=(10, 0.5 + 1.75 * rows), layout="constrained")
         axes = figure.subplots(rows, len(measures), squeeze=False)
         for line, (key, group) in zip(axes, shown, strict=False):
+            name = f"{key[0]}, {condition(key[1])}: "
             for ax, (measure, word) in zip(line, measures.items(), strict=True):
                 part = group[group["measure"] == measure]
                 if part.empty:
                     ax.set_axis_off()
                     continue
-                ax.fill_between(
-                    part["epoch"], part["low_published"], part["high_published"], color=BAND, lw=0
-                )
-                ax.plot(part["epoch"], part["mean_published"], color="#555555", lw=0.9)
-                ax.plot(part["epoch"], part["mean"], color=OURS, lw=1.2, marker="o", ms=3)
-                several = part[part["n"] > 1]
-                ax.vlines(several["epoch"], several["low"], several["high"], color=OURS, lw=0.8)
-                ax.plot(part["epoch"], part["reference"], color=REFERENCE, marker="x", ms=5, lw=0)
-                ax.set_title(f"{key[0]}, {condition(key[1])}: {word}" if measure == "error" else word)
-                ax.xaxis.get_major_locator().set_params(integer=True)
-                if ax is line[0]:
-                    ax.set_ylabel(f"{key[2]}", fontsize=7)
+                _measure(ax, part)
+                ax.set_title(textwrap.fill(name + word, 136 // len(measures)))
+                if name:
+                    n = f"n = {_counts(part['n'])} on {_counts(part['n_published'])}"
+                    ax.set_ylabel(f"{key[2]}\n{n}", fontsize=7)
+                name = ""
         if not shown:
             for ax in axes.flat:
                 ax.set_axis_off()
@@ -63,7 +59,28 @@ def draw(epochs: pd.DataFrame, title: str, paths: Sequence[Path]) -> None:
         left = f" ({len(groups) - MOST} more conditions in the tables)" if len(groups) > MOST else ""
         figure.suptitle(
             f"{title}{left}\ngrey: published seeds, lowest to highest, and their mean; orange: re-trained "
-            "(bar: lowest to highest); blue cross: the release's code on the same data",
+            "(bar: lowest to highest); blue cross: the release's code on the same data, one seed",
             fontsize=8,
         )
         save(figure, paths)
+
+
+def _measure(ax: Any, part: pd.DataFrame) -> None:
+    """One measure of one condition: the published band, our means and the reference."""
+    alone = len(part) == 1
+    if alone:  # a band of one epoch has no width
+        ax.vlines(part["epoch"], part["low_published"], part["high_published"], color=BAND, lw=7)
+    ax.fill_between(part["epoch"], part["low_published"], part["high_published"], color=BAND, lw=0)
+    ax.plot(part["epoch"], part["mean_published"], color="#555555", lw=0.9, marker="_" if alone else None)
+    # A line joins means of equally many runs: where some end earlier, the step would be theirs.
+    for _, alike in part.groupby((part["n"] != part["n"].shift()).cumsum()):
+        ax.plot(alike["epoch"], alike["mean"], color=OURS, lw=1.2, marker="o", ms=3)
+    several = part[part["n"] > 1]
+    ax.vlines(several["epoch"], several["low"], several["high"], color=OURS, lw=0.8)
+    ax.plot(part["epoch"], part["reference"], color=REFERENCE, marker="x", ms=5, lw=0)
+    ax.xaxis.get_major_locator().set_params(integer=True)
+
+
+def _counts(values: pd.Series) -> str:
+    low, high = int(values.min()), int(values.max())
+    return f"{low}" if low == high else f"{low} to {high}"

@@ -94,8 +94,15 @@ def by_epoch(trajectory: Mapping[str, Any], block: str, column: str) -> dict[int
     stages = rows.get("stage", [])
     values = zip(stages, rows.get("epoch", []), rows.get(column, []), strict=False)
     return {
-        epoch: value for stage, epoch, value in values if stage == stages[0] and epoch and value is not None
+        epoch: float(_digits(value))
+        for stage, epoch, value in values
+        if stage == stages[0] and epoch and value is not None
     }
+
+
+def _digits(value: float) -> str:
+    """Digits of a measure, the same in kept rows and from a record, so that either prints alike."""
+    return f"{value:.6g}"
 
 
 def _machine(provenance: Mapping[str, Any]) -> str:
@@ -149,7 +156,7 @@ def write_rows(path: Path, rows: Iterable[Row]) -> None:
     for row in rows:
         values = asdict(row)
         for name in MEASURES:
-            values[name] = " ".join(f"{epoch}:{value:.6g}" for epoch, value in values[name].items())
+            values[name] = " ".join(f"{epoch}:{_digits(value)}" for epoch, value in values[name].items())
         lines.writerow({name: "" if value is None else value for name, value in values.items()})
     write_atomically(path, buffer.getvalue().encode())
 

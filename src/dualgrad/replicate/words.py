@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -67,6 +68,11 @@ class Replication:
     datasets: Mapping[str, DataSet]
     within: pd.DataFrame
 
+    def data(self, one: Any) -> str:
+        """Return the data set of a comparison's row, with its arithmetic where runs differ in that."""
+        several = len({row.precision for row in self.rows}) > 1
+        return f"{one.dataset}, {one.precision}" if several else str(one.dataset)
+
 
 def condition(text: str) -> str:
     """Return a condition as people write it: λ = 0.3, η = 0.4."""
@@ -92,8 +98,15 @@ def _runs(count: int) -> str:
 
 def sentences(made: Replication) -> list[str]:
     """Return what the replication comes to, in sentences."""
+    outdated = []
+    if made.outdated:
+        outdated = [
+            f"Records of another definition of their run, left out ({len(made.outdated)}): "
+            + ", ".join(made.outdated[:5])
+            + ", …" * (len(made.outdated) > 5)
+        ]
     if not made.rows:
-        return [f"Nothing of {' and '.join(made.editions)} has been trained yet."]
+        return outdated or [f"Nothing of {' and '.join(made.editions)} has been trained yet."]
     whole = [row for row in made.rows if row.max_epochs is None]
     hours = sum(row.seconds for row in made.rows if not np.isnan(row.seconds)) / 3600
     machines = sorted({f"{row.machine}, {row.threads} thread" + "s" * (row.threads > 1) for row in made.rows})
@@ -122,7 +135,7 @@ def sentences(made: Replication) -> list[str]:
         )
     curves = made.seeds.dropna(subset=["difference_low"])
     if len(curves) <= MOST_CURVES:
-        lines += [line for one in curves.itertuples() for line in _seed_lines(one)]
+        lines += [line for one in curves.itertuples() for line in _seed_lines(one, made)]
     else:
         zero = int(((curves["difference_low"] <= 0) & (curves["difference_high"] >= 0)).sum())
         lines.append(
@@ -166,13 +179,7 @@ def sentences(made: Replication) -> list[str]:
             )
             + ". Values of one run, and of one seed at several λ, move together, so that these counts have no test."
         )
-    if made.outdated:
-        lines.append(
-            f"Records of an earlier definition of their run, left out ({len(made.outdated)}): "
-            + ", ".join(made.outdated[:5])
-            + ", …" * (len(made.outdated) > 5)
-        )
-    return lines
+    return lines + outdated
 
 
 def _expected(rows: Any) -> Any:
@@ -212,9 +219,9 @@ def _range(values: pd.Series) -> str:
     return ends[0] if ends[0] == ends[1] else f"{ends[0]} to {ends[1]}"
 
 
-def _seed_lines(one: Any) -> list[str]:
+def _seed_lines(one: Any, made: Replication) -> list[str]:
     """Return what conditions that differ in λ alone come to together."""
-    name = ", ".join(filter(None, [one.experiment, condition(one.condition)])) + f" on {one.dataset}"
+    name = ", ".join(filter(None, [one.experiment, condition(one.condition)])) + f" on {made.data(one)}"
     lines = [
         f"{name}: its {one.conditions} conditions share {one.n} seeds, so they are one comparison. Mean over a "
         "seed's conditions of the re-trained error minus the published one: "
@@ -256,7 +263,7 @@ def seed_table(made: Replication) -> Table:
         [
             one.experiment,
             condition(one.condition),
-            one.dataset,
+            made.data(one),
             str(one.conditions),
             str(one.n),
             _with_interval(one, "difference"),
@@ -306,7 +313,7 @@ def first_table(made: Replication) -> Table:
             MEASURES[one.measure],
             f"{number(one.mean_published, 3)} (n = {one.n_published})",
             f"{number(one.mean, 3)} (n = {one.n})",
-            one.dataset,
+            made.data(one),
             *_paired_cells(one, 3),
         ]
         for one in first_epochs(made).itertuples()
@@ -334,7 +341,7 @@ def final_table(made: Replication) -> Table:
                 f"{number(one.low_published, 3)} to {number(one.high_published, 3)})",
                 f"{number(one.mean)}{interval(one.mean_low, one.mean_high)} ± {number(one.sd)} (n = {one.n})",
                 _within(one),
-                one.dataset,
+                made.data(one),
                 _with_interval(one, "difference"),
                 *_paired_cells(one),
             ]
@@ -367,6 +374,7 @@ def epoch_tables(made: Replication, most: int | None = None) -> list[Table]:
     """
     tables: list[Table] = []
     groups = list(made.epochs.groupby(list(compare.KEYS), sort=False))
+    alike = Counter((key[0], key[1]) for key, _ in groups)
     for key, group in groups:
         experiment, factors, dataset, precision = map(str, key)
         edition = group["edition"].iloc[0]
@@ -398,7 +406,8 @@ def epoch_tables(made: Replication, most: int | None = None) -> list[Table]:
             note += " Reference: the release's own code on the same data (`docs/replication/reference.csv`)."
         tables.append(
             Table(
-                f"{experiment}, {condition(factors)}",
+                f"{experiment}, {condition(factors)}"
+                + (f", {dataset}, {precision}" if alike[key[0], key[1]] > 1 else ""),
                 note,
                 [head[i] for i in kept],
                 [[row[i] for i in kept] for row in rows],

@@ -172,7 +172,7 @@ def _index(
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for one in figures:
         title, folder = GROUPS[one["figure"].startswith("Figure")]
-        groups.setdefault(title, []).append(_figure(one, folder, counted, settings, numbers_there))
+        groups.setdefault(title, []).append(_figure(one, folder, census.experiments, settings, numbers_there))
     return render(
         TEMPLATES / "index.html",
         edition=edition,
@@ -185,7 +185,7 @@ def _index(
         pages={name: about for name, about in PAGES.items() if name in pages},
         verdicts=content.verdict_counts(edition_dir),
         figures=groups,
-        titles={name: one["title"] for name, one in counted.items()},
+        titles={name: one["title"] for name, one in census.experiments.items()},
         audited=any("audited" in one["variants"] for one in figures),
         own={series: [_with_table(one) for one in members] for series, members in own.items()},
         files=FILES,
@@ -210,9 +210,9 @@ def _with_table(one: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _figure(
-    one: Mapping[str, Any], folder: str, counted: Mapping[str, Any], settings: str, numbers: set[str]
+    one: Mapping[str, Any], folder: str, known: Mapping[str, Any], settings: str, numbers: set[str]
 ) -> dict[str, Any]:
-    """A figure with its number of runs and, for each variant, its command and the files of what it plots."""
+    """A figure with, for each variant, its number of runs, its command and the files of what it plots."""
     commands, plotted = {}, {}
     for variant in one["variants"]:
         target = f"figures/{folder if variant == 'published' else variant}/{one['figure']}.pdf"
@@ -221,5 +221,8 @@ def _figure(
         plotted[variant] = {
             file: f"{inner}/{file}" for file in one["numbers"] if f"{inner}/{file}" in numbers
         }
-    runs = sum(len(counted[experiment]["runs"]) for experiment in one["experiments"])
+    runs = {
+        variant: sum(len(known[name]["runs"]) for name in names)
+        for variant, names in one["experiments"].items()
+    }
     return {**one, "runs": runs, "commands": commands, "plotted": plotted}

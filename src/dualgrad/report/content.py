@@ -13,7 +13,7 @@ from dualgrad import strict_json
 from dualgrad.census import Census
 from dualgrad.claims.verdicts import VERDICTS
 from dualgrad.figures.captions import CAPTIONS, figure_name
-from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_PANELS, VARIANTS
+from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_PANELS, VARIANTS, experiments_of
 from dualgrad.project import is_own
 from dualgrad.records import CONDITIONS
 from dualgrad.statistics import build as statistics_build
@@ -29,7 +29,7 @@ SHOWN_ROWS = {"summaries": ("table", "runs")}
 def figures(edition_dir: Path) -> list[dict[str, Any]]:
     """Return the figures that are drawn: name, title, panels, experiments, variants, files of numbers."""
     found = []
-    for figure, experiments in FIGURE_EXPERIMENTS.items():
+    for figure in FIGURE_EXPERIMENTS:
         variants = [v for v in VARIANTS if (edition_dir / "figures" / v / f"{figure}.png").is_file()]
         if variants:
             title, panels, note, spread = CAPTIONS[figure]
@@ -41,7 +41,7 @@ def figures(edition_dir: Path) -> list[dict[str, Any]]:
                     "panels": panels,
                     "note": note,
                     "spread": spread,
-                    "experiments": experiments,
+                    "experiments": {variant: experiments_of(figure, variant) for variant in variants},
                     "variants": variants,
                     "numbers": [f"{figure}_{panel}.parquet" for panel in FIGURE_PANELS[figure]],
                 }

@@ -7,7 +7,7 @@ function show(variant) {
     for (const one of host.children) one.hidden = one !== wanted;
   }
   const note = document.getElementById('audit');
-  if (note) note.hidden = variant !== 'audited';
+  if (note) note.hidden = variant !== 'audited' || !document.querySelector('.picture[data-variant="audited"]');
 }
 function readAddress() {
   const words = location.hash.slice(1).split('/');

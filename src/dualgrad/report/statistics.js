@@ -86,7 +86,8 @@ function test(word) {
 }
 
 function update() {
-  const sheet = state.sheet, tests = state.q.trim().split(/\s+/).filter(Boolean).map(test);
+  const asked = state.q.replace(/\s*(<=|>=|=|<|>)\s*/g, '$1').trim().split(/\s+/).filter(Boolean);
+  const sheet = state.sheet, tests = asked.map(test);
   for (const [name, wanted] of Object.entries(state.chosen)) if (wanted) {
     const column = named(name), number = wanted === 'null' ? -1 : column.levels.indexOf(JSON.parse(wanted));
     tests.push(row => column.of[row] === number);
