@@ -337,6 +337,21 @@ def test_a_single_run_is_shown_without_differences(workspace, copy_census, monke
     assert "0.0100 (1)" in text and "## First epochs" not in text
 
 
+@pytest.mark.parametrize(("error", "outside"), [(0.35, 0), (0.37, 1)])
+def test_one_run_is_held_against_one_more_published_run(
+    workspace, copy_census, monkeypatch, capsys, error, outside
+):
+    """Of .30 to .34 in five seeds: mean .32, sd .0158, so one more lies within ± 2.776 sd √1.2 = .0481."""
+    run = copy_census.runs["X1c/lam0.3_seed0"]
+    path = workspace / "results" / EDITION / "runs" / "X1c" / f"{run['run']}.json"
+    write_record(path, record_of(run, [0.52, error]))
+    monkeypatch.setattr(compare, "published_rows", lambda folder, names: PUBLISHED)
+    assert main(["replicate", EDITION, "--root", str(workspace), *WORDS]) == 0
+    said = capsys.readouterr().out
+    assert f"one whole run, {outside} of 1 lie outside" in said
+    assert ("λ = 0.3 on sst2_tsv: 0.3700, expected within [0.2719, 0.3681]." in said) == bool(outside)
+
+
 def test_nothing_trained_is_said(workspace, monkeypatch, capsys):
     monkeypatch.setattr(compare, "published_rows", lambda folder, names: {})
     assert main(["replicate", EDITION, "--root", str(workspace), *WORDS]) == 0

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.special import stdtrit
 
 from dualgrad.census.datasets import DataSet
 from dualgrad.census.load import Census
@@ -125,6 +126,7 @@ def sentences(made: Replication) -> list[str]:
             f"published seeds of their condition ({_expected(ranged).sum():,.0f} would be expected of further "
             "published runs)."
         )
+    lines += _single_runs(made)
     tested = made.final.dropna(subset=["paired_low"])
     if len(tested):
         lines.append(
@@ -208,6 +210,28 @@ def _what(name: str, rows: Sequence[Row], made: Replication) -> str:
         return "data of no published run"
     meant = {made.census.runs[row.name]["task"]["dataset"] for row in published}
     return f"other data in the place of {' and '.join(made.datasets[one].title for one in sorted(meant))}"
+
+
+def _single_runs(made: Replication) -> list[str]:
+    """Return what conditions with one whole run come to, by the interval of one more published run."""
+    single = made.final[(made.final["n"] == 1) & (made.final["n_published"] > 1)]
+    if single.empty:
+        return []
+    k, mean = single["n_published"], single["mean_published"]
+    half = stdtrit(k - 1, 0.975) * single["sd_published"] * np.sqrt(1 + 1 / k)
+    single = single.assign(from_=mean - half, to=mean + half)
+    beyond = single[(single["mean"] - mean).abs() > half]
+    lines = [
+        f"Of conditions with one whole run, {len(beyond)} of {len(single)} lie outside of the 95 % prediction "
+        f"interval of one more published run ({0.05 * len(single):.2g} would be expected)."
+    ]
+    if len(beyond) <= MOST_OUTSIDE:
+        lines += [
+            f"{one.experiment}, {condition(one.condition)} on {made.data(one)}: {number(one.mean)}, expected within"
+            f"{interval(one.from_, one.to)}."
+            for one in beyond.itertuples()
+        ]
+    return lines
 
 
 def _zero(rows: pd.DataFrame) -> int:
