@@ -129,7 +129,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     """A census and what a report finds of it, hostile in every text."""
     figure = {"figure": "Figure1", "name": HOSTILE, "title": HOSTILE, "panels": {HOSTILE: HOSTILE}}
     figure |= {"note": HOSTILE, "spread": HOSTILE}
-    figure |= {"experiments": [HOSTILE], "variants": ["published"], "numbers": [HOSTILE]}
+    figure |= {"experiments": {"published": [HOSTILE]}, "variants": ["published"], "numbers": [HOSTILE]}
     for name, found in (
         ("figures", [figure]),
         ("record_counts", {HOSTILE: 3}),
