@@ -8,6 +8,7 @@ workflow.
 from __future__ import annotations
 
 import ast
+import json
 import os
 import re
 import shlex
@@ -25,6 +26,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
+from PIL import Image
 from synthetic import write_results
 
 from dualgrad.census import load_census
@@ -348,6 +350,7 @@ def test_the_data_set_and_the_network_of_the_example(workspace: Path, tmp_path: 
         path.write_text(yaml.safe_dump(edition, sort_keys=False))
     target = re.search(r"`dualgrad train (\S+)`", text)
     assert target is not None
+    pictures = pictures_in_rows(workspace / "package")
     # One process for all: each of its own would import torch.
     (tmp_path / "steps.py").write_text(
         "\n".join(
@@ -373,6 +376,24 @@ def test_the_data_set_and_the_network_of_the_example(workspace: Path, tmp_path: 
     assert float(re.search(r"test error ([\d.]+)", done.stdout)[1]) < 0.5, (
         "ten classes of plain stripes are easy"
     )
+    with np.load(workspace / "cifar10_png.npz") as made:
+        assert set(made) == {
+            f"{split}_{part}" for split in ("train", "test") for part in ("images", "labels")
+        }
+        images = np.concatenate([made["train_images"], made["test_images"]])
+        assert np.array_equal(images, pictures) and images.dtype == np.uint8
+        assert made["train_labels"].tolist() == list(range(10)) and made["test_labels"].tolist() == [8, 9]
+
+
+def pictures_in_rows(folder: Path) -> np.ndarray:
+    """Write twelve random pictures as rows of PNGs, and their labels, as the package that the document names."""
+    pictures = np.random.default_rng(0).integers(0, 256, size=(12, 32, 32, 3), dtype=np.uint8)
+    folder.mkdir()
+    for place, name in enumerate([*(f"data_batch_{number}" for number in range(1, 6)), "test_batch"]):
+        Image.fromarray(pictures[2 * place :][:2].reshape(2, 1024, 3)).save(folder / f"{name}.png")
+    (folder / "train_lables.json").write_text(json.dumps(list(range(10))))
+    (folder / "test_lables.json").write_text("[8, 9]")
+    return pictures
 
 
 def test_the_statistic_and_the_panel_of_the_example(tmp_path: Path, monkeypatch, capsys) -> None:

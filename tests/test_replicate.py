@@ -208,6 +208,38 @@ def test_first_epochs_are_compared_by_seed_where_no_run_is_whole(census):
     assert words.first_epochs(replace(made, final=compare.final(rows, published, census))).empty
 
 
+def test_one_run_on_several_data_sets(census):
+    """After the last epoch that all have: what differs is the copy, so it says how much the copy matters."""
+    name = "lam0.3_eta0.4_seed0"
+    published = {
+        f"K/{name}": {"error_final": 0.2, "error": {1: 0.7, 2: 0.6}, "loss": {}, "cosine": {}, "norm": {}}
+    }
+    published["K/lam0.3_eta0.4_seed1"] = published[f"K/{name}"] | {"error": {1: 0.72, 2: 0.64}}
+    rows = [
+        replace(a_row(name, 0.5, error={1: 0.75, 2: 0.66, 3: 0.5}), experiment="K", dataset="cifar10_jpeg"),
+        replace(a_row(name, 0.75, most=1, error={1: 0.75}), experiment="K", dataset="cifar10_jpeg"),
+        replace(a_row(name, 0.61, most=2, error={1: 0.71, 2: 0.61}), experiment="K", dataset="cifar10_png"),
+        a_row("lam0.3_seed0", 0.3, error={1: 0.4}),  # on one alone
+        replace(a_row("lam0.3_seed1", 0.3, error={1: 0.4}), dataset="sst2", precision="float64"),
+        replace(a_row("lam0.3_seed1", 0.3, error={2: 0.4}), precision="float64"),  # no epoch in common
+    ]
+    frames = (compare.final, compare.by_seed, lambda *given: compare.by_epoch(*given, {}))
+    compared = [function(rows, published, census) for function in frames]
+    made = words.Replication(["paper"], rows, *compared, [], census, census.datasets, pd.DataFrame())
+    table = words.sets_table(made)
+    assert [line[1:] for line in table.rows] == [
+        ["2", "0.600 to 0.640 (2)", "cifar10_jpeg, published", "0.660"],
+        ["2", "0.600 to 0.640 (2)", "cifar10_png, published", "0.610"],
+    ]
+    assert table in words.tables_of(made)
+    assert (
+        f"K/{name} after epoch 2: 0.660 on cifar10_jpeg, published; 0.610 on cifar10_png, published; published 0.600 "
+        "to 0.640 (2)." in words.sentences(made)
+    )
+    alone = replace(made, rows=rows[3:4])
+    assert not words.sets_table(alone).rows and "several data sets" not in str(words.tables_of(alone))
+
+
 def test_a_miniature_is_neither_the_published_data_nor_a_run_trained_again(census):
     """Whoever trained the demo reads what its runs were trained on, and that nothing published was."""
     about = {"seconds": 1.0, "threads": 1, "machine": "a CPU", "digest": "0", "status": "completed"}

@@ -136,15 +136,35 @@ def conditions(rows: Sequence[Row], census: Census) -> dict[tuple[str, ...], lis
     First epochs are those of the whole run, so runs of several editions stand together. A run of which several have
     records counts once, with the most epochs.
     """
-    longest: dict[tuple[str, str, str], Row] = {}
-    for row in sorted(rows, key=lambda row: (row.max_epochs is None, len(row.error))):
-        longest[row.name, row.dataset, row.precision] = row
-    place = {name: number for number, name in enumerate(census.runs)}
     groups: dict[tuple[str, ...], list[Row]] = {}
-    for row in sorted(longest.values(), key=lambda row: place[row.name]):
+    for row in longest(rows, census):
         condition = condition_of(census.runs[row.name]["factors"])
         groups.setdefault((row.experiment, condition, row.dataset, row.precision), []).append(row)
     return groups
+
+
+def longest(rows: Sequence[Row], census: Census) -> list[Row]:
+    """Return of each run, data set and arithmetic the row with the most epochs, in the order of the census."""
+    found = {row.key: row for row in sorted(rows, key=lambda row: (row.max_epochs is None, len(row.error)))}
+    place = {name: number for number, name in enumerate(census.runs)}
+    return sorted(found.values(), key=lambda row: place[row.name])
+
+
+def on_several_sets(rows: Sequence[Row], census: Census) -> list[tuple[int, list[Row]]]:
+    """Return runs that were trained on more than one data set in one arithmetic.
+
+    Returns:
+        For each the last epoch after which all of its rows were evaluated, and the rows.
+    """
+    alike: dict[tuple[str, str], list[Row]] = {}
+    for row in longest(rows, census):
+        alike.setdefault((row.name, row.precision), []).append(row)
+    common = [
+        (set.intersection(*(set(row.error) for row in group)), group)
+        for group in alike.values()
+        if len(group) > 1
+    ]
+    return [(max(epochs), group) for epochs, group in common if epochs]
 
 
 def _head(key: Sequence[str], rows: Sequence[Row]) -> dict[str, str]:

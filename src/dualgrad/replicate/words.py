@@ -127,6 +127,7 @@ def sentences(made: Replication) -> list[str]:
             "published runs)."
         )
     lines += _single_runs(made)
+    lines += _several_sets(made)
     tested = made.final.dropna(subset=["paired_low"])
     if len(tested):
         lines.append(
@@ -232,6 +233,19 @@ def _single_runs(made: Replication) -> list[str]:
             for one in beyond.itertuples()
         ]
     return lines
+
+
+def _several_sets(made: Replication) -> list[str]:
+    """Return what runs come to that were trained on more than one data set, if they are few."""
+    several = compare.on_several_sets(made.rows, made.census)
+    if len(several) > MOST_OUTSIDE:
+        return []
+    return [
+        f"{group[0].name} after epoch {epoch}: "
+        + "; ".join(f"{number(row.error[epoch], 3)} on {made.data(row)}" for row in group)
+        + f"; published {_published(made, group[0], epoch)}."
+        for epoch, group in several
+    ]
 
 
 def _zero(rows: pd.DataFrame) -> int:
@@ -441,6 +455,31 @@ def epoch_tables(made: Replication, most: int | None = None) -> list[Table]:
     return tables
 
 
+def sets_table(made: Replication) -> Table:
+    """Return what runs come to that were trained on more than one data set, one line for each."""
+    head = ["run", "epoch", "published", "data set", "test error"]
+    rows = [
+        [row.name, str(epoch), _published(made, row, epoch), made.data(row), number(row.error[epoch], 3)]
+        for epoch, group in compare.on_several_sets(made.rows, made.census)
+        for row in group
+    ]
+    note = (
+        "Test errors of runs that were trained on more than one data set, after the last epoch that all of them "
+        "have. Initial weights and, where copies hold the examples in one order, noisy labels and batches are the "
+        "same; the examples themselves differ. Published: lowest to highest of the condition's seeds."
+    )
+    return Table("One run on several data sets", note, head, rows)
+
+
+def _published(made: Replication, row: Row, epoch: int) -> str:
+    """Return the range of the published errors of a run's condition after an epoch."""
+    key = (row.experiment, compare.condition_of(made.census.runs[row.name]["factors"]), "error", epoch)
+    for one in made.epochs.itertuples():
+        if (one.experiment, one.condition, one.measure, one.epoch) == key:
+            return f"{number(one.low_published, 3)} to {number(one.high_published, 3)} ({one.n_published})"
+    return "–"
+
+
 def within_tables(made: Replication) -> list[Table]:
     """Return what the published loop came to over the batches of runs, and how the error of some moved meanwhile."""
     if made.within.empty:
@@ -548,4 +587,6 @@ def tables_of(made: Replication, epochs: int | None = None) -> Sequence[Table]:
     first = [final_table(made)] if len(made.final) else []
     first += [seed_table(made)] if made.seeds["difference_low"].count() > MOST_CURVES else []
     first += [first_table(made)] if len(first_epochs(made)) else []
+    several = sets_table(made)
+    first += [several] if several.rows else []
     return [*first, *epoch_tables(made, epochs), *within_tables(made), run_table(made), missing_table(made)]
