@@ -11,9 +11,11 @@ import json
 import os
 import pickle
 import re
+import struct
 import tarfile
 import unicodedata
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -29,7 +31,14 @@ import pyarrow.parquet as pq  # noqa: E402
 from PIL import Image  # noqa: E402
 
 from dualgrad.census import CensusError, load_census  # noqa: E402
-from dualgrad.census.datasets import DataSet, Pictures, copies_named, load_datasets  # noqa: E402
+from dualgrad.census.datasets import (  # noqa: E402
+    DataSet,
+    ParquetFiles,
+    Pictures,
+    Split,
+    copies_named,
+    load_datasets,
+)
 from dualgrad.census.run import read  # noqa: E402
 from dualgrad.cli import main  # noqa: E402
 from dualgrad.data import layouts, prepare  # noqa: E402
@@ -68,7 +77,10 @@ TEXT = {
     "title": "opinions",
     "kind": "text",
     "classes": ["negative", "positive"],
-    "splits": {"train": {"examples": 4}, "test": {"per_class": [1, 1], "files": ["dev.tsv", "validation"]}},
+    "splits": {
+        "train": {"examples": 4},
+        "test": {"per_class": [1, 1], "files": ["dev.tsv"], "aliases": ["validation"]},
+    },
     "layout": {"format": "table"},
     "tokens": {"length": 12, "vocabulary": 50},
 }
@@ -169,6 +181,10 @@ PICTURE_LAYOUTS: dict[str, Callable[[Path], Path]] = {
     "npz, channels last": lambda folder: npz(folder / "shapes.npz", last=True),
     "parquet": lambda folder: parquet(folder / "p"),
     "batches": lambda folder: batches(folder / "b"),
+    "batches, called as CIFAR's": lambda folder: batches(folder / "b"),
+    "folder, with an array of something else": lambda folder: write(
+        folder / "f", picture_files() | {"shapes/features.npz": b"x", "shapes/labels.parquet": b"x"}
+    ),
 }
 EXPECTED = content_digest(
     {f"{split}_images": IMAGES[split] for split in SIZES} | {f"{s}_labels": LABELS[s] for s in SIZES}
@@ -244,8 +260,18 @@ def test_letters_with_accents_are_found_however_a_file_system_writes_them(tmp_pa
 def test_pictures_that_would_be_clipped_and_classes_that_would_vanish_are_refused(tmp_path):
     deep = io.BytesIO()
     Image.fromarray(np.full((4, 5), 40_000, dtype=np.uint16)).save(deep, "PNG")
-    with pytest.raises(DataError, match="x-ray.png has more than 8 bits a channel .I;16.*, expected 8"):
+    with pytest.raises(DataError, match="x-ray.png has more than 8 bits a channel, expected 8"):
         decoded(deep.getvalue(), [1, 4, 5], "x-ray.png")
+    # Of 16 bits of three colours PIL makes 8 and says nothing: no such file comes from it, so one is spelt out.
+    rows = zlib.compress(b"".join(b"\0" + bytes(5 * 6) for _ in range(4)))
+    chunks = (b"IHDR" + struct.pack(">IIBBBBB", 5, 4, 16, 2, 0, 0, 0), b"IDAT" + rows, b"IEND")
+    colours = b"\x89PNG\r\n\x1a\n" + b"".join(
+        struct.pack(">I", len(chunk) - 4) + chunk + struct.pack(">I", zlib.crc32(chunk)) for chunk in chunks
+    )
+    with Image.open(io.BytesIO(colours)) as picture:
+        assert (picture.mode, picture.size) == ("RGB", (5, 4))
+    with pytest.raises(DataError, match="satellite.png has more than 8 bits a channel, expected 8"):
+        decoded(colours, [3, 4, 5], "satellite.png")
     files = {
         name.replace(".png", ".bmp") if "/ring/" in name else name: c for name, c in picture_files().items()
     }
@@ -387,6 +413,43 @@ def test_sentences_are_the_same_in_every_layout(project, given):
     assert (words["test_ids"][1, :2] == [1, 0]).all(), "a word that no training sentence has"
 
 
+def test_a_split_in_several_files(tmp_path):
+    """All that the entry lists, in its order: half a data set would be a data set that nobody asked for."""
+    half = {name: content.split(b"\n") for name, content in tsv_files().items()}
+    head, *rows = half["opinions/train.tsv"]
+    listed = {"late": [head, *rows[2:]], "early": [head, *rows[:2]], "dev": half["opinions/dev.tsv"]}
+    folder = write(tmp_path / "t", {f"{name}.tsv": b"\n".join(lines) for name, lines in listed.items()})
+    splits = {"train": {"files": ["early", "late.tsv"]}, "test": {"files": ["dev"]}}
+    entry = DataSet.model_validate({**TEXT, "name": "mine", "splits": splits})
+    assert sentences_of(layouts.read(Place(folder), entry, entry.layout), "train") == SENTENCES["train"]
+    # Numbered pieces of Parquet come in the order of their numbers.
+    (tmp_path / "p").mkdir()
+    for number, name in zip((2, 10, 1, 3), ("train-2", "train-10", "train-1", "dev"), strict=True):
+        table = pa.table({"sentence": [f"{number}"], "label": [1]})
+        pq.write_table(table, tmp_path / "p" / f"{name}.parquet")
+    entry = entry.model_copy(update={"splits": {**entry.splits, "train": Split()}})
+    arrays = layouts.read(Place(tmp_path / "p"), entry, ParquetFiles(format="parquet"))
+    assert sentences_of(arrays, "train") == ["1", "2", "10"]
+    # Pictures in two folders.
+    files = {
+        name.replace("train", "old" if int(name[-9:-4]) < 3 else "new"): c
+        for name, c in picture_files().items()
+    }
+    splits = {"train": {"files": ["old", "new"]}, "test": {}}
+    entry = DataSet.model_validate({**PICTURES, "name": "mine", "splits": splits})
+    assert content_digest(layouts.read(Place(write(tmp_path / "f", files)), entry, entry.layout)) == EXPECTED
+
+
+def test_sst2_as_the_hub_has_it(tmp_path, root):
+    """The shipped entries take its validation split, and not the test split, which has no labels."""
+    for name in ("sst2", "sst2_tsv"):
+        entry = load_datasets(root)[name]
+        layout = layouts.layout_of(Place(text_parquet(tmp_path / name)), entry)
+        arrays = layouts.read(Place(tmp_path / name), entry, layout)
+        assert sentences_of(arrays, "test") == SENTENCES["test"]
+        assert arrays["train_labels"].tolist() == POLARITY["train"]
+
+
 def test_options_of_data_are_heeded_or_refused(project, capsys):
     described(project, TEXT)
     assert run_command(project, "mine", "--from", write(project / "t", tsv_files())) == 0
@@ -468,7 +531,8 @@ def test_a_published_set_in_an_unknown_file_is_not_taken_on_trust(project, capsy
 def test_shipped_entries(root):
     sets = load_datasets(root)
     assert {"cifar10", "cifar100", "sst2", "digits", "digit_pairs", "reviews"} <= sets.keys()
-    assert sets["sst2_tsv"].copy_of == "sst2" and sets["cifar10_jpeg"].copy_of == "cifar10"
+    assert sets["sst2_tsv"].copy_of == "sst2"
+    assert all(sets[name].copy_of == "cifar10" for name in ("cifar10_jpeg", "cifar10_png"))
     assert [sets["cifar10"].examples(split) for split in ("train", "test")] == [50_000, 10_000]
     assert [sets["sst2"].examples(split) for split in ("train", "test")] == [67_349, 872]
     assert sets["digits"].embedded and not sets["cifar10"].embedded
@@ -688,7 +752,7 @@ REFUSED: dict[str, tuple[dict, Callable[[Path], Path], str]] = {
     "a batch missing": (
         BATCHES,
         lambda d: ((batches(d / "b") / "batches" / "test_batch").unlink() or d) / "b",
-        "the file test_batch is missing",
+        "the split 'test' is missing; expected files or a folder called test_batch or test",
     ),
     "text for images": (PICTURES, tables(), "files of the layout table, but mine is a set of the kind image"),
     "images for text": (
@@ -719,7 +783,32 @@ REFUSED: dict[str, tuple[dict, Callable[[Path], Path], str]] = {
     "two files of a split": (
         TEXT,
         lambda d: write(d / "t", tsv_files() | {"opinions/train-2.tsv": b"sentence\tlabel\na\t1\n"}),
-        "a second file for the split 'train'",
+        "train-2.tsv and .*train.tsv may both be the split 'train'; list them as its `files`",
+    ),
+    "a file of a split missing": (
+        {**TEXT, "splits": {**TEXT["splits"], "train": {"files": ["train", "more"]}}},
+        tables(),
+        "more is missing, which belongs to the split 'train'",
+    ),
+    "files of two layouts": (
+        {**PICTURES, "layout": {"format": "npz"}},
+        lambda d: write(parquet(d / "p"), picture_files()),
+        r"files of the layouts parquet and pictures, none of them that of mine \(npz\)",
+    ),
+    "no number, in a layout that was seen": (
+        {**PICTURES, "layout": {"format": "npz"}},
+        pictures(lambda f: renamed(f, "00003", "three")),
+        r"with `order: name` in the `layout` of one of the entry's sources \(its own is npz\)",
+    ),
+    "one-hot labels": (
+        PICTURES,
+        lambda d: parquet_of(img=[{"bytes": PNG, "path": None}], label=[[0, 1, 0]])(d),
+        r"example 0: the label \[0, 1, 0\] is no class",
+    ),
+    "labels in two dimensions": (
+        BATCHES,
+        batch_of({"data": IMAGES["train"].reshape(6, -1), "labels": np.zeros((6, 2), dtype=np.int64)}),
+        "is no class",
     ),
     "too few sentences": (TEXT, tables(train=b"sentence\tlabel\na\t1\n"), "has 1 examples, expected 4"),
     "classes out of balance": (
@@ -786,6 +875,18 @@ ENTRIES = {
         "classes: expected the number of classes or a list of their names; got 'many'",
     ),
     "a class twice": ({**PICTURES, "classes": ["a", "b", "a"]}, "classes: 'a' occurs twice"),
+    "counts for too few classes": (
+        {**PICTURES, "splits": {"train": {"per_class": [2, 2]}, "test": {}}},
+        "splits.train.per_class: expected a number for each of 3 classes; got 2",
+    ),
+    "counts that do not add up": (
+        {**PICTURES, "splits": {"train": {"per_class": 2, "examples": 5}, "test": {}}},
+        "splits.train.examples: expected 6, which per_class comes to; got 5",
+    ),
+    "no files": (
+        {**PICTURES, "splits": {"train": {"files": []}, "test": {}}},
+        "splits.train.files: expected at least 1 of them",
+    ),
     "a mean too few": (
         {**PICTURES, "normalize": {"mean": [0.5], "std": [0.2, 0.2, 0.2]}},
         "normalize.mean: expected a number for each of 3 channels; got 1",
@@ -849,9 +950,12 @@ def test_malformed_entries_are_refused(project, name):
 
 
 def test_a_word_of_a_setting_is_no_name(project):
-    described(project, PICTURES, "synthetic")
-    with pytest.raises(CensusError, match="'synthetic' cannot be a data set's name"):
-        load_datasets(project)
+    """Nor what stands in names of editions: paper-trial and paper-first3 are no copies."""
+    for name in ("synthetic", "trial", "first3"):
+        described(project, PICTURES, name)
+        with pytest.raises(CensusError, match=f"'{name}' cannot be a data set's name"):
+            load_datasets(project)
+        (project / "config" / "datasets" / f"{name}.yaml").unlink()
 
 
 # --------------------------------------------------------------------------------------------- other copies in runs

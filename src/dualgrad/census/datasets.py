@@ -23,8 +23,9 @@ from dualgrad.files import visible
 from dualgrad.validation import clipped, did_you_mean, read_yaml
 
 FOLDER = "config/datasets"
-# Words of the setting paper_data, and of `dualgrad data`, that no data set or annotation can have as its name.
-RESERVED = ("published", "synthetic", "cifar", "distilbert")
+# Words of the setting paper_data, of `dualgrad data` and in names of editions (as are first1, first2 …), that no data
+# set or annotation can have as its name.
+RESERVED = ("published", "synthetic", "cifar", "distilbert", "trial")
 
 _Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
 _Count = Annotated[int, Field(ge=1)]
@@ -186,11 +187,18 @@ class Source(_Entry):
 
 
 class Split(_Entry):
-    """One split: how many examples it has, in all or of each class, and which files hold it (default: its name)."""
+    """One split: how many examples it has, in all or of each class, and where its examples are.
+
+    Attributes:
+        examples, per_class: None: the number is not checked.
+        files: files or folders that hold it together, in this order; None: what is called as the split is.
+        aliases: what people's copies call it otherwise, looked for where none of ``files`` is there.
+    """
 
     examples: _Count | None = None
     per_class: _Count | list[_Count] | None = None
-    files: list[_Text] | None = None
+    files: Annotated[list[_Text], Field(min_length=1)] | None = None
+    aliases: list[_Text] = []
 
 
 class Normalisation(_Entry):
@@ -284,6 +292,18 @@ class DataSet(_Entry):
         for split in ("train", "test"):
             if split not in self.splits:
                 raise ValueError(f"splits: the split '{split}' is missing")
+        for split, given in self.splits.items():
+            counts = given.per_class
+            if isinstance(counts, list) and len(counts) != self.number_of_classes:
+                raise ValueError(
+                    f"splits.{split}.per_class: expected a number for each of {self.number_of_classes} classes; "
+                    f"got {len(counts)}"
+                )
+            total = self._of_all_classes(given)
+            if None not in (given.examples, total) and given.examples != total:
+                raise ValueError(
+                    f"splits.{split}.examples: expected {total}, which per_class comes to; got {given.examples}"
+                )
         if self.kind == "image" and self.shape is None:
             raise ValueError("the key 'shape' is missing (channels, height and width of an image)")
         if self.kind == "text" and (self.shape or self.normalize):
@@ -332,9 +352,12 @@ class DataSet(_Entry):
     def examples(self, split: str) -> int | None:
         """Return how many examples a split has, where the entry says so."""
         given = self.splits[split]
-        if given.examples is not None or given.per_class is None:
-            return given.examples
+        return self._of_all_classes(given) if given.examples is None else given.examples
+
+    def _of_all_classes(self, given: Split) -> int | None:
         per_class = given.per_class
+        if per_class is None:
+            return None
         return sum(per_class) if isinstance(per_class, list) else per_class * self.number_of_classes
 
     @cached_property
@@ -392,11 +415,11 @@ def all_annotations(sets: Mapping[str, DataSet]) -> dict[str, tuple[DataSet, Ann
 
 
 def _check_name(name: str, shown: str, key: str) -> None:
-    if not re.fullmatch(r"[A-Za-z]\w*", name) or name in RESERVED:
+    if not re.fullmatch(r"[A-Za-z]\w*", name) or name in RESERVED or re.fullmatch(r"first\d+", name):
         problem = (
             f"'{clipped(name)}' cannot be a data set's name; expected letters, digits and _, and none of "
         )
-        raise CensusError(shown, key, problem + ", ".join(RESERVED))
+        raise CensusError(shown, key, problem + ", ".join((*RESERVED, "first1, first2 …")))
 
 
 def _read(path: Path) -> DataSet:
@@ -493,7 +516,10 @@ def _check_copy(one: DataSet, sets: Mapping[str, DataSet]) -> None:
         ("kind", one.kind, original.kind),
         ("classes", one.number_of_classes, original.number_of_classes),
         ("shape", one.shape, original.shape),
-        ("splits.train.examples", one.examples("train"), original.examples("train")),
+        *(
+            (f"splits.{split}.examples", one.examples(split), original.examples(split))
+            for split in ("train", "test")
+        ),
     ):
         if None not in (mine, theirs) and mine != theirs:
             problem = f"expected {theirs}, as {original.name} has, of which this is a copy; got {mine}"

@@ -55,14 +55,14 @@ def run(args: SimpleNamespace) -> int:
     from dualgrad.census.datasets import all_annotations, load_datasets
     from dualgrad.data.content import summary
     from dualgrad.data.errors import DataError
-    from dualgrad.data.prepare import content_path
+    from dualgrad.data.prepare import content_path, known_digest
     from dualgrad.data.store import load_arrays
     from dualgrad.project import load_project
     from dualgrad.validation import clipped, did_you_mean
 
     project, sets = load_project(args.root, args.config), load_datasets(args.root)
     if args.name is None:
-        print(listed(sets))
+        print(table_of_sets(sets))
         return 0
     known = [*sets, NETWORK, *all_annotations(sets)]
     if args.name not in known:
@@ -89,6 +89,13 @@ def run(args: SimpleNamespace) -> int:
         if args.name in sets and made and made[0][0] == content_path(data_dir, args.name):
             arrays = load_arrays(made[0][0], remedy="prepare it again")
             print(*(f"  {line}" for line in summary(sets[args.name], arrays)), sep="\n")
+            same = [
+                one.name
+                for one in sets.values()
+                if one.name != args.name and known_digest(one, data_dir) == made[0][1]
+            ]
+            if same:
+                print(f"  the same content as {' and '.join(same)}")
     return 0
 
 
@@ -129,7 +136,7 @@ def _prepared(
     return made
 
 
-def listed(sets: dict[str, DataSet]) -> str:
+def table_of_sets(sets: dict[str, DataSet]) -> str:
     """Return the data sets as lines: name, what it is, how large, where from."""
     from dualgrad.census.datasets import all_annotations
 

@@ -51,12 +51,12 @@ def label_numbers(entry: DataSet, given: Iterable[Any], where: str) -> np.ndarra
     )
     most, numbers = entry.number_of_classes, []
     for place, label in enumerate(given):
-        number = names.get(label)
-        if number is None:
-            try:
+        try:
+            number = names.get(label)
+            if number is None:
                 number = int(label) if float(label) == int(label) else -1
-            except (TypeError, ValueError, OverflowError):
-                number = -1
+        except (TypeError, ValueError, OverflowError):  # of a list: it cannot be a name
+            number = -1
         if not 0 <= number < most:
             known = ", ".join(names) if 0 < len(names) <= 10 else ""
             expected = f"a number below {most}" + (f" or one of {known}" if known else "")
@@ -127,9 +127,12 @@ def summary(entry: DataSet, arrays: Mapping[str, np.ndarray]) -> list[str]:
 
 def expected_files(entry: DataSet, split: str) -> str:
     """Say by which names a split's files are looked for."""
-    return f"expected files or a folder called {' or '.join(names_of(entry, split)[:6])}"
+    called = [" and ".join(names[:6]) + " …" * (len(names) > 6) for names in names_of(entry, split)]
+    return f"expected files or a folder called {' or '.join(called)}"
 
 
-def names_of(entry: DataSet, split: str) -> list[str]:
-    """Return the names of files or folders that may hold a split."""
-    return list(dict.fromkeys([*(entry.splits[split].files or []), split]))
+def names_of(entry: DataSet, split: str) -> list[list[str]]:
+    """Return what may hold a split, in the order in which it is looked for: names of files or folders, all needed."""
+    given = entry.splits[split]
+    candidates = [given.files or [split], *([name] for name in given.aliases), [split]]
+    return [names for place, names in enumerate(candidates) if names not in candidates[:place]]

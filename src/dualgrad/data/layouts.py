@@ -57,7 +57,7 @@ def layout_of(place: Place, entry: DataSet) -> Any:
     """Return the layout of files that somebody gives: the set's own, or another that they are seen to have.
 
     Raises:
-        DataError: files of no known layout, or of one for another kind of data.
+        DataError: files of no known layout, of one for another kind of data, or of several.
     """
     names = place.names()
     endings = {name.suffix.lower() for name in names}
@@ -65,33 +65,47 @@ def layout_of(place: Place, entry: DataSet) -> Any:
     batches = isinstance(entry.layout, CifarBatches) and any(
         file in bare for split in entry.splits.values() for file in split.files or ()
     )
-    if batches or {"data_batch_1", "test_batch"} & bare or {"train", "test", "meta"} <= bare:
-        found = "cifar_batches"
-    elif ".parquet" in endings:
-        found = "parquet"
-    elif ".npz" in endings:
-        found = "npz"
-    elif endings & set(_PICTURES):
-        found = "pictures"
-    elif endings & set(_TABLES):
-        found = "table"
-    else:
+    there = {
+        "cifar_batches": batches
+        or bool({"data_batch_1", "test_batch"} & bare)
+        or {"train", "test", "meta"} <= bare,
+        "parquet": ".parquet" in endings,
+        "npz": ".npz" in endings,
+        "pictures": bool(endings & set(_PICTURES)),
+        "table": bool(endings & set(_TABLES)),
+    }
+    found = [layout for layout, is_there in there.items() if is_there]
+    if entry.layout.format in found:
+        return entry.layout
+    if not found:
         seen = ", ".join(sorted(filter(None, endings))[:5]) or "nothing with an ending"
         known = ", ".join(sorted(COMMON))
         raise DataError(f"{place}: no files of a known layout ({known}); it holds {seen}")
-    if found == entry.layout.format:
-        return entry.layout
-    images_only, text_only = ("cifar_batches", "npz", "pictures"), ("table",)
-    if found in (text_only if entry.kind == "image" else images_only):
+    of_other_kind = ("table",) if entry.kind == "image" else ("cifar_batches", "npz", "pictures")
+    fitting = [layout for layout in found if layout not in of_other_kind]
+    if not fitting:
         raise DataError(
-            f"{place}: files of the layout {found}, but {entry.name} is a set of the kind {entry.kind}"
+            f"{place}: files of the layout {' and '.join(found)}, but {entry.name} is a set of the kind {entry.kind}"
         )
+    if len(fitting) > 1:
+        raise DataError(
+            f"{place}: files of the layouts {' and '.join(fitting)}, none of them that of {entry.name} "
+            f"({entry.layout.format}); give those of one layout alone"
+        )
+    (one,) = fitting
     more = (
         {"labels": "fine_labels" if entry.number_of_classes == 100 else "labels"}
-        if found == "cifar_batches"
+        if one == "cifar_batches"
         else {}
     )
-    return COMMON[found].model_validate({"format": found, **more})
+    return COMMON[one].model_validate({"format": one, **more})
+
+
+def _where_to_say(entry: DataSet, layout: Any) -> str:
+    """Return where a person can say more of a layout that was read: another than the set's own is seen, not said."""
+    if layout is entry.layout or any(layout is source.layout for source in entry.sources):
+        return "in the layout"
+    return f"in the `layout` of one of the entry's sources (its own is {entry.layout.format})"
 
 
 def _belongs(name: PurePosixPath, to: str) -> bool:
@@ -110,29 +124,41 @@ def _split_of(
     endings: tuple[str, ...],
     belongs: Callable[[PurePosixPath, str], bool] = _belongs,
 ) -> dict[PurePosixPath, str]:
-    """Return which split each file with one of these endings belongs to.
+    """Return which split each file with one of these endings belongs to, in the order of a split's examples.
 
     Raises:
-        DataError: a split has no file.
+        DataError: a split has no file, or lacks one of those that hold it together.
     """
     files = [name for name in place.names() if name.suffix.lower() in endings]
     chosen: dict[PurePosixPath, str] = {}
     for split in entry.splits:
-        for to in names_of(entry, split):
-            own = [name for name in files if belongs(name, to) and name not in chosen]
-            if own:
+        for names in names_of(entry, split):
+            own = {to: [name for name in files if belongs(name, to) and name not in chosen] for to in names}
+            if any(own.values()):
                 break
         else:
             raise DataError(f"{place}: the split '{split}' is missing; {expected_files(entry, split)}")
-        chosen |= dict.fromkeys(own, split)
+        for to, pieces in own.items():
+            if not pieces:
+                raise DataError(f"{place}: {to} is missing, which belongs to the split '{split}'")
+            chosen |= dict.fromkeys(sorted(pieces, key=_by_number), split)
     return chosen
+
+
+def _by_number(name: PurePosixPath) -> list[tuple[int, str]]:
+    """Return a key that puts numbered pieces in their order, train-2 before train-10."""
+    return [
+        (int(part) if part.isdecimal() else -1, part)
+        for part in re.split(r"(\d+)", str(name), flags=re.ASCII)
+    ]
 
 
 # --------------------------------------------------------------------------------------------- CIFAR's batches
 
 
 def _cifar_batches(place: Place, entry: DataSet, layout: CifarBatches) -> Arrays:
-    wanted = {file: split for split, given in entry.splits.items() for file in given.files or [split]}
+    files_of = {split: _batches_of(place, entry, split) for split in entry.splits}
+    wanted = {file for files in files_of.values() for file in files}
     batches: dict[str, tuple[np.ndarray, np.ndarray]] = {}
     for name, content in place.read(lambda name: name.name in wanted):
         where = f"{place}: {name.name}"
@@ -150,15 +176,32 @@ def _cifar_batches(place: Place, entry: DataSet, layout: CifarBatches) -> Arrays
             )
         batches[name.name] = images, label_numbers(entry, list(labels), f"{where}, {layout.labels}")
     arrays: Arrays = {}
-    for split, given in entry.splits.items():
-        files = given.files or [split]
-        for file in files:
-            if file not in batches:
-                raise DataError(f"{place}: the file {file} is missing, which belongs to the split '{split}'")
+    for split, files in files_of.items():
         images = np.concatenate([batches[file][0] for file in files])
         arrays[f"{split}_images"] = images.reshape(len(images), *(entry.shape or ()))
         arrays[f"{split}_labels"] = np.concatenate([batches[file][1] for file in files])
     return arrays
+
+
+def _batches_of(place: Place, entry: DataSet, split: str) -> list[str]:
+    """Return the names of a split's batches, as the entry has them or as CIFAR was published.
+
+    Raises:
+        DataError: the split is missing, or one of its batches.
+    """
+    there = {name.name for name in place.names()}
+    usual = {
+        "train": sorted(name for name in there if re.fullmatch(r"data_batch_\d+", name)),
+        "test": ["test_batch"],
+    }
+    for names in [*names_of(entry, split), usual.get(split, [])]:
+        if there & set(names):
+            if lacking := [name for name in names if name not in there]:
+                raise DataError(
+                    f"{place}: the file {lacking[0]} is missing, which belongs to the split '{split}'"
+                )
+            return names
+    raise DataError(f"{place}: the split '{split}' is missing; {expected_files(entry, split)}")
 
 
 # --------------------------------------------------------------------------------------------- pictures
@@ -179,8 +222,9 @@ def decoded(content: bytes, shape: list[int], where: str) -> np.ndarray:
                 raise DataError(
                     f"{where} has {picture.size[0]} × {picture.size[1]} pixels, expected {width} × {height}"
                 )
-            if picture.mode.startswith(("I", "F")):
-                raise DataError(f"{where} has more than 8 bits a channel ({picture.mode}), expected 8")
+            # Of colours PIL takes the upper 8 bits of 16 and says nothing; a PNG's depth is its 25th byte.
+            if picture.mode.startswith(("I", "F")) or (picture.format == "PNG" and content[24] > 8):
+                raise DataError(f"{where} has more than 8 bits a channel, expected 8")
             pixels = np.asarray(picture.convert("L" if channels == 1 else "RGB"))
     except DataError:
         raise
@@ -223,8 +267,8 @@ def _pictures(place: Place, entry: DataSet, layout: Pictures) -> Arrays:
             keys[name] = (int(name.stem),)
         else:
             raise DataError(
-                f"{place}: {name}: expected a number as the picture's name, by which the examples are ordered; "
-                "with `order: name` in the layout they are ordered class by class, by name"
+                f"{place}: {name}: expected a number as the picture's name, by which the examples are ordered; with "
+                f"`order: name` {_where_to_say(entry, layout)} they are ordered class by class, by name"
             )
     pixels: dict[PurePosixPath, np.ndarray] = {}
     files = place.read(lambda name: name in split_of)
@@ -236,8 +280,8 @@ def _pictures(place: Place, entry: DataSet, layout: Pictures) -> Arrays:
         for one, other in zip(names, names[1:], strict=False):
             if keys[one] == keys[other]:
                 raise DataError(
-                    f"{place}: {one} and {other} have the same number, so they have no order; say `order: name` in "
-                    "the layout if the pictures of each class are numbered by themselves"
+                    f"{place}: {one} and {other} have the same number, so they have no order; say `order: name` "
+                    f"{_where_to_say(entry, layout)} if the pictures of each class are numbered by themselves"
                 )
         arrays[f"{split}_images"] = np.stack([pixels[name] for name in names])
         arrays[f"{split}_labels"] = np.array(
@@ -249,7 +293,7 @@ def _pictures(place: Place, entry: DataSet, layout: Pictures) -> Arrays:
 # --------------------------------------------------------------------------------------------- Parquet, npz, tables
 
 
-def _column(what: str, layout: Any, there: list[str], where: str) -> str:
+def _column(what: str, entry: DataSet, layout: Any, there: list[str], where: str) -> str:
     named = layout.columns.get(what)
     candidates = [named] if named else list(_COLUMNS[what])
     found = next((name for name in candidates if name in there), None)
@@ -257,7 +301,7 @@ def _column(what: str, layout: Any, there: list[str], where: str) -> str:
         hint = did_you_mean(candidates[0], there)
         raise DataError(
             f"{where}: no column {' or '.join(candidates)} for the {what}s{hint} "
-            f"(there: {clipped(', '.join(there))}); the layout's `columns` say which it is"
+            f"(there: {clipped(', '.join(there))}); `columns` {_where_to_say(entry, layout)} say which it is"
         )
     if there.count(found) > 1:
         raise DataError(f"{where}: the column '{clipped(found)}' occurs twice")
@@ -280,7 +324,8 @@ def _parquet(place: Place, entry: DataSet, layout: ParquetFiles) -> Arrays:
                 f"{where} is no readable Parquet file ({clipped(' '.join(str(error).split()))})"
             ) from None
         columns = [
-            table[_column(one, layout, table.column_names, where)].to_pylist() for one in (what, "label")
+            table[_column(one, entry, layout, table.column_names, where)].to_pylist()
+            for one in (what, "label")
         ]
         items = [
             _item(value, entry, f"{where}, row {row}")
@@ -289,7 +334,7 @@ def _parquet(place: Place, entry: DataSet, layout: ParquetFiles) -> Arrays:
         parts[name] = items, label_numbers(entry, columns[1], where)
     arrays: Arrays = {}
     for split in entry.splits:
-        names = sorted(name for name in split_of if split_of[name] == split)
+        names = [name for name in split_of if split_of[name] == split]
         items = [item for name in names for item in parts[name][0]]
         labels = np.concatenate([parts[name][1] for name in names])
         arrays |= _split_arrays(entry, split, items, labels)
@@ -363,14 +408,16 @@ def _npz(place: Place, entry: DataSet, layout: NpzFile) -> Arrays:
 
 def _table(place: Place, entry: DataSet, layout: Table) -> Arrays:
     split_of = _split_of(place, entry, _TABLES)
-    rows: dict[str, tuple[list[str], list[str], str]] = {}
+    rows: dict[PurePosixPath, tuple[list[str], np.ndarray]] = {}
+    for split in entry.splits:
+        names = [name for name in split_of if split_of[name] == split]
+        if len(names) > len(entry.splits[split].files or [split]):
+            raise DataError(
+                f"{place}: {names[0]} and {names[1]} may both be the split '{split}'; list them as its `files` if "
+                "they hold it together"
+            )
     for name, content in place.read(lambda name: name in split_of):
-        split, where = (
-            split_of[name],
-            f"{place}: {name}" if place.path.is_dir() or place.is_archive else str(place),
-        )
-        if split in rows:
-            raise DataError(f"{where}: a second file for the split '{split}'")
+        where = f"{place}: {name}" if place.path.is_dir() or place.is_archive else str(place)
         try:
             text = content.decode("utf-8-sig")
         except UnicodeDecodeError as error:
@@ -378,7 +425,9 @@ def _table(place: Place, entry: DataSet, layout: Table) -> Arrays:
             raise DataError(f"{where}, line {line}: expected text in UTF-8 ({error.reason})") from None
         lines = (_tsv if name.suffix.lower() == ".tsv" else _csv)(text, where)
         _, header = next(lines, (1, []))
-        text_at, label_at = (header.index(_column(what, layout, header, where)) for what in ("text", "label"))
+        text_at, label_at = (
+            header.index(_column(what, entry, layout, header, where)) for what in ("text", "label")
+        )
         sentences: list[str] = []
         labels: list[str] = []
         for line, row in lines:
@@ -388,11 +437,12 @@ def _table(place: Place, entry: DataSet, layout: Table) -> Arrays:
                 )
             sentences.append(row[text_at])
             labels.append(row[label_at])
-        rows[split] = sentences, labels, where
+        rows[name] = sentences, label_numbers(entry, labels, where)
     arrays: Arrays = {}
     for split in entry.splits:
-        sentences, labels, where = rows[split]
-        arrays |= text_arrays(split, sentences, label_numbers(entry, labels, where))
+        parts = [rows[name] for name in split_of if split_of[name] == split]
+        sentences = [sentence for part, _ in parts for sentence in part]
+        arrays |= text_arrays(split, sentences, np.concatenate([part for _, part in parts]))
     return arrays
 
 

@@ -16,7 +16,7 @@ from typing import Any
 
 from dualgrad.archives import ArchiveDamage, open_tar
 from dualgrad.data.errors import DataError
-from dualgrad.data.store import file_hash
+from dualgrad.data.store import bounded, file_hash
 
 # Of one file, and of all that an archive holds; the largest file here is one of CIFAR-100's, 156 MB.
 LARGEST_FILE, LARGEST_ARCHIVE = 256 << 20, 2 << 30
@@ -120,7 +120,7 @@ class Place:
 
     @contextmanager
     def _damage(self) -> Iterator[None]:
-        """Say of a damaged archive that it is one."""
+        """Say of a damaged archive that it is one, and of an unreadable file what the system says of it."""
         try:
             yield
         except (DataError, GeneratorExit):
@@ -137,14 +137,8 @@ class Place:
             zlib.error,
         ) as error:
             reason = " ".join(str(error).split()) or type(error).__name__
-            raise DataError(f"{self.path}: the archive is damaged or of another kind ({reason})") from None
+            problem = "the archive is damaged or of another kind" if self.is_archive else "not readable"
+            raise DataError(f"{self.path}: {problem} ({reason})") from None
 
     def _bounded(self, name: str, size: int, opened: Callable[[], Any]) -> bytes:
-        # The size in a header is a claim: read one byte more than allowed and see.
-        content = b""
-        if size <= LARGEST_FILE:
-            with opened() as stream:
-                content = stream.read(LARGEST_FILE + 1)
-        if size > LARGEST_FILE or len(content) > LARGEST_FILE:
-            raise DataError(f"{self.path}: {name} is larger than the {LARGEST_FILE} bytes expected at most")
-        return content
+        return bounded(self.path, name, opened(), size, LARGEST_FILE)

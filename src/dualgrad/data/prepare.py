@@ -217,12 +217,13 @@ def _check_identity(
             f"{origin} holds {sets[entry.copy_of].title} exactly as published, no other copy: prepare it as such, "
             f"dualgrad data {entry.copy_of} --from {origin}"
         )
+    same = next((one.name for one in sets.values() if one.content_sha256 == digest), None)
+    it_is = f"it is the set {same}: dualgrad data {same} --from {origin}"
     if wanted is not None and digest != wanted:
         where = "pinned in its entry" if entry.content_sha256 else "recorded when it was first prepared"
         copies = [one.name for one in sets.values() if one.copy_of == entry.name]
-        same = next((one.name for one in sets.values() if one.content_sha256 == digest), None)
         hint = (
-            f"it is the set {same}: dualgrad data {same} --from {origin}"
+            it_is
             if same
             else (
                 f"another copy of it is a data set of its own, with `copy_of: {entry.name}` in its entry"
@@ -240,10 +241,15 @@ def _check_identity(
     checked = any(source.sha256 for source in entry.sources) or bool(getattr(entry.layout, "md5", None))
     if wanted is None and checked and not found.known:
         known = " or ".join(source.shown for source in entry.sources if source.sha256)
+        own = (
+            it_is
+            if same
+            else f"describe this copy as a data set of its own, with `copy_of: {entry.name}` in its entry "
+            "(docs/adding-a-dataset-or-model.md)"
+        )
         raise DataError(
             f"{origin} cannot be told from other copies of {entry.name}: nothing says yet which content is the "
-            f"published one. Prepare it once from {known}, whose checksum is known; or describe this copy as a data "
-            f"set of its own, with `copy_of: {entry.name}` in its entry (docs/adding-a-dataset-or-model.md)"
+            f"published one. Prepare it once from {known}, whose checksum is known; or {own}"
         )
 
 

@@ -85,7 +85,7 @@ def tar_member(stream: BinaryIO, shown: str, name: str, limit: int) -> bytes:
             found = opened.getmember(name)
             if not found.isreg():
                 raise DataError(f"{shown}: member {name!r} is not a regular file")
-            return _bounded(shown, name, opened.extractfile(found), found.size, limit)
+            return bounded(shown, name, opened.extractfile(found), found.size, limit)
     except (KeyError, ArchiveDamage) as error:
         raise DataError(f"{shown}: no readable member {name!r} ({error})") from error
 
@@ -94,12 +94,17 @@ def tar_member(stream: BinaryIO, shown: str, name: str, limit: int) -> bytes:
 _LARGEST_ARCHIVE = 1 << 30
 
 
-def _bounded(shown: object, name: str, stream: Any, size: int, limit: int) -> bytes:
+def bounded(shown: object, name: str, stream: Any, size: int, limit: int) -> bytes:
+    """Return what a stream holds, and close it.
+
+    Raises:
+        DataError: it is larger than ``limit`` bytes, by its header or in fact.
+    """
     # The size in the header is a claim: read one byte more than allowed and see.
     with stream:
         content = stream.read(limit + 1) if size <= limit else b""
     if size > limit or len(content) > limit:
-        raise DataError(f"{shown}: member {name!r} is larger than the {limit} bytes expected at most")
+        raise DataError(f"{shown}: {name} is larger than the {limit} bytes expected at most")
     return content
 
 
