@@ -80,6 +80,40 @@ def test_the_archive_is_read_again_for_nothing_but_its_own_runs(checkout: Path) 
     assert "ingest" in again(checkout, *released) and "ingest_compared" in again(checkout, *beside)
 
 
+def test_what_training_takes_from_the_entry_of_a_pinned_set(checkout: Path) -> None:
+    """Its prepared files are no reason to train again, so the entry is one."""
+    name = next(name for name in load_census(ROOT, {"edition": "smoke"}).runs if name.startswith("X1/"))
+    entry = checkout / "config" / "datasets" / "reviews.yaml"
+    assert "content_sha256" in entry.read_text()
+    record = f"results/smoke/runs/{name}.json"
+    pretend(checkout, record, *SMOKE)
+    edit(entry, "title: ", "title: other ")
+    edit(entry, "content_sha256", "copy_of: null\ncontent_sha256")
+    assert again(checkout, record, *SMOKE) == {}
+    edit(entry, "vocabulary: 2000", "vocabulary: 1999")
+    assert again(checkout, record, *SMOKE)["train"] == 1
+
+
+@pytest.mark.parametrize("target", ["replicate", "verify"])
+def test_who_looks_at_records_does_not_replace_them(checkout: Path, target: str) -> None:
+    """Under other settings, or where a definition has changed, they would be trained again first."""
+    name = next(name for name in load_census(ROOT, {"edition": "smoke"}).runs if name.startswith("A/"))
+    record = checkout / "results" / "smoke" / "runs" / f"{name}.json"
+    words = (f"results/smoke/runs/{name}.json", *SMOKE)
+    pretend(checkout, *words)
+    record.write_text("trained for days")
+    for dry in ([], ["--dry-run"]):
+        asked = snakemake(checkout, target, *dry, *SMOKE, "precision=float32")
+        said = " ".join(asked.stdout.split())
+        assert bool(asked.returncode) is not bool(dry), asked.stdout
+        assert f"{target}: 1 of the runs behind it would be trained first, in the place of records" in said
+        assert f"({name}): their definition" in said and f"by hand: dualgrad {target}" in said
+        assert record.read_text() == "trained for days"
+    # Asked for beside something that trains, it is what was wanted.
+    both = snakemake(checkout, target, words[0], "--dry-run", *SMOKE, "precision=float32")
+    assert "behind it" not in both.stdout and planned(both.stdout)["train"] == 1
+
+
 def test_claims_follow_what_there_is_of_the_archive(checkout: Path, tmp_path: Path) -> None:
     words = ("claims", "--config", "edition=released", f"released_archive={tmp_path / 'archive'}")
     paper = tmp_path / "archive" / "notebooks" / "Paper-A"

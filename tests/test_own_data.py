@@ -10,6 +10,7 @@ import csv
 import json
 import os
 import re
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -266,3 +267,20 @@ def test_trained_from_scratch_in_the_paper_edition(own: Path) -> None:
     assert main(["replicate", *where]) == 0
     text = (folder / "replication" / "replication.html").read_text()
     assert "stripes/lam0.1_seed1" in text and "stripes and noise (stripes): data of no published run." in text
+
+
+def test_what_was_prepared_stays_until_other_content_is_wanted(own: Path) -> None:
+    """An entry that reads its files in another order asks for other content under one name, which is refused."""
+    content = own / "data" / "stripes" / "stripes.npz"
+    target = ("data/stripes/stripes.npz", "--cores", "1")
+    assert snakemake(own, *target).returncode == 0
+    before = content.read_bytes()
+    with changed(
+        own / "config" / "datasets" / "stripes.yaml", "format: pictures", "format: pictures\n  order: name"
+    ):
+        refused = snakemake(own, *target)
+        assert refused.returncode and content.read_bytes() == before
+        assert "recorded when it was first prepared" in refused.stdout
+        assert "to take the new content instead, delete" in refused.stdout
+        shutil.rmtree(content.parent)
+        assert snakemake(own, *target).returncode == 0 and content.read_bytes() != before

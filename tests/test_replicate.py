@@ -265,6 +265,13 @@ def test_a_miniature_is_neither_the_published_data_nor_a_run_trained_again(censu
     assert "(cifar10_jpeg): another copy of CIFAR-10, not its published files." in text
     assert "(reviews): data of no published run." in text
     assert compare.not_trained(rows, census)["K"] == (2, 60)
+    # Of a miniature nobody says that it shares noise and weights with the published run of its name.
+    assert "the same initial weights" not in words.final_table(made).note
+    assert "the same initial weights" in words.final_table(replace(made, rows=rows[1:3])).note
+    again = [replace(row, run=rows[0].run, error={1: 0.5}) for row in rows[:3]]
+    assert [[row.dataset for row in group] for _, group in compare.on_several_sets(again, census)] == [
+        ["cifar10", "cifar10_jpeg"]
+    ]
 
 
 def test_a_page_of_many_conditions_stays_short_and_is_folded(census, tmp_path):
@@ -331,6 +338,15 @@ def test_kept_rows_stand_in_for_records(trained, copy_census):
     kept.write_text(kept.read_text().replace("completed,0.31", "completed,high"))
     with pytest.raises(InputError, match=r"paper-sst2_tsv.csv: line 2: no row of a run"):
         read_rows(kept)
+
+
+def test_nothing_published_to_compare_with_is_said(trained, capsys, monkeypatch):
+    """Whole runs have a line in the table all the same, so it is not empty."""
+    words_ = ["replicate", EDITION, "--root", str(trained), *WORDS]
+    assert main(words_) == 0 and "no published rows" not in capsys.readouterr().out
+    monkeypatch.setattr(compare, "published_rows", lambda folder, names: {})
+    assert main(words_) == 0
+    assert "no published rows of these experiments; make them: snakemake tables" in capsys.readouterr().out
 
 
 def test_keeping_rows_loses_none(trained, copy_census, capsys):

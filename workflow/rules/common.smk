@@ -51,12 +51,11 @@ try:
     from dualgrad.jobs.requests import Requests
     from dualgrad.jobs.revisions import CODE
     from dualgrad.jobs import slurm_plugin
-    from dualgrad.jobs.targets import look_at_targets
+    from dualgrad.jobs.targets import look_at_targets, replaced_unasked
     from dualgrad.jobs.trained_before import changed_settings
     from dualgrad.jobs.warm_worker import WarmWorker, prepare_jobs, share_gpus
     from dualgrad.outcomes import FILES as RESULT_FILES
     from dualgrad.project import controls_of, load_project
-    from dualgrad.records import training
     from dualgrad.release.errors import ArchiveError
     from dualgrad.release.manifest import check_named
     from dualgrad.training.verify import recorded_runs, sample_of
@@ -129,6 +128,8 @@ RECORDED = Path(SETTINGS["results_dir"]) / EDITION
 TRAINED = {"train": "runs", "train_and_save": "runs", "verify_run": "verify"}
 TRAINED = {workflow.modifier.modify_rulename(rule): folder for rule, folder in TRAINED.items()}
 TRAINING = [rule for rule, folder in TRAINED.items() if folder == "runs"]
+# Targets about what there is: they train nothing for its own sake.
+SHOWING = {workflow.modifier.modify_rulename(rule) for rule in ("replicate", "verify")}
 TABLES = ("runs", "trajectories", "epochs", "geometry", "steps")
 # Results that lie elsewhere, as those of another precision, have logs of their own.
 LOGS = inputs.folder_of_logs(SETTINGS["results_dir"])
@@ -195,7 +196,7 @@ if workflow.is_main_process:
 
 
 def training_of_run(wildcards):
-    return training(CENSUS.run(wildcards.run))
+    return inputs.training_of(CENSUS.run(wildcards.run), CENSUS)
 
 
 def files_needed_by_run(wildcards):
@@ -231,9 +232,12 @@ def files_of_ones_own(names):
         files = inputs.files_of_ones_own(names, CENSUS)
     except InputError as error:
         refuse(str(error))
-    # From the working directory, where that is the workflow's folder, as all paths of the workflow.
-    places = files if ROOT == Path.cwd() else [str(ROOT / file) for file in files]
-    return [local(place) for place in places]
+    return [place_of(file) for file in files]
+
+
+def place_of(file):
+    """Return a file of the workflow's folder as an input: from the working directory, where the two are one."""
+    return local(str(file if ROOT == Path.cwd() else ROOT / file))
 
 
 def data_set_entry(wildcards):
@@ -268,6 +272,12 @@ def megabytes_to_verify_run(wildcards, attempt):
 
 def group_of_run(wildcards):
     return requests().group(wildcards.run)
+
+
+def group_to_verify_run(wildcards):
+    """Return the group of a run that is trained a second time; None for a long one, as in training."""
+    (run,) = inputs.trained_to_verify(wildcards.run, CENSUS)
+    return "verify" if requests().group(run) else None
 
 
 def below(folder, files):
@@ -312,7 +322,9 @@ CENSUS_SOURCES = ["config/census/*.yaml", "config/datasets/*.yaml", "config/edit
 
 def own_files(*patterns):
     """Return an input function: files of this workflow's own folder, which lie in no store, whatever its name."""
-    return lambda wildcards: [local(str(path)) for one in patterns for path in visible(ROOT, one)]
+    return lambda wildcards: [
+        place_of(path.relative_to(ROOT)) for one in patterns for path in visible(ROOT, one)
+    ]
 
 
 # Tables and what is made of them.

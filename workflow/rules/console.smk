@@ -79,7 +79,8 @@ class Telling(logging.Formatter):
     def _with_plan(self, text):
         runs = planned_runs()
         more = [
-            requests().unasked_cpu(runs),
+            requests().unasked_cpu(trained_runs()),
+            replaced_unasked(workflow.dag_settings.targets, SHOWING, runs, RECORDED),
             requests().in_words(runs, workflow.group_settings.group_components),
         ]
         return "\n\n".join([text.rstrip(), *filter(None, more), ""]) if any(more) else text
@@ -111,17 +112,24 @@ def asks_a_cluster(record):
 
 
 def planned_runs():
-    """Return the runs that the workflow trains."""
+    """Return the runs whose records the workflow makes."""
     jobs = workflow.dag.needrun_jobs(exclude_finished=False)
     return [job.wildcards.run for job in jobs if job.rule.name in TRAINING]
 
 
-def seconds_of_job(job):
-    if job.rule.name not in TRAINED:
-        return OTHER_SECONDS
+def trained_runs():
+    """Return the runs that the workflow trains, whether for a record or for verification."""
+    jobs = workflow.dag.needrun_jobs(exclude_finished=False)
+    return [run for job in jobs if job.rule.name in TRAINED for run in trained_by_job(job)]
+
+
+def trained_by_job(job):
     run = job.wildcards.run
-    again = job.rule.name not in TRAINING
-    return sum(map(requests().seconds, inputs.trained_to_verify(run, CENSUS) if again else [run]))
+    return [run] if job.rule.name in TRAINING else inputs.trained_to_verify(run, CENSUS)
+
+
+def seconds_of_job(job):
+    return sum(map(requests().seconds, trained_by_job(job))) if job.rule.name in TRAINED else OTHER_SECONDS
 
 
 def planned_seconds():

@@ -4,8 +4,9 @@
 rule data_set:
     """Find or fetch a data set, decode and check it."""
     output:
-        content="<data>/{name}/{name}.npz",
-        note="<data>/{name}/{name}.json",
+        # What was prepared before stays in its place: the command compares with it, and it is there if the command fails.
+        content=update("<data>/{name}/{name}.npz"),
+        note=update("<data>/{name}/{name}.json"),
     log:
         "logs/data/{name}.log",
     wildcard_constraints:

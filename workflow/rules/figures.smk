@@ -59,4 +59,5 @@ rule show:
         edition=EDITION,
         caption=caption_of_figure,
     shell:
-        "(cp {input.pdf:q} {output.pdf:q} && cp {input.png:q} {output.png:q}) > {log:q} 2>&1"
+        "(cp {input.pdf:q} {output.pdf:q}.part && mv {output.pdf:q}.part {output.pdf:q}"
+        " && cp {input.png:q} {output.png:q}.part && mv {output.png:q}.part {output.png:q}) > {log:q} 2>&1"

@@ -3,15 +3,18 @@
 (`snakemake TARGET --report report.html` makes Snakemake's own, with the same figures and pages, and the workflow.)
 """
 
-# Pages that the report takes along: always these two; a comparison where one is asked for or has been made, and a
-# replication that has been made.
+# Pages that the report takes along: always these two; a comparison where one is asked for or has been made, a
+# replication and the answer of the controls that have been made.
 REPORT_PAGES = {name: f"<results>/{name}.html" for name in ("explorer", "claims")}
 if SETTINGS["compare"] and EDITION in PAIR:
     REPORT_PAGES["comparison"] = rules.compare_editions.output.page
 elif made := newest_comparison(Path(SETTINGS["results_dir"]), EDITION):
-    REPORT_PAGES["comparison"] = str(made)
+    REPORT_PAGES["comparison"] = local(str(made))
 if not INGESTED and (RECORDED / "replication" / "replication.html").is_file():
     REPORT_PAGES["replication"] = "<results>/replication/replication.html"
+REPORT_PARTS = (
+    {} if INGESTED or not (RECORDED / "controls.md").is_file() else {"controls": "<results>/controls.md"}
+)
 REPORTED_NUMBERS = [
     file for variant in VARIANTS for figure in FIGURE_EXPERIMENTS for file in panel_files(figure, variant)
 ]
@@ -31,9 +34,10 @@ rule report_pages:
             figure=FIGURE_EXPERIMENTS,
             ending=["pdf", "png"],
         ),
-        pages=list(REPORT_PAGES.values()),
+        pages=[*REPORT_PAGES.values(), *REPORT_PARTS.values()],
     output:
         collect("<results>/report/{page}.html", page=["index", *REPORT_PAGES]),
+        collect("<results>/report/{part}.md", part=REPORT_PARTS),
         collect("<results>/report/tables/{table}.{ending}", table=TABLES, ending=["parquet", "csv"]),
         [
             file.replace("<results>", "<results>/report")

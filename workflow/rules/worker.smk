@@ -23,8 +23,10 @@ if workflow.remote_exec and workflow.resource_settings.nodes is not None:
 # Hooks run in the main process alone: neither in dry runs nor in the jobs of a cluster.
 onstart:
     # `--touch` dates what is there, and trains nothing.
-    if not workflow.touch and (refusal := requests().unasked_cpu(planned_runs())):
+    if not workflow.touch and (refusal := requests().unasked_cpu(trained_runs())):
         raise WorkflowError(refusal)
+    if replaced := replaced_unasked(workflow.dag_settings.targets, SHOWING, planned_runs(), RECORDED):
+        raise WorkflowError(replaced)
     if left := left_in_the_queue(Path.cwd(), workflow.executor_settings):
         raise WorkflowError(left)
     TIME_LEFT.begin(planned_seconds())

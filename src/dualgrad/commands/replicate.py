@@ -53,7 +53,8 @@ def run(args: SimpleNamespace) -> int:
         return 1
     from dualgrad.replicate.words import sentences
 
-    if made.rows and not len(made.final) + len(made.epochs):
+    counted = any(made.census.experiments[row.experiment]["counted"] for row in made.rows)
+    if counted and not made.final["n_published"].sum() + len(made.epochs):
         print(
             f"{released}: no published rows of these experiments; make them: "
             "snakemake tables --config edition=released"

@@ -27,7 +27,7 @@ from dualgrad.arguments import FILE, FOLDER, Several, json_option, output_option
     "--pages",
     cls=Several,
     type=FILE,
-    help="pages of other commands to take along: explorer.html, claims.html, replication.html, "
+    help="pages of other commands to take along: explorer.html, claims.html, replication.html, controls.md, "
     "summary.html of a comparison (default: those that have been made)",
 )
 @json_option(help="print what was written as JSON")
@@ -64,8 +64,8 @@ def _named(pages: Sequence[Path] | None) -> dict[str, Path] | None:
     found: dict[str, Path] = {}
     for path in pages or ():
         name = "comparison" if path.name == "summary.html" else path.stem
-        if name not in PAGES or path.suffix != ".html":
-            known = [f"{one}.html" for one in PAGES if one != "comparison"]
+        if path.name != "controls.md" and (name not in PAGES or path.suffix != ".html"):
+            known = [*(f"{one}.html" for one in PAGES if one != "comparison"), "controls.md"]
             problem = f"expected {', '.join(known)} or summary.html{did_you_mean(path.name, known)}"
             raise InputError("--pages", str(path), problem)
         if not path.is_file():

@@ -15,6 +15,7 @@ from dualgrad.census.datasets import DataSet, reader_of
 from dualgrad.census.own import check_own, own_files
 from dualgrad.files import visible
 from dualgrad.project import Project, is_own, words_of
+from dualgrad.records import training
 from dualgrad.release.errors import ArchiveError
 from dualgrad.release.manifest import archive_at_hand, listing
 
@@ -24,6 +25,19 @@ PRETRAINED = [
     f"distilbert-base-uncased/{name}"
     for name in ("config.json", "model.safetensors", "tokenizer.json", "tokenizer_config.json", "vocab.txt")
 ]
+
+
+def training_of(run: Run, census: Census) -> dict[str, Any]:
+    """Return what a run's training is made of, as a parameter: changed, it is trained again.
+
+    Beside the run's own definition, what it leaves to a data set's entry: where a set's content is pinned, its
+    prepared files are no reason to train again, so they cannot say that the entry has changed.
+    """
+    entry, task = census.datasets.get(run["task"]["dataset"]), run["task"]
+    if entry is None or task["synthetic"] or (task["kind"] == "image" and task["normalize"]):
+        return training(run)
+    given = entry.normalize if task["kind"] == "image" else entry.tokens
+    return training(run) | ({"entry": given.model_dump(mode="json")} if given else {})
 
 
 def needed_files(run: Run, census: Census) -> list[str]:

@@ -6,7 +6,8 @@ key completes the name of a folder, for such a file.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
+from pathlib import Path
 from typing import Any
 
 from dualgrad.jobs.replaced import replace
@@ -40,6 +41,32 @@ def look_at_targets(dag: type, check: Check) -> None:
         return __init__
 
     replace(dag, "__init__", made)
+
+
+def replaced_unasked(
+    targets: Iterable[object], showing: Collection[str], runs: Collection[str], records: Path
+) -> str | None:
+    """Say that targets which are about what there is would first train some of it again, in the place of records.
+
+    Args:
+        targets: what was asked for.
+        showing: names of such targets.
+        runs: what the workflow would train.
+        records: the edition's results.
+
+    Returns:
+        What to do about it; None where nothing is trained, or where something was asked for that trains.
+    """
+    asked = set(map(str, targets))
+    if not runs or not asked or not asked <= set(showing):
+        return None
+    names = ", ".join(list(runs)[:5]) + ", …" * (len(runs) > 5)
+    return (
+        f"{' and '.join(sorted(asked))}: {len(runs):,} of the runs behind it would be trained first, in the place of "
+        f"records in {records} ({names}): their definition, their data or settings such as precision are not those "
+        "that they were trained with. Give these settings; or train them on purpose, by `census` or their records' "
+        f"paths; or look at the records as they are, by hand: dualgrad {sorted(asked)[0]}"
+    )
 
 
 def _names(rule: Any) -> list[str]:

@@ -151,14 +151,15 @@ def longest(rows: Sequence[Row], census: Census) -> list[Row]:
 
 
 def on_several_sets(rows: Sequence[Row], census: Census) -> list[tuple[int, list[Row]]]:
-    """Return runs that were trained on more than one data set in one arithmetic.
+    """Return runs that were trained on more than one copy of what they were published on, in one arithmetic.
 
     Returns:
         For each the last epoch after which all of its rows were evaluated, and the rows.
     """
     alike: dict[tuple[str, str], list[Row]] = {}
     for row in longest(rows, census):
-        alike.setdefault((row.name, row.precision), []).append(row)
+        if is_published_training(row, census):
+            alike.setdefault((row.name, row.precision), []).append(row)
     common = [
         (set.intersection(*(set(row.error) for row in group)), group)
         for group in alike.values()

@@ -390,10 +390,20 @@ def final_table(made: Replication) -> Table:
     note = (
         "Test errors at the end of whole runs, fractions. Within the range: re-trained runs between the lowest and "
         "the highest published one (and as many as would be expected of further published runs). The differences "
-        "by seed compare runs of one seed, which have the same label noise, trusted examples and initial weights; "
-        f"Welch's intervals take all published seeds and leave that out. {_FOUND}"
+        f"by seed compare runs of one seed{_alike(made)}; Welch's intervals take all published seeds and leave that "
+        f"out. {_FOUND}"
     )
     return Table("Final errors", note, head, rows)
+
+
+def _alike(made: Replication) -> str:
+    """Return what runs of one seed have in common with the published ones, as a clause; nothing of a miniature."""
+    if not all(compare.is_published_training(row, made.census) for row in made.rows):
+        return ""
+    return (
+        ", which have the same initial weights and, where the training examples lie in the published order, the same "
+        "label noise and trusted examples"
+    )
 
 
 def _within(one: Any) -> str:

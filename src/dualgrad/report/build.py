@@ -63,7 +63,8 @@ def build(
         config: settings of this execution, for the commands that the pages show.
         edition_dir: ``results/<edition>``.
         output: folder to write.
-        others: pages to take along, by their names in PAGES; None: all that are there, of the comparisons the newest.
+        others: pages to take along, by their names in PAGES, and ``controls``, what these come to (Markdown); None:
+            all that are there, of the comparisons the newest.
 
     Returns:
         Number of figures, of statistics and of other pages in the report.
@@ -77,9 +78,12 @@ def build(
     if others is None:
         others = {name: edition_dir / f"{name}.html" for name in ("explorer", "claims")}
         others["replication"] = edition_dir / "replication" / "replication.html"
+        others["controls"] = edition_dir / "controls.md"
         if comparison := newest_comparison(edition_dir.parent, edition_dir.name):
             others["comparison"] = comparison
-    texts = {name: path.read_text(encoding="utf-8") for name, path in others.items() if path.is_file()}
+    there = {name: path for name, path in others.items() if path.is_file()}
+    controls = there.pop("controls", None)
+    texts = {name: path.read_text(encoding="utf-8") for name, path in there.items()}
     if sheets:
         texts["statistics"] = _statistics(census, sheets, explorer="explorer" in texts)
     pages = [name for name in PAGES if name in texts]
@@ -95,12 +99,20 @@ def build(
         for name in FILES:
             if (edition_dir / folder / name).is_file():
                 _copy(edition_dir / folder / name, output / folder / name)
-    if (edition_dir / "controls.md").is_file():
-        _copy(edition_dir / "controls.md", output / "controls.md")
+    if controls:
+        _copy(controls, output / "controls.md")
     numbers = _copy_numbers(figures, edition_dir, output)
     tables = _copy_tables(census, edition_dir, output)
     texts["index"] = _index(
-        census, words_of(census.root, config), edition_dir, figures, pages, numbers, tables, own
+        census,
+        words_of(census.root, config),
+        edition_dir,
+        figures,
+        pages,
+        numbers,
+        tables,
+        own,
+        controls is not None,
     )
     titles = {"index.html": "Report"} | {f"{name}.html": PAGES[name][0] for name in pages}
     for name, text in texts.items():
@@ -139,8 +151,8 @@ def _copy_tables(census: Census, edition_dir: Path, output: Path) -> list[str]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(source, target)
+    with replacing(target) as temporary:
+        shutil.copyfile(source, temporary)
 
 
 def _statistics(census: Census, sheets: Sequence[Mapping[str, Any]], *, explorer: bool) -> str:
@@ -163,6 +175,7 @@ def _index(
     numbers_there: set[str],
     tables: Sequence[str],
     own: Mapping[str, Sequence[Mapping[str, Any]]],
+    controls: bool,
 ) -> str:
     edition = census.edition
     counted = {name: one for name, one in census.experiments.items() if one["counted"]}
@@ -178,7 +191,7 @@ def _index(
         edition=edition,
         kind=KINDS.get(edition["name"], "Not the published results.") + differing,
         oracle=sum(has_oracle(run) for run in census.runs.values() if run["counted"]),
-        controls=(edition_dir / "controls.md").is_file(),
+        controls=controls,
         made=sum(statuses.values()),
         planned=sum(len(one["runs"]) for one in counted.values()),
         statuses=statuses,
