@@ -541,19 +541,20 @@ def test_shipped_entries(root):
         assert type(one)(name=one.name, **again) == one
 
 
-def data_copies() -> Path | None:
-    """Folder of real copies, where there is one: looked for as the workflow looks for it."""
+def copy_of_set(name: str) -> Path:
+    """Where a real copy lies, looked for as the workflow looks for it; without it the test is skipped."""
     places = prepare.copy_places(ROOT, load_settings(ROOT)["data_copies"])
-    return next((place for place in places if (place / "sst2").is_dir()), None)
+    file = load_datasets(ROOT)[name].sources[0].path
+    found = next((place / file for place in places if (place / file).exists()), None)
+    if found is None:
+        pytest.skip(f"no {file} here: name its folder in $DUALGRAD_DATA (or the setting data_copies)")
+    return found
 
 
-NO_COPIES = "no copies of data sets here: name their folder in $DUALGRAD_DATA (or the setting data_copies)"
-
-
-@pytest.mark.skipif(data_copies() is None, reason=NO_COPIES)
 def test_real_sentences(tmp_path, root):
+    given = copy_of_set("sst2_tsv")
     sets = load_datasets(root)
-    path, digest = prepare.prepare(sets["sst2_tsv"], sets, tmp_path, places=[data_copies()])
+    path, digest = prepare.prepare(sets["sst2_tsv"], sets, tmp_path, given)
     assert digest == sets["sst2_tsv"].content_sha256
     content = load_arrays(path, remedy="")
     assert sentences_of(content, "train")[0] == "hide new secretions from the parental units "
@@ -562,18 +563,26 @@ def test_real_sentences(tmp_path, root):
     assert ids["train_ids"].shape == (67_349, 64) and int(ids["vocabulary"]) == ids["train_ids"].max() + 1
 
 
-@pytest.mark.skipif(data_copies() is None, reason=NO_COPIES)
-def test_real_pictures(root):
-    """The copy's numbers are places in CIFAR-10's order: sample, as the whole of it takes half a minute."""
-    entry = load_datasets(root)["cifar10_jpeg"]
-    place = Place(data_copies() / "cifar10_jpeg.tar.gz")
-    names = place.names()
-    assert len(names) == 60_000
-    train = {int(name.stem): name.parts[-2] for name in names if name.parts[-3] == "train"}
-    assert sorted(train) == list(range(50_000))
-    assert [train[number] for number in range(3)] == ["frog", "truck", "truck"]  # as CIFAR-10 begins
-    name, content = next(place.read(lambda name: name.name == "00000.jpg"))
-    assert decoded(content, entry.shape, str(name)).shape == (3, 32, 32)
+def test_real_pictures(tmp_path, root):
+    """All of them, by the command as documents give it; a copy's numbers are places in CIFAR-10's own order."""
+    given = copy_of_set("cifar10_jpeg")
+    assert run_command(root, "cifar10_jpeg", "--from", given, "--data-dir", tmp_path) == 0
+    content = load_arrays(prepare.content_path(tmp_path, "cifar10_jpeg"), remedy="")
+    assert content_digest(content) == load_datasets(root)["cifar10_jpeg"].content_sha256
+    assert content["train_labels"][:3].tolist() == [6, 9, 9]  # frog, truck, truck, as CIFAR-10 begins
+    name, one = next(Place(given).read(lambda name: name.parts[-3:] == ("train", "truck", "00002.jpg")))
+    assert np.array_equal(content["train_images"][2], decoded(one, [3, 32, 32], str(name)))
+
+
+def test_real_pictures_without_loss(tmp_path, root):
+    """They have the means and standard deviations that are known of CIFAR-10, to all of their eight digits."""
+    given = copy_of_set("cifar10_png")
+    sets = load_datasets(root)
+    path, digest = prepare.prepare(sets["cifar10_png"], sets, tmp_path, given)
+    assert digest == sets["cifar10_png"].content_sha256
+    pixels = load_arrays(path, remedy="")["train_images"].astype(np.float64) / 255
+    assert pixels.mean((0, 2, 3)).round(8).tolist() == [0.49139968, 0.48215841, 0.44653091]
+    assert pixels.std((0, 2, 3)).round(8).tolist() == [0.24703223, 0.24348513, 0.26158784]
 
 
 # --------------------------------------------------------------------------------------------- what is refused
