@@ -600,6 +600,17 @@ def test_each_measure_of_the_picture_says_what_its_axis_is(monkeypatch, tmp_path
     first = figures[0].axes[0]
     assert first.get_ylabel() == "d\nn = 2 on 5"
     assert any(line.get_marker() == "_" for line in first.lines)
+    # Another copy has its place in the same panel, with open marks and no band of its own.
+    copies = [*rows, *(row | {"dataset": "e", "n": 1} for row in rows[:4])]
+    copies += [row | {"epoch": 2} for row in rows[:4]]
+    picture.draw(pd.DataFrame(copies), "title", [tmp_path / "picture.png"])
+    both = figures[1].axes[0]
+    assert both.get_ylabel() == "● d\nn = 2 on 5\n○ e\nn = 1 on 5" and len(figures[1].axes) == len(
+        figures[0].axes
+    )
+    ours = [line for line in both.lines if line.get_color() == picture.OURS]
+    assert [line.get_markerfacecolor() for line in ours] == [picture.OURS, "white"]
+    assert sum(line.get_color() == "#555555" for line in both.lines) == 1
 
 
 def test_means_of_other_runs_are_not_joined(tmp_path) -> None:

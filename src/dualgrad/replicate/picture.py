@@ -25,7 +25,8 @@ def draw(epochs: pd.DataFrame, title: str, paths: Sequence[Path]) -> None:
         title: what was re-trained.
         paths: files to write, by their ending.
     """
-    groups: list[tuple[Any, pd.DataFrame]] = list(epochs.groupby(list(KEYS), sort=False))
+    keys = [key for key in KEYS if key != "dataset"]
+    groups: list[tuple[Any, pd.DataFrame]] = list(epochs.groupby(keys, sort=False))
     shown = groups[:MOST]
     with styled():
         from matplotlib.figure import Figure
@@ -43,11 +44,19 @@ def draw(epochs: pd.DataFrame, title: str, paths: Sequence[Path]) -> None:
                 if part.empty:
                     ax.set_axis_off()
                     continue
-                _measure(ax, part)
+                # The copy with the most epochs first, with the band; what else it was trained on has open marks.
+                sets = part["dataset"].value_counts(sort=True).index
+                said = []
+                for place, dataset in enumerate(sets):
+                    of_set = part[part["dataset"] == dataset]
+                    _measure(ax, of_set, first=place == 0)
+                    mark = ("○ " if place else "● ") * (len(sets) > 1)
+                    said.append(
+                        f"{mark}{dataset}\nn = {_counts(of_set['n'])} on {_counts(of_set['n_published'])}"
+                    )
                 ax.set_title(textwrap.fill(name + word, 136 // len(measures)))
                 if name:
-                    n = f"n = {_counts(part['n'])} on {_counts(part['n_published'])}"
-                    ax.set_ylabel(f"{key[2]}\n{n}", fontsize=7)
+                    ax.set_ylabel("\n".join(said), fontsize=7)
                 name = ""
         if not shown:
             for ax in axes.flat:
@@ -59,22 +68,26 @@ def draw(epochs: pd.DataFrame, title: str, paths: Sequence[Path]) -> None:
         left = f" ({len(groups) - MOST} more conditions in the tables)" if len(groups) > MOST else ""
         figure.suptitle(
             f"{title}{left}\ngrey: published seeds, lowest to highest, and their mean; orange: re-trained "
-            "(bar: lowest to highest); blue cross: the release's code on the same data, one seed",
+            "(bar: lowest to highest; open: on another copy); blue cross: the release's code on the same data, one seed",
             fontsize=8,
         )
         save(figure, paths)
 
 
-def _measure(ax: Any, part: pd.DataFrame) -> None:
-    """One measure of one condition: the published band, our means and the reference."""
+def _measure(ax: Any, part: pd.DataFrame, *, first: bool = True) -> None:
+    """One measure of a condition on one data set: the published band if it is the *first*, our means, the reference."""
     alone = len(part) == 1
-    if alone:  # a band of one epoch has no width
-        ax.vlines(part["epoch"], part["low_published"], part["high_published"], color=BAND, lw=7)
-    ax.fill_between(part["epoch"], part["low_published"], part["high_published"], color=BAND, lw=0)
-    ax.plot(part["epoch"], part["mean_published"], color="#555555", lw=0.9, marker="_" if alone else None)
+    if first:
+        if alone:  # a band of one epoch has no width
+            ax.vlines(part["epoch"], part["low_published"], part["high_published"], color=BAND, lw=7)
+        ax.fill_between(part["epoch"], part["low_published"], part["high_published"], color=BAND, lw=0)
+        ax.plot(part["epoch"], part["mean_published"], color="#555555", lw=0.9, marker="_" if alone else None)
     # A line joins means of equally many runs: where some end earlier, the step would be theirs.
     for _, alike in part.groupby((part["n"] != part["n"].shift()).cumsum()):
-        ax.plot(alike["epoch"], alike["mean"], color=OURS, lw=1.2, marker="o", ms=3)
+        open_marks = {} if first else {"ls": "--", "ms": 5, "mfc": "white", "zorder": 3}
+        ax.plot(
+            alike["epoch"], alike["mean"], **{"color": OURS, "lw": 1.2, "marker": "o", "ms": 3} | open_marks
+        )
     several = part[part["n"] > 1]
     ax.vlines(several["epoch"], several["low"], several["high"], color=OURS, lw=0.8)
     ax.plot(part["epoch"], part["reference"], color=REFERENCE, marker="x", ms=5, lw=0)
