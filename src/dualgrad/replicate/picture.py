@@ -68,14 +68,14 @@ def draw(epochs: pd.DataFrame, title: str, paths: Sequence[Path]) -> None:
         left = f" ({len(groups) - MOST} more conditions in the tables)" if len(groups) > MOST else ""
         figure.suptitle(
             f"{title}{left}\ngrey: published seeds, lowest to highest, and their mean; orange: re-trained "
-            "(bar: lowest to highest; open: on another copy); blue cross: the release's code on the same data, one seed",
+            "(bar: lowest to highest; open: on another copy); blue cross: the release's code, same data, one seed",
             fontsize=8,
         )
         save(figure, paths)
 
 
 def _measure(ax: Any, part: pd.DataFrame, *, first: bool = True) -> None:
-    """One measure of a condition on one data set: the published band if it is the *first*, our means, the reference."""
+    """One measure of a condition on one data set; with the published band where it is the *first*."""
     alone = len(part) == 1
     if first:
         if alone:  # a band of one epoch has no width
