@@ -17,6 +17,7 @@ from dualgrad.claims.measure import Measurer, Value
 from dualgrad.claims.words import in_words
 from dualgrad.release.contents import FORMS, Release
 from dualgrad.validation import InputError
+from dualgrad.wording import listed, unsigned_zero
 
 #: The edition that the ledger's prose was written for.
 PUBLISHED = "released"
@@ -293,7 +294,7 @@ class Filler(string.Formatter):
     def format_field(self, value: Any, format_spec: str) -> str:
         """Write a value, or several in a row."""
         if isinstance(value, list | tuple):
-            return enumerated([self.format_field(one, format_spec) for one in value])
+            return listed([self.format_field(one, format_spec) for one in value])
         if value is None:
             self.complete = False
             return NOTHING
@@ -302,19 +303,13 @@ class Filler(string.Formatter):
         return plain_number(value, format_spec)
 
 
-def enumerated(texts: Sequence[str]) -> str:
-    """Return "a, b and c"."""
-    return f"{', '.join(texts[:-1])} and {texts[-1]}" if len(texts) > 1 else "".join(texts)
-
-
 def plain_number(value: Any, format_spec: str) -> str:
     """Write a number with a format; whole numbers without one need no decimals, and -0.0 loses its sign."""
     if not isinstance(value, int | float):
         return str(value)
     if not format_spec and isinstance(value, float):
         format_spec = ".0f" if value == int(value) else "g"
-    text = format(value, format_spec)
-    return text.lstrip("-") if text.startswith("-") and not text.strip("-0.%") else text
+    return unsigned_zero(format(value, format_spec))
 
 
 def decimals(step: float) -> int:

@@ -6,16 +6,15 @@ from collections.abc import Mapping
 from inspect import signature
 from typing import TYPE_CHECKING, Any
 
+from dualgrad.wording import SYMBOLS
+
 if TYPE_CHECKING:
     from dualgrad.claims.measure import Measurer
 
-_NAMES = {
+_NAMES = SYMBOLS | {
     "test_error": "test error",
     "best_error": "lowest error",
     "init_error": "initial error",
-    "noise_rate": "η",
-    "lambda": "λ",
-    "lam": "λ",
     "cos_target": "target cosine",
     "width_mult": "width",
     "lr": "learning rate",

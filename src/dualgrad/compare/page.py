@@ -13,6 +13,7 @@ import pandas as pd
 from dualgrad.compare import conditions as conditions_module
 from dualgrad.compare.phenomena import NO_DATA, SHOWN
 from dualgrad.pages import data_uri, render
+from dualgrad.wording import unsigned_zero
 
 FOLDER = Path(__file__).parent
 WORST = 10
@@ -54,7 +55,7 @@ def number(value: float, unit: str) -> str:
         "lambda": f"{value:.3f}",
         "fraction lambda": f"{value:.4f}",
     }.get(unit, f"{value:.2f}")
-    return (text if float(text.removesuffix(" pp")) else text.lstrip("-")).replace("-", "−")
+    return unsigned_zero(text).replace("-", "−")
 
 
 def interval(row: Mapping[str, Any], side: str) -> str:

@@ -9,7 +9,7 @@ command line; how files are written and checked; the census's own code, as what 
 from __future__ import annotations
 
 # A page's foot has the version.
-_PAGES = ("__init__.py", "pages/*.*")
+_PAGES = ("__init__.py", "pages/*.*", "wording.py")
 _TABLES = ("tables/*.py", "thresholds.py", "records.py")
 _COMPARED = ("compare/*.*", "drawing.py")
 _OUTCOMES = ("outcomes/*.*", "estimators/*.py")

@@ -9,8 +9,9 @@ from dualgrad.estimators.bootstrap import LEVEL
 from dualgrad.estimators.scan import Estimate
 from dualgrad.outcomes.conditions import Condition
 from dualgrad.outcomes.scans import Choice, Reading
+from dualgrad.wording import SYMBOLS
 
-SIGNS = {"lambda": "λ", "lam": "λ", "noise_rate": "η", "period": "K"}
+SIGNS = SYMBOLS | {"period": "K"}
 LABELS = {
     "validation_error": "by the data set's own labels",
     "validation_noisy_error": "by the noisy labels",

@@ -17,6 +17,7 @@ from dualgrad.census.load import Census
 from dualgrad.estimators.families import holm
 from dualgrad.replicate import compare
 from dualgrad.replicate.rows import Row
+from dualgrad.wording import SYMBOLS, unsigned_zero
 
 MEASURES = {
     "error": "test error",
@@ -28,7 +29,6 @@ _FOUND = (
     "Last: the smallest difference by seed that as many pairs, with this spread, would have shown with a power of "
     "80 %."
 )
-_SYMBOLS = {"lambda": "λ", "noise_rate": "η"}
 # Beyond so many curves over λ a table says what each comes to; beyond so many tables and rows the page folds them.
 MOST_CURVES, MOST_OUTSIDE = 6, 12
 FOLDED_TABLES, FOLDED_ROWS = 12, 150
@@ -77,15 +77,14 @@ class Replication:
 
 def condition(text: str) -> str:
     """Return a condition as people write it: λ = 0.3, η = 0.4."""
-    return ", ".join(f"{_SYMBOLS.get(key, key)} = {level}" for key, level in json.loads(text).items())
+    return ", ".join(f"{SYMBOLS.get(key, key)} = {level}" for key, level in json.loads(text).items())
 
 
 def number(value: float, digits: int = 4) -> str:
     """Return a number with so many digits, an en dash for none, a true minus."""
     if value is None or np.isnan(value):
         return "–"
-    text = f"{value:.{digits}f}"
-    return (text if float(text) else text.lstrip("-")).replace("-", "−")  # no minus before a zero
+    return unsigned_zero(f"{value:.{digits}f}").replace("-", "−")
 
 
 def interval(low: float, high: float, digits: int = 4) -> str:

@@ -6,10 +6,11 @@ import re
 from pathlib import Path
 
 from dualgrad.census.cards.experiments import card, counts, hours, shared_groups
-from dualgrad.census.cards.words import listed, values
+from dualgrad.census.cards.words import values
 from dualgrad.census.datasets import DataSet
 from dualgrad.census.load import Census
 from dualgrad.pages import render
+from dualgrad.wording import listed
 
 _SERIES = {
     "A-Q": "images, from scratch",

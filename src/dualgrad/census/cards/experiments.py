@@ -18,8 +18,9 @@ from dualgrad.census.cards.runs import (
     value_words,
 )
 from dualgrad.census.cards.stages import stage_words
-from dualgrad.census.cards.words import Run, blocks, grid, listed, number, plural, told_apart
+from dualgrad.census.cards.words import Run, blocks, grid, number, plural, told_apart
 from dualgrad.census.load import Census
+from dualgrad.wording import listed
 
 
 def shared_groups(census: Census) -> dict[str, list[str]]:

@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from dualgrad.census.cards.stages import other
-from dualgrad.census.cards.words import Run, listed, number
+from dualgrad.census.cards.words import Run, number
 from dualgrad.census.networks import PARAMETERS
 from dualgrad.census.run import trained_on
+from dualgrad.wording import listed
 
 _NETWORKS = {
     "resnet18_own": "ResNet-18, own code",

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from itertools import groupby
 from typing import Any
 
-from dualgrad.census.cards.words import Run, listed, number, path, plural
+from dualgrad.census.cards.words import Run, number, path, plural
+from dualgrad.wording import listed
 
 _ORDINALS = ("first", "second", "third", "fourth", "fifth")
 

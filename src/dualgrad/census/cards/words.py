@@ -1,4 +1,4 @@
-"""Numbers, lists and grids of factors, in words."""
+"""Numbers and grids of factors, in words."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import combinations, groupby
 from typing import Any
 
+from dualgrad.wording import SYMBOLS, listed
+
 Run = Mapping[str, Any]
 
-_SYMBOLS = {
-    "lambda": "λ",
-    "noise_rate": "η",
+_SYMBOLS = SYMBOLS | {
     "cos_target": "c",
     "clean_ratio": "ρ",
     "lr": "learning rate",
@@ -25,11 +25,6 @@ def number(value: float) -> str:
     if isinstance(value, int) or float(value).is_integer() and abs(value) >= 1:
         return f"{int(value):,}"
     return f"{value:.10f}".rstrip("0") if abs(value) < 1e-3 and value else f"{value:g}"
-
-
-def listed(items: Sequence[str]) -> str:
-    """``a``, ``a and b``, ``a, b and c``."""
-    return f"{', '.join(items[:-1])} and {items[-1]}" if len(items) > 1 else "".join(items)
 
 
 def plural(count: int, noun: str) -> str:
