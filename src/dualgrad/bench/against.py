@@ -8,12 +8,10 @@ processes that they start), so that other work on the machine does little harm.
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -21,8 +19,8 @@ from pathlib import Path
 
 import dualgrad
 from dualgrad.bench import turns
+from dualgrad.bench.processes import Took, environment, execute
 from dualgrad.bench.timing import measurement
-from dualgrad.bench.whole_run import environment
 from dualgrad.validation import InputError
 
 PIECE = 0.3  # seconds of one turn of steps
@@ -43,30 +41,9 @@ class Version:
         """This process's environment with the version's package, without what a workflow around it has put there."""
         return environment({"PYTHONPATH": str(self.package)})
 
-    def execute(self, words: Sequence[str], folder: Path | None = None) -> tuple[float, float]:
-        """Run a command under this version; return its wall seconds and the processor's, children included.
-
-        Raises:
-            InputError: it failed; the message has the end of its output.
-        """
-        began = time.perf_counter()
-        with tempfile.TemporaryFile("w+") as output:
-            process = subprocess.Popen(
-                words,
-                cwd=folder or self.root,
-                env=self.environment(),
-                stdout=output,
-                stderr=subprocess.STDOUT,
-            )
-            _, status, used = os.wait4(process.pid, 0)
-            process.returncode = os.waitstatus_to_exitcode(status)
-            took = time.perf_counter() - began
-            if process.returncode:
-                output.seek(0)
-                end = "\n".join(output.read().splitlines()[-15:])
-                shown = " ".join(map(str, words[:6]))
-                raise InputError("bench", f"--against {self.name}", f"`{shown} …` failed:\n{end}")
-        return took, used.ru_utime + used.ru_stime
+    def execute(self, words: Sequence[str], folder: Path | None = None) -> Took:
+        """Run a command under this version; errors as from :func:`processes.execute`."""
+        return execute(words, folder or self.root, self.environment(), f"--against {self.name}")
 
 
 def commit_of(root: Path, name: str) -> str:
@@ -227,10 +204,10 @@ def bench_runs(root: Path, data_dir: Path, commit: str, names: Sequence[str], ro
         for number in range(rounds):
             for version in copies[:: -1 if number % 2 else 1]:
                 shutil.rmtree(version.root / "results")
-                seconds, busy = _snakemake(version, targets)
+                took = _snakemake(version, targets)
                 done = len(list((version.root / "results").glob("demo/runs/*/*.json")))
-                wall.setdefault(version.name, []).append(seconds / done)
-                cpu.setdefault(version.name, []).append(busy / done)
+                wall.setdefault(version.name, []).append(took.seconds / done)
+                cpu.setdefault(version.name, []).append(took.cpu / done)
     what = f"{len(names)} runs of the demo through Snakemake, two at once"
     order = ("ours", other.name)
     return [
@@ -253,7 +230,7 @@ def _copied(version: Version, folder: Path) -> Version:
     return Version(version.name, folder, version.package, folder / "data")
 
 
-def _snakemake(version: Version, targets: Sequence[str]) -> tuple[float, float]:
+def _snakemake(version: Version, targets: Sequence[str]) -> Took:
     place = next(one for one in _LAUNCHERS if (version.package / "dualgrad" / one).is_file())
     module = f"dualgrad.{place.removesuffix('.py').replace('/', '.')}"
     start = f"from {module} import main; main()"
@@ -279,9 +256,9 @@ def bench_setup(root: Path, commit: str, rounds: int) -> list[dict]:
                     ["git", "clone", "--quiet", "--no-checkout", str(root), str(folder)], Path(scratch)
                 )
                 version.execute(["git", "checkout", "--quiet", "--detach", clones[name]])
-                seconds, busy = version.execute(["make", "setup"])
-            wall[name].append(seconds)
-            cpu[name].append(busy)
+                took = version.execute(["make", "setup"])
+            wall[name].append(took.seconds)
+            cpu[name].append(took.cpu)
     uses = "uv" if shutil.which("uv") else "pip"
     return [
         _with_ours_over(measurement("make setup in a fresh clone, wall time", "s", wall, installer=uses)),

@@ -10,19 +10,18 @@ import json
 import os
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import yaml
 
+from dualgrad.bench.processes import Took, environment, execute
 from dualgrad.bench.timing import measurement
-from dualgrad.bench.whole_run import CLIENT, environment, execute
+from dualgrad.bench.whole_run import CLIENT
 from dualgrad.census import Census
 from dualgrad.validation import InputError
 
@@ -86,15 +85,6 @@ def drawn(census: Census, count: int) -> list[str]:
     counted = [name for name, run in census.runs.items() if run["counted"]]
     count = min(count, len(counted))
     return [counted[number * len(counted) // count] for number in range(count)]
-
-
-@dataclass(frozen=True)
-class Took:
-    """What a command took: wall seconds, CPU seconds of its processes, and memory of the largest (MiB)."""
-
-    seconds: float
-    cpu: float
-    memory: float
 
 
 def bench_census(root: Path, total: int, rounds: int) -> list[dict]:
@@ -239,24 +229,8 @@ def _snakemake(folder: Path, *words: str, more: dict[str, str] | None = None) ->
 
 def _command(folder: Path, *words: str, more: dict[str, str] | None = None) -> Took:
     """Run Snakemake in a folder."""
-    began = time.perf_counter()
-    with subprocess.Popen(
-        [*SNAKEMAKE, *words],
-        cwd=folder,
-        env=environment(more or {}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    ) as process:
-        assert process.stdout is not None
-        output = process.stdout.read()
-        _, status, used = os.wait4(process.pid, 0)
-        process.returncode = os.waitstatus_to_exitcode(status)
-    if process.returncode:
-        end = "\n".join(output.splitlines()[-15:])
-        raise InputError("bench", f"snakemake {' '.join(words[-3:])}", f"failed:\n{end}")
-    memory = used.ru_maxrss / (1024**2 if sys.platform == "darwin" else 1024)
-    return Took(time.perf_counter() - began, used.ru_utime + used.ru_stime, memory)
+    key = f"snakemake {' '.join(words[-3:])}"
+    return execute([*SNAKEMAKE, *words], folder, environment(more or {}), key)
 
 
 # ------------------------------------------------------------------------------------- jobs that train one step

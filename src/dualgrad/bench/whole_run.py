@@ -3,31 +3,25 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 import dualgrad.jobs.warm_worker
+from dualgrad.bench.processes import execute
 from dualgrad.bench.sides import trainable
 from dualgrad.bench.timing import measurement, take_turns
+from dualgrad.census.dependencies import closure, dependency_depth
 from dualgrad.census.run import read
-from dualgrad.jobs.warm_worker import ADDRESS, GPUS, LOCKS, PYTHON, SETTINGS, WORKFLOW, WarmWorker
+from dualgrad.jobs.warm_worker import WarmWorker
 from dualgrad.records import definition
 from dualgrad.validation import InputError
 
 CLIENT = Path(dualgrad.jobs.warm_worker.__file__).with_name("bin") / "dualgrad"
 CPU = torch.device("cpu")  # what is timed are processes: there is no device to wait for
-
-
-def environment(more: Mapping[str, str]) -> dict[str, str]:
-    """Return this process's environment, without what a workflow around it may have put there, and with *more*."""
-    dropped = (ADDRESS, WORKFLOW, PYTHON, SETTINGS, GPUS, LOCKS)
-    return {name: value for name, value in os.environ.items() if name not in dropped} | dict(more)
 
 
 def bench_run(
@@ -70,7 +64,8 @@ def bench_run(
         if runs[name]["saves"]:
             train += ["--checkpoint", f"{scratch}/weights.pt"]
         fresh = [sys.executable, "-m", "dualgrad"]
-        for need in needed_by(name, runs):
+        depth = dependency_depth(runs)
+        for need in sorted(closure({name}, runs) - {name}, key=lambda one: (depth[one], one)):
             execute([*fresh, "train", need, *results])
         job = {
             "run": run.plain(),
@@ -96,38 +91,3 @@ def bench_run(
         finally:
             worker.stop()
     return measurement(f"run {name} as a process", "s", seconds, of_which_training=training)
-
-
-def needed_by(name: str, runs: dict[str, dict]) -> list[str]:
-    """Return the runs that must be trained before a run, in an order in which they can be."""
-    order: dict[str, None] = {}
-
-    def visit(one: str) -> None:
-        for need in runs[one]["needs"]:
-            visit(need)
-            order[need] = None
-
-    visit(name)
-    return list(order)
-
-
-def execute(command: Sequence[str], folder: Path | None = None, more: dict[str, str] | None = None) -> str:
-    """Run a command and return what it printed.
-
-    Raises:
-        InputError: it failed; the message has the end of its output.
-    """
-    done = subprocess.run(
-        command,
-        cwd=folder,
-        env=os.environ | {PYTHON: sys.executable} | (more or {}),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-        check=False,
-    )
-    if done.returncode:
-        end = "\n".join(done.stdout.splitlines()[-15:])
-        shown = " ".join(map(str, command[:6]))
-        raise InputError("bench", "", f"`{shown} …` ended with status {done.returncode}:\n{end}")
-    return done.stdout
