@@ -266,7 +266,6 @@ STATISTICS: dict[str, Callable[[np.ndarray], float]] = {
     "median": np.median,
     "min": np.min,
     "max": np.max,
-    "range": np.ptp,
     "skewness": _skewness,
     "first": lambda values: values[0],
     "last": lambda values: values[-1],
@@ -438,7 +437,6 @@ TAKES: dict[str, Callable[[Series, Any], Any]] = {
     "sum": lambda series, _: float(series.array().sum()),
     "mean": lambda series, _: float(series.array().mean()),
     "sd": lambda series, _: float(series.array().std()),
-    "sd1": lambda series, _: float(series.array().std(ddof=1)),
     "first": lambda series, _: series.values[0],
     "last": lambda series, _: series.values[-1],
     "argmax": _extreme(np.argmax),
@@ -493,7 +491,7 @@ _OF_STEPS = frozenset(
             "steps",
             "falls",
         ),
-        *("pearson", "spearman", "largest_step_share", "sd1"),
+        *("pearson", "spearman", "largest_step_share"),
     )
 )
 #: Ways to take that give levels or numbers of them, which have no unit.
