@@ -24,7 +24,7 @@ AUDIT_NOTE = (
 )
 LANDSCAPE = {"X1": ("DistilBERT", 0.4), "X1d": ("DistilBERT", 0.8), "X1c": ("TextCNN", 0.4)}
 LANDSCAPE_LOOK = {"X1": (s.BLUE, "o"), "X1d": (s.RED, "D"), "X1c": (s.TEAL, "s")}
-LOOPS = {"fast": "X3_fast", "slow": "X3_slow"}
+TEXT_LOOPS = {"fast": "X3_fast", "slow": "X3_slow"}
 ARROW = 0.20
 BAR_COLOURS = {"Y1B": s.GREEN, "Y1A": s.RED, "Y2k3": s.ORANGE, "Y2k10": s.PURPLE}
 # Epochs of the damage phase, which name the two arms.
@@ -66,7 +66,7 @@ def panel_b(tables: Tables) -> pd.DataFrame:
 def panel_c(tables: Tables) -> pd.DataFrame:
     """The text loop, fast and slow, its largest gaps (absolute, as published), and the range of the vision gaps."""
     parts = []
-    for speed, experiment in LOOPS.items():
+    for speed, experiment in TEXT_LOOPS.items():
         for way, mean in gaps.loop_means(tables, experiment).items():
             parts.append(mean.assign(series=f"{speed} {way}"))
         apart = gaps.loop_gaps(tables, experiment)
@@ -377,7 +377,7 @@ def draw_c(page: s.Page, ax: Axes, data: pd.DataFrame) -> None:
             box=True,
         )
     if page.look.audited:
-        text = "\n".join(filter(None, (_signed(data, speed) for speed in LOOPS)))
+        text = "\n".join(filter(None, (_signed(data, speed) for speed in TEXT_LOOPS)))
     else:
         fast, slow = (
             page.look.points(s.percent(f.get(data, f"max gap {speed}")), "pp") for speed in ("fast", "slow")

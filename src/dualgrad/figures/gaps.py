@@ -13,10 +13,10 @@ import pandas as pd
 
 from dualgrad.figures import frames as f
 from dualgrad.figures.frames import Tables
+from dualgrad.statistics.sources import TWO_BRANCH
 
-# Published epochs per lambda -> (experiment of the L sweep, experiment of the H sweep).
-TWO_BRANCH = {1: ("Ta1-1", "Ta2-1"), 3: ("Ta1-3", "Ta2-3"), 10: ("Tb1", "Tb1")}
-LOOPS = {1: "R1a", 5: "R1b"}
+# Published epochs per lambda -> experiment of the loop.
+VISION_LOOPS = {1: "R1a", 5: "R1b"}
 
 
 def hold(tables: Tables, experiment: str, published: int) -> int:
@@ -74,7 +74,7 @@ def loop_gaps(tables: Tables, experiment: str) -> pd.DataFrame:
 def maxima(tables: Tables) -> pd.DataFrame:
     """Largest gap per hold time in percentage points: Figure 2c's points. ``label`` is the lambda of the maximum."""
     parts = []
-    for published, experiment in LOOPS.items():
+    for published, experiment in VISION_LOOPS.items():
         where, size = f.largest(loop_gaps(tables, experiment))
         parts.append(_point("Dynamic sweep", hold(tables, experiment, published), where, size))
     for published, (_, high) in TWO_BRANCH.items():

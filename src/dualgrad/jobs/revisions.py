@@ -12,6 +12,8 @@ from __future__ import annotations
 _PAGES = ("__init__.py", "pages/*.*", "wording.py")
 _TABLES = ("tables/*.py", "thresholds.py", "records.py")
 _COMPARED = ("compare/*.*", "drawing.py")
+# What the sweeps of two branches are.
+_FIGURES = ("figures/*.py", "statistics/sources.py")
 _OUTCOMES = ("outcomes/*.*", "estimators/*.py")
 _STATISTICS = ("statistics/*.py", *_OUTCOMES)
 
@@ -20,7 +22,7 @@ CODE: dict[str, tuple[str, ...]] = {
     "cards": ("commands/cards.py", "census/*.py", "census/cards/*.*", *_PAGES),
     "tables": ("commands/tables.py", *_TABLES),
     "ingest": ("commands/ingest.py", "ingest/*.py", "release/*.py", *_TABLES),
-    "figure": ("commands/figure.py", "figures/*.py", "drawing.py", "estimators/*.py", *_TABLES),
+    "figure": ("commands/figure.py", *_FIGURES, "drawing.py", "estimators/*.py", *_TABLES),
     "results": ("commands/results.py", "drawing.py", *_OUTCOMES, *_PAGES, *_TABLES),
     "controls": ("commands/controls.py", "controls.*", "planning/*.py", *_OUTCOMES, *_PAGES, *_TABLES),
     "explorer": ("commands/explorer.py", "explorer/*.*", *_PAGES, *_TABLES),
@@ -41,7 +43,7 @@ CODE: dict[str, tuple[str, ...]] = {
         "commands/report.py",
         "report/*.*",
         "claims/verdicts.py",
-        "figures/*.py",
+        *_FIGURES,
         *_COMPARED,
         *_STATISTICS,
         *_PAGES,
