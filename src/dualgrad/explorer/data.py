@@ -33,11 +33,7 @@ SERIES = {
 }
 # Shown by other means, or the same as another column.
 _LEFT_OUT = {"status", "test_error", "test_acc", "best_acc"}
-_OUTCOMES = [
-    column
-    for column in schema.SCHEMA["runs"]
-    if column.role in ("outcome", "provenance") and column.name not in _LEFT_OUT
-]
+_OUTCOMES = [one for one in (*schema.OUTCOMES, *schema.PROVENANCE) if one.name not in _LEFT_OUT]
 # Of a resolved run, what the page has elsewhere.
 _IDENTITY = {"experiment", "run", "series", "counted", "edition", "factors", "seed"}
 

@@ -6,7 +6,7 @@ archive can fill (``released_only``) is there, all null, in the trained editions
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from types import MappingProxyType
@@ -29,7 +29,6 @@ class Column:
         unit: "fraction", "epochs", "s", …; "" for names, flags and pure numbers.
         low, high: closed range that every value lies in, or None.
         nullable: whether a row may leave it empty.
-        role: "key", "factor", "effective", "constant", "outcome", "provenance" or "value".
         released_only: filled from the published archive alone.
     """
 
@@ -40,7 +39,6 @@ class Column:
     low: float | None = None
     high: float | None = None
     nullable: bool = True
-    role: str = "value"
     released_only: bool = False
 
 
@@ -57,186 +55,147 @@ def _lambda(name: str, meaning: str, **more: Any) -> Column:
     return Column(name, FLOAT64, meaning, "", 0.0, 1.0, **more)
 
 
-def _with_role(role: str, columns: Iterable[Column]) -> tuple[Column, ...]:
-    return tuple(Column(**{**vars(column), "role": role}) for column in columns)
-
-
-_IDENTITY = _with_role(
-    "key",
-    (
-        Column("edition", STRING, "where the row comes from: demo, smoke, paper or released", nullable=False),
-        Column("series", STRING, "A-Q, R-W, X or Y; archived or helper for runs not counted", nullable=False),
-        Column("experiment", STRING, "experiment as published (contract.md#names)", nullable=False),
-        Column("run", STRING, "run within the experiment: its factor levels", nullable=False),
-    ),
+_IDENTITY = (
+    Column("edition", STRING, "where the row comes from: demo, smoke, paper or released", nullable=False),
+    Column("series", STRING, "A-Q, R-W, X or Y; archived or helper for runs not counted", nullable=False),
+    Column("experiment", STRING, "experiment as published (contract.md#names)", nullable=False),
+    Column("run", STRING, "run within the experiment: its factor levels", nullable=False),
 )
 
-_FACTORS = _with_role(
-    "factor",
-    (
-        Column("replicate", INT64, "which execution of the same grid (M1 ran twice)"),
-        Column("condition", STRING, "condition of B3 and J"),
-        Column("method", STRING, "method of C; where no factor, the method as recorded (A, B, B2, J)"),
-        Column(
-            "clean_ratio", FLOAT64, "share of the training set that is trusted (D1–D3, V2)", "fraction", 0, 1
-        ),
-        _cosine("cos_target", "cosine that the value direction was given (I, L)"),
-        Column("model", STRING, "architecture, where a factor (P, P2); else as recorded (X series)"),
-        Column("width_mult", FLOAT64, "width multiplier of the ResNet (Q1)", "", 0.0),
-        Column("lr", FLOAT64, "initial learning rate, where a factor (Q3); else as recorded (P2)", "", 0.0),
-        Column("schedule_type", STRING, "λ schedule of Q2"),
-        Column("hold_type", STRING, "short or long hold per λ (R3)"),
-        Column("branch", STRING, "ordered_up or collapse_down, where a run is one branch (Tb1, V2, W1)"),
-        Column("slot", STRING, "place among selected states (Tb2 rank, Td2 trap, Tg and W1 position)"),
-        Column("intervention", STRING, "escape attempt of Td2; base in W2"),
-        Column("factors", STRING, "all factor levels as JSON, also those without a column of their own"),
-    ),
+_FACTORS = (
+    Column("replicate", INT64, "which execution of the same grid (M1 ran twice)"),
+    Column("condition", STRING, "condition of B3 and J"),
+    Column("method", STRING, "method of C; where no factor, the method as recorded (A, B, B2, J)"),
+    Column("clean_ratio", FLOAT64, "share of the training set that is trusted (D1–D3, V2)", "fraction", 0, 1),
+    _cosine("cos_target", "cosine that the value direction was given (I, L)"),
+    Column("model", STRING, "architecture, where a factor (P, P2); else as recorded (X series)"),
+    Column("width_mult", FLOAT64, "width multiplier of the ResNet (Q1)", "", 0.0),
+    Column("lr", FLOAT64, "initial learning rate, where a factor (Q3); else as recorded (P2)", "", 0.0),
+    Column("schedule_type", STRING, "λ schedule of Q2"),
+    Column("hold_type", STRING, "short or long hold per λ (R3)"),
+    Column("branch", STRING, "ordered_up or collapse_down, where a run is one branch (Tb1, V2, W1)"),
+    Column("slot", STRING, "place among selected states (Tb2 rank, Td2 trap, Tg and W1 position)"),
+    Column("intervention", STRING, "escape attempt of Td2; base in W2"),
+    Column("factors", STRING, "all factor levels as JSON, also those without a column of their own"),
 )
 
-_EFFECTIVE = _with_role(
-    "effective",
-    (
-        _lambda("lam", "mixing weight λ of the run where it has a single one, factor or not"),
-        Column("noise_rate", FLOAT64, "label-noise rate η of the run, factor or not", "fraction", 0.0, 1.0),
-        Column(
-            "seed", INT64, "seed actually used: the selected state's for slots, S for V2, else the factor"
-        ),
-        Column("num_classes", INT64, "classes of the task", "", 2),
-        Column("lr_drops", STRING, "epochs of a session after which the learning rate falls, as a JSON list"),
-    ),
+_EFFECTIVE = (
+    _lambda("lam", "mixing weight λ of the run where it has a single one, factor or not"),
+    Column("noise_rate", FLOAT64, "label-noise rate η of the run, factor or not", "fraction", 0.0, 1.0),
+    Column("seed", INT64, "seed actually used: the selected state's for slots, S for V2, else the factor"),
+    Column("num_classes", INT64, "classes of the task", "", 2),
+    Column("lr_drops", STRING, "epochs of a session after which the learning rate falls, as a JSON list"),
 )
 
-_CONSTANTS = _with_role(
-    "constant",
-    (
-        Column("region", STRING, "K: ordered, critical or collapse by λ alone, not by outcome"),
-        Column("phase_label", STRING, "Q4: ordered, critical or collapse by λ alone, not by outcome"),
-        Column("direction", STRING, "R3: direction of the ladder, up or down"),
-        Column("sweep_type", STRING, "R1, R2: fast or slow"),
-        Column("hold_epochs", INT64, "epochs per λ of a run that steps λ", "epochs", 1),
-        _lambda("target_lambda", "λ that a run is switched to (T1a, T13, W2)"),
-        _lambda("lambda_start", "first λ of a sweep (Ta1, Ta2)"),
-        _lambda("lambda_end", "last λ of a sweep (Ta1, Ta2)"),
-        Column("lr_mult", FLOAT64, "Td2: learning rate of the escape attempt over the base rate", "", 0.0),
-        Column("reset_opt", BOOL, "Td2: recorded flag; no effect, every attempt has a fresh optimizer"),
-        Column("value_type", STRING, "B3: aligned or anti"),
-        Column("renorm", BOOL, "B3: mixed gradient renormalised"),
-        Column("K", INT64, "B3: steps between refreshes of the value gradient", "steps", 1),
-        Column("aligned", BOOL, "C: value labels are the clean ones (no meaning for CE and Loss-mix)"),
-        Column("noise_type", STRING, "symmetric or asymmetric, where recorded"),
-        Column("noise_map", STRING, "V1: flipped classes as JSON, from → to"),
-        Column("dataset", STRING, "data set that the run was trained on; of published runs, where recorded"),
-        Column("damage_epochs", INT64, "Y2: epochs at the damaging λ", "epochs", 1),
-        Column("architecture", STRING, "V3: architecture as recorded"),
-        Column("trusted_ratio", FLOAT64, "X, Y: trusted share of the training set", "fraction", 0.0, 1.0),
-    ),
+_CONSTANTS = (
+    Column("region", STRING, "K: ordered, critical or collapse by λ alone, not by outcome"),
+    Column("phase_label", STRING, "Q4: ordered, critical or collapse by λ alone, not by outcome"),
+    Column("direction", STRING, "R3: direction of the ladder, up or down"),
+    Column("sweep_type", STRING, "R1, R2: fast or slow"),
+    Column("hold_epochs", INT64, "epochs per λ of a run that steps λ", "epochs", 1),
+    _lambda("target_lambda", "λ that a run is switched to (T1a, T13, W2)"),
+    _lambda("lambda_start", "first λ of a sweep (Ta1, Ta2)"),
+    _lambda("lambda_end", "last λ of a sweep (Ta1, Ta2)"),
+    Column("lr_mult", FLOAT64, "Td2: learning rate of the escape attempt over the base rate", "", 0.0),
+    Column("reset_opt", BOOL, "Td2: recorded flag; no effect, every attempt has a fresh optimizer"),
+    Column("value_type", STRING, "B3: aligned or anti"),
+    Column("renorm", BOOL, "B3: mixed gradient renormalised"),
+    Column("K", INT64, "B3: steps between refreshes of the value gradient", "steps", 1),
+    Column("aligned", BOOL, "C: value labels are the clean ones (no meaning for CE and Loss-mix)"),
+    Column("noise_type", STRING, "symmetric or asymmetric, where recorded"),
+    Column("noise_map", STRING, "V1: flipped classes as JSON, from → to"),
+    Column("dataset", STRING, "data set that the run was trained on; of published runs, where recorded"),
+    Column("damage_epochs", INT64, "Y2: epochs at the damaging λ", "epochs", 1),
+    Column("architecture", STRING, "V3: architecture as recorded"),
+    Column("trusted_ratio", FLOAT64, "X, Y: trusted share of the training set", "fraction", 0.0, 1.0),
 )
 
-_OUTCOMES = _with_role(
-    "outcome",
-    (
-        Column("status", STRING, "completed, dead (not finite) or gate_failed", nullable=False),
-        _error(
-            "test_error",
-            "error of the last evaluation, the main metric; two-branch runs: of the ordered branch",
-        ),
-        _error("test_acc", "1 - test_error"),
-        _error("best_error", "lowest error after training began, as recorded or of all evaluations"),
-        _error("best_acc", "1 - best_error"),
-        Column("best_epoch", INT64, "first epoch with the lowest error", "epochs", 0),
-        Column("test_loss", FLOAT64, "cross-entropy of the last evaluation", "nats", 0.0),
-        _error(
-            "validation_error", "error of the last evaluation on examples set aside, by the set's own labels"
-        ),
-        _error("validation_noisy_error", "the same by the noisy labels"),
-        Column("epochs", INT64, "epochs trained, all stages of the run together", "epochs", 0),
-        Column("steps", INT64, "optimizer steps, all stages of the run together", "steps", 0),
-        Column("constant_prediction", BOOL, "the last evaluation gave one class to every example"),
-        _error("init_error", "error of the initial state or phase (two-branch runs: of the ordered one)"),
-        Column("init_success", BOOL, "the initial phase, or a prepared state, passed its gate"),
-        Column(
-            "lifetime", INT64, "epochs of the stage until the event, or observed without one", "epochs", 0
-        ),
-        Column("event", BOOL, "the stop rule fired: collapsed (up) or recovered (down)"),
-        Column("censored", BOOL, "observed to the end without the event; false where the gate failed"),
-        _lambda(
-            "threshold_lambda", "λ at the event; without one null, but in R3 the ladder's end, as published"
-        ),
-        _lambda("first_crossing_lambda", "first λ with an error beyond the threshold, sustained or not"),
-        _lambda("final_lambda", "λ of the last evaluation, where λ is swept on one branch"),
-        Column("convergence_epoch", INT64, "K: first epoch below the convergence threshold", "epochs", 1),
-        _cosine("avg_cos", "mean over epochs of the mean cosine of structure and value gradient"),
-        Column("avg_gmix_norm", FLOAT64, "mean over epochs of the mean norm of the mixed gradient", "", 0.0),
-        _cosine("first_cos", "B3: mean cosine over the first 100 steps"),
-        Column("first_gmix_norm", FLOAT64, "B3: mean norm of the mixed gradient over these steps", "", 0.0),
-        _cosine("cos_actual", "mean cosine reached by a value direction set to cos_target"),
-        _cosine("cos_struct_clean", "L: mean cosine of structure and clean gradient"),
-        Column("lr_scale", FLOAT64, "J LR_matched: factor on the learning rate", "", 0.0),
-        _error("ordered_init_error", "error of the ordered (low-error) initial state"),
-        _error("collapse_init_error", "error of the collapsed initial state"),
-        _error(
-            "ordered_final_error", "last error of the ordered branch, where a run has two (V, Tb2: highest λ)"
-        ),
-        _error("collapse_final_error", "last error of the collapse branch, where a run has two (lowest λ)"),
-        Column("final_gap", FLOAT64, "collapse_final_error - ordered_final_error", "fraction", -1.0, 1.0),
-        Column("escaped", BOOL, "Td2: final error below the escape threshold"),
-        Column("improvement", FLOAT64, "Td2: init_error - test_error", "fraction", -1.0, 1.0),
-        _lambda("collapse_lambda", "Tg2: first λ with error at or above 0.40"),
-        Column("selected_seed", INT64, "seed of the state that fills a slot"),
-        Column("selected_run", STRING, "run that the slot's state comes from"),
-        Column("selection_passed", BOOL, "false where too few states passed and the nearest one was taken"),
-        Column("phase", STRING, "S1, S2: ordered ≤ 0.20, collapsed ≥ 0.40, else intermediate, as recorded"),
-        Column(
-            "category", STRING, "Td1: trapped_90 ≥ 0.85, partial_collapse ≥ 0.55, else ordered, as recorded"
-        ),
+OUTCOMES = (
+    Column("status", STRING, "completed, dead (not finite) or gate_failed", nullable=False),
+    _error(
+        "test_error",
+        "error of the last evaluation, the main metric; two-branch runs: of the ordered branch",
     ),
+    _error("test_acc", "1 - test_error"),
+    _error("best_error", "lowest error after training began, as recorded or of all evaluations"),
+    _error("best_acc", "1 - best_error"),
+    Column("best_epoch", INT64, "first epoch with the lowest error", "epochs", 0),
+    Column("test_loss", FLOAT64, "cross-entropy of the last evaluation", "nats", 0.0),
+    _error("validation_error", "error of the last evaluation on examples set aside, by the set's own labels"),
+    _error("validation_noisy_error", "the same by the noisy labels"),
+    Column("epochs", INT64, "epochs trained, all stages of the run together", "epochs", 0),
+    Column("steps", INT64, "optimizer steps, all stages of the run together", "steps", 0),
+    Column("constant_prediction", BOOL, "the last evaluation gave one class to every example"),
+    _error("init_error", "error of the initial state or phase (two-branch runs: of the ordered one)"),
+    Column("init_success", BOOL, "the initial phase, or a prepared state, passed its gate"),
+    Column("lifetime", INT64, "epochs of the stage until the event, or observed without one", "epochs", 0),
+    Column("event", BOOL, "the stop rule fired: collapsed (up) or recovered (down)"),
+    Column("censored", BOOL, "observed to the end without the event; false where the gate failed"),
+    _lambda("threshold_lambda", "λ at the event; without one null, but in R3 the ladder's end, as published"),
+    _lambda("first_crossing_lambda", "first λ with an error beyond the threshold, sustained or not"),
+    _lambda("final_lambda", "λ of the last evaluation, where λ is swept on one branch"),
+    Column("convergence_epoch", INT64, "K: first epoch below the convergence threshold", "epochs", 1),
+    _cosine("avg_cos", "mean over epochs of the mean cosine of structure and value gradient"),
+    Column("avg_gmix_norm", FLOAT64, "mean over epochs of the mean norm of the mixed gradient", "", 0.0),
+    _cosine("first_cos", "B3: mean cosine over the first 100 steps"),
+    Column("first_gmix_norm", FLOAT64, "B3: mean norm of the mixed gradient over these steps", "", 0.0),
+    _cosine("cos_actual", "mean cosine reached by a value direction set to cos_target"),
+    _cosine("cos_struct_clean", "L: mean cosine of structure and clean gradient"),
+    Column("lr_scale", FLOAT64, "J LR_matched: factor on the learning rate", "", 0.0),
+    _error("ordered_init_error", "error of the ordered (low-error) initial state"),
+    _error("collapse_init_error", "error of the collapsed initial state"),
+    _error(
+        "ordered_final_error", "last error of the ordered branch, where a run has two (V, Tb2: highest λ)"
+    ),
+    _error("collapse_final_error", "last error of the collapse branch, where a run has two (lowest λ)"),
+    Column("final_gap", FLOAT64, "collapse_final_error - ordered_final_error", "fraction", -1.0, 1.0),
+    Column("escaped", BOOL, "Td2: final error below the escape threshold"),
+    Column("improvement", FLOAT64, "Td2: init_error - test_error", "fraction", -1.0, 1.0),
+    _lambda("collapse_lambda", "Tg2: first λ with error at or above 0.40"),
+    Column("selected_seed", INT64, "seed of the state that fills a slot"),
+    Column("selected_run", STRING, "run that the slot's state comes from"),
+    Column("selection_passed", BOOL, "false where too few states passed and the nearest one was taken"),
+    Column("phase", STRING, "S1, S2: ordered ≤ 0.20, collapsed ≥ 0.40, else intermediate, as recorded"),
+    Column("category", STRING, "Td1: trapped_90 ≥ 0.85, partial_collapse ≥ 0.55, else ordered, as recorded"),
 )
 
-_PROVENANCE = _with_role(
-    "provenance",
-    (
-        Column("seconds", FLOAT64, "wall time as recorded", "s", 0.0),
-        Column("digest", STRING, "SHA-256 of the run, its outcome and trajectory (trained editions)"),
-        Column("dualgrad", STRING, "version of this package that trained the run"),
-        Column(
-            "code", STRING, "name of the code that trained the run: its SHA-256 without comments, cut short"
-        ),
-        Column("torch", STRING, "version of PyTorch"),
-        Column("device", STRING, "cpu, or the GPU's name"),
-        Column("arithmetic", STRING, "what the precision came to on the device"),
-        Column("threads", INT64, "threads of the job", "", 1),
-        Column("cpu_capability", STRING, "vector instructions that torch used on the CPU, e.g. AVX512"),
-        Column("cpu_model", STRING, "name of the machine's CPU"),
-        Column("original_id", STRING, "experiment_id as published", released_only=True),
-        Column("checkpoint_source", STRING, "file name of the published starting state", released_only=True),
-        Column("source_file", STRING, "published file, below the results folder", released_only=True),
-        Column("source_row", INT64, "0-based row of that file", "", 0, released_only=True),
-        Column(
-            "source_item",
-            INT64,
-            "0-based item of that row's nested list (Td2, W2)",
-            "",
-            0,
-            released_only=True,
-        ),
+PROVENANCE = (
+    Column("seconds", FLOAT64, "wall time as recorded", "s", 0.0),
+    Column("digest", STRING, "SHA-256 of the run, its outcome and trajectory (trained editions)"),
+    Column("dualgrad", STRING, "version of this package that trained the run"),
+    Column("code", STRING, "name of the code that trained the run: its SHA-256 without comments, cut short"),
+    Column("torch", STRING, "version of PyTorch"),
+    Column("device", STRING, "cpu, or the GPU's name"),
+    Column("arithmetic", STRING, "what the precision came to on the device"),
+    Column("threads", INT64, "threads of the job", "", 1),
+    Column("cpu_capability", STRING, "vector instructions that torch used on the CPU, e.g. AVX512"),
+    Column("cpu_model", STRING, "name of the machine's CPU"),
+    Column("original_id", STRING, "experiment_id as published", released_only=True),
+    Column("checkpoint_source", STRING, "file name of the published starting state", released_only=True),
+    Column("source_file", STRING, "published file, below the results folder", released_only=True),
+    Column("source_row", INT64, "0-based row of that file", "", 0, released_only=True),
+    Column(
+        "source_item",
+        INT64,
+        "0-based item of that row's nested list (Td2, W2)",
+        "",
+        0,
+        released_only=True,
     ),
 )
 
 _RUN_KEYS = (
     *_IDENTITY,
-    Column("noise_rate", FLOAT64, "label-noise rate η of the run", "fraction", 0.0, 1.0, role="key"),
-    Column("seed", INT64, "seed actually used, as in runs", role="key"),
+    Column("noise_rate", FLOAT64, "label-noise rate η of the run", "fraction", 0.0, 1.0),
+    Column("seed", INT64, "seed actually used, as in runs"),
 )
-_PLACE = _with_role(
-    "key",
-    (
-        Column("stage", STRING, "stage of the run (main, init, sweep, ordered_sweep, …)", nullable=False),
-        Column("branch", STRING, "ordered or collapse, where the run has such branches"),
-        Column("segment", INT64, "0-based stretch of one λ within the stage", "", 0, nullable=False),
-    ),
+_PLACE = (
+    Column("stage", STRING, "stage of the run (main, init, sweep, ordered_sweep, …)", nullable=False),
+    Column("branch", STRING, "ordered or collapse, where the run has such branches"),
+    Column("segment", INT64, "0-based stretch of one λ within the stage", "", 0, nullable=False),
 )
-_DIRECTION = Column("direction", STRING, "up or down, where λ is swept", role="key")
-_AT_LAMBDA = _lambda("lam", "λ in force", role="key")
+_DIRECTION = Column("direction", STRING, "up or down, where λ is swept")
+_AT_LAMBDA = _lambda("lam", "λ in force")
 _EPOCH = Column(
     "epoch", INT64, "epochs done in the session; 0 is before training", "epochs", 0, nullable=False
 )
@@ -245,12 +204,12 @@ _STAGE_EPOCH = Column("stage_epoch", INT64, "epochs done in the stage", "epochs"
 SCHEMA: dict[str, tuple[Column, ...]] = {
     "runs": (
         *_IDENTITY,
-        Column("counted", BOOL, "one of the 3,916 runs of the census", nullable=False, role="key"),
+        Column("counted", BOOL, "one of the 3,916 runs of the census", nullable=False),
         *_FACTORS,
         *_EFFECTIVE,
         *_CONSTANTS,
-        *_OUTCOMES,
-        *_PROVENANCE,
+        *OUTCOMES,
+        *PROVENANCE,
     ),
     "trajectories": (
         *_RUN_KEYS,
@@ -339,7 +298,7 @@ FACTOR_COLUMNS = tuple(column.name for column in _FACTORS)
 #: Factors of the published experiments, by their words.
 FACTORS = ("lambda", "noise_rate", "seed", *FACTOR_COLUMNS)
 CONSTANT_COLUMNS = tuple(column.name for column in _CONSTANTS)
-OUTCOME_COLUMNS = tuple(column.name for column in _OUTCOMES)
+OUTCOME_COLUMNS = tuple(column.name for column in OUTCOMES)
 
 
 def columns(table: str) -> dict[str, Column]:
