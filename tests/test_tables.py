@@ -19,11 +19,10 @@ from dualgrad.cli import main
 from dualgrad.commands import tables as command
 from dualgrad.figures.style import Look
 from dualgrad.records import RecordError, make_record, read_record, write_record
-from dualgrad.report import content as report_content
 from dualgrad.tables import parquet
 from dualgrad.tables.build import TableSet, effective_values, experiment_tables, held_epochs, run_columns
 from dualgrad.tables.errors import TableError
-from dualgrad.tables.read import differing_conditions, merge_parts, read_tables
+from dualgrad.tables.read import differing, differing_conditions, merge_parts, read_tables
 from dualgrad.tables.schema import SCHEMA, TABLES, arrow_schema, describe
 from dualgrad.training.determinism import surroundings
 
@@ -420,7 +419,8 @@ def test_records_that_were_not_made_alike_are_told(demo, root: Path, tmp_path, c
     assert set(frame["cpu_capability"]) == {made["cpu"]["capability"]}
     assert set(frame["cpu_model"]) == {made["cpu"]["model"]} and set(frame["arithmetic"]) == {"float64"}
     assert differing_conditions(frame) == {"Ta1-1": ["torch"]}
-    assert report_content.differing(tmp_path / "demo", ["Ta1-1", "B"]) == {"Ta1-1": ["torch"]}
+    assert differing(tmp_path / "demo", ["Ta1-1"]) == {"Ta1-1": ["torch"]}
+    assert differing(tmp_path / "demo", []) == {}
     assert differing_conditions(frame[2:]) == {}
     assert "records of Ta1-1 were not made alike" in Look("demo", differing=("Ta1-1",)).footer("Figure1", "")
     assert "not made alike" not in Look("demo").footer("Figure1", "")

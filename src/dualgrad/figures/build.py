@@ -13,8 +13,8 @@ from dualgrad.drawing import load_matplotlib, save, styled
 from dualgrad.figures.frames import Tables, panel, rows, words
 from dualgrad.figures.sources import FIGURE_EXPERIMENTS, VARIANTS, experiments_of
 from dualgrad.figures.trained import Trained
-from dualgrad.records import CONDITIONS
 from dualgrad.tables import parquet
+from dualgrad.tables.read import differing
 from dualgrad.validation import InputError
 
 #: Letters that a figure's footer has for networks; where there are more, the panels name their own.
@@ -106,17 +106,9 @@ def make(
     panels = compute(figure, read(tables_dir, figure, variant, trained))
     if data_dir is not None:
         save_panels(figure, panels, data_dir)
-    draw(figure, panels, edition, outputs, variant, differing(tables_dir, figure, variant))
+    unlike = tuple(differing(tables_dir.parent, experiments_of(figure, variant)))
+    draw(figure, panels, edition, outputs, variant, unlike)
     return panels
-
-
-def differing(tables_dir: Path, figure: str, variant: str = "published") -> tuple[str, ...]:
-    """Experiments of a figure whose records were not made alike."""
-    from dualgrad.tables.read import differing_conditions, read_tables
-
-    names = ["experiment", *CONDITIONS]
-    drawn = experiments_of(figure, variant)
-    return tuple(differing_conditions(read_tables(tables_dir.parent, drawn, "runs", names=names)))
 
 
 def draw(

@@ -17,7 +17,8 @@ from dualgrad.pages import linked, packed, render, write_page
 from dualgrad.project import is_own, words_of
 from dualgrad.report import content
 from dualgrad.tables import parquet
-from dualgrad.tables.read import made, read_tables
+from dualgrad.tables.read import differing, made, read_tables
+from dualgrad.tables.schema import TABLES
 
 TEMPLATES = Path(__file__).parent
 # Pages beside the index, and what they are; all but the statistics are made by other commands.
@@ -36,8 +37,6 @@ PAGES = {
 }
 # Headings of the index's figures, and the folders in which their targets lie: Extended Data, and the main figures.
 GROUPS = (("Extended data", "extended_data"), ("Main figures", "main"))
-# Tables that travel with the report, as Parquet and as CSV.
-TABLES = ("runs", "trajectories", "epochs", "geometry", "steps")
 KINDS = {
     "demo": "A miniature on small data, made to show the phenomena. It is not evidence for the published results.",
     "smoke": "Cut down for tests. The numbers mean nothing.",
@@ -180,8 +179,8 @@ def _index(
     edition = census.edition
     counted = {name: one for name, one in census.experiments.items() if one["counted"]}
     statuses = content.record_counts(edition_dir, list(counted))
-    unlike = content.differing(edition_dir, list(counted))
-    differing = "".join(f" Records of {name} differ in {', '.join(in_)}." for name, in_ in unlike.items())
+    unlike = differing(edition_dir, made(edition_dir, counted))
+    notes = "".join(f" Records of {name} differ in {', '.join(in_)}." for name, in_ in unlike.items())
     groups: dict[str, list[Mapping[str, Any]]] = {}
     for one in figures:
         title, folder = GROUPS[one["figure"].startswith("Figure")]
@@ -189,7 +188,7 @@ def _index(
     return render(
         TEMPLATES / "index.html",
         edition=edition,
-        kind=KINDS.get(edition["name"], "Not the published results.") + differing,
+        kind=KINDS.get(edition["name"], "Not the published results.") + notes,
         oracle=sum(has_oracle(run) for run in census.runs.values() if run["counted"]),
         controls=controls,
         made=sum(statuses.values()),

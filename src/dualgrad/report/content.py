@@ -15,12 +15,11 @@ from dualgrad.claims.verdicts import VERDICTS
 from dualgrad.figures.captions import CAPTIONS, figure_name
 from dualgrad.figures.sources import FIGURE_EXPERIMENTS, FIGURE_PANELS, VARIANTS, experiments_of
 from dualgrad.project import is_own
-from dualgrad.records import CONDITIONS
 from dualgrad.statistics import build as statistics_build
 from dualgrad.statistics.sources import ALL_STATISTICS
 from dualgrad.tables import parquet
 from dualgrad.tables.errors import TableError
-from dualgrad.tables.read import differing_conditions, made, read_tables
+from dualgrad.tables.read import made, read_tables
 
 # Summaries of every evaluation and epoch would be most of the page; they stay in the file.
 SHOWN_ROWS = {"summaries": ("table", "runs")}
@@ -47,14 +46,6 @@ def figures(edition_dir: Path) -> list[dict[str, Any]]:
                 }
             )
     return found
-
-
-def differing(edition_dir: Path, experiments: Sequence[str]) -> dict[str, list[str]]:
-    """Return the experiments whose records were not made alike, with what they differ in."""
-    there = made(edition_dir, experiments)
-    if not there:
-        return {}
-    return differing_conditions(read_tables(edition_dir, there, "runs", names=["experiment", *CONDITIONS]))
 
 
 def sheets(edition_dir: Path) -> list[dict[str, Any]]:

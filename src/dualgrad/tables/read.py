@@ -111,6 +111,13 @@ def to_frame(table: pa.Table) -> pd.DataFrame:
     return table.to_pandas(types_mapper=mapping.get, use_threads=False)
 
 
+def differing(edition_dir: Path, experiments: Sequence[str]) -> dict[str, list[str]]:
+    """Return what :func:`differing_conditions` says of some experiments' tables."""
+    return differing_conditions(
+        read_tables(edition_dir, experiments, "runs", names=["experiment", *CONDITIONS])
+    )
+
+
 def differing_conditions(runs: pd.DataFrame) -> dict[str, list[str]]:
     """Return experiments whose records were not all made alike, with what they differ in (records.CONDITIONS).
 
