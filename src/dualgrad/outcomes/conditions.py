@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,6 +14,8 @@ from dualgrad.estimators.bootstrap import t_bounds
 from dualgrad.validation import InputError, did_you_mean
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from dualgrad.census import Census
 
 # Factors that repeat a condition rather than make one.
@@ -65,15 +68,25 @@ def runs_of(census: Census, name: str, edition_dir: Path) -> list[dict[str, Any]
             target = target.relative_to(root)
         problem = f"nothing of it has been made; make it: snakemake {target} --cores all"
         raise InputError("", name, problem)
-    rows = frame.astype(object).where(frame.notna(), None).to_dict("records")
-    return [{**row, **census.runs[f"{name}/{row['run']}"]["factors"]} for row in rows]
+    return with_factors(frame)
+
+
+def with_factors(runs: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return rows of the table ``runs``, each with its factors by name; None where a cell is empty."""
+    rows = runs.astype(object).where(runs.notna(), None).to_dict("records")
+    return [{**row, **json.loads(row["factors"] or "{}")} for row in rows]
 
 
 def factors_of(census: Census, name: str) -> list[str]:
     """Return the factors with several levels that make conditions, in the census's order."""
-    runs = [census.runs[target] for target in census.experiment(name)["runs"]]
-    names = dict.fromkeys(factor for run in runs for factor in run["factors"] if factor not in REPEATS)
-    return [one for one in names if len({repr(run["factors"].get(one)) for run in runs}) > 1]
+    runs = [census.runs[target]["factors"] for target in census.experiment(name)["runs"]]
+    return varying(runs, (factor for run in runs for factor in run))
+
+
+def varying(runs: Sequence[Mapping[str, Any]], factors: Iterable[str]) -> list[str]:
+    """Return those factors, each once, that have several levels in some runs and make conditions."""
+    names = (name for name in dict.fromkeys(factors) if name not in REPEATS)
+    return [name for name in names if len({repr(run.get(name)) for run in runs}) > 1]
 
 
 def summarise(
@@ -98,11 +111,13 @@ def summarise(
         if value is not None:
             own.append(float(value))
 
-    def place(levels: tuple) -> list[tuple]:
-        return [(level is None, isinstance(level, str), level or 0) for level in levels]
-
     ordered = sorted(groups, key=place)
     return [_condition(dict(zip(by, levels, strict=True)), groups[levels]) for levels in ordered]
+
+
+def place(levels: tuple[Any, ...]) -> list[tuple[Any, ...]]:
+    """Return what levels are sorted by: numbers, words, none."""
+    return [(level is None, isinstance(level, str), level or 0) for level in levels]
 
 
 def _condition(levels: dict[str, Any], values: list[float]) -> Condition:

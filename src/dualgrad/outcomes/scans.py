@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from dualgrad.estimators.scan import Estimate, Scan, difference, mean, scan
-from dualgrad.outcomes.conditions import REPEATS
+from dualgrad.outcomes.conditions import REPEATS, place
 from dualgrad.validation import InputError, did_you_mean
 
 Rows = Sequence[Mapping[str, Any]]
@@ -91,22 +91,18 @@ def readings(
         mine = groups.setdefault(tuple(row.get(name) for name in others), {})
         mine.setdefault(float(row[over]), []).append((_repeat(row), float(row[of])))
     found = []
-    for place in sorted(groups, key=_place):
-        at = sorted(groups[place])
+    for other in sorted(groups, key=place):
+        at = sorted(groups[other])
         if len(at) < LEAST_LEVELS:
             continue
-        data, paired = _paired([groups[place][one] for one in at])
-        levels = dict(zip(others, place, strict=True))
+        data, paired = _paired([groups[other][one] for one in at])
+        levels = dict(zip(others, other, strict=True))
         found.append(Reading(levels, over, of, scan(at, data, paired=paired, level=level)))
     return found
 
 
 def _repeat(row: Mapping[str, Any]) -> tuple[Any, ...]:
     return tuple(row.get(name) for name in REPEATS)
-
-
-def _place(levels: tuple[Any, ...]) -> list[tuple[Any, ...]]:
-    return [(level is None, isinstance(level, str), level or 0) for level in levels]
 
 
 def _paired(groups: Sequence[list[tuple[tuple[Any, ...], float]]]) -> tuple[list[np.ndarray], bool]:

@@ -24,10 +24,10 @@ import pandas as pd
 from dualgrad.estimators import bootstrap
 from dualgrad.estimators.scan import Estimate
 from dualgrad.estimators.units import JACKKNIFE
-from dualgrad.outcomes.conditions import REPEATS, summarise
+from dualgrad.outcomes.conditions import summarise, varying, with_factors
 from dualgrad.outcomes.scans import VALIDATION, Reading, numeric_factors, readings
 from dualgrad.statistics.layout import Quantity, Sheet
-from dualgrad.statistics.summaries import OUTCOMES
+from dualgrad.statistics.summaries import OUTCOMES, spelt
 from dualgrad.tables.edition import Tables
 from dualgrad.tables.schema import BOOL, STRING, Column
 
@@ -64,8 +64,8 @@ def compute(tables: Tables) -> pd.DataFrame:
     sheet = Sheet(tables.edition, KEYS, QUANTITIES)
     runs = tables.table("runs")
     for name in tables.experiments:
-        rows = _rows(runs[runs["experiment"] == name])
-        by = _factors(rows)
+        rows = with_factors(runs[runs["experiment"] == name])
+        by = varying(rows, (factor for row in rows for factor in json.loads(row["factors"] or "{}")))
         for field in (*OUTCOMES, *VALIDATION):
             if any(row.get(field) is not None for row in rows):
                 _conditions(sheet, name, rows, by, field)
@@ -77,32 +77,13 @@ def compute(tables: Tables) -> pd.DataFrame:
     return sheet.frame()
 
 
-def _rows(runs: pd.DataFrame) -> list[dict[str, Any]]:
-    rows = runs.astype(object).where(runs.notna(), None).to_dict("records")
-    return [{**row, **json.loads(row["factors"] or "{}")} for row in rows]
-
-
-def _factors(rows: list[dict[str, Any]]) -> list[str]:
-    names = dict.fromkeys(name for row in rows for name in json.loads(row["factors"] or "{}"))
-    several = (name for name in names if len({repr(row.get(name)) for row in rows}) > 1)
-    return [name for name in several if name not in REPEATS]
-
-
-def _spelt(levels: dict[str, Any]) -> str:
-    given = {name: level for name, level in levels.items() if level is not None}
-    return " ".join(
-        f"{name}={level:g}" if isinstance(level, float) else f"{name}={level}"
-        for name, level in given.items()
-    )
-
-
 def _conditions(sheet: Sheet, name: str, rows: list[dict[str, Any]], by: list[str], field: str) -> None:
     for one in summarise(rows, by, field):
         values = [
             row[field] for row in rows if all(row.get(key) == level for key, level in one.levels.items())
         ]
         known = np.array([value for value in values if value is not None], dtype=float)
-        keys: dict[str, Any] = {"experiment": name, "condition": _spelt(one.levels), "field": field}
+        keys: dict[str, Any] = {"experiment": name, "condition": spelt(one.levels), "field": field}
         unit = "epochs" if field in ("lifetime", "best_epoch", "convergence_epoch") else "1"
         unit = "fraction" if field.endswith("_error") else unit
         ends = None if one.low is None or one.high is None else (one.low, one.high, "t")
@@ -117,7 +98,7 @@ def _conditions(sheet: Sheet, name: str, rows: list[dict[str, Any]], by: list[st
 
 def _curve(sheet: Sheet, name: str, reading: Reading) -> None:
     found, n = reading.scan, min(reading.scan.n)
-    keys: dict[str, Any] = {"experiment": name, "condition": _spelt(reading.levels)}
+    keys: dict[str, Any] = {"experiment": name, "condition": spelt(reading.levels)}
     keys |= {"field": reading.of, "over": reading.over}
     difference = f"{'paired t' if found.paired else 'Welch t'}, Bonferroni"
 

@@ -15,7 +15,8 @@ Sources: the check numbers of all protocol parts (A-G.md#5, I-P.md#4, Q-R.md#4, 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -114,12 +115,17 @@ def with_conditions(runs: pd.DataFrame) -> pd.DataFrame:
     texts = {}
     for factors in runs["factors"].unique():
         levels = json.loads(factors) if factors else {}
-        texts[factors] = " ".join(
-            f"{name}={value:g}" if isinstance(value, float) else f"{name}={value}"
-            for name, value in levels.items()
-            if name not in REPETITIONS and value is not None
-        )
+        texts[factors] = spelt({name: level for name, level in levels.items() if name not in REPETITIONS})
     return runs.assign(condition=runs["factors"].map(texts))
+
+
+def spelt(levels: Mapping[str, Any]) -> str:
+    """Return levels as ``name=level``, those that there are."""
+    return " ".join(
+        f"{name}={level:g}" if isinstance(level, float) else f"{name}={level}"
+        for name, level in levels.items()
+        if level is not None
+    )
 
 
 def _table(tables: Tables, table: str, runs: pd.DataFrame) -> Iterator[pd.DataFrame]:
