@@ -34,7 +34,7 @@ from oracles.lab import (
 )
 from workflows import snakemake
 
-from dualgrad.bench import against, flops, kernels, library, mps, pipeline, whole_run
+from dualgrad.bench import against, flops, kernels, library, mps, pipeline, processes, whole_run
 from dualgrad.bench.gpu import PUBLISHED, WINDOW, Gpu, _one_of_several, _together, census_epochs
 from dualgrad.bench.pipeline import _grow, copy_workflow
 from dualgrad.bench.sides import make_sides
@@ -255,7 +255,7 @@ def test_bench_pipeline(capsys, data, executed, monkeypatch) -> None:
             return own(folder, *words, more=more)
         done = snakemake(folder, *words, more=more)
         assert done.returncode == 0, done.stdout
-        return pipeline.Took(seconds=1.0, cpu=1.0, memory=1.0)
+        return processes.Took(seconds=1.0, cpu=1.0, memory=1.0)
 
     monkeypatch.setattr(pipeline, "_command", command)
     made = {"data", ".snakemake", ".hypothesis"}  # by other tests beside this one
@@ -283,7 +283,7 @@ def test_bench_demo(monkeypatch, tmp_path, capsys) -> None:
         for name in ("first", ".half") if target == "figures/main" else ("second", "third"):
             (folder / "results/demo/runs/A").mkdir(parents=True, exist_ok=True)
             (folder / f"results/demo/runs/A/{name}.json").touch()
-        return pipeline.Took(seconds=3.0, cpu=5.0, memory=1.0)
+        return processes.Took(seconds=3.0, cpu=5.0, memory=1.0)
 
     monkeypatch.setattr(pipeline, "_command", command)
     report = bench(capsys, "pipeline", "--demo", "--config", f"data_dir={tmp_path}")
@@ -706,5 +706,16 @@ def test_what_benchmarks_start_knows_of_no_workflow_around_it(monkeypatch) -> No
     names = {ADDRESS, GPUS, LOCKS, PYTHON, SETTINGS, WORKFLOW}
     for name in names:
         monkeypatch.setenv(name, "around")
-    found = whole_run.environment({"MORE": "1"})
+    found = processes.environment({"MORE": "1"})
     assert not names & found.keys() and found["MORE"] == "1"
+
+
+def test_a_command_that_fails_shows_its_end() -> None:
+    took = processes.execute([sys.executable, "-c", "print(sum(range(10**6)))"])
+    assert min(took.seconds, took.cpu, took.memory) > 0
+    words = [sys.executable, "-c", "print(*range(50), sep=chr(10)); raise SystemExit(3)"]
+    with pytest.raises(InputError) as failed:
+        processes.execute(words, key="--against abc")
+    end = "\n".join(map(str, range(35, 50)))
+    assert failed.value.key == "--against abc"
+    assert failed.value.problem == f"`{' '.join(words)} …` ended with status 3:\n{end}"
