@@ -133,10 +133,10 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> SimpleNamespace:
     for name, found in (
         ("figures", [figure]),
         ("record_counts", {HOSTILE: 3}),
-        ("differing", {HOSTILE: [HOSTILE]}),
         ("verdict_counts", {HOSTILE: 2}),
     ):
         monkeypatch.setattr(content, name, lambda *given, found=found: found)
+    monkeypatch.setitem(_index.__globals__, "differing", lambda *given: {HOSTILE: [HOSTILE]})
     experiments = {HOSTILE: {"title": HOSTILE, "counted": True, "runs": [f"{HOSTILE}/run"]}}
     edition = {"name": HOSTILE, "title": HOSTILE}
     return SimpleNamespace(edition=edition, experiments=experiments, runs={}, root=ROOT)
