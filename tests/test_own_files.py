@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from numpy._core.multiarray import _reconstruct
 from oracles import plain
 from oracles.lab import MLP, Lab, run_of, stage, vectors
 from torch import Tensor, nn
@@ -128,6 +129,9 @@ WRITERS: dict[str, Callable[[Path, np.ndarray], object]] = {
     "tensors.pth": lambda path, values: torch.save({"label": torch.from_numpy(values), "id": [0]}, path),
     "strided.pt": lambda path, values: torch.save({"label": torch.from_numpy(values.repeat(2))[::2]}, path),
     "alone.pt": lambda path, values: torch.save(torch.from_numpy(values), path),
+    "expanded.pt": lambda path, values: torch.save(
+        {"label": torch.from_numpy(values), "id": torch.zeros(()).expand(N)}, path
+    ),
 }
 
 
@@ -379,6 +383,23 @@ def claim(path: Path) -> None:
             target.writestr(one, content[:8] if one.filename.endswith("data/0") else content)
 
 
+class Called:
+    """What a pickle asks for."""
+
+    def __init__(self, *asked: object) -> None:
+        self.asked = asked
+
+    def __reduce__(self):
+        function, *given = self.asked
+        return (function, tuple(given))
+
+
+def pickled(path: Path, content: object) -> None:
+    """A file of torch.save's form, with a pickle that torch would not write."""
+    with zipfile.ZipFile(path, "w") as target:
+        target.writestr("x/data.pkl", pickle.dumps(content, protocol=2))
+
+
 def with_labels(values: object) -> Callable[[Path], None]:
     return lambda folder: np.savez(folder / "labels.npz", worse=np.array(values))
 
@@ -534,6 +555,26 @@ LABEL_FILES: dict[str, tuple[Callable[[Path], object], dict, str]] = {
         lambda f: (f / "x.pt").write_bytes(pickle.dumps(LABELS)),
         NOISE | {"path": "x.pt"},
         "expected a file of torch.save",
+    ),
+    "a tensor of a few bytes, thousands of millions of times": (
+        lambda f: torch.save(torch.zeros(1, dtype=torch.uint8).expand(8_000_000_000), f / "x.pt"),
+        {"kind": "file", "path": "x.pt"},
+        "expected tensors of at most 256 MB together",
+    ),
+    "many tensors of the same bytes": (
+        lambda f: torch.save([torch.zeros(1).expand(1 << 24) for _ in range(5)], f / "x.pt"),
+        {"kind": "file", "path": "x.pt"},
+        "expected tensors of at most 256 MB together",
+    ),
+    "an array of any size without numbers": (
+        lambda f: pickled(f / "x.pt", Called(np.ndarray, (1 << 28,))),
+        {"kind": "file", "path": "x.pt"},
+        "cannot be read as a .pt file",
+    ),
+    "an array that is begun with any size": (
+        lambda f: pickled(f / "x.pt", Called(_reconstruct, np.ndarray, (1 << 28,), b"b")),
+        {"kind": "file", "path": "x.pt"},
+        f"expected {N} labels, one for each training example; got 0",
     ),
     "a tensor that claims more": (
         lambda f: claim(f / "x.pt"),

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import codecs
+import functools
 import io
+import math
 import pickle
 import zipfile
 from collections import OrderedDict
@@ -16,16 +18,21 @@ import numpy as np
 from dualgrad.data.errors import DataError
 
 
+def _array(*_: Any) -> np.ndarray:
+    """What NumPy begins an array with, whatever is asked for; its size comes with its numbers."""
+    return np.empty(0, "i1")
+
+
 class _ArraysOnly(pickle.Unpickler):
     """Reads NumPy arrays and plain containers; refuses everything else a pickle could run."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module.replace("_core", "core"), name) == ("numpy.core.multiarray", "_reconstruct"):
-            from numpy._core.multiarray import _reconstruct
-
-            return _reconstruct
-        if (module, name) in (("numpy", "ndarray"), ("numpy", "dtype")):
-            return getattr(np, name)
+            return _array
+        if (module, name) == ("numpy", "ndarray"):
+            return None  # a name that is passed on; called, it would make an array of any size
+        if (module, name) == ("numpy", "dtype"):
+            return np.dtype
         if (module, name) == ("_codecs", "encode"):
             return codecs.encode
         raise DataError(f"it asks for {module}.{name}, which no CIFAR file needs")
@@ -62,29 +69,38 @@ _STORAGES = {
 }
 
 
-def _tensor(
-    storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
-) -> np.ndarray:
-    """What torch builds a tensor from, as an array."""
-    if len(size) > 2 or any(type(one) is not int or one < 0 for one in (offset, *size, *stride)):
-        raise DataError("expected vectors; it holds a tensor of another shape")
-    last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
-    if 0 not in size and last >= len(storage):
-        raise DataError("a tensor claims more numbers than the file holds")
-    strides = tuple(step * storage.itemsize for step in stride)
-    return np.lib.stride_tricks.as_strided(storage[offset:], size, strides, writeable=False).copy()
-
-
 class _TorchFile(_ArraysOnly):
-    """Reads a file of torch.save: plain containers, NumPy's plain arrays and tensors, and nothing else."""
+    """Reads a file of torch.save: plain containers, NumPy's plain arrays and tensors, and nothing else.
 
-    def __init__(self, content: bytes, storage: Callable[[str], bytes]) -> None:
+    Args:
+        content: its pickle.
+        storage: gives the numbers of a storage by its key.
+        largest: most bytes of all tensors together.
+    """
+
+    def __init__(self, content: bytes, storage: Callable[[str], bytes], largest: int) -> None:
         super().__init__(io.BytesIO(content))
-        self._storage = storage
+        self._storage, self._largest, self._left = storage, largest, largest
+
+    def _tensor(
+        self, storage: np.ndarray, offset: int, size: tuple[int, ...], stride: tuple[int, ...], *_: Any
+    ) -> np.ndarray:
+        """What torch builds a tensor from, as an array."""
+        if len(size) > 2 or any(type(one) is not int or one < 0 for one in (offset, *size, *stride)):
+            raise DataError("expected vectors; it holds a tensor of another shape")
+        last = offset + sum((length - 1) * step for length, step in zip(size, stride, strict=True))
+        if 0 not in size and last >= len(storage):
+            raise DataError("a tensor claims more numbers than the file holds")
+        # Strides of 0 make a few bytes any number of them, and so do many tensors of one storage.
+        self._left -= math.prod(size) * storage.itemsize
+        if self._left < 0:
+            raise DataError(f"expected tensors of at most {self._largest >> 20} MB together")
+        strides = tuple(step * storage.itemsize for step in stride)
+        return np.lib.stride_tricks.as_strided(storage[offset:], size, strides, writeable=False).copy()
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) == ("torch._utils", "_rebuild_tensor_v2"):
-            return _tensor
+            return self._tensor
         if module == "torch" and name in _STORAGES:
             return _STORAGES[name]
         if (module, name) == ("collections", "OrderedDict"):
@@ -108,7 +124,7 @@ def load_plain(path: Path, largest: int) -> Any:
 
     Args:
         path: the file.
-        largest: most bytes of it.
+        largest: most bytes of it, and of the tensors that it is to become.
 
     Raises:
         DataError: another kind of file, or one that holds something else.
@@ -124,12 +140,13 @@ def load_plain(path: Path, largest: int) -> Any:
         if "byteorder" in names and archive.read(names["byteorder"]) != b"little":
             raise DataError("its numbers are big-endian")
 
+        @functools.cache  # tensors may share one
         def storage(key: str) -> bytes:
             if f"data/{key}" not in names:
                 raise DataError(f"the numbers of storage {key} are missing")
             return archive.read(names[f"data/{key}"])
 
-        found = _TorchFile(archive.read(names["data.pkl"]), storage).load()
+        found = _TorchFile(archive.read(names["data.pkl"]), storage, largest).load()
     if isinstance(found, np.ndarray) and found.dtype.hasobject:
         raise DataError("expected numbers; it holds an array of objects")
     return found
