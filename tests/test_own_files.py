@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import sys
 import zipfile
 from collections.abc import Callable
 from dataclasses import replace
@@ -26,8 +27,9 @@ from dualgrad.census.stages import CensusError
 from dualgrad.data import given
 from dualgrad.data.errors import DataError
 from dualgrad.data.prepare import copy_places
-from dualgrad.models import build_model, imported, needs_two_passes
+from dualgrad.models import build_model, imported, needs_two_passes, switches
 from dualgrad.project import load_settings
+from dualgrad.training.determinism import configure
 from dualgrad.training.trainer import TrainingError
 
 N, CLASSES = 150, 4
@@ -94,8 +96,6 @@ def write(folder: Path, module: str = MODULE) -> None:
 @pytest.fixture(autouse=True)
 def fresh_module():
     """Each test has a module `own_nets` of its own."""
-    import sys
-
     path = list(sys.path)
     yield
     sys.modules.pop("own_nets", None)
@@ -699,6 +699,8 @@ FACTORIES: dict[str, str] = {
     "return Extra(12, classes)": "state holds _extra_state, which is no tensor",
     "return With(lambda net, x: x @ net.w * random.random())": "draws from Python's random, which no run",
     "return With(lambda net, x: x @ net.w * numpy.random.rand())": "draws from NumPy's random, which no run",
+    "return With(lambda net, x: (torch.set_num_threads(3), x @ net.w)[1])":
+        "its network sets torch.set_num_threads when it is called; expected it to leave PyTorch's switches",
     "return nn.Sequential(nn.Linear(12, 4), Flip())": r"failed: RuntimeError: shape .* \(own_nets.py, line \d+\)",
 }  # fmt: skip
 
@@ -779,6 +781,60 @@ def test_files_do_not_go_with_what_draws_by_itself(lab) -> None:
     run["value"] = {**run["value"], "labels": "trusted_batches"}
     with pytest.raises(UnfitRun, match=r"value.trusted.path: expected ratio"):
         read(run)
+
+
+# First lines of research code, and what reads what they set. Some have no effect without a GPU, but all are kept.
+SWITCHES: dict[str, Callable[[], object]] = {
+    "torch.set_num_threads(3)": torch.get_num_threads,
+    "torch.set_default_dtype(torch.float64)": torch.get_default_dtype,
+    "torch.set_default_device('meta')": torch.get_default_device,
+    "torch.use_deterministic_algorithms(False)": torch.get_deterministic_debug_mode,
+    "torch.use_deterministic_algorithms(True, warn_only=True)": torch.get_deterministic_debug_mode,
+    "torch.set_float32_matmul_precision('medium')": torch.get_float32_matmul_precision,
+    "torch.backends.cuda.matmul.allow_tf32 = True": lambda: torch.backends.cuda.matmul.allow_tf32,
+    "torch.backends.cudnn.allow_tf32 = True": lambda: torch.backends.cudnn.allow_tf32,
+    "torch.backends.cudnn.conv.fp32_precision = 'tf32'": lambda: torch.backends.cudnn.allow_tf32,
+    "torch.backends.cuda.matmul.fp32_precision = 'tf32'": torch.get_float32_matmul_precision,
+    "torch.backends.fp32_precision = 'tf32'": lambda: torch.backends.mkldnn.matmul.fp32_precision,
+    "torch.backends.cudnn.benchmark = True": lambda: torch.backends.cudnn.benchmark,
+    "torch.backends.cudnn.deterministic = False": lambda: torch.backends.cudnn.deterministic,
+    "torch.backends.cudnn.enabled = False": lambda: torch.backends.cudnn.enabled,
+    "torch.backends.cuda.enable_flash_sdp(False)": torch.backends.cuda.flash_sdp_enabled,
+}
+
+
+@pytest.mark.parametrize("line", SWITCHES)
+def test_every_switch_is_put_back(line: str) -> None:
+    with switches.put_back() as changed:
+        configure("float64", 1)
+        with switches.put_back() as unlike_before:
+            before = SWITCHES[line]()
+            with switches.put_back() as moved:
+                exec(line)
+                assert moved()
+            assert SWITCHES[line]() == before and unlike_before() == []
+    assert changed() == []
+
+
+@pytest.mark.parametrize("where", ["import", "build"])
+def test_a_run_keeps_its_switches_whatever_a_module_sets(lab, tmp_path: Path, where: str) -> None:
+    """So the record's threads and precision are those of the training, and the next run's are its own."""
+    task, folder = lab.add(vectors()), tmp_path / "own"
+    write(folder)
+    run = own_run(task, network={"import": "own_nets:build", "width": 6, "inputs": 12})
+    expected, _ = lab.train(run, root=folder)
+    before = {line: get() for line, get in SWITCHES.items()}
+    lines = "; ".join(SWITCHES)
+    later = (
+        f"\ndef built(options, classes):\n    net = build(options, classes)\n    {lines}\n    return net\n"
+    )
+    write(folder, f"import torch\n{lines}\n{MODULE}" if where == "import" else MODULE + later)
+    run["task"]["model"]["import"] = "own_nets:build" if where == "import" else "own_nets:built"
+    sys.modules.pop("own_nets")
+    with switches.put_back():
+        record, _ = lab.train(run, root=folder)
+        assert {line: get() for line, get in SWITCHES.items()} == before
+    assert record["trajectory"] == expected["trajectory"] and record["provenance"]["threads"] == 1
 
 
 SKIPS = """

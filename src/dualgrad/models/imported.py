@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from dualgrad.census import imports
+from dualgrad.models import switches
 from dualgrad.models.generators import forked_generator, generator_state
 
 # Where modules are looked for first; a job sets it before it builds anything.
@@ -25,6 +26,10 @@ ROOT = Path()
 
 def load(path: str) -> Callable[..., Any]:
     """Import the function at ``package.module:function``.
+
+    PyTorch's switches stay as they are, whatever the module sets: a run's precision and threads hold, as its record
+    says, and the next run of the process trains under its own. They are put back and not refused: the lines may stand
+    in a library that the module imports, and nothing of them is wanted here.
 
     Raises:
         ValueError: it cannot be imported, or is no function; says why in one line.
@@ -38,7 +43,8 @@ def load(path: str) -> Callable[..., Any]:
         raise ValueError(f"import {path}: Python takes {other} for it; give the module another name")
     imports.make_importable(ROOT)
     try:
-        builder = getattr(importlib.import_module(module), name)
+        with switches.put_back():
+            builder = getattr(importlib.import_module(module), name)
     except (Exception, SystemExit) as error:  # a module of somebody's may do anything
         raise ValueError(f"import {path}: {said(error, path)}") from None
     if not callable(builder):
@@ -48,6 +54,8 @@ def load(path: str) -> Callable[..., Any]:
 
 def build(spec: Mapping[str, Any], classes: int, *, path: str) -> nn.Module:
     """Import a function and let it build a network, as the built-in ones are built.
+
+    What the function does to PyTorch's switches is undone, as after the import.
 
     Args:
         spec: options of the run, and what the task knows: ``inputs`` and ``shape`` of a picture, ``vocab_size``.
@@ -62,7 +70,8 @@ def build(spec: Mapping[str, Any], classes: int, *, path: str) -> nn.Module:
     options = {key: value for key, value in spec.items() if key not in ("name", "import", "body_from")}
     seed = torch.initial_seed()
     try:
-        model = builder(options, classes)
+        with switches.put_back():
+            model = builder(options, classes)
     except (Exception, SystemExit) as error:
         raise ValueError(f"{path}({options}, {classes}): {said(error, path)}") from None
     if torch.initial_seed() != seed:
@@ -133,11 +142,12 @@ def try_out(model: nn.Module, inputs: tuple[Tensor, ...], classes: int, path: st
     buffers other than BatchNorm's, or uses a BatchNorm other than once, so that one pass cannot stand for two.
 
     Raises:
-        ValueError: it fails, its outputs are no logits (examples, classes), it changes its inputs, a parameter has no
-            part in its outputs, its gradients are sparse, or it keeps or draws what an interrupted run would lose.
+        ValueError: it fails, its outputs are no logits (examples, classes), it changes its inputs or one of PyTorch's
+            switches, a parameter has no part in its outputs, its gradients are sparse, or it keeps or draws what an
+            interrupted run would lose.
     """
     device = inputs[0].device
-    with torch.inference_mode(False), forked_generator(device):
+    with switches.put_back() as moved_switches, torch.inference_mode(False), forked_generator(device):
         try:
             trial = copy.deepcopy(model).train()
         except torch.OutOfMemoryError:
@@ -160,6 +170,11 @@ def try_out(model: nn.Module, inputs: tuple[Tensor, ...], classes: int, path: st
             grads = torch.autograd.grad(logits.sum(), list(named.values()), allow_unused=True)
             doing = "be evaluated"
             logits = _checked_pass(trial.eval(), inputs, classes, path)
+            if names := moved_switches():  # nobody puts them back at every step
+                raise _Unfit(
+                    f"{path}: its network sets {names[0]} when it is called; expected it to leave PyTorch's switches "
+                    "as the run has them"
+                )
             # A layer that training leaves out at random has a part in eval mode.
             if any(one is None for one in grads):
                 more = torch.autograd.grad(logits.sum(), list(named.values()), allow_unused=True)
