@@ -45,6 +45,24 @@ def pin(line: str) -> tuple[str, set[str]]:
     return str(Requirement(name)), {one.strip() for one in hashes}
 
 
+def named(requirements: list[str]) -> dict[str, set[str]]:
+    """The extras of packages by their names, both in one form of writing."""
+    found = [Requirement(one) for one in requirements]
+    return {canonicalize_name(one.name): set(map(canonicalize_name, one.extras)) for one in found}
+
+
+def asked_for() -> dict[str, set[str]]:
+    """What requirements.in asks for by name."""
+    text = re.sub("#.*", "", (ROOT / "envs" / "requirements.in").read_text())
+    return named([one for one in text.split("\n") if one.strip()])
+
+
+def declared() -> dict[str, set[str]]:
+    """What pyproject.toml names."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return named([*project["dependencies"], *sum(project["optional-dependencies"].values(), [])])
+
+
 def test_every_pin_has_hashes_and_no_index_is_named() -> None:
     for name, hashes in pins().items():
         assert "==" in name and hashes, name
@@ -55,10 +73,8 @@ def test_every_pin_has_hashes_and_no_index_is_named() -> None:
 
 def test_the_pins_are_complete_and_nothing_needs_building() -> None:
     """What is asked for by name is pinned, and so is what that asks for, but for what has no wheel."""
-    pinned = {canonicalize_name(Requirement(one).name) for one in pins()}
-    text = (ROOT / "envs" / "requirements.in").read_text()
-    asked = {Requirement(one).name for one in re.sub("#.*", "", text).split("\n") if one.strip()}
-    assert {canonicalize_name(one) for one in asked} <= pinned
+    pinned, asked = {canonicalize_name(Requirement(one).name) for one in pins()}, asked_for()
+    assert asked.keys() <= pinned
     missing = set()
     for name in pinned:
         try:
@@ -68,7 +84,8 @@ def test_the_pins_are_complete_and_nothing_needs_building() -> None:
         missing |= {
             canonicalize_name(one.name)
             for one in needed
-            if one.marker is None or one.marker.evaluate({"extra": ""})
+            if one.marker is None
+            or any(one.marker.evaluate({"extra": extra}) for extra in ("", *asked.get(name, ())))
         }
     assert missing - pinned == {"connection-pool"}
     spec = importlib.util.find_spec("snakemake")
@@ -94,20 +111,13 @@ def test_what_is_imported_is_declared() -> None:
                 imported.add(node.module.partition(".")[0])
     imported -= {*sys.stdlib_module_names, "dualgrad"}
     of = metadata.packages_distributions()
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    listed = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
-    declared = {canonicalize_name(Requirement(one).name) for one in listed}
-    assert {canonicalize_name(of[one][0]) for one in imported} == declared
+    assert {canonicalize_name(of[one][0]) for one in imported} == declared().keys()
 
 
 def test_what_is_declared_is_asked_for_by_name() -> None:
-    """Not only pinned because something else needs it: that could end with any newer version."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    listed = [*project["dependencies"], *sum(project["optional-dependencies"].values(), [])]
-    declared = {canonicalize_name(Requirement(one).name) for one in listed}
-    text = re.sub("#.*", "", (ROOT / "envs" / "requirements.in").read_text())
-    asked = {canonicalize_name(Requirement(one).name) for one in text.split("\n") if one.strip()}
-    assert declared - asked == set()
+    """Not only pinned because something else needs it: that could end with any newer version. Extras are the same."""
+    found, asked = declared(), asked_for()
+    assert found == {name: asked.get(name) for name in found}
 
 
 def test_conda_has_the_same_pins() -> None:
