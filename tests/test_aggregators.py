@@ -56,8 +56,6 @@ def test_the_trainer_takes_the_steps_of_a_plain_loop(lab, name) -> None:
     """Raw gradients, a new value gradient at every third step, combined by TorchJD itself."""
     task = lab.add(vectors())
     options, made = KNOWN[name]
-    if name == "CAGrad":
-        pytest.importorskip("cvxpy")
     run = aggregated(task, {"aggregator": name, **options}, value={"period": 3})
     bench = lab.session(run)
     spec = read(run)

@@ -616,7 +616,6 @@ def test_plans_read_what_the_benchmark_calls_an_epoch() -> None:
 
 def test_a_step_of_the_library_beside_autograd_and_torchjd(capsys, tmp_path, monkeypatch) -> None:
     """The memory of one side in a process of its own, as all are measured; of the others here, to the same end."""
-    pytest.importorskip("torchjd")
 
     def peak(network, side, batch, device, dtype, threads, own=library.peak_of):
         if side == "torchjd":
@@ -641,7 +640,6 @@ def test_a_step_of_the_library_beside_autograd_and_torchjd(capsys, tmp_path, mon
 @pytest.mark.parametrize("network", ["mlp", "resnet18"])
 def test_what_is_measured_takes_the_same_steps(monkeypatch, network) -> None:
     """Three steps of each side, in double precision, end with the same weights; the ResNet's layers are narrow."""
-    pytest.importorskip("torchjd")
     spec, *rest = library.NETWORKS["resnet18"]
     monkeypatch.setitem(library.NETWORKS, "resnet18", ({**spec, "width": 1 / 8}, *rest))
     made = []

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 import pytest
+from moto.server import ThreadedMotoServer
 from workflows import ROOT, copy_workflow, snakemake
 
 from dualgrad import cli
@@ -201,9 +202,7 @@ def test_a_figure_without_a_shared_file_system(plain: dict[str, str], tmp_path: 
 @pytest.fixture
 def bucket() -> Iterator[tuple[str, dict[str, str]]]:
     """An S3 server on this machine: the URL of a bucket's prefix, and the environment that reaches it."""
-    server = pytest.importorskip("moto.server", reason="the S3 server of these tests").ThreadedMotoServer(
-        port=0, verbose=False
-    )
+    server = ThreadedMotoServer(port=0, verbose=False)
     server.start()
     address = f"http://127.0.0.1:{server.get_host_and_port()[1]}"
     settings = {

@@ -18,22 +18,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
+import yaml
 
-torch = pytest.importorskip("torch")
-
-import yaml  # noqa: E402
-
-from dualgrad import downloads  # noqa: E402
-from dualgrad.census.datasets import load_datasets  # noqa: E402
-from dualgrad.cli import main  # noqa: E402
-from dualgrad.data import prepare, pretrained, store, synthetic, task, tokens  # noqa: E402
-from dualgrad.data.content import sentences_of  # noqa: E402
-from dualgrad.data.errors import DataError  # noqa: E402
-from dualgrad.data.store import content_digest, file_hash, load_arrays, save_arrays, tar_member  # noqa: E402
-from dualgrad.data.task import load_task  # noqa: E402
-from dualgrad.files import replacing  # noqa: E402
-from dualgrad.release import fetch as release  # noqa: E402
-from dualgrad.release.errors import ArchiveError  # noqa: E402
+from dualgrad import downloads
+from dualgrad.census.datasets import load_datasets
+from dualgrad.cli import main
+from dualgrad.data import prepare, pretrained, store, synthetic, task, tokens
+from dualgrad.data.content import sentences_of
+from dualgrad.data.errors import DataError
+from dualgrad.data.store import content_digest, file_hash, load_arrays, save_arrays, tar_member
+from dualgrad.data.task import load_task
+from dualgrad.files import replacing
+from dualgrad.release import fetch as release
+from dualgrad.release.errors import ArchiveError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -183,7 +181,8 @@ def test_crops_and_flips_equal_torchvision():
     """RandomCrop(32, 4), RandomHorizontalFlip, ToTensor, Normalize with the same offsets, bit for bit in
     float32.
     """
-    functional = pytest.importorskip("torchvision.transforms.functional")
+    from torchvision.transforms import functional
+
     prepared = load_task(cifar_task(), "cpu", torch.float32)
     stored = synthetic.images(cifar_task())["train_images"]
     indices = torch.arange(300).flip(0)
@@ -593,7 +592,8 @@ def test_reviews_without_network(tmp_path, monkeypatch, capsys):
 @pytest.fixture
 def small_sst2(workspace, monkeypatch):
     """SST-2's archive and DistilBERT's tokenizer in miniature, made known by their own checksums."""
-    transformers = pytest.importorskip("transformers")
+    import transformers
+
     lines = {
         "train.tsv": "sentence\tlabel\n" + "a good film \t1\nA bad bad film \t0\nit is good \t1\n",
         "dev.tsv": "sentence\tlabel\ngood \t1\nunseen words .\t0\n",
@@ -713,7 +713,8 @@ def test_files_of_a_folder_are_known_by_their_own_sums(workspace, capsys):
 
 
 def test_the_published_sums_are_torchvision_s():
-    datasets = pytest.importorskip("torchvision.datasets")
+    from torchvision import datasets
+
     for name, known in (("cifar10", datasets.CIFAR10), ("cifar100", datasets.CIFAR100)):
         assert SETS[name].layout.md5 == dict(known.train_list) | dict(known.test_list)
         assert SETS[name].sources[0].url == known.url

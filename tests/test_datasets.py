@@ -20,18 +20,16 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
 from oracles.lab import run_of, stage
+from PIL import Image
 
-pa = pytest.importorskip("pyarrow")
-
-import pyarrow.parquet as pq  # noqa: E402
-from PIL import Image  # noqa: E402
-
-from dualgrad.census import CensusError, load_census  # noqa: E402
-from dualgrad.census.datasets import (  # noqa: E402
+from dualgrad.census import CensusError, load_census
+from dualgrad.census.datasets import (
     DataSet,
     ParquetFiles,
     Pictures,
@@ -39,19 +37,19 @@ from dualgrad.census.datasets import (  # noqa: E402
     copies_named,
     load_datasets,
 )
-from dualgrad.census.run import read  # noqa: E402
-from dualgrad.cli import main  # noqa: E402
-from dualgrad.data import layouts, prepare  # noqa: E402
-from dualgrad.data.content import check_content, sentences_of  # noqa: E402
-from dualgrad.data.errors import DataError  # noqa: E402
-from dualgrad.data.layouts import decoded  # noqa: E402
-from dualgrad.data.places import Place  # noqa: E402
-from dualgrad.data.store import content_digest, load_arrays, save_arrays  # noqa: E402
-from dualgrad.data.task import load_task  # noqa: E402
-from dualgrad.data.tokens import own_ids  # noqa: E402
-from dualgrad.project import load_settings  # noqa: E402
-from dualgrad.training.errors import TrainingError  # noqa: E402
-from dualgrad.training.session import new_model  # noqa: E402
+from dualgrad.census.run import read
+from dualgrad.cli import main
+from dualgrad.data import layouts, prepare
+from dualgrad.data.content import check_content, sentences_of
+from dualgrad.data.errors import DataError
+from dualgrad.data.layouts import decoded
+from dualgrad.data.places import Place
+from dualgrad.data.store import content_digest, load_arrays, save_arrays
+from dualgrad.data.task import load_task
+from dualgrad.data.tokens import own_ids
+from dualgrad.project import load_settings
+from dualgrad.training.errors import TrainingError
+from dualgrad.training.session import new_model
 
 ROOT = Path(__file__).resolve().parents[1]
 CLASSES = ["dot", "bar", "ring"]

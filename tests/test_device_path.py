@@ -194,7 +194,8 @@ class Read(TorchFunctionMode):
 @pytest.mark.parametrize("training", [True, False])
 def test_a_pass_of_distilbert_waits_for_nothing(training: bool) -> None:
     """transformers asks whether a mask hides anything; what it makes of one that does is handed over instead."""
-    transformers = pytest.importorskip("transformers")
+    import transformers
+
     sizes = {"n_layers": 2, "dim": 16, "n_heads": 2, "hidden_dim": 32, "vocab_size": 50, "num_labels": 2}
     net = transformers.DistilBertForSequenceClassification(transformers.DistilBertConfig(**sizes))
     model = Classifier(net).train(training)

@@ -726,7 +726,6 @@ def test_the_trainer_takes_the_same_steps(lab) -> None:
 
 
 def test_torchjd_gives_the_same_gradient() -> None:
-    pytest.importorskip("torchjd")
     from torchjd.aggregation import GramianWeightedAggregator
     from torchjd.autojac import backward, jac_to_grad
 
@@ -752,8 +751,8 @@ EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
 def test_examples_run(file: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    if file.stem.startswith("with_"):
-        pytest.importorskip(file.stem.removeprefix("with_"))
+    if file.stem == "with_accelerate":
+        pytest.importorskip("accelerate")  # which is not pinned
     runpy.run_path(str(file), run_name="__main__")
     assert capsys.readouterr().out
 

@@ -6,10 +6,9 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
-torch = pytest.importorskip("torch")
-
-from dualgrad.models import (  # noqa: E402
+from dualgrad.models import (
     batchnorm_modules,
     build_model,
     head_parameters,
@@ -47,8 +46,6 @@ def parameters_of(model) -> int:
     ],
 )
 def test_sizes(spec, classes, parameters, tensors, batchnorms):
-    if spec["name"].endswith("_tv"):
-        pytest.importorskip("torchvision")
     model = build_model(spec, classes, 0)
     assert parameters_of(model) == parameters
     assert len(list(model.parameters())) == tensors
@@ -62,7 +59,6 @@ def test_sizes(spec, classes, parameters, tensors, batchnorms):
 
 
 def test_size_of_distilbert():  # docs/specification/X-Y.md#1.4
-    pytest.importorskip("transformers")
     model = build_model({"name": "distilbert", "pretrained": False}, 2, 0)
     assert parameters_of(model) == 66_955_010
     named = dict(model.named_parameters())
@@ -77,7 +73,6 @@ def test_size_of_distilbert():  # docs/specification/X-Y.md#1.4
     ],
 )
 def test_initialisation_of_the_torchvision_resnet(seed, stem, head, block, following):
-    pytest.importorskip("torchvision")
     model = build_model({"name": "resnet18_tv"}, 10, seed)
     with torch.no_grad():
         found = [model.conv1.weight.sum(), model.fc.weight.sum(), model.layer1[0].conv1.weight.sum()]
@@ -101,7 +96,6 @@ def test_initialisation_of_the_own_resnet():
 
 
 def test_own_and_torchvision_resnet_are_the_same_function():
-    pytest.importorskip("torchvision")
     own, other = (build_model({"name": f"resnet18_{kind}"}, 10, 0).double() for kind in ("own", "tv"))
     with torch.no_grad():
         for mine, theirs in zip(own.parameters(), other.parameters(), strict=True):
@@ -163,7 +157,6 @@ def test_textcnn():  # docs/specification/X-Y.md#1.4
 
 
 def test_small_distilbert():
-    pytest.importorskip("transformers")
     spec = {"name": "distilbert_mini", "vocab_size": 60, "dim": 16, "heads": 2, "dropout": 0.0}
     model = build_model(spec, 2, 0).double()
     assert type(model.net).__name__ == "DistilBertForSequenceClassification"
@@ -183,7 +176,8 @@ def test_small_distilbert():
 
 
 def test_distilbert_from_a_local_folder(tmp_path):
-    transformers = pytest.importorskip("transformers")
+    import transformers
+
     config = transformers.DistilBertConfig(vocab_size=40, dim=8, n_layers=1, n_heads=2, hidden_dim=16)
     torch.manual_seed(3)
     stored = transformers.DistilBertForMaskedLM(config)

@@ -6,6 +6,7 @@ import hashlib
 
 import numpy as np
 import pytest
+import torch
 
 from dualgrad.census.run import check_part
 from dualgrad.data.errors import DataError
@@ -276,7 +277,6 @@ def test_random_labels_of_j():  # docs/specification/I-P.md#J
 
 
 def test_random_labels_from_a_private_generator():  # docs/specification/A-G.md#B
-    torch = pytest.importorskip("torch")
     torch.manual_seed(1)
     before = torch.get_rng_state()
     one = random_labels(N, 10, generator=torch.Generator().manual_seed(3))
