@@ -87,6 +87,17 @@ def test_the_gallery_shows_all_figures(site: Path) -> None:
     assert text.count("figures/audited/") == 13
 
 
+def test_the_reference_has_what_people_import(site: Path) -> None:
+    places = read(site / "reference.html").places
+    for name in (
+        "method.dual_gradient.DualGradient.step",
+        "torchjd.NormalizedMix",
+        "tables.read.read_tables",
+        "training.trainer.train",
+    ):
+        assert f"dualgrad.{name}" in places, name
+
+
 def test_it_works_from_the_disk(browser, site: Path) -> None:
     """Every kind of page on a phone, where its content is the most likely not to fit; one on a desktop, too."""
     pages = ("index", "gallery", "specification/A-G", "reference")

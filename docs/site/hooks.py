@@ -27,7 +27,7 @@ OUTSIDE = {
     "config/README.md": "configuration.md",
 }
 # What people call from their own code. The rest is described in the architecture, and in its own files.
-REFERENCE = ("census", "data", "estimators", "records", "tables", "training")
+REFERENCE = ("method", "torchjd", "census", "data", "estimators", "records", "tables", "training")
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
 
