@@ -25,6 +25,7 @@ from matplotlib.patches import FancyArrowPatch
 from matplotlib.text import Text
 from matplotlib.typing import ColorType
 
+from dualgrad.figures.captions import figure_name
 from dualgrad.figures.frames import known
 from dualgrad.figures.sources import PUBLISHED_EDITIONS
 
@@ -121,11 +122,6 @@ class Look:
 
     def footer(self, name: str, note: str) -> str:
         """What the figure says about itself below the panels."""
-        title = (
-            name.replace("ED_Fig", "Extended Data Figure ")
-            .replace("Figure", "Figure ")
-            .replace("Figure  ", "Figure ")
-        )
         says = {
             "released": "released edition: drawn from the published result files",
             "paper": "paper edition: trained anew as published",
@@ -138,7 +134,7 @@ class Look:
             )
         if self.networks and not self.published_scale:
             says += f"; {self.networks}"
-        text = f"{title}   |   {says}"
+        text = f"{figure_name(name)}   |   {says}"
         if self.differing:
             several = ", ".join(self.differing[:3]) + (" and others" if len(self.differing) > 3 else "")
             text += f"   |   records of {several} were not made alike: see the table runs"
@@ -856,5 +852,5 @@ def named(text: str, value: float, form: str = ".2f") -> str:
 
 
 def percent(value: float, digits: int = 0) -> str:
-    """A fraction as percentage points, rounded half away from zero as the published labels are."""
+    """A fraction as percentage points, rounded as Python's formats round: an exact tie goes to the even digit."""
     return "n/a" if not known(value) else f"{value * 100:.{digits}f}".replace("-", "−")
