@@ -360,6 +360,42 @@ def test_first_epochs_are_those_of_the_whole_run(lab, kind, epochs):
         assert len(found) <= len(expected) + 1  # the last one is evaluated in any case
 
 
+@pytest.mark.parametrize("schedule", [multistep(2, 4), {"kind": "warmup_linear", "warmup": 0.1}])
+def test_a_stage_that_continues_a_cut_one_has_the_calendar_of_the_whole_run(lab, monkeypatch, schedule):
+    """Its epochs, updates, rates and batches are those behind all epochs of the stages before, trained or not."""
+    task, taken = lab.add(vectors()), []
+    stages = [
+        stage("init", [(0.35, 3)], schedule=schedule),
+        continued("sweep", "init", [(0.5, 2), (0.6, 2)]),
+        stage(
+            "jump", [(0.7, 3)], start={"kind": "stage", "stage": "init"}, seed_offset=200, schedule=schedule
+        ),
+        continued("end", "jump", [(0.8, 3)]),
+    ]
+    run = run_of(task, MLP, stages, log={"steps_every": 1})
+    plain = session.Session.step
+
+    def step(self, index, *arguments, **more):
+        log = plain(self, index, *arguments, **more)
+        taken.append((self.optimizer.lr, index.tolist()))
+        return log
+
+    monkeypatch.setattr(session.Session, "step", step)
+
+    def steps_of(run):
+        taken.clear()
+        rows = rows_of(lab.train(run)[0], "steps")
+        return [
+            (row["stage"], row["epoch"], row["step"], row["lambda"], *one)
+            for row, one in zip(rows, taken, strict=True)
+        ]
+
+    whole, cut = steps_of(run), steps_of({**run, "max_epochs": 2})
+    kept = {"init": (0, 1), "sweep": (3, 4), "jump": (0, 1), "end": (3, 4)}
+    assert cut == [one for one in whole if one[1] in kept[one[0]]]
+    assert len({(name, epoch) for name, epoch, *_ in cut}) == 8 and len({one[4] for one in cut}) > 1
+
+
 class Asked:
     """A request to stop that comes when it has been asked for *patience* times, and stays."""
 
