@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from dualgrad.data.task import Task, load_task
+from dualgrad.method import gradients
 from dualgrad.method.flat import Layout
-from dualgrad.method.gradients import dot, norm, unit
+from dualgrad.method.gradients import combined, dot, norm, renormalised, unit
 from dualgrad.models import batchnorm_modules, build_model
 
 FIDELITY = Path(__file__).parents[1] / "docs" / "fidelity.md"
@@ -53,6 +54,56 @@ def test_a_gradient_of_nothing_but_zeros_has_norm_zero() -> None:
 def test_what_is_not_finite_stays_so() -> None:
     assert math.isnan(norm(torch.tensor([1.0, float("nan")] + [1.0] * 5000)))
     assert math.isinf(norm(torch.full((5009,), 1e38)))
+
+
+# Half precision ----------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("n", [0, 1, 5000, 100_003])
+@pytest.mark.parametrize("stretch", [32768, 1000])
+def test_half_precision_is_computed_in_float32_a_stretch_at_a_time(
+    dtype: torch.dtype, n: int, stretch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same as with whole copies in float32, which at no time there are."""
+    draw = torch.Generator().manual_seed(0)
+    a, b = (torch.randn(n, generator=draw).to(dtype) for _ in range(2))
+    x, y = a.float(), b.float()
+    expected = [combined(x, 0.3, y, 0.7), renormalised(x, 1e-12)]
+    sums = [norm(x), dot(x, y)]
+
+    longest, plain = [0], Tensor.float
+    monkeypatch.setattr(Tensor, "float", lambda tensor: longest.append(tensor.numel()) or plain(tensor))
+    monkeypatch.setattr(gradients, "_HALF_STRETCH", stretch)
+    found = [combined(a, 0.3, b, 0.7), renormalised(a, 1e-12)]
+    into = [b.clone(), a.clone()]
+    combined(a, 0.3, into[0], 0.7, out=into[0])
+    renormalised(into[1], 1e-12, out=into[1])
+    assert [norm(a), dot(a, b)] == (
+        sums if stretch == 32768 else pytest.approx(sums, rel=1e-6, abs=1e-6 * sums[0] ** 2)
+    )
+    for one, other, right in zip(found, into, expected, strict=True):
+        assert torch.equal(one, other)
+        if stretch == 32768:
+            assert torch.equal(one, right.to(dtype))
+        else:  # a norm may differ in its last digit, and so round to the next number
+            torch.testing.assert_close(one, right.to(dtype), rtol=2 * torch.finfo(dtype).eps, atol=0.0)
+    assert max(longest) <= stretch
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_inner_products_of_more_numbers_than_one_kernel_takes(
+    dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a, b = (torch.randn(5003, dtype=dtype, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1))
+    expected = dot(a, b)
+    monkeypatch.setattr(gradients, "_adds_up_plainly", lambda vector: False)
+    assert dot(a, b) == float(torch.dot(a, b))
+    monkeypatch.setattr(gradients, "_LONGEST_DOT", 1000)
+    calls, one = [], torch.dot
+    monkeypatch.setattr(torch, "dot", lambda x, y: calls.append(len(x)) or one(x, y))
+    assert dot(a, b) == pytest.approx(expected, rel=1e-12 if dtype is torch.float64 else 1e-5)
+    assert calls == [1000] * 5 + [3]
 
 
 # BatchNorm ----------------------------------------

@@ -9,6 +9,7 @@ floats where the gradient is on the CPU. There they cost a twentieth, which a sm
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
@@ -59,7 +60,9 @@ def square_root(value: Number) -> Number:
 # million 4e-3 (https://github.com/pytorch/pytorch/issues/68326). In stretches of this length it is right to 1e-6.
 _NORM_STRETCH = 4096
 _DOT_STRETCH = 16384
-_HALF = (torch.float16, torch.bfloat16)  # too few digits, or too small a range, for a sum of squares
+HALF = (torch.float16, torch.bfloat16)  # too few digits, or too small a range, for a sum of squares
+_HALF_STRETCH = 2**24  # numbers in half precision that are copied into float32 at a time
+_LONGEST_DOT = 2**30  # numbers; torch.dot refuses more than 2^31 - 1 on a GPU
 
 
 def _adds_up_plainly(vector: Tensor) -> bool:
@@ -69,25 +72,44 @@ def _adds_up_plainly(vector: Tensor) -> bool:
 
 def norm(vector: Tensor) -> Number:
     """Return the L2 norm of a vector (n,), right to 1e-6 in float32 for 100 million numbers."""
-    if vector.dtype in _HALF:
-        vector = vector.float()
-    if not _adds_up_plainly(vector) or len(vector) < _NORM_STRETCH:
+    if vector.dtype in HALF:
+        norms = [one for part in vector.split(_HALF_STRETCH) for one in _norms(part.float())]
+    elif not _adds_up_plainly(vector) or len(vector) < _NORM_STRETCH:
         return number(torch.linalg.vector_norm(vector))
-    whole = len(vector) // _NORM_STRETCH * _NORM_STRETCH
-    norms = [torch.linalg.vector_norm(vector[whole:]).reshape(1)]
-    if whole:
-        norms.append(torch.linalg.vector_norm(vector[:whole].view(-1, _NORM_STRETCH), dim=1))
+    else:
+        norms = _norms(vector)
+    if len(norms) == 1 and len(norms[0]) == 1:
+        return number(norms[0].squeeze(0))
     return number(torch.linalg.vector_norm(torch.cat(norms), dtype=torch.float64).float())
+
+
+def _norms(vector: Tensor) -> list[Tensor]:
+    """Return the norms of all stretches of a float32 vector (n,), as vectors of one or several."""
+    if not _adds_up_plainly(vector) or len(vector) < _NORM_STRETCH:
+        return [torch.linalg.vector_norm(vector).reshape(1)]
+    whole = len(vector) // _NORM_STRETCH * _NORM_STRETCH
+    rows = vector[:whole].view(-1, _NORM_STRETCH)
+    return [torch.linalg.vector_norm(vector[whole:]).reshape(1), torch.linalg.vector_norm(rows, dim=1)]
 
 
 def dot(a: Tensor, b: Tensor) -> Number:
     """Return the inner product of two vectors (n,), right to 1e-6 of ‖a‖·‖b‖ in float32."""
-    if a.dtype in _HALF:
-        a, b = a.float(), b.float()
-    if not _adds_up_plainly(a) or len(a) <= _DOT_STRETCH:
-        return number(torch.dot(a, b))
-    dots = list(map(torch.dot, a.split(_DOT_STRETCH), b.split(_DOT_STRETCH)))
-    return number(torch.stack(dots).sum(dtype=torch.float64).float())
+    if a.dtype in HALF:
+        pairs = zip(a.split(_HALF_STRETCH), b.split(_HALF_STRETCH), strict=True)
+        dots = [one for x, y in pairs for one in _dots(x.float(), y.float())]
+    else:
+        dots = _dots(a, b)
+    if len(dots) == 1:
+        return number(dots[0])
+    return number(torch.stack(dots).sum(dtype=torch.float64).to(dots[0].dtype))
+
+
+def _dots(a: Tensor, b: Tensor) -> list[Tensor]:
+    """Return the inner products of all stretches of two vectors (n,) in float32 or float64."""
+    stretch = _DOT_STRETCH if _adds_up_plainly(a) else _LONGEST_DOT
+    if len(a) <= stretch:
+        return [torch.dot(a, b)]
+    return list(map(torch.dot, a.split(stretch), b.split(stretch)))
 
 
 def unit(vector: Tensor, eps: float) -> Unit:
@@ -121,18 +143,24 @@ class Mix:
 
 def combined(a: Tensor, alpha: Number, b: Tensor, beta: Number, out: Tensor | None = None) -> Tensor:
     """Return alpha·a + beta·b, in ``out`` or as a new vector; the factors are numbers or 0-dim tensors."""
-    if a.dtype in _HALF:
-        return _rounded(combined(a.float(), alpha, b.float(), beta), a.dtype, out)
+    if a.dtype in HALF:
+        return _in_single(lambda x, y: combined(x, alpha, y, beta), out, a, b)
     result = torch.mul(a, alpha, out=out)
     return result.add_(b, alpha=beta) if isinstance(beta, float) else result.addcmul_(b, beta)
 
 
-def _rounded(vector: Tensor, dtype: torch.dtype, out: Tensor | None) -> Tensor:
-    """Return in half precision what was computed in float32.
+def _in_single(operation: Callable[..., Tensor], out: Tensor | None, *vectors: Tensor) -> Tensor:
+    """Return in half precision what is computed in float32, number by number and a stretch at a time.
 
     Where 1 / ‖g‖ is beyond float16, add_ refuses it as a number, and a kernel of the GPU rounds it to infinity.
+
+    Args:
+        operation: of as many float32 stretches as there are vectors; ``out`` may be one of these.
     """
-    return vector.to(dtype) if out is None else out.copy_(vector)
+    result = torch.empty_like(vectors[0]) if out is None else out
+    for into, *parts in zip(*(each.split(_HALF_STRETCH) for each in (result, *vectors)), strict=True):
+        into.copy_(operation(*(part.float() for part in parts)))
+    return result
 
 
 def mix_units(struct: Unit, value: Unit, lam: float, sign: float = 1.0, out: Tensor | None = None) -> Mix:
@@ -160,9 +188,11 @@ def as_mix(struct: Unit, value: Unit, vector: Tensor) -> Mix:
 
 def renormalised(vector: Tensor, eps: float, out: Tensor | None = None) -> Tensor:
     """Return vector / (‖vector‖ + eps), in ``out`` or as a new vector; with eps = 0 one of zeros stays as it is."""
-    if vector.dtype in _HALF:
-        return _rounded(renormalised(vector.float(), eps), vector.dtype, out)
-    return torch.mul(vector, 1.0 / at_least(norm(vector) + eps, torch.finfo(vector.dtype).tiny), out=out)
+    half = vector.dtype in HALF
+    factor = 1.0 / at_least(norm(vector) + eps, torch.finfo(torch.float32 if half else vector.dtype).tiny)
+    if half:
+        return _in_single(lambda part: part * factor, out, vector)
+    return torch.mul(vector, factor, out=out)
 
 
 def direction_at_cosine(reference: Unit, cosine: float, random: Tensor, eps: float) -> Unit:
