@@ -745,6 +745,29 @@ def test_torchjd_gives_the_same_gradient() -> None:
         NormalizedMix(0.3)(torch.eye(3))
 
 
+@pytest.mark.parametrize("eps", [0.0, 1e-12])
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])
+def test_weights_for_torchjd_in_every_precision(dtype: torch.dtype, eps: float) -> None:
+    pytest.importorskip("torchjd")
+    from torchjd.aggregation import GramianWeightedAggregator
+
+    from dualgrad.torchjd import NormalizedMix
+
+    weighting = NormalizedMix(0.25, eps)
+    combine = GramianWeightedAggregator(weighting)
+    zeros, value = torch.zeros(3, dtype=dtype), torch.tensor([0.0, 3.0, 4.0], dtype=dtype)
+    mixed = combine(torch.stack((zeros, value)))
+    assert mixed.dtype is dtype
+    torch.testing.assert_close(mixed.double(), torch.tensor([0.0, 0.15, 0.2]).double(), rtol=1e-2, atol=1e-6)
+    assert combine(torch.stack((zeros, zeros))).tolist() == [0.0] * 3
+    # A Gramian that overflowed has no norms left; a weight of 0 would leave that gradient out in silence.
+    assert weighting(torch.tensor([[float("inf"), 0.0], [0.0, 4.0]], dtype=dtype)).isnan().any()
+    gramian = torch.tensor([[3.0, 1.0], [1.0, 5.0]], dtype=dtype)
+    if dtype in (torch.float32, torch.float64):  # bit for bit
+        plain = gramian.new_tensor([0.75, 0.25]) / (torch.diagonal(gramian).sqrt() + eps)
+        assert torch.equal(weighting(gramian), plain)
+
+
 ROOT = Path(__file__).resolve().parents[1]
 EXAMPLES = sorted((ROOT / "examples").glob("*.py"))
 
