@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from dualgrad import DualGradient, mix
 from dualgrad.census.run import Constant, read
+from dualgrad.method import gradients
 from dualgrad.training.session import Session, new_model
 
 EXACT = {"rtol": 1e-12, "atol": 1e-14}
@@ -303,6 +304,84 @@ def test_a_grad_scaler_changes_nothing_and_leaves_out_what_overflows() -> None:
     assert not torch.equal(other.state_dict()["0.weight"], before["0.weight"])
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_a_scale_of_one_changes_no_bit(dtype: torch.dtype) -> None:
+    nets = [network().to(dtype) for _ in range(2)]
+    for net, scaler in zip(nets, (None, torch.amp.GradScaler("cpu", init_scale=1.0)), strict=True):
+        dual = DualGradient(net, sgd(net.parameters()), 0.4, period=2, scaler=scaler)
+        for x, *labels in batches(5):
+            dual.step(*one_pass(net, (x.to(dtype), *labels)))
+    for a, b in zip(*(net.parameters() for net in nets), strict=True):
+        assert torch.equal(a, b)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("which", ["struct", "value"])
+@pytest.mark.parametrize("device", ["CPU", "GPU"])
+def test_an_overflow_leaves_out_the_step_of_every_optimizer(
+    which: str, fused: bool, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One number is infinite, of a parameter that the other optimizer does not hold."""
+    if device == "GPU":  # its norms are tensors
+        monkeypatch.setattr(gradients, "number", Tensor.detach)
+    net = Heads()
+    optimizers = [
+        torch.optim.SGD(part, lr=0.1, fused=fused)
+        for part in ([*net.body.parameters(), *net.noisy.parameters()], net.clean.parameters())
+    ]
+    scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+    dual = DualGradient(net, optimizers, 0.4, period=4, scaler=scaler)
+    first, second, third = batches(3)
+    dual.step(*two_heads(net, first))
+    before = copy.deepcopy(list(net.parameters()))
+    if which == "struct":
+        dual.step(two_heads(net, second)[0] + net.noisy.bias[0] * float("inf"))
+    else:
+        dual.load_state_dict({"steps": 1, "cache": None, "unused": []})
+        struct, value = two_heads(net, second)
+        dual.step(struct, value + net.clean.bias[0] * float("inf"))
+        assert dual.due
+    assert all(torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True))
+    assert scaler.get_scale() == 32.0
+    dual.step(*two_heads(net, third))
+    moved = [not torch.equal(a, b) for a, b in zip(before, net.parameters(), strict=True)]
+    assert moved[0] and moved[-4] and moved[-2]  # a bias before BatchNorm has no gradient
+
+
+def test_an_optimizer_without_gradients_is_passed_over_by_the_scaler() -> None:
+    one, other = network(), network()
+    for net in (one, other):
+        net[:2].requires_grad_(False)
+    by_hand(one, sgd(one[2:].parameters()), lambda t: 0.4, 2, batches(3))
+    optimizers = [sgd(other[:2].parameters()), sgd(other[2:].parameters())]
+    scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+    dual = DualGradient(other, optimizers, 0.4, period=2, scaler=scaler)
+    for batch in batches(3):
+        dual.step(*one_pass(other, batch))
+    assert_same(one, other)
+    other.requires_grad_(True)
+    before = other[0].weight.clone()
+    dual.step(*one_pass(other, batches(1)[0]))
+    assert not torch.equal(before, other[0].weight)
+
+
+def test_with_a_scaler_no_parameter_has_two_optimizers() -> None:
+    """What is frozen has no gradient, and a scaler that is switched off divides nothing."""
+    net = network()
+    scaler = torch.amp.GradScaler("cpu", init_scale=64.0)
+    optimizers = [sgd(net.parameters()), adamw(net[:2].parameters())]
+    with pytest.raises(ValueError, match="a parameter is held twice by the optimizers, and GradScaler"):
+        DualGradient(net, optimizers, 0.4, scaler=scaler)
+    DualGradient(net, optimizers, 0.4, scaler=torch.amp.GradScaler("cpu", enabled=False))
+    net[:2].requires_grad_(False)
+    dual = DualGradient(net, optimizers, 0.4, scaler=scaler)
+    dual.step(*one_pass(net, batches(1)[0]))
+    net[:2].requires_grad_(True)
+    for _ in range(2):
+        with pytest.raises(ValueError, match="a parameter is held twice by the optimizers"):
+            dual.step(*one_pass(net, batches(1)[0]))
+
+
 RANKS = """
 import sys, pytest, torch, torch.distributed as dist
 from dualgrad import DualGradient
@@ -314,10 +393,23 @@ dist.init_process_group("gloo", init_method="file://" + sys.argv[2], rank=rank, 
 for name, wrap in {"alone": lambda net: net, "wrapped": torch.nn.Sequential}.items():
     ranks = torch.nn.parallel.DistributedDataParallel(network())
     net = wrap(ranks)
-    dual = DualGradient(net, sgd(net.parameters()), 0.4, period=2)
-    for batch in batches(5):
-        dual.step(*one_pass(net, [each.chunk(2)[rank] for each in batch]))
+    optimizer = sgd(net.parameters())
+    dual = DualGradient(net, optimizer, 0.4, period=2)
+    mine = [[each.chunk(2)[rank] for each in batch] for batch in batches(10)]
+    for batch in mine[:6]:
+        dual.step(*one_pass(net, batch))
     torch.save(ranks.module.state_dict(), sys.argv[2] + f".{name}.{rank}.pt")
+    dual.release()
+    for batch in mine[6:8]:  # gradients of the last step are none of plain training's
+        one_pass(net, batch)[0].backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    with dual:
+        for batch in mine[8:]:
+            dual.step(*one_pass(net, batch))
+    torch.save(ranks.module.state_dict(), sys.argv[2] + f".{name} and back.{rank}.pt")
+    with pytest.raises(RuntimeError, match="averages by itself, since release"):
+        dual.step(*one_pass(net.eval(), mine[0]))
 net = network()
 with pytest.warns(UserWarning, match="each of the 2 ranks trains by itself"):
     DualGradient(net, sgd(net.parameters()), 0.4)
@@ -333,13 +425,23 @@ def test_two_ranks_train_as_one_process_over_both_halves(tmp_path: Path) -> None
     words = [sys.executable, "-c", RANKS]
     ranks = [subprocess.Popen([*words, str(r), str(store), str(Path(__file__).parent)]) for r in (0, 1)]
     assert [rank.wait(240) for rank in ranks] == [0, 0]
-    one = network()
-    by_hand(one, sgd(one.parameters()), lambda t: 0.4, 2, batches(5), losses=in_parts(2))
-    expected = dict(one.named_parameters())
-    for file in (f"{store}.{name}.{rank}.pt" for name in ("alone", "wrapped") for rank in (0, 1)):
-        found = torch.load(file, weights_only=True)
-        for name, parameter in expected.items():  # running statistics are each rank's own
-            torch.testing.assert_close(found[name], parameter.detach(), **EXACT)
+    one, both, data = network(), in_parts(2), batches(10)
+    optimizer = sgd(one.parameters())
+
+    def assert_found(where: str) -> None:
+        for file in (f"{store}.{name}{where}.{rank}.pt" for name in ("alone", "wrapped") for rank in (0, 1)):
+            found = torch.load(file, weights_only=True)
+            for name, parameter in one.named_parameters():  # running statistics are each rank's own
+                torch.testing.assert_close(found[name], parameter.detach(), **EXACT)
+
+    by_hand(one, optimizer, lambda t: 0.4, 2, data[:6], losses=both)
+    assert_found("")
+    for batch in data[6:8]:
+        optimizer.zero_grad()
+        both(one, batch)[0].backward()
+        optimizer.step()
+    by_hand(one, optimizer, lambda t: 0.4, 2, data[8:], losses=both)
+    assert_found(" and back")
 
 
 def test_state_is_saved_and_restored(tmp_path: Path) -> None:
@@ -367,9 +469,86 @@ def test_state_is_saved_and_restored(tmp_path: Path) -> None:
     go(1, data[2:])
     for a, b in zip(nets[0][0].state_dict().values(), nets[1][0].state_dict().values(), strict=True):
         assert torch.equal(a, b)
-    wider = nn.Linear(6, 3).double()
+    assert all(part.is_contiguous() for part in loaded["dual"]["cache"]["parts"])
+    smaller = nn.Linear(6, 3).double()
+    with pytest.raises(ValueError, match="is one of 6 parameters, this model trains 2"):
+        trained(smaller).load_state_dict(loaded["dual"])
+    turned = network()
+    turned[0] = nn.Linear(8, 6).double()  # as many numbers in other shapes
+    turned[0].bias = nn.Parameter(torch.zeros(8).double())
+    with pytest.raises(
+        ValueError, match=r"has the shape \(8, 6\) for parameter 1 of 6, which has \(6, 8\) here"
+    ):
+        trained(turned).load_state_dict(loaded["dual"])
+
+
+def convolution() -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 36, 3)).double()
+
+
+@pytest.mark.parametrize("formats", [(0, 0), (0, 1), (1, 0), (1, 1)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_a_state_fits_any_memory_format(formats: tuple[int, int], dtype: torch.dtype) -> None:
+    """The gradient that is kept from the first step, beside weights of an own layout in memory."""
+    kinds = [[torch.contiguous_format, torch.channels_last][each] for each in formats]
+    x = torch.randn(4, 3, 8, 8, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    batch = x, torch.tensor([0, 1, 2, 0]), torch.tensor([0, 1, 1, 2])
+    one = convolution().to(memory_format=kinds[0])
+    first = DualGradient(one, torch.optim.SGD(one.parameters(), lr=0.1), 0.4, period=4)
+    first.step(*one_pass(one, batch))
+    state = first.state_dict()
+    other = copy.deepcopy(one).to(dtype, memory_format=kinds[1])
+    second = DualGradient(other, torch.optim.SGD(other.parameters(), lr=0.1), 0.4, period=4)
+    second.load_state_dict(state)
+    first.step(*one_pass(one, batch))
+    second.step(*one_pass(other, (x.to(dtype), *batch[1:])))
+    if dtype is torch.float64:
+        assert_same(one, other)
+    else:
+        torch.testing.assert_close(other[0].weight, one[0].weight.float(), rtol=1e-4, atol=1e-5)
+
+
+def test_a_state_of_the_first_form_goes_on_as_it_did() -> None:
+    """One vector in memory order and no format number; its length alone can be looked at."""
+    net = network()
+    dual = trained(net, period=4)
+    dual.step(*one_pass(net, batches(1)[0]))
+    again = copy.deepcopy(net)
+    state = dual.state_dict()
+    cache = state["cache"]
+    vector = torch.cat([part.flatten() for part in cache["parts"]])
+    old = {
+        "steps": 1,
+        "cache": {"vector": vector, "norm": cache["norm"], "scale": cache["scale"]},
+        "unused": [],
+    }
+    # The momentum of both begins anew.
+    resumed = [trained(net, period=4), trained(again, period=4)]
+    for one, saved in zip(resumed, (state, old), strict=True):
+        one.load_state_dict(saved)
+        assert not one.due
+    net.zero_grad()
+    for one, each in zip(resumed, (net, again), strict=True):
+        one.step(one_pass(each, batches(2)[1])[0])
+    assert_same(net, again)
     with pytest.raises(ValueError, match="has 99 numbers, this model trains 21"):
-        DualGradient(wider, sgd(wider.parameters()), 0.4).load_state_dict(loaded["dual"])
+        trained(nn.Linear(6, 3).double()).load_state_dict(old)
+
+
+def test_half_a_batch_has_no_state() -> None:
+    net = network()
+    dual = trained(net)
+    dual.accumulate(*one_pass(net, batches(1)[0]))
+    with pytest.raises(RuntimeError, match="cannot hold the parts of a batch"):
+        dual.state_dict()
+    dual.release()
+    assert dual.state_dict()["cache"] is None and dual.due
+    one = network()
+    one.load_state_dict(net.state_dict())
+    by_hand(one, sgd(one.parameters()), lambda t: 0.3, 1, batches(2)[1:])
+    dual.step(*one_pass(net, batches(2)[1]))
+    assert_same(one, net)
 
 
 def test_due_and_state_follow_what_is_frozen_between_steps() -> None:
@@ -445,13 +624,16 @@ def test_a_state_keeps_the_norm_as_it_is() -> None:
     """On a GPU the norm of a half-precision gradient is a float32 tensor; 1 / a small one is beyond float16."""
     net = linear().half()
     dual = trained(net, period=2)
-    cache = {"vector": torch.ones(6).half(), "norm": torch.tensor(1e-6), "scale": torch.tensor(1e6)}
-    dual.load_state_dict({"steps": 1, "cache": cache, "unused": []})
-    found = dual.state_dict()["cache"]
-    assert (float(found["norm"]), float(found["scale"])) == pytest.approx((1e-6, 1e6))
-    assert found["vector"].dtype is torch.float16
-    dual.load_state_dict({"steps": 1, "cache": {**cache, "vector": torch.ones(6).double()}, "unused": []})
-    assert dual.state_dict()["cache"]["vector"].dtype is torch.float16
+    for kind in (torch.float16, torch.float64):
+        for held in (
+            {"vector": torch.ones(6, dtype=kind)},
+            {"parts": [torch.ones(2, 2, dtype=kind), torch.ones(2, dtype=kind)]},
+        ):
+            cache = {**held, "norm": torch.tensor(1e-6), "scale": torch.tensor(1e6)}
+            dual.load_state_dict({"steps": 1, "cache": cache, "unused": []})
+            found = dual.state_dict()["cache"]
+            assert (float(found["norm"]), float(found["scale"])) == pytest.approx((1e-6, 1e6))
+            assert [part.dtype for part in found["parts"]] == [torch.float16] * 2
 
 
 def test_half_a_batch_is_not_added_to_the_next_one() -> None:
@@ -494,15 +676,21 @@ def test_the_last_mix_takes_no_memory_while_the_next_one_is_computed() -> None:
     assert net[0].weight.grad is not None and struct.requires_grad
 
 
-def test_copies_go_on_by_themselves() -> None:
-    net = network()
-    pair = net, DualGradient(net, sgd(net.parameters()), 0.4, period=4)
-    pair[1].step(*one_pass(net, batches(1)[0]))
-    for again in (copy.deepcopy(pair), pickle.loads(pickle.dumps(pair))):
-        for net, dual in (again, copy.deepcopy(pair)):
-            for batch in batches(6)[1:]:
-                dual.step(*one_pass(net, batch))
-        assert_same(again[0], net)
+@pytest.mark.parametrize("begun", [False, True], ids=["between two batches", "within one"])
+def test_copies_go_on_as_the_original_does(begun: bool) -> None:
+    """With the value gradient that is kept from the first step, and with the parts of a batch that is begun."""
+    net = network(norm=False)
+    dual = DualGradient(net, sgd(net.parameters()), 0.4, period=4)
+    dual.step(*one_pass(net, batches(1)[0]))
+    if begun:
+        dual.accumulate(*one_pass(net, batches(1)[0]))
+    pairs = [copy.deepcopy((net, dual)), pickle.loads(pickle.dumps((net, dual))), (net, dual)]
+    for own, each in pairs:
+        assert not each.due
+        for batch in batches(6)[1:]:
+            each.step(*one_pass(own, batch))
+    assert_same(pairs[0][0], net)
+    assert_same(pairs[1][0], net)
 
 
 @pytest.mark.parametrize("amp", [False, True], ids=["float64", "autocast"])
@@ -523,8 +711,7 @@ def test_a_compiled_network_takes_the_same_steps(amp: bool) -> None:
 
 
 def test_channels_last_weights_keep_their_strides() -> None:
-    torch.manual_seed(0)
-    one = nn.Sequential(nn.Conv2d(3, 8, 3), nn.Flatten(), nn.Linear(8 * 36, 3)).double()
+    one = convolution()
     other = copy.deepcopy(one).to(memory_format=torch.channels_last)
     x = torch.randn(4, 3, 8, 8, dtype=torch.float64)
     noisy, clean = torch.tensor([0, 1, 2, 0]), torch.tensor([0, 1, 1, 2])
@@ -631,7 +818,12 @@ REFUSED = {
     "a state of DualGradient is expected; this one lacks cache, steps": lambda: trained().load_state_dict(
         {"unused": []}
     ),
-    "gradients are expected as tensors, found NoneType": lambda: mix([None], [None], 0.3),
+    "a state of DualGradient in the format 2 is expected, found 3": lambda: trained().load_state_dict(
+        {"format": 3, "steps": 0, "cache": None, "unused": []}
+    ),
+    "gradients are expected as tensors, found NoneType: put zeros in its place": lambda: mix(
+        [None], [None], 0.3
+    ),
     "two gradients of one dtype on one device are expected": lambda: mix(
         torch.ones(2), torch.ones(2).double(), 0.3
     ),
@@ -642,7 +834,9 @@ REFUSED = {
     "found nan": lambda: mix(torch.ones(2), torch.ones(2), float("nan")),
     "period: a number of steps": lambda: DualGradient(linear(), [], 0.3, period=0),
     "a torch optimizer is expected, found str": lambda: DualGradient(linear(), ["sgd"], 0.3),
-    "holds 2 parameter.s. that are none": lambda: DualGradient(linear(), sgd(linear().parameters()), 0.3),
+    "holds 2 parameter.s. that are none of the model's: give all modules": lambda: DualGradient(
+        linear(), sgd(linear().parameters()), 0.3
+    ),
     "found nothing to train": lambda: DualGradient(linear(), [], 0.3),
     "of one dtype on one device": two_kinds,
     "LBFGS evaluates its losses itself": lambda: (

@@ -14,17 +14,19 @@ import math
 import numbers
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from dataclasses import replace
+from typing import Any, Self
 
 import torch
 from torch import Tensor, nn
 
 from dualgrad.method.flat import Flat, Layout
-from dualgrad.method.gradients import Number, combined, mix_units, renormalised, unit
+from dualgrad.method.gradients import Number, Unit, combined, mix_units, renormalised, unit
 from dualgrad.method.pair import Pair
 
 Loss = Tensor | Callable[[], Tensor]
 Gradient = Sequence[Tensor | None]
+_FORMAT = 2  # of a state; the first one had no number
 _SHARDED = "sharded parameters (FSDP, DTensor) are not supported: each rank has a part of a norm"
 _SPARSE = "sparse gradients are not supported: build the embedding with sparse=False"
 _CONSTANT = "the loss depends on no parameter that is trained: was it detached, or the model replaced since?"
@@ -37,7 +39,8 @@ def mix(
 
     Args:
         g_struct, g_value: two gradients: tensors of one shape, or sequences of tensors (one per parameter), whose
-            norms run over all of them together.
+            norms run over all of them together. ``torch.autograd.grad(..., allow_unused=True)`` gives None for a
+            parameter that a loss does not depend on: put ``torch.zeros_like(parameter)`` in its place.
         lam: λ, from 0 to 1.
         eps: added to each norm before dividing; with 0 a gradient of zeros stays as it is.
 
@@ -51,7 +54,8 @@ def mix(
     if any(isinstance(g, Tensor) and g.is_sparse for each in parts for g in each):
         raise TypeError(_SPARSE)
     if strange := [type(g).__name__ for each in parts for g in each if not isinstance(g, Tensor)]:
-        raise TypeError(f"gradients are expected as tensors, found {strange[0]}")
+        zeros = ": put zeros in its place" if strange[0] == "NoneType" else ""
+        raise TypeError(f"gradients are expected as tensors, found {strange[0]}{zeros}")
     shapes = [[tuple(part.shape) for part in each] for each in parts]
     if shapes[0] != shapes[1]:
         raise ValueError(f"two gradients of the same shapes are expected, found {shapes[0]} and {shapes[1]}")
@@ -78,11 +82,14 @@ class DualGradient:
     - *Accumulation.* ``accumulate`` adds the gradients of one part of a batch; ``step`` adds those of the last part,
       and then normalises the sums.
     - *GradScaler.* Give it as ``scaler``, and the losses unscaled: ``step`` scales and unscales them, hands the mix
-      to the scaler in the scale that it expects, and updates it. A step that overflows is left out, and a value
-      gradient that did is not kept.
+      to the scaler in the scale that it expects, and updates it. A step that overflows is left out, by all optimizers
+      together, and a value gradient that did is not kept. No two optimizers may hold the same parameter, whose
+      gradient each would unscale.
     - *DistributedDataParallel.* Give the wrapped model: gradients are averaged over its ranks before their norms are
-      taken. Its own averaging is switched off (it would average after them); each rank keeps its running statistics;
-      a parameter that a loss does not depend on has a gradient of zeros.
+      taken. Its own averaging is switched off (it would average after them), so a plain ``loss.backward()`` is not
+      averaged either, until ``release()`` switches it on again; ``with dual:`` around the steps switches it off at
+      its start and on at its end, as often as wanted. Each rank keeps its running statistics; a parameter that a loss
+      does not depend on has a gradient of zeros.
     - *Hooks.* Gradients are computed by ``torch.autograd.grad``: hooks on tensors are called, those of
       ``register_post_accumulate_grad_hook`` are not.
     - *What it replaces.* ``step`` stands in the place of ``backward()``, clipping, the optimizer's and the scaler's
@@ -92,11 +99,12 @@ class DualGradient:
       of a loop with plain gradients does not carry over.
     - *torch.compile.* Two losses of one pass go back through a graph twice: set
       ``torch._functorch.config.donated_buffer = False`` before compiling, or give the value loss as a function.
-    - *Resuming.* Save ``state_dict()`` with those of model, optimizers, schedulers and scaler. Load it beside a model
-      of the same trainable parameters in the same memory format: the kept gradient is one vector in their order.
+    - *Resuming.* Save ``state_dict()`` with those of model, optimizers, schedulers and scaler, between two batches.
+      Load it beside a model of the same trainable parameters in the same order, in any memory format.
+    - *Copies.* ``copy.deepcopy`` and ``pickle`` keep the value gradient; copy model, optimizers and this together.
 
     Args:
-        model: any module.
+        model: any module; of several give one ``nn.ModuleList``.
         optimizer: any torch optimizer whose ``step`` needs no closure, or a sequence of several.
         lam: λ from 0 to 1, or a function of the number of steps done that returns it.
         period: K, steps between two value gradients; in between the last one is used again.
@@ -141,18 +149,28 @@ class DualGradient:
         self.lam, self.period, self.eps, self.renormalize = lam, period, eps, renormalize
         self.steps = 0
         self._scaler = scaler
-        self._group = _process_group(model)
+        self._wrapped = _wrappers(model)
+        self._silenced: list[nn.parallel.DistributedDataParallel] = []
         self._model = model
         self._lay_out()
+        self._silence()
 
     def _lay_out(self) -> None:
         """Look what is to be trained now; a cache and sums of other parameters are worth nothing."""
-        held = {id(p) for each in self._optimizers for group in each.param_groups for p in group["params"]}
+        known = self._handed_over()
+        held = {id(p) for p in known}
         self._held = [p for p in self._model.parameters() if id(p) in held]
         if strangers := len(held) - len(self._held):
-            raise ValueError(f"the optimizer holds {strangers} parameter(s) that are none of the model's")
-        # Identities of what `_held` keeps alive, so that none becomes another one's.
-        self._known = self._handed_over()
+            raise ValueError(
+                f"the optimizer holds {strangers} parameter(s) that are none of the model's: "
+                "give all modules that it trains in one nn.ModuleList"
+            )
+        if self._scales() and sum(p.requires_grad for p in known) > sum(p.requires_grad for p in self._held):
+            raise ValueError(
+                "a parameter is held twice by the optimizers, and GradScaler would divide its gradient by the scale "
+                "twice: let one of them hold it, or train without scaler"
+            )
+        self._known = known
         self._params = [p for p in self._held if p.requires_grad]
         if any(hasattr(p, "placements") for p in self._params):
             raise TypeError(_SHARDED)
@@ -165,17 +183,20 @@ class DualGradient:
         self._sums: dict[str, Flat] = {}
         self._unused: dict[str, set[int]] = {}
 
-    def _handed_over(self) -> list[int]:
-        return [id(p) for each in self._optimizers for group in each.param_groups for p in group["params"]]
+    def _handed_over(self) -> list[Tensor]:
+        return [p for each in self._optimizers for p in _parameters(each)]
+
+    def _scales(self) -> bool:
+        return self._scaler is not None and self._scaler.is_enabled()
 
     def _changed(self) -> bool:
         """Whether other parameters are to be trained than before: thawed or frozen, added, moved or cast."""
         now = [p for p in self._held if p.requires_grad]
         kind = self._layout.dtype, self._layout.device
         return (
-            len(now) != len(self._params)
-            or any(a is not b or (a.dtype, a.device) != kind for a, b in zip(now, self._params, strict=True))
-            or self._handed_over() != self._known
+            not _are(now, self._params)
+            or any((p.dtype, p.device) != kind for p in now)
+            or not _are(self._handed_over(), self._known)
         )
 
     def _follow(self) -> None:
@@ -195,13 +216,27 @@ class DualGradient:
     def accumulate(self, loss_struct: Tensor, loss_value: Loss | None = None) -> None:
         """Add the gradients of the losses of one part of a batch; the weights do not move.
 
+        Parts are summed as given. For the gradient of a mean over the whole batch multiply each part's mean loss by
+        ``len(part) / len(batch)``, the last one's, given to ``step``, as well.
+
         Args:
             loss_struct: scalar loss on the noisy labels.
             loss_value: scalar loss on the trusted labels, or a function that computes it; needed where ``due``.
 
         Raises:
-            ValueError: a loss is no scalar, or the value loss is missing. RuntimeError: gradients are there already.
+            ValueError: a loss is no scalar or depends on no parameter that is trained, the value loss is missing, or
+                what is to be trained has changed into something that the constructor refuses too.
+            TypeError: gradients are sparse, or parameters became sharded or are not there yet.
+            RuntimeError: parameters have gradients of another origin; others are trained than in the parts before;
+                a forward pass was used up by a loss before, or cannot be gone back through twice (torch.compile) or
+                by ``torch.autograd.grad`` (reentrant checkpoints); or DistributedDataParallel averages by itself.
+                Whatever is raised while gradients are computed, the parts before are dropped.
         """
+        if any(each.require_backward_grad_sync for each in self._wrapped):
+            raise RuntimeError(
+                "DistributedDataParallel averages by itself, since release() or from elsewhere: go forward and step "
+                "within `with dual:`"
+            )
         if self._sums:
             if self._changed():
                 self._sums = {}
@@ -288,6 +323,16 @@ class DualGradient:
             flat.fill(parts)
             self._sums[which], self._unused[which] = flat, unused
 
+    def _unit(self, vector: Tensor) -> Unit:
+        """Normalise a gradient, averaged; under a scaler one that overflowed becomes NaN throughout."""
+        found = unit(self._averaged(vector), self.eps)
+        if not self._scales():
+            return found
+        # With an infinite norm the scale is 0, and only what was infinite itself becomes NaN. The scaler looks at each
+        # optimizer apart: one whose numbers are finite would go along the other gradient. A scale that belongs to a
+        # finite norm stays as it is.
+        return replace(found, scale=found.scale * (1.0 + 0.0 * found.norm))
+
     def _averaged(self, vector: Tensor) -> Tensor:
         """Take the scaler's factor from a gradient's vector and average it over the ranks, in place."""
         if self._scaler is not None:
@@ -314,7 +359,9 @@ class DualGradient:
         Returns:
             What can be logged: ``lam``, ``cos`` (of the two gradients), ``norm_struct``, ``norm_value`` and
             ``norm_mix`` (before it is renormalised). Numbers, or 0-dim tensors on the device, so that nothing waits
-            for it.
+            for it. Where no new value gradient is computed, ``cos`` and ``norm_value`` are those of the kept one. Of
+            a step that overflows under a scaler they are infinite or NaN; left out, it counts in ``steps`` all the
+            same, and so for ``lam`` and ``period``.
 
         Raises:
             ValueError, TypeError, RuntimeError: as ``accumulate``; or λ is not in [0, 1].
@@ -325,10 +372,10 @@ class DualGradient:
         pair, sums = self._pair, self._sums
         self._sums = {}
         self._mixed = flat = sums["struct"]  # the mix takes the structure gradient's place
-        struct = unit(self._averaged(flat.vector), self.eps)
+        struct = self._unit(flat.vector)
         overflowed = False
         if "value" in sums:
-            pair.cache = unit(self._averaged(sums["value"].vector), self.eps)
+            pair.cache = self._unit(sums["value"].vector)
             self._cached_unused = self._unused["value"]
             # (The scaler is about to wait for the device for the same reason.)
             overflowed = self._scaler is not None and not math.isfinite(pair.cache.norm)
@@ -347,7 +394,9 @@ class DualGradient:
             # The norms have taken the scale out, and the scaler will divide by it.
             flat.vector.mul_(self._scale(flat.vector))
             for optimizer in self._optimizers:
-                self._scaler.step(optimizer)
+                # Of one that has no gradients, as of a frozen part, the scaler has found nothing out, and says so.
+                if any(p.grad is not None for p in _parameters(optimizer)):
+                    self._scaler.step(optimizer)
             self._scaler.update()
         if overflowed:
             pair.release("kept")
@@ -360,39 +409,127 @@ class DualGradient:
             "norm_mix": mixed.norm,
         }
 
+    # ------------------------------------------------------------------ DistributedDataParallel's own averaging
+
+    @property
+    def _group(self) -> Any:
+        """The ranks that a wrapped model is trained by; None: one process."""
+        return self._wrapped[0].process_group if self._wrapped else None
+
+    def _silence(self) -> None:
+        self._silenced += [each for each in self._wrapped if each.require_backward_grad_sync]
+        for each in self._wrapped:
+            each.require_backward_grad_sync = False  # what no_sync() does
+
+    def release(self) -> None:
+        """Let DistributedDataParallel average again, for plain training; the last mix is taken from the parameters.
+
+        Parts of a batch that no step has followed are dropped. Steps go on within ``with dual:``, which does at its
+        start what the constructor did and at its end what this does. Without a wrapped model they go on as they are.
+        """
+        self._let_go()
+        self._sums = {}
+        for each in self._silenced:
+            each.require_backward_grad_sync = True
+        self._silenced = []
+
+    def __enter__(self) -> Self:
+        self._silence()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
     # ------------------------------------------------------------------ state
 
     def state_dict(self) -> dict[str, Any]:
-        """Return steps done and cached value gradient, to be saved with those of model and optimizer."""
-        self._follow()
-        unused = sorted(self._cached_unused) if self._pair.cache is not None else []
-        return {"steps": self.steps, "cache": self._pair.state(), "unused": unused}
+        """Return steps done and cached value gradient, to be saved with those of model and optimizer.
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
-        """Restore what :meth:`state_dict` returned.
+        Plain numbers, and tensors on the device of the gradients: ``torch.load(..., weights_only=True)`` reads them.
+        The gradient is one contiguous tensor per trained parameter, in the order of ``model.parameters()``.
 
         Raises:
-            ValueError: the state belongs to another number of parameters.
+            RuntimeError: parts of a batch were accumulated and no step has followed; a state does not hold them.
+            ValueError, TypeError: what is to be trained has changed into something that the constructor refuses.
+        """
+        if self._sums:
+            raise RuntimeError(
+                "a state cannot hold the parts of a batch that were accumulated: take it after their step(), or drop "
+                "them with release()"
+            )
+        self._follow()
+        cache: dict[str, Any] | None = self._pair.state()
+        if cache is not None:
+            cache["parts"] = [part.contiguous() for part in self._layout.views(cache.pop("vector")).parts]
+        unused = sorted(self._cached_unused) if cache is not None else []
+        return {"format": _FORMAT, "steps": self.steps, "cache": cache, "unused": unused}
+
+    def load_state_dict(self, state: dict[str, Any]) -> None:
+        """Restore what :meth:`state_dict` returned; parts of a batch that were accumulated are dropped.
+
+        The gradient takes device, dtype and memory format of this model's parameters. Parameters that changed places
+        with others of the same shape are not noticed. A state without a format number, as they were at first, holds
+        the gradient as one vector in memory order: its length alone can be checked, and the memory format must be
+        that of the model that it was saved with.
+
+        Raises:
+            ValueError: this is no state, or one in another format; or its gradient is of other parameters, by number
+                or shape. What is to be trained has changed into something that the constructor refuses.
+            TypeError: likewise.
         """
         if missing := {"steps", "cache", "unused"} - set(state):
             raise ValueError(
                 f"a state of DualGradient is expected; this one lacks {', '.join(sorted(missing))}"
             )
+        if state.get("format", _FORMAT) != _FORMAT:
+            raise ValueError(
+                f"a state of DualGradient in the format {_FORMAT} is expected, found {state['format']!r}: "
+                "another version has saved it"
+            )
         self._follow()
         cache = state["cache"]
         if cache is not None:
-            found = cache["vector"].numel()
-            if found != self._layout.numel:
-                raise ValueError(
-                    f"the cached value gradient has {found} numbers, this model trains {self._layout.numel}"
-                )
             # Norm and scale of half-precision gradients are float32, and stay so.
             cache = {k: v.to(self._layout.device) if isinstance(v, Tensor) else v for k, v in cache.items()}
-            cache["vector"] = cache["vector"].to(self._layout.dtype)
+            cache["vector"] = self._vector_of(cache)
+            cache.pop("parts", None)
         self._sums = {}
         self.steps = state["steps"]
         self._pair.load_state(cache)
         self._cached_unused = set(state["unused"])
+
+    def _vector_of(self, cache: dict[str, Any]) -> Tensor:
+        """Return the gradient (n,) that a state holds, as it lies in memory here."""
+        if "parts" not in cache:  # the first format
+            vector: Tensor = cache["vector"]
+            if vector.numel() != self._layout.numel:
+                raise ValueError(
+                    f"the cached value gradient has {vector.numel()} numbers, this model trains {self._layout.numel}"
+                )
+            return vector.to(self._layout.dtype)
+        shapes = [tuple(part.shape) for part in cache["parts"]]
+        own = [tuple(p.shape) for p in self._params]
+        if len(shapes) != len(own):
+            raise ValueError(
+                f"the cached value gradient is one of {len(shapes)} parameters, this model trains {len(own)}"
+            )
+        for place, (found, expected) in enumerate(zip(shapes, own, strict=True), 1):
+            if found != expected:
+                raise ValueError(
+                    f"the cached value gradient has the shape {found} for parameter {place} of {len(own)}, which has "
+                    f"{expected} here"
+                )
+        with torch.no_grad():
+            return self._layout.new().fill(cache["parts"])
+
+
+def _parameters(optimizer: torch.optim.Optimizer) -> list[Tensor]:
+    return [p for group in optimizer.param_groups for p in group["params"]]
+
+
+def _are(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    """Whether two lists hold the same tensors themselves, in the same order."""
+    return len(some) == len(others) and all(a is b for a, b in zip(some, others, strict=True))
 
 
 def check_lam(lam: Any) -> float:
@@ -426,8 +563,8 @@ def _words_for(loss: object) -> str:
     return f"a tensor of shape {tuple(loss.shape)}" if isinstance(loss, Tensor) else type(loss).__name__
 
 
-def _process_group(model: nn.Module) -> Any:
-    """The ranks that a wrapped model is trained by, with its own averaging switched off; None: one process.
+def _wrappers(model: nn.Module) -> list[nn.parallel.DistributedDataParallel]:
+    """What a model is wrapped in to be trained by several ranks, if anything.
 
     Raises:
         TypeError: it is wrapped in a way in which its gradients cannot be averaged here.
@@ -446,6 +583,4 @@ def _process_group(model: nn.Module) -> Any:
             f"the model is not wrapped in DistributedDataParallel: each of the {ranks} ranks trains by itself",
             stacklevel=3,
         )
-    for each in wrapped:
-        each.require_backward_grad_sync = False  # what no_sync() does
-    return wrapped[0].process_group if wrapped else None
+    return wrapped

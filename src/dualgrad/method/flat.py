@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
 Parts = list[Tensor] | tuple[Tensor, ...]  # one tensor per parameter
+Place = tuple[torch.Size, tuple[int, ...], int]  # shape, strides, and where it begins
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,14 @@ class Flat:
         torch._foreach_copy_(self.parts, parts)
         return self.vector
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """As the vector and where its parts lie: tensors that are pickled one by one share no memory afterwards."""
+        return _views, (self.vector, [(p.shape, p.stride(), p.storage_offset()) for p in self.parts])
+
+
+def _views(vector: Tensor, places: Iterable[Place]) -> Flat:
+    return Flat(vector, [vector.as_strided(*place) for place in places])
+
 
 class Layout:
     """Where each of some parameters lies in a flat vector: in their order, each as it lies in memory by itself.
@@ -46,7 +56,7 @@ class Layout:
         if not self.dtype.is_floating_point:
             raise ValueError(f"real numbers of a floating dtype are expected, found {self.dtype}")
         # Of channels_last weights the strides are kept: then no gradient is copied for its strides' sake.
-        self._places = []
+        self._places: list[Place] = []
         self.numel = 0
         for tensor in tensors:
             strides = torch.empty_like(tensor, device="meta").stride()
@@ -59,7 +69,7 @@ class Layout:
 
     def views(self, vector: Tensor) -> Flat:
         """Return a vector (n,) with its views."""
-        return Flat(vector, [vector.as_strided(*place) for place in self._places])
+        return _views(vector, self._places)
 
     def view(self, vector: Tensor, number: int) -> Tensor:
         """Return the view of a vector (n,) that has one parameter's shape."""
