@@ -48,6 +48,7 @@ try:
     from dualgrad.jobs.graceful_exit import exit_from_a_thread
     from dualgrad.jobs.own_locks import remove_own_locks
     from dualgrad.jobs.recovery import recover, recover_before_jobs, remove_stale_files
+    from dualgrad.jobs.replaced import existing
     from dualgrad.jobs.requests import Requests
     from dualgrad.jobs.revisions import CODE
     from dualgrad.jobs import slurm_plugin
