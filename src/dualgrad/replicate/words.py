@@ -17,7 +17,7 @@ from dualgrad.census.load import Census
 from dualgrad.estimators.families import holm
 from dualgrad.replicate import compare
 from dualgrad.replicate.rows import Row
-from dualgrad.wording import SYMBOLS, unsigned_zero
+from dualgrad.wording import SYMBOLS, listed, unsigned_zero
 
 MEASURES = {
     "error": "test error",
@@ -194,7 +194,7 @@ def _expected(rows: Any) -> Any:
 
 def _sets(rows: pd.DataFrame) -> str:
     """Return the names of the data sets of a comparison's rows."""
-    return " and ".join(sorted(set(rows["dataset"])))
+    return listed(sorted(set(rows["dataset"])))
 
 
 def _what(name: str, rows: Sequence[Row], made: Replication) -> str:
@@ -239,12 +239,23 @@ def _several_sets(made: Replication) -> list[str]:
     several = compare.on_several_sets(made.rows, made.census)
     if len(several) > MOST_OUTSIDE:
         return []
-    return [
-        f"{group[0].name} after epoch {epoch}: "
-        + "; ".join(f"{number(row.error[epoch], 3)} on {made.data(row)}" for row in group)
-        + f"; published {_published(made, group[0], epoch)}."
-        for epoch, group in several
-    ]
+    lines = []
+    for epoch, group in several:
+        line = (
+            f"{group[0].name} after epoch {epoch}: "
+            + "; ".join(f"{number(row.error[epoch], 3)} on {made.data(row)}" for row in group)
+            + f"; published {_published(made, group[0], epoch)}"
+        )
+        band = _band(made, group[0], epoch)
+        within = [made.data(row) for row in group if band and band[0] <= row.error[epoch] <= band[1]]
+        without = [made.data(row) for row in group if made.data(row) not in within]
+        if within and without:
+            line += (
+                f", a range that holds {listed(within)} and not {listed(without)}: the training is otherwise the "
+                "same, so the copy is the likely reason"
+            )
+        lines.append(f"{line}.")
+    return lines
 
 
 def _zero(rows: pd.DataFrame) -> int:
@@ -482,11 +493,17 @@ def sets_table(made: Replication) -> Table:
 
 def _published(made: Replication, row: Row, epoch: int) -> str:
     """Return the range of the published errors of a run's condition after an epoch."""
+    band = _band(made, row, epoch)
+    return f"{number(band[0], 3)} to {number(band[1], 3)} ({band[2]})" if band else "–"
+
+
+def _band(made: Replication, row: Row, epoch: int) -> tuple[float, float, int] | None:
+    """Return the lowest and highest published error of a run's condition after an epoch, and of how many runs."""
     key = (row.experiment, compare.condition_of(made.census.runs[row.name]["factors"]), "error", epoch)
     for one in made.epochs.itertuples():
         if (one.experiment, one.condition, one.measure, one.epoch) == key:
-            return f"{number(one.low_published, 3)} to {number(one.high_published, 3)} ({one.n_published})"
-    return "–"
+            return one.low_published, one.high_published, one.n_published
+    return None
 
 
 def within_tables(made: Replication) -> list[Table]:
