@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Circle, FancyArrowPatch, FancyBboxPatch
 
+from dualgrad.estimators.dip import dip
 from dualgrad.figures import frames as f
 from dualgrad.figures import style as s
 from dualgrad.figures.frames import Tables
@@ -77,12 +78,8 @@ def panel_c(tables: Tables) -> pd.DataFrame:
 
 
 def dip_p(values: np.ndarray) -> float:
-    """p value of Hartigan's dip test for more than one mode; nan without the diptest package or with too few runs."""
-    try:
-        from diptest import diptest
-    except ImportError:
-        return float("nan")
-    return float(diptest(values)[1]) if len(values) >= 4 else float("nan")
+    """p value of Hartigan's dip test for more than one mode; nan with too few runs."""
+    return dip(values)[1] if len(values) >= 4 else float("nan")
 
 
 def panel_d(tables: Tables) -> pd.DataFrame:
