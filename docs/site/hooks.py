@@ -28,6 +28,8 @@ OUTSIDE = {
 }
 # What people call from their own code. The rest is described in the architecture, and in its own files.
 REFERENCE = ("method", "torchjd", "census", "data", "estimators", "records", "tables", "training")
+# Where one entry says what two arguments are, which MkDocs takes for the name of a third.
+SHARED_ENTRIES = ("method",)
 LINK = re.compile(r"(!?)\[([^\]]*)\]\(([^)\s]+)\)")
 
 
@@ -120,5 +122,11 @@ def reference() -> str:
             module = ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts).removesuffix(
                 ".__init__"
             )
-            lines += [f"::: {module}", ""]
+            lines += [f"::: {module}"]
+            if room in SHARED_ENTRIES:
+                lines += [
+                    "    options:",
+                    "      docstring_options: {warn_unknown_params: false, warn_missing_types: false}",
+                ]
+            lines += [""]
     return "\n".join(lines)
