@@ -328,9 +328,9 @@ class DualGradient:
         found = unit(self._averaged(vector), self.eps)
         if not self._scales():
             return found
-        # With an infinite norm the scale is 0, and only what was infinite itself becomes NaN. The scaler looks at each
-        # optimizer apart: one whose numbers are finite would go along the other gradient. A scale that belongs to a
-        # finite norm stays as it is.
+        # With an infinite norm the scale is 0, and only what was infinite itself becomes NaN. As the scaler looks at
+        # every optimizer by itself, one whose numbers are finite would go along the other gradient. The scale that
+        # belongs to a finite norm stays as it is.
         return replace(found, scale=found.scale * (1.0 + 0.0 * found.norm))
 
     def _averaged(self, vector: Tensor) -> Tensor:
