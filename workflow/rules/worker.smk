@@ -39,7 +39,9 @@ onstart:
             WORKER.start()
         # Snakemake 9's rate limiter, meant to spare cluster schedulers, plans again one second after each time it has
         # planned, for ever: in a census that is two thirds of Snakemake's CPU time.
-        existing(workflow.scheduler, "job_rate_limiter")  # a name that is read nowhere would change nothing
+        existing(
+            workflow.scheduler, "job_rate_limiter"
+        )  # a name that is read nowhere would change nothing
         workflow.scheduler.job_rate_limiter = None
 
 
