@@ -149,7 +149,7 @@ def test_the_reports_index(drawn: SimpleNamespace, tmp_path: Path, pages: list[s
     condition = {"levels": {HOSTILE: HOSTILE}, "n": 1, **dict.fromkeys(("mean", "sd", "low", "high"))}
     own = {"experiment": HOSTILE, "title": HOSTILE, "of": HOSTILE, "by": [HOSTILE], "made": 1, "planned": 1}
     own |= {"says": [HOSTILE], "advice": [HOSTILE], "conditions": [condition]}
-    text = _index(drawn, "", tmp_path, figures, pages, numbers, [], {HOSTILE: [own]})
+    text = _index(drawn, "", tmp_path, figures, pages, numbers, [], {HOSTILE: [own]}, bool(pages))
     shown = only_text(text)
     assert shown.count(HOSTILE) > 14
     links = [one for one in Markup(text).attributes if one.startswith(("explorer.html#", "figure_data/"))]
