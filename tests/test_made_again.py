@@ -112,6 +112,9 @@ def test_who_looks_at_records_does_not_replace_them(checkout: Path, target: str)
     # Asked for beside something that trains, it is what was wanted.
     both = snakemake(checkout, target, words[0], "--dry-run", *SMOKE, "precision=float32")
     assert "behind it" not in both.stdout and planned(both.stdout)["train"] == 1
+    # `--touch` trains nothing.
+    touched = snakemake(checkout, target, "--touch", *SMOKE, "precision=float32")
+    assert "behind it" not in touched.stdout and record.read_text() == "trained for days"
 
 
 def test_claims_follow_what_there_is_of_the_archive(checkout: Path, tmp_path: Path) -> None:

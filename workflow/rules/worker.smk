@@ -25,8 +25,9 @@ onstart:
     # `--touch` dates what is there, and trains nothing.
     if not workflow.touch and (refusal := requests().unasked_cpu(trained_runs())):
         raise WorkflowError(refusal)
-    if replaced := replaced_unasked(workflow.dag_settings.targets, SHOWING, planned_runs(), RECORDED):
-        raise WorkflowError(replaced)
+    if not workflow.touch:
+        if replaced := replaced_unasked(workflow.dag_settings.targets, SHOWING, planned_runs(), RECORDED):
+            raise WorkflowError(replaced)
     if left := left_in_the_queue(Path.cwd(), workflow.executor_settings):
         raise WorkflowError(left)
     TIME_LEFT.begin(planned_seconds())
@@ -39,9 +40,8 @@ onstart:
             WORKER.start()
         # Snakemake 9's rate limiter, meant to spare cluster schedulers, plans again one second after each time it has
         # planned, for ever: in a census that is two thirds of Snakemake's CPU time.
-        existing(
-            workflow.scheduler, "job_rate_limiter"
-        )  # a name that is read nowhere would change nothing
+        # (A name that is read nowhere would change nothing, so it has to be there.)
+        existing(workflow.scheduler, "job_rate_limiter")
         workflow.scheduler.job_rate_limiter = None
 
 
